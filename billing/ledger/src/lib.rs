@@ -1,0 +1,1 @@
+//! Storage of customers, keys, prices, usage, sessions, invoices and postings.

@@ -1,0 +1,1 @@
+//! Pure rating: usage and prices in, exact cost and invoice arithmetic out.

@@ -1,0 +1,1 @@
+//! Billing API, intake and jobs.

@@ -1,0 +1,190 @@
+//! Typed identifiers. Text identifiers are cheap to clone (`Arc<str>`), because every request
+//! carries several of them.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::{NoContext, Timestamp, Uuid};
+
+/// Longest accepted text identifier, in bytes: what fits an index row and a log line.
+const ID_BYTES_MAX: usize = 256;
+
+/// Why a text is not an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The text is empty.
+    #[error("{kind} is empty")]
+    Empty {
+        /// Which identifier.
+        kind: &'static str,
+    },
+    /// The text is longer than 256 bytes.
+    #[error("{kind} has {bytes} bytes, at most {ID_BYTES_MAX} are accepted")]
+    TooLong {
+        /// Which identifier.
+        kind: &'static str,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The text holds a control character.
+    #[error("{kind} holds a control character")]
+    ControlCharacter {
+        /// Which identifier.
+        kind: &'static str,
+    },
+    /// The text is not a UUID.
+    #[error("`{text}` is not a request id (a UUID)")]
+    NotUuid {
+        /// What was given.
+        text: String,
+    },
+}
+
+fn checked<'a>(kind: &'static str, text: &'a str) -> Result<&'a str, IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty { kind });
+    }
+    if text.len() > ID_BYTES_MAX {
+        return Err(IdError::TooLong { kind, bytes: text.len() });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(IdError::ControlCharacter { kind });
+    }
+    Ok(text)
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The identifier as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                checked($kind, text).map(|text| Self(text.into()))
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// Who is billed.
+    CustomerId, "customer id"
+);
+text_id!(
+    /// A cost centre inside a customer.
+    ProjectId, "project id"
+);
+text_id!(
+    /// A virtual API key of a project: its public id, never the secret.
+    KeyId, "key id"
+);
+text_id!(
+    /// A multi-turn conversation, unique inside its customer.
+    SessionId, "session id"
+);
+text_id!(
+    /// A model as a client or a provider names it.
+    ModelName, "model name"
+);
+text_id!(
+    /// A provider endpoint with our credential, as the configuration names it.
+    UpstreamName, "upstream name"
+);
+text_id!(
+    /// One price over one interval; derived from its content, so it never changes meaning.
+    PriceVersion, "price version"
+);
+text_id!(
+    /// A gateway node: the owner of one journal.
+    NodeId, "node id"
+);
+text_id!(
+    /// An invoice, draft or final.
+    InvoiceId, "invoice id"
+);
+
+/// One request through the gateway. Ours (`UUIDv7`), never the provider's or the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    /// A new id for a request admitted at `at`.
+    #[must_use]
+    pub fn new(at: DateTime<Utc>) -> Self {
+        let seconds = u64::try_from(at.timestamp()).unwrap_or_default();
+        Self(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, at.timestamp_subsec_nanos())))
+    }
+
+    /// The id as a UUID.
+    #[must_use]
+    pub fn as_uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Uuid::from_str(text).map(Self).map_err(|_| IdError::NotUuid { text: text.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_refuses_control_characters_and_over_length() {
+        assert!("a\nb".parse::<CustomerId>().is_err());
+        assert!("".parse::<CustomerId>().is_err());
+        assert!("x".repeat(257).parse::<SessionId>().is_err());
+
+        assert_eq!("acme".parse::<CustomerId>().unwrap().as_str(), "acme");
+    }
+
+    #[test]
+    fn request_ids_sort_by_admission_time() {
+        let early = RequestId::new(DateTime::from_timestamp(1_000, 0).unwrap());
+        let late = RequestId::new(DateTime::from_timestamp(2_000, 0).unwrap());
+
+        assert!(early < late);
+        assert_eq!(early.to_string().parse::<RequestId>().unwrap(), early);
+    }
+}

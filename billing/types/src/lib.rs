@@ -1,0 +1,33 @@
+//! The wire contract between gateway and billing: identifiers, token counts, usage events,
+//! money, prices, policy snapshots and the intake.
+//!
+//! Pure data: no input or output, no clock but the [`Clock`] trait, no arithmetic beyond what a
+//! value needs to stay valid. Counting lives in `permille-usage`, pricing in `permille-rating`.
+#![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
+
+mod clock;
+mod control;
+mod family;
+mod id;
+mod money;
+mod policy;
+mod price;
+mod tokens;
+mod usage;
+
+pub use clock::{Clock, SystemClock};
+pub use control::{Ack, Batch, ControlError, ControlPlane, Intake, Sequenced};
+pub use family::{Endpoint, Family};
+pub use id::{
+    CustomerId, IdError, InvoiceId, KeyId, ModelName, NodeId, PriceVersion, ProjectId, RequestId,
+    SessionId, UpstreamName,
+};
+pub use iso_currency::Currency;
+pub use money::{Money, MoneyError, PricePerThousand};
+pub use policy::{KeyHash, KeyPolicy, Snapshot};
+pub use price::{Band, Condition, Price, Rates};
+pub use tokens::{TokenClass, TokenCount, TokenCounts, Unit, UnitCounts};
+pub use usage::{
+    Attempt, Ended, Flag, Intent, Progress, Source, UsageEvent, UsageEventError,
+    USAGE_EVENT_VERSION,
+};

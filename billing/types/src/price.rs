@@ -1,0 +1,72 @@
+//! Prices: what one thousand tokens of each class cost, for which models, from when until when.
+//! Choosing a price and computing a cost live in `permille-rating`.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use iso_currency::Currency;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::{PricePerThousand, PriceVersion, TokenClass, TokenCount, Unit};
+
+/// One entry of the price book: prices of the models that match, over `[from, until)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Names this entry on every row that it priced (B3).
+    pub version: PriceVersion,
+    /// Exact model name, or a glob such as `gpt-4o-2024-*`.
+    pub model: String,
+    /// Who lists this price; absent when it holds for any provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Currency of every amount in this entry.
+    pub currency: Currency,
+    /// First instant at which the price holds.
+    pub from: DateTime<Utc>,
+    /// First instant at which it no longer holds; absent while open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+    /// Where the price was read, with its date.
+    pub source: String,
+    /// The prices outside every band.
+    pub rates: Rates,
+    /// Bands in order; the first whose condition holds replaces `rates` for the whole request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bands: Vec<Band>,
+}
+
+/// Prices by token class and by unit. A class without a price is unpriced, not free (B4).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// Price per thousand tokens.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub per_thousand: BTreeMap<TokenClass, PricePerThousand>,
+    /// Price per single unit, as a decimal string.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub per_unit: BTreeMap<Unit, Decimal>,
+}
+
+/// Prices that replace the others when a condition holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Band {
+    /// When the band applies.
+    pub when: Condition,
+    /// What then holds instead.
+    pub rates: Rates,
+}
+
+/// When a band applies. Every given part must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// Input tokens of the request strictly above this number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_total_over: Option<TokenCount>,
+    /// The service tier that served the request, such as `flex`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
+}

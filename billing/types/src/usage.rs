@@ -1,0 +1,281 @@
+//! What a request consumed: the event that travels from gateway to billing.
+//!
+//! One settled event per request, on every ending (M1). Published shapes are pinned by golden
+//! files in `tests/golden/`; a change of shape is a new version.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CustomerId, Endpoint, Family, KeyId, ModelName, ProjectId, RequestId, SessionId, TokenCount,
+    TokenCounts, UnitCounts, UpstreamName,
+};
+
+/// The version that this build writes.
+pub const USAGE_EVENT_VERSION: u16 = 1;
+
+/// Why bytes are not a usage event.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageEventError {
+    /// Not the JSON of an event.
+    #[error("read usage event")]
+    Malformed(#[source] serde_json::Error),
+    /// Written by a build whose events this one does not know.
+    #[error("usage event has version {version}, this build reads up to {USAGE_EVENT_VERSION}")]
+    UnknownVersion {
+        /// The version found.
+        version: u16,
+    },
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// The reply's terminal event or its whole body was released to the client.
+    Complete,
+    /// The client left first.
+    ClientGone,
+    /// The provider failed, cut the reply or answered with an error.
+    UpstreamError,
+    /// A time limit ran out.
+    Deadline,
+    /// The gateway was stopping.
+    Shutdown,
+    /// The gateway died with the request open; settled at the next start.
+    Orphaned,
+}
+
+impl Ended {
+    /// The ending's name in rows and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamError => "upstream_error",
+            Self::Deadline => "deadline",
+            Self::Shutdown => "shutdown",
+            Self::Orphaned => "orphaned",
+        }
+    }
+}
+
+/// Where the token counts come from (M3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The provider said so.
+    Reported,
+    /// Counted here, from the text.
+    Estimated,
+    /// The provider reported a part; the rest was counted here.
+    Partial,
+    /// Nothing is known, and nothing was counted.
+    Missing,
+}
+
+impl Source {
+    /// The source's name in rows and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Estimated => "estimated",
+            Self::Partial => "partial",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// Something a reader of the row should know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Flag {
+    /// The classes do not add up to the total that the provider reported.
+    UsageMismatch,
+    /// A model or class had no price when the request was rated.
+    Unpriced,
+    /// The tap could not read a part of the reply; the bytes passed unchanged.
+    TapError,
+    /// The upstream was read to its end after the client had gone.
+    Drained,
+    /// The upstream was cancelled when the client had gone.
+    Cancelled,
+    /// A drain ended at its bound of time, bytes or concurrency.
+    DrainBound,
+    /// The terminal frame went out before the journal had synced it.
+    HoldExceeded,
+    /// Served by the built-in simulated provider; never on a final invoice.
+    Simulated,
+}
+
+/// One call to an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attempt {
+    /// Which upstream was called.
+    pub upstream: UpstreamName,
+    /// HTTP status of its answer; absent when it gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The id in the reply's body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// The id in the reply's headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_request_id: Option<String>,
+    /// How the attempt ended.
+    pub ended: Ended,
+    /// What the provider counted for this attempt.
+    pub tokens: TokenCounts,
+}
+
+/// What one request consumed and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsageEvent {
+    /// Shape of this event: [`USAGE_EVENT_VERSION`].
+    pub version: u16,
+    /// Our id of the request.
+    pub request_id: RequestId,
+    /// When the request was admitted. Decides price and period.
+    pub at: DateTime<Utc>,
+    /// Who is billed.
+    pub customer: CustomerId,
+    /// Their cost centre.
+    pub project: ProjectId,
+    /// The key that was used.
+    pub key: KeyId,
+    /// The conversation. A request without an explicit one is a session of its own.
+    pub session: SessionId,
+    /// Whether the client named the session.
+    pub session_explicit: bool,
+    /// Turn inside the session, from 1.
+    pub turn: u32,
+    /// Wire family of the path.
+    pub family: Family,
+    /// The routed path.
+    pub endpoint: Endpoint,
+    /// The model as the client asked for it.
+    pub model_requested: ModelName,
+    /// The model that the reply names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_served: Option<ModelName>,
+    /// The service tier that the reply names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
+    /// The upstream of the attempt that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamName>,
+    /// HTTP status sent to the client; absent when none was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Whether the reply was a stream.
+    pub streamed: bool,
+    /// How the request ended.
+    pub ended: Ended,
+    /// Where the counts come from.
+    pub source: Source,
+    /// Tokens by disjoint class.
+    pub tokens: TokenCounts,
+    /// Sum of the input classes; absent when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_total: Option<TokenCount>,
+    /// Sum of the output classes; absent when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_total: Option<TokenCount>,
+    /// Quantities that are not tokens.
+    #[serde(default, skip_serializing_if = "UnitCounts::is_empty")]
+    pub units: UnitCounts,
+    /// Every upstream call, in order.
+    pub attempts: Vec<Attempt>,
+    /// Milliseconds from admission to settlement.
+    pub latency_ms: u64,
+    /// Milliseconds from admission to the first byte of the reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<u64>,
+    /// What else a reader should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<Flag>,
+}
+
+impl UsageEvent {
+    /// The event as one line of JSON, the form that journal and intake carry.
+    ///
+    /// # Errors
+    /// [`UsageEventError::Malformed`] when a value cannot be written as JSON.
+    pub fn to_json(&self) -> Result<Vec<u8>, UsageEventError> {
+        serde_json::to_vec(self).map_err(UsageEventError::Malformed)
+    }
+
+    /// Reads an event of any published version.
+    ///
+    /// # Errors
+    /// [`UsageEventError`] when the bytes are no event or a newer build wrote them.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, UsageEventError> {
+        /// The one field that every version shares.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u16,
+        }
+        match serde_json::from_slice::<Self>(bytes) {
+            Ok(event) if event.version == USAGE_EVENT_VERSION => Ok(event),
+            Ok(event) => Err(UsageEventError::UnknownVersion { version: event.version }),
+            Err(cause) => match serde_json::from_slice::<Versioned>(bytes) {
+                Ok(Versioned { version }) if version > USAGE_EVENT_VERSION => {
+                    Err(UsageEventError::UnknownVersion { version })
+                }
+                _ => Err(UsageEventError::Malformed(cause)),
+            },
+        }
+    }
+
+    /// The model that prices this request: the served one where the reply names it.
+    #[must_use]
+    pub fn model(&self) -> &ModelName {
+        self.model_served.as_ref().unwrap_or(&self.model_requested)
+    }
+
+    /// Adds `flag` once.
+    pub fn flag(&mut self, flag: Flag) {
+        if !self.flags.contains(&flag) {
+            self.flags.push(flag);
+        }
+    }
+}
+
+/// Written before the upstream call: from here on the request exists, whatever crashes.
+///
+/// Carries the event as it would read if the gateway died now, so that recovery needs nothing
+/// else. Never a prompt: only its length (S1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    /// The event of a request that ends here, `ended = orphaned`, `source = missing`.
+    pub event: UsageEvent,
+    /// Length of the request body in bytes.
+    pub request_bytes: u64,
+}
+
+/// Written now and then while a stream runs: the counts known so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Which request.
+    pub request_id: RequestId,
+    /// Tokens known so far, reported or estimated.
+    pub tokens: TokenCounts,
+    /// Where they come from.
+    pub source: Source,
+    /// Sum of the input classes, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_total: Option<TokenCount>,
+    /// Sum of the output classes, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_total: Option<TokenCount>,
+    /// The model that the reply names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_served: Option<ModelName>,
+}

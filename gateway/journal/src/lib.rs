@@ -1,0 +1,1 @@
+//! Crash-safe hand-over of usage from gateway to billing.

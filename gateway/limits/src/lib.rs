@@ -1,0 +1,1 @@
+//! Rates and concurrency, held until a reply has ended.

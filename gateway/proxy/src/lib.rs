@@ -1,0 +1,1 @@
+//! The tower stack between clients and model APIs.

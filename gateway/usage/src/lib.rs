@@ -1,0 +1,1 @@
+//! Bytes of a provider's reply in, token counts out.
