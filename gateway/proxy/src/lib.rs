@@ -1,1 +1,3 @@
 //! The tower stack between clients and model APIs.
+
+pub mod config;
