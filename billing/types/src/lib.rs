@@ -14,6 +14,7 @@ mod policy;
 mod price;
 mod tokens;
 mod usage;
+mod wire;
 
 pub use clock::{Clock, SystemClock};
 pub use control::{Ack, Batch, ControlError, ControlPlane, Intake, Sequenced};
@@ -28,6 +29,10 @@ pub use policy::{KeyHash, KeyPolicy, Snapshot};
 pub use price::{Band, Condition, Price, Rates};
 pub use tokens::{TokenClass, TokenCount, TokenCounts, Unit, UnitCounts};
 pub use usage::{
-    Attempt, Ended, Flag, Intent, Progress, Source, UsageEvent, UsageEventError,
-    USAGE_EVENT_VERSION,
+    Attempt, Ended, Flag, Intent, Progress, Source, USAGE_EVENT_VERSION, UsageEvent,
+    UsageEventError,
+};
+pub use wire::{
+    INTAKE_PATH, IntakeEvent, IntakeReply, IntakeRequest, SNAPSHOT_PATH, TURN_PATH, TurnReply,
+    WIRE_VERSION, WireError,
 };
