@@ -1,1 +1,32 @@
 //! Pure rating: usage and prices in, exact cost and invoice arithmetic out.
+//!
+//! For every consumer of money in Permille: the gateway asks whether a model has a price, the
+//! ledger prices each settled event, the invoice sums them, `permille verify` does it all again.
+//! Nothing here reads a file, a clock or a network, and nothing is a float.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`price_book`] | which price holds for this model, currency and instant |
+//! | [`rate`] | what did this event cost, exactly |
+//! | [`round`] | how does an exact amount become one that can be paid |
+//! | [`allocate`] | how is a rounded amount divided so that the parts add up to it |
+//! | [`charge`] | what does a quantity cost over a period: packages, tiers, minimums |
+//! | [`period`] | where do months and hours begin in a customer's time zone |
+//! | [`invoice`] | which lines and which total follow from summed quantities |
+//!
+//! It is not the place where anything is stored, posted or paid: that is the ledger.
+#![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
+
+pub mod allocate;
+pub mod charge;
+mod exact;
+mod fields;
+pub mod invoice;
+mod meter;
+pub mod period;
+pub mod price_book;
+pub mod rate;
+pub mod round;
+
+pub use fields::FieldError;
+pub use meter::Meter;

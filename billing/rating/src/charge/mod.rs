@@ -1,0 +1,144 @@
+//! Charges: how a quantity becomes an amount over a period.
+//!
+//! Where a price book prices every token alike, a charge knows packages, tiers, minimums. One
+//! charge prices one quantity; it does not know where the quantity comes from or when a period
+//! ends ([`crate::period`]).
+//!
+//! # Rules, where billing systems differ
+//! - A tier's `up_to` is inclusive; the next tier begins just above it. A fractional quantity
+//!   falls in exactly one tier, there is no gap between "up to 100" and "from 101".
+//! - **graduated**: each tier prices the part of the quantity inside it. Its `flat` applies once
+//!   when any of the quantity falls in it.
+//! - **volume**: the tier that the whole quantity falls in prices all of it, plus its `flat`.
+//! - Quantity 0 falls in the first tier: its `flat` applies. A package at 0 costs nothing.
+//! - **package**: after `free` units, every begun package of `size` costs `unit`, over the whole
+//!   period (never per event).
+//! - Then, in this order: `discount_percent`, `maximum`, `minimum`. Each is a line of its own.
+//! - Lines are exact and add up to the exact amount; only that is rounded, once.
+
+mod parse;
+mod quote;
+
+use permille_types::Currency;
+use rust_decimal::Decimal;
+
+pub use parse::parse_charge;
+pub use quote::{LineKind, Quote, QuoteError, QuoteLine, quote};
+
+use crate::FieldError;
+
+/// Why a charge file is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ChargeError {
+    /// The file is not TOML.
+    #[error("read charge file `{origin}`")]
+    Syntax {
+        /// The file.
+        origin: String,
+        /// Line, column and reason.
+        #[source]
+        cause: Box<toml::de::Error>,
+    },
+    /// The charge is refused.
+    #[error("read charge file `{origin}`, {entry}")]
+    Entry {
+        /// The file.
+        origin: String,
+        /// Which part of it.
+        entry: String,
+        /// What is wrong with it.
+        #[source]
+        cause: FieldError,
+    },
+    /// The file does not hold exactly one charge.
+    #[error("charge file `{origin}` holds {count} charges, accepted is one `[charge]`")]
+    NotOne {
+        /// The file.
+        origin: String,
+        /// How many it holds.
+        count: usize,
+    },
+}
+
+/// How a quantity becomes an amount. Amounts are in `currency`, never negative.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// What the charge is for, as it would read on an invoice.
+    pub name: Option<String>,
+    /// Currency of every amount.
+    pub currency: Currency,
+    /// The pricing rule.
+    pub kind: ChargeKind,
+    /// The amount is raised to this.
+    pub minimum: Option<Decimal>,
+    /// The amount is cut to this, before `minimum`; never below it.
+    pub maximum: Option<Decimal>,
+    /// Percent taken off first, 0 to 100.
+    pub discount_percent: Option<Decimal>,
+}
+
+/// The pricing rule of a charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChargeKind {
+    /// Every unit costs the same.
+    Unit {
+        /// Price of one.
+        unit: Decimal,
+    },
+    /// Every begun package costs the same.
+    Package {
+        /// Units in a package, above zero.
+        size: Decimal,
+        /// Price of a package.
+        unit: Decimal,
+        /// Units that cost nothing, counted first.
+        free: Decimal,
+    },
+    /// Each tier prices the part of the quantity inside it.
+    Graduated(Tiers),
+    /// The tier of the whole quantity prices all of it.
+    Volume(Tiers),
+}
+
+/// Tiers in ascending order. The last is open, and only the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tiers {
+    bounded: Vec<(Decimal, TierPrice)>,
+    open: TierPrice,
+}
+
+/// What one tier costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierPrice {
+    /// Price of one unit.
+    pub unit: Decimal,
+    /// Price of being in the tier at all.
+    pub flat: Decimal,
+}
+
+impl Tiers {
+    /// The tiers up to and including `up_to` each, then an open one.
+    ///
+    /// # Errors
+    /// [`FieldError`] when a bound is not above the one before.
+    pub fn new(bounded: Vec<(Decimal, TierPrice)>, open: TierPrice) -> Result<Self, FieldError> {
+        let mut below = Decimal::ZERO;
+        for (up_to, _) in &bounded {
+            if *up_to <= below {
+                let reason = format!("{up_to} is not above {below}, where the tier begins");
+                return Err(FieldError::invalid("tiers.up_to", reason));
+            }
+            below = *up_to;
+        }
+        Ok(Self { bounded, open })
+    }
+
+    /// The tiers as (above, up to and including, price); the last has no upper bound.
+    fn spans(&self) -> impl Iterator<Item = (Decimal, Option<Decimal>, TierPrice)> {
+        let starts = std::iter::once(Decimal::ZERO).chain(self.bounded.iter().map(|tier| tier.0));
+        let tiers = self.bounded.iter().map(|(up_to, price)| (Some(*up_to), *price));
+        starts
+            .zip(tiers.chain(std::iter::once((None, self.open))))
+            .map(|(above, (up_to, price))| (above, up_to, price))
+    }
+}

@@ -1,0 +1,166 @@
+//! The invoice as a document: what is printed, exported and verified byte for byte (B10).
+
+use chrono_tz::Tz;
+use permille_types::{Currency, CustomerId, InvoiceId, ModelName, PriceVersion, ProjectId};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::InvoiceError;
+use crate::{Meter, exact, period::Period, round::round_money};
+
+/// The shape of document that this build writes.
+pub const INVOICE_VERSION: u16 = 1;
+
+/// Whom and what an invoice is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvoiceHead {
+    /// The invoice's id; absent on a preview.
+    pub id: Option<InvoiceId>,
+    /// Who pays.
+    pub customer: CustomerId,
+    /// The billed period.
+    pub period: Period,
+    /// The time zone whose wall clock bounds the period.
+    pub time_zone: Tz,
+    /// Currency of every amount.
+    pub currency: Currency,
+}
+
+/// An invoice: lines that add up to `subtotal`, taxes, and what is to be paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvoiceDocument {
+    /// Shape of this document: [`INVOICE_VERSION`].
+    pub version: u16,
+    /// The invoice's id; absent on a preview.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<InvoiceId>,
+    /// Who pays.
+    pub customer: CustomerId,
+    /// The billed period.
+    pub period: Period,
+    /// The time zone whose wall clock bounds the period.
+    pub time_zone: Tz,
+    /// Currency of every amount.
+    pub currency: Currency,
+    /// Sorted by project, model, class or unit, price version, band.
+    pub lines: Vec<InvoiceLine>,
+    /// Sum of the lines' amounts.
+    pub subtotal: Decimal,
+    /// `subtotal` after discounts, before tax.
+    pub net: Decimal,
+    /// One entry per tax rate. Empty: this version of Permille levies none.
+    pub tax: Vec<TaxLine>,
+    /// `net` and all taxes.
+    pub gross: Decimal,
+    /// What is to be paid.
+    pub total: Decimal,
+}
+
+/// One line: one project, model, class or unit, price version and band.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvoiceLine {
+    /// The cost centre.
+    pub project: ProjectId,
+    /// The model.
+    pub model: ModelName,
+    /// The token class or unit.
+    #[serde(rename = "class")]
+    pub meter: Meter,
+    /// Tokens or units.
+    pub quantity: u64,
+    /// The quantity in thousands, exact; absent for units.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "normalized_option"
+    )]
+    pub quantity_thousand: Option<Decimal>,
+    /// Price per thousand tokens; absent for units.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "normalized_option"
+    )]
+    pub price_per_thousand: Option<Decimal>,
+    /// Price of one unit; absent for tokens.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "normalized_option"
+    )]
+    pub price_per_unit: Option<Decimal>,
+    /// Quantity × price, exact.
+    #[serde(serialize_with = "normalized")]
+    pub exact: Decimal,
+    /// `exact`, rounded once to the currency's minor unit.
+    pub amount: Decimal,
+    /// The price applied.
+    pub price_version: PriceVersion,
+    /// Its band: 0 is outside every band.
+    pub band: u32,
+}
+
+/// One tax rate on the document's net.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaxLine {
+    /// The tax as it reads on the invoice.
+    pub name: String,
+    /// Its rate in percent.
+    pub percent: Decimal,
+    /// What it applies to.
+    pub base: Decimal,
+    /// `base × percent`, rounded once.
+    pub amount: Decimal,
+}
+
+impl InvoiceDocument {
+    /// The document of `lines`, which are those of [`super::invoice_lines`] in `head.currency`.
+    ///
+    /// # Errors
+    /// [`InvoiceError::Amount`] when a total has more than 28 digits.
+    pub fn new(head: InvoiceHead, lines: Vec<InvoiceLine>) -> Result<Self, InvoiceError> {
+        let sum = exact::sum(lines.iter().map(|line| line.amount)).map_err(InvoiceError::Amount)?;
+        // The lines are rounded already; this only gives the sum its decimal places.
+        let subtotal = round_money(sum, head.currency);
+        Ok(Self {
+            version: INVOICE_VERSION,
+            id: head.id,
+            customer: head.customer,
+            period: head.period,
+            time_zone: head.time_zone,
+            currency: head.currency,
+            lines,
+            subtotal,
+            net: subtotal,
+            tax: Vec::new(),
+            gross: subtotal,
+            total: subtotal,
+        })
+    }
+
+    /// The document's one canonical text: JSON, two spaces, keys in the order of the fields, one
+    /// line feed at the end.
+    ///
+    /// # Errors
+    /// [`InvoiceError::Json`] when a value cannot be written.
+    pub fn to_json(&self) -> Result<Vec<u8>, InvoiceError> {
+        let mut json = serde_json::to_vec_pretty(self).map_err(InvoiceError::Json)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+}
+
+fn normalized<S: Serializer>(value: &Decimal, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&value.normalize())
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn normalized_option<S: Serializer>(value: &Option<Decimal>, s: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => normalized(value, s),
+        None => s.serialize_none(),
+    }
+}

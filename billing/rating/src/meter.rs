@@ -1,0 +1,137 @@
+//! What a price and an invoice line can count: a class of tokens or a unit.
+
+use std::{cmp::Ordering, fmt};
+
+use permille_types::{TokenClass, Unit};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// One thing that is counted and priced. Written as its name: `input_uncached`, `searches`.
+///
+/// The names of units are reserved: no token class bears one, so a name alone tells which it is.
+/// Meters sort as people read them: token classes in the order of [`TokenClass::KNOWN`], then
+/// unknown classes by name, then units.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Meter {
+    /// Tokens of one class, priced per thousand.
+    Tokens(TokenClass),
+    /// A unit, priced each.
+    Units(Unit),
+}
+
+/// Every unit with its name.
+const UNITS: [(Unit, &str); 5] = [
+    (Unit::Requests, "requests"),
+    (Unit::Seconds, "seconds"),
+    (Unit::Images, "images"),
+    (Unit::Searches, "searches"),
+    (Unit::Characters, "characters"),
+];
+
+impl Meter {
+    /// The meter of that name: a unit where the name is one, else a token class, known or not.
+    #[must_use]
+    pub fn named(text: &str) -> Self {
+        UNITS
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map_or_else(|| Self::Tokens(TokenClass::named(text)), |(unit, _)| Self::Units(*unit))
+    }
+
+    /// The meter's name in rows, invoice lines and price files.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Tokens(class) => class.as_str(),
+            Self::Units(unit) => unit_name(*unit),
+        }
+    }
+
+    /// Sort key: group, place in the group, name.
+    fn order(&self) -> (u8, usize, &str) {
+        match self {
+            Self::Tokens(class) => {
+                let place = TokenClass::KNOWN.iter().position(|known| known == class);
+                (0, place.unwrap_or(usize::MAX), class.as_str())
+            }
+            Self::Units(unit) => (1, 0, unit_name(*unit)),
+        }
+    }
+}
+
+/// The names of all units, for messages and for the keys of a price file.
+pub(crate) fn unit_names() -> impl Iterator<Item = &'static str> {
+    UNITS.iter().map(|(_, name)| *name)
+}
+
+fn unit_name(unit: Unit) -> &'static str {
+    UNITS.iter().find(|(known, _)| *known == unit).map_or("unknown_unit", |(_, name)| *name)
+}
+
+impl PartialOrd for Meter {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Meter {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl fmt::Display for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Meter {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Meter {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        Ok(Self::named(&text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_units_from_token_classes() {
+        assert_eq!(Meter::named("searches"), Meter::Units(Unit::Searches));
+        assert_eq!(Meter::named("reasoning"), Meter::Tokens(TokenClass::REASONING));
+        assert_eq!(Meter::named("smell_in").as_str(), "smell_in");
+    }
+
+    #[test]
+    fn every_unit_has_the_name_that_its_json_has() {
+        for (unit, name) in UNITS {
+            assert_eq!(serde_json::to_value(unit).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn no_known_token_class_bears_the_name_of_a_unit() {
+        for class in TokenClass::KNOWN {
+            assert_eq!(Meter::named(class.as_str()), Meter::Tokens(class.clone()));
+        }
+    }
+
+    #[test]
+    fn meters_sort_input_before_output_before_units() {
+        let mut meters =
+            ["searches", "output_text", "zeta", "cache_read", "input_uncached"].map(Meter::named);
+        meters.sort();
+
+        assert_eq!(
+            meters.map(|meter| meter.to_string()),
+            ["input_uncached", "cache_read", "output_text", "zeta", "searches"]
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! Reads a price file.
+//!
+//! ```toml
+//! [[price]]
+//! model = "ERNIE-Bot"                # exact name, or a glob with * ? [ab] {x,y}
+//! provider = "baidu-qianfan"         # optional: the price holds for this provider only
+//! currency = "CNY"
+//! per = "1k_tokens"                  # or "1m_tokens", which is stored per 1k, exactly
+//! from = 2023-10-01T00:00:00Z        # [from, until)
+//! source = "official list of 2024-01-19"
+//! input = "0.012"
+//! output = "0.012"
+//! ```
+//!
+//! Token classes are keys of their own (`input_uncached`, `cache_read`, …), with two shorthands:
+//! - `input` is `input_uncached`, and nothing else: cached input is a class of its own;
+//! - `output` is `output_text` and, unless `reasoning` is given, `reasoning` too, because
+//!   providers bill reasoning as output.
+//!
+//! Every other class needs its own key. A class without a price is unpriced, not free; `"0"` is
+//! free. The keys `requests`, `seconds`, `images`, `searches` and `characters` are prices for one
+//! single unit, whatever `per` says.
+//!
+//! A `[[price.band]]` replaces *all* prices of the entry for a request that meets its `when`, so it
+//! must price every class and unit that the entry prices. The first band that applies is taken.
+
+use chrono::{DateTime, Utc};
+use permille_types::{Band, Condition, Currency, Price, PricePerThousand, Rates, TokenClass};
+use rust_decimal::Decimal;
+use toml::Table;
+
+use super::{PriceBookError, price_of, refuse_overlaps, version::Content};
+use crate::{
+    FieldError, Meter, exact,
+    fields::{Fields, unknown},
+    meter::unit_names,
+};
+
+const ENTRY_KEYS: [&str; 8] =
+    ["model", "provider", "currency", "per", "from", "until", "source", "band"];
+const SHORTHANDS: [&str; 2] = ["input", "output"];
+
+/// Highest accepted price per thousand tokens, in currency units, where a unit is worth about a
+/// dollar or a yuan: 16 times the dearest public list price known (0.6 USD, o1-pro output), and
+/// below what most prices per million read as. A price above is a slip of the unit.
+const PER_THOUSAND_MAX: Decimal = Decimal::from_parts(10, 0, 0, false, 0);
+
+/// The same where a unit is worth less (JPY, KRW, …).
+const PER_THOUSAND_MAX_SMALL_UNITS: Decimal = Decimal::from_parts(100_000, 0, 0, false, 0);
+
+/// Reads the entries of a price file. `origin` names the file in errors.
+///
+/// # Errors
+/// [`PriceBookError`], naming the entry and the key, when the text is not TOML, holds an unknown
+/// key, a price that is not a text, a price beyond belief, or two entries that overlap.
+pub fn parse_price_book(toml_text: &str, origin: &str) -> Result<Vec<Price>, PriceBookError> {
+    let document: Table = toml_text.parse().map_err(|cause| PriceBookError::Syntax {
+        origin: origin.to_owned(),
+        cause: Box::new(cause),
+    })?;
+    let refused = |entry: String| {
+        let origin = origin.to_owned();
+        move |cause| PriceBookError::Entry { origin, entry, cause }
+    };
+    let fields = Fields(&document);
+    fields.refuse_unknown(&["price"]).map_err(refused("top level".to_owned()))?;
+    let entries = fields.tables("price").map_err(refused("top level".to_owned()))?;
+    let mut prices = Vec::with_capacity(entries.len());
+    for (place, entry) in (1_u32..).zip(entries) {
+        let model = entry.text("model").ok().flatten().unwrap_or("?");
+        prices.push(price(entry).map_err(refused(format!("price {place} (`{model}`)")))?);
+    }
+    refuse_overlaps(&prices)?;
+    Ok(prices)
+}
+
+fn price(entry: Fields<'_>) -> Result<Price, FieldError> {
+    let known: Vec<&str> = ENTRY_KEYS.into_iter().chain(rate_keys()).collect();
+    entry.refuse_unknown(&known)?;
+    let model = entry.required_text("model", "the model's name or a glob")?;
+    let currency = currency(entry)?;
+    let from = instant(entry, "from")?.ok_or_else(|| FieldError::Missing {
+        key: "from".to_owned(),
+        expected: "the first instant of the price, such as 2026-01-01T00:00:00Z",
+    })?;
+    let until = instant(entry, "until")?;
+    if until.is_some_and(|until| until <= from) {
+        return Err(FieldError::invalid("until", "is not after `from`"));
+    }
+    let source = entry.required_text("source", "where the price was read, with its date")?;
+    let scale = PriceScale { per_million: per_million(entry)?, currency };
+    let rates = rates(entry, scale)?;
+    let bands = entry.tables("band")?;
+    let content = Content {
+        model: model.to_owned(),
+        provider: entry.text("provider")?.map(str::to_owned),
+        currency,
+        from,
+        until,
+        source: source.to_owned(),
+        bands: bands.into_iter().map(|b| band(b, scale, &rates)).collect::<Result<_, _>>()?,
+        rates,
+    };
+    content.into_price().map_err(|cause| FieldError::invalid("model", cause.to_string()))
+}
+
+fn currency(entry: Fields<'_>) -> Result<Currency, FieldError> {
+    let code = entry.required_text("currency", "an ISO 4217 code such as CNY")?;
+    Currency::from_code(code).filter(|currency| currency.exponent().is_some()).ok_or_else(|| {
+        FieldError::invalid("currency", format!("`{code}` is not an ISO 4217 currency with cents"))
+    })
+}
+
+fn instant(entry: Fields<'_>, key: &str) -> Result<Option<DateTime<Utc>>, FieldError> {
+    const EXPECTED: &str = "a date and time with its offset, such as 2026-01-01T00:00:00Z";
+    let Some(written) = entry.read(key, EXPECTED, toml::Value::as_datetime)? else {
+        return Ok(None);
+    };
+    DateTime::parse_from_rfc3339(&written.to_string())
+        .map(|instant| Some(instant.to_utc()))
+        .map_err(|_| FieldError::invalid(key, format!("`{written}` is not {EXPECTED}")))
+}
+
+fn per_million(entry: Fields<'_>) -> Result<bool, FieldError> {
+    match entry.text("per")? {
+        None | Some("1k_tokens") => Ok(false),
+        Some("1m_tokens") => Ok(true),
+        Some(unit @ ("request" | "second" | "image" | "search" | "1k_characters")) => {
+            Err(FieldError::NotSupported {
+                key: format!("per = \"{unit}\""),
+                instead: "price a single unit with one of the keys `requests`, `seconds`, \
+                          `images`, `searches`, `characters`",
+            })
+        }
+        Some(other) => Err(FieldError::invalid(
+            "per",
+            format!("`{other}` is not a unit, accepted are 1k_tokens, 1m_tokens"),
+        )),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct PriceScale {
+    per_million: bool,
+    currency: Currency,
+}
+
+impl PriceScale {
+    /// The price that the file gives under `key`, per thousand tokens.
+    fn per_thousand(self, key: &str, given: Decimal) -> Result<PricePerThousand, FieldError> {
+        let amount = if self.per_million {
+            exact::shift_right(given, 3)
+                .map_err(|_| FieldError::invalid(key, "has too many digits to be stored per 1k"))?
+        } else {
+            given
+        };
+        let max = match self.currency {
+            Currency::USD | Currency::EUR | Currency::GBP | Currency::CNY => PER_THOUSAND_MAX,
+            _ => PER_THOUSAND_MAX_SMALL_UNITS,
+        };
+        if amount > max {
+            let code = self.currency.code();
+            let unit = if self.per_million { "1m_tokens" } else { "1k_tokens" };
+            return Err(FieldError::invalid(
+                key,
+                format!(
+                    "{given} {code} per {unit} is {amount} {code} per 1k_tokens, above {max}: \
+                     probably a price per 1m_tokens read as per 1k_tokens; check `per`"
+                ),
+            ));
+        }
+        Ok(PricePerThousand::new(amount))
+    }
+}
+
+fn rate_keys() -> impl Iterator<Item = &'static str> {
+    let classes = TokenClass::KNOWN.iter().map(TokenClass::as_str);
+    SHORTHANDS.into_iter().chain(classes).chain(unit_names())
+}
+
+/// The prices of an entry or a band: every key that is a class, a shorthand or a unit.
+fn rates(table: Fields<'_>, scale: PriceScale) -> Result<Rates, FieldError> {
+    let mut rates = Rates::default();
+    for key in rate_keys() {
+        let Some(given) = table.decimal(key)? else { continue };
+        let (named, also) = match key {
+            "input" => (TokenClass::INPUT_UNCACHED, None),
+            "output" => (TokenClass::OUTPUT_TEXT, Some(TokenClass::REASONING)),
+            _ => match Meter::named(key) {
+                Meter::Tokens(class) => (class, None),
+                Meter::Units(unit) => {
+                    rates.per_unit.insert(unit, given);
+                    continue;
+                }
+            },
+        };
+        let price = scale.per_thousand(key, given)?;
+        if key != named.as_str() && table.has(named.as_str()) {
+            return Err(FieldError::invalid(key, format!("means `{named}`, which is given too")));
+        }
+        rates.per_thousand.insert(named, price);
+        if let Some(also) = also.filter(|also| !table.has(also.as_str())) {
+            rates.per_thousand.insert(also, price);
+        }
+    }
+    if rates.per_thousand.is_empty() && rates.per_unit.is_empty() {
+        return Err(FieldError::Missing {
+            key: "input".to_owned(),
+            expected: "at least one price; \"0\" is free",
+        });
+    }
+    Ok(rates)
+}
+
+fn band(table: Fields<'_>, scale: PriceScale, base: &Rates) -> Result<Band, FieldError> {
+    let known: Vec<&str> = ["when"].into_iter().chain(rate_keys()).collect();
+    table.refuse_unknown(&known)?;
+    let when = table.table("when")?.ok_or_else(|| FieldError::Missing {
+        key: "band.when".to_owned(),
+        expected: "a condition such as { input_total_over = 200000 }",
+    })?;
+    let band = Band { when: condition(when)?, rates: rates(table, scale)? };
+    let left_out = meters(base).find(|meter| price_of(&band.rates, meter).is_none());
+    if let Some(meter) = left_out {
+        return Err(FieldError::invalid(
+            "band",
+            format!(
+                "prices every class anew, but leaves out `{meter}`, which the entry prices; \
+                 repeat its price in the band"
+            ),
+        ));
+    }
+    Ok(band)
+}
+
+fn condition(when: Fields<'_>) -> Result<Condition, FieldError> {
+    const KNOWN: [&str; 2] = ["input_total_over", "service_tier"];
+    const NOT_YET: [&str; 4] = ["hours_utc", "weekdays", "except_holidays", "batch"];
+    if let Some(key) = when.0.keys().map(String::as_str).find(|key| !KNOWN.contains(key)) {
+        return Err(if NOT_YET.contains(&key) {
+            FieldError::NotSupported {
+                key: format!("when.{key}"),
+                instead: "accepted are input_total_over, service_tier",
+            }
+        } else {
+            unknown(key, &KNOWN)
+        });
+    }
+    let condition = Condition {
+        input_total_over: when.integer("input_total_over")?,
+        service_tier: when.text("service_tier")?.map(str::to_owned),
+    };
+    if condition == Condition::default() {
+        return Err(FieldError::invalid("band.when", "is empty: it would always apply"));
+    }
+    Ok(condition)
+}
+
+/// Everything that `rates` prices.
+fn meters(rates: &Rates) -> impl Iterator<Item = Meter> {
+    let classes = rates.per_thousand.keys().cloned().map(Meter::Tokens);
+    classes.chain(rates.per_unit.keys().copied().map(Meter::Units))
+}

@@ -1,0 +1,171 @@
+//! Prices one settled event: exact, and whole or not at all.
+//!
+//! # Which price
+//! The event is priced at its admission time, in the customer's currency, by the model that the
+//! reply names; where that has no price, by the model that the client asked for (a provider may
+//! answer `gpt-4o` with a snapshot name that no price knows yet). The whole request takes the
+//! first band whose condition holds; `input_total_over` means strictly over.
+//!
+//! # What is unpriced
+//! A class or unit with a quantity above zero and no price makes the whole event unpriced: no
+//! cost, never a part of it (B4). A quantity of zero needs no price, and an event without any
+//! quantity costs exactly zero whether its model has a price or not. `requests` is the exception:
+//! every event is one request, so the count is priced where the entry prices it and otherwise says
+//! nothing.
+//!
+//! Nothing is rounded here; that happens once, on the invoice line ([`crate::round`]).
+
+use permille_types::{
+    Condition, Currency, Money, MoneyError, Price, PriceVersion, RequestId, TokenClass, TokenCount,
+    Unit, UsageEvent,
+};
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use crate::{
+    Meter, exact,
+    price_book::{PriceBook, price_of, rates_of_band},
+};
+
+/// Why an event cannot be rated. A missing price is no error: see [`Rated::unpriced`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RateError {
+    /// The exact cost has too many digits.
+    #[error("rate request {request_id}")]
+    Overflow {
+        /// Which event.
+        request_id: RequestId,
+        /// The operation that failed.
+        #[source]
+        cause: MoneyError,
+    },
+}
+
+/// What one event costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rated {
+    /// The price that was applied; absent when no entry holds.
+    pub price_version: Option<PriceVersion>,
+    /// The band of that price: 0 is outside every band, k the k-th band.
+    pub band: u32,
+    /// One line per class or unit with a quantity above zero that has a price.
+    pub lines: Vec<RatedLine>,
+    /// The exact sum of the lines; absent when anything is unpriced.
+    pub cost: Option<Money>,
+    /// Classes and units with a quantity above zero and no price.
+    pub unpriced: Vec<Meter>,
+}
+
+/// The cost of one class or unit of one event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RatedLine {
+    /// What was counted.
+    pub meter: Meter,
+    /// How much: tokens or units.
+    pub quantity: u64,
+    /// The price, per thousand tokens or per single unit.
+    pub price: Decimal,
+    /// The exact product, in the price's currency.
+    pub cost: Decimal,
+}
+
+/// Prices `event` in `currency` from `book`.
+///
+/// # Errors
+/// [`RateError::Overflow`] when the exact cost has more than 28 digits.
+pub fn rate(event: &UsageEvent, book: &PriceBook, currency: Currency) -> Result<Rated, RateError> {
+    let price = price_of_event(event, book, currency);
+    let band = price.map_or(0, |price| band_of(price, event));
+    let rates = price.and_then(|price| rates_of_band(price, band));
+    let refused = |cause| RateError::Overflow { request_id: event.request_id, cause };
+
+    let mut lines = Vec::new();
+    let mut unpriced = Vec::new();
+    for (meter, quantity) in quantities(event) {
+        match rates.and_then(|rates| price_of(rates, &meter)) {
+            Some(price) => {
+                let cost = cost(&meter, price, quantity).map_err(refused)?;
+                lines.push(RatedLine { meter, quantity, price, cost });
+            }
+            None if meter == Meter::Units(Unit::Requests) => {}
+            None => unpriced.push(meter),
+        }
+    }
+    let cost = if unpriced.is_empty() {
+        let sum = exact::sum(lines.iter().map(|line| line.cost)).map_err(refused)?;
+        Some(Money::new(sum, currency))
+    } else {
+        None
+    };
+    Ok(Rated {
+        price_version: price.map(|price| price.version.clone()),
+        band,
+        lines,
+        cost,
+        unpriced,
+    })
+}
+
+/// The exact cost of `quantity` at `price`: per thousand for tokens, each for units.
+///
+/// # Errors
+/// [`MoneyError::Overflow`] when the product has more than 28 digits.
+pub fn cost(meter: &Meter, price: Decimal, quantity: u64) -> Result<Decimal, MoneyError> {
+    let product = exact::mul(price, Decimal::from(quantity))?;
+    match meter {
+        Meter::Tokens(_) => exact::shift_right(product, 3),
+        Meter::Units(_) => Ok(product),
+    }
+}
+
+fn price_of_event<'b>(
+    event: &UsageEvent,
+    book: &'b PriceBook,
+    currency: Currency,
+) -> Option<&'b Price> {
+    [event.model_served.as_ref(), Some(&event.model_requested)].into_iter().flatten().find_map(
+        |model| {
+            book.resolve_for_upstream(model.as_str(), event.upstream.as_ref(), currency, event.at)
+        },
+    )
+}
+
+/// Everything that the event has more than zero of, in the order of lines.
+fn quantities(event: &UsageEvent) -> impl Iterator<Item = (Meter, u64)> {
+    let mut quantities: Vec<_> = event
+        .tokens
+        .iter()
+        .map(|(class, quantity)| (Meter::Tokens(class.clone()), *quantity))
+        .chain(event.units.iter().map(|(unit, quantity)| (Meter::Units(*unit), *quantity)))
+        .filter(|(_, quantity)| *quantity > 0)
+        .collect();
+    quantities.sort();
+    quantities.into_iter()
+}
+
+fn band_of(price: &Price, event: &UsageEvent) -> u32 {
+    (1..).zip(&price.bands).find(|(_, band)| holds(&band.when, event)).map_or(0, |(k, _)| k)
+}
+
+fn holds(when: &Condition, event: &UsageEvent) -> bool {
+    let over = when.input_total_over.is_none_or(|limit| input_total(event) > limit);
+    let tier =
+        when.service_tier.as_ref().is_none_or(|tier| event.service_tier.as_ref() == Some(tier));
+    over && tier
+}
+
+/// The reported total, or the sum of the known input classes where none was reported.
+fn input_total(event: &UsageEvent) -> TokenCount {
+    event.input_total.unwrap_or_else(|| {
+        event
+            .tokens
+            .iter()
+            .filter(|(class, _)| is_input(class))
+            .fold(0, |total: TokenCount, (_, quantity)| total.saturating_add(*quantity))
+    })
+}
+
+fn is_input(class: &TokenClass) -> bool {
+    let name = class.as_str();
+    name.starts_with("input_") || name.starts_with("cache_") || name.ends_with("_in")
+}
