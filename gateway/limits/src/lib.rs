@@ -1,1 +1,12 @@
-//! Rates and concurrency, held until a reply has ended.
+//! Rates and concurrency, in process.
+//!
+//! A [`Budget`] bounds what is held at once (open requests, bytes of request bodies, drains): its
+//! [`Taken`] share is given back when dropped, which is when the reply has *ended*, not when it
+//! has begun. [`RequestRates`] bounds requests per minute and key. Money budgets and limits that
+//! several gateways share are not here yet.
+
+mod budget;
+mod rates;
+
+pub use budget::{Budget, Taken};
+pub use rates::{RateExceeded, RequestRates};

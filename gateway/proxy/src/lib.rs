@@ -1,3 +1,32 @@
-//! The tower stack between clients and model APIs.
+//! The tower stack between clients and model APIs: authenticates, routes, meters, passes on.
+//!
+//! [`stack`](mod@stack) reads top to bottom and is the place to begin. A request changes type from
+//! layer to layer (`context`), so the compiler checks the order. The life of a metered reply is
+//! in `exchange` (every way it can end) and `body` (what the client gets, and when).
+//!
+//! Not here: counting (`permille-usage`), durability (`permille-journal`), prices
+//! (`permille-rating`). This crate never sees the billing database.
 
+mod body;
 pub mod config;
+mod context;
+mod exchange;
+mod gateway;
+mod headers;
+mod known;
+mod layers;
+mod metering;
+mod metrics;
+mod record;
+mod refusal;
+mod remote;
+mod reply;
+mod server;
+mod stack;
+mod stage;
+mod upstream;
+
+pub use gateway::{Foundation, Gateway, GatewayError, Readiness};
+pub use known::KnownError;
+pub use remote::{RemoteBilling, RemoteError};
+pub use upstream::UpstreamError;

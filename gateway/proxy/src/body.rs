@@ -1,0 +1,249 @@
+//! The body that a client gets.
+//!
+//! Bytes go on at once and unchanged. The end of a metered reply (its terminal event, or the last
+//! bytes of its body) waits until the journal has the settled record on disk (D1), at most
+//! `journal.hold_max_ms`. A reply that broke off upstream breaks off here too: it never ends as
+//! if it were whole.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use permille_types::Ended;
+use permille_usage::Piece;
+use tokio::time::Sleep;
+
+use crate::{
+    exchange::{Exchange, SettleError, Upstream},
+    known::chain,
+};
+
+/// How often an open reply is looked at: its deadline, its upstream's silence, its progress
+/// record. Also the precision of those limits.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Why a reply breaks off. Clients see a connection that was cut.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("the upstream's reply broke off")]
+    Upstream(#[source] hyper::Error),
+    #[error("the upstream fell silent")]
+    Silent,
+    #[error("the request's deadline has passed")]
+    Deadline,
+    #[error("usage could not be recorded")]
+    Unrecorded(#[source] SettleError),
+}
+
+/// A reply's body: made here, or passed on and metered.
+pub(crate) enum ReplyBody {
+    /// An answer of our own; empty once sent.
+    Own(Option<Bytes>),
+    /// A reply of an upstream.
+    Metered(Box<MeteredBody>),
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Metered(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Own(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => {
+                let length = bytes.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
+            Self::Metered(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// An upstream's reply on its way to the client.
+pub(crate) struct MeteredBody {
+    exchange: Exchange,
+    idle_max: Duration,
+    /// Read, not yet sent. Filled from one upstream frame at a time, so it holds at most one.
+    pieces: VecDeque<Piece>,
+    read: Vec<Piece>,
+    trailers: Option<HeaderMap>,
+    hold: Option<Hold>,
+    broken: Option<Broken>,
+    last_read: Instant,
+    tick: Option<Pin<Box<Sleep>>>,
+}
+
+/// The end of a reply, waiting for the journal.
+struct Hold {
+    bytes: Option<Bytes>,
+    durable: BoxFuture<'static, Result<(), SettleError>>,
+    since: Instant,
+    bound: Pin<Box<Sleep>>,
+}
+
+impl MeteredBody {
+    pub(crate) fn new(exchange: Exchange, idle_max: Duration) -> Self {
+        Self {
+            exchange,
+            idle_max,
+            pieces: VecDeque::new(),
+            read: Vec::new(),
+            trailers: None,
+            hold: None,
+            broken: None,
+            last_read: Instant::now(),
+            tick: None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            if self.hold.is_some() {
+                if let Some(bytes) = ready!(self.poll_hold(cx)) {
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                continue;
+            }
+            match self.pieces.pop_front() {
+                Some(Piece::Pass(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Some(Piece::Terminal(bytes)) => {
+                    self.settle(self.exchange.ending(), Some(bytes));
+                    continue;
+                }
+                None => {}
+            }
+            if let Some(broken) = self.broken.take() {
+                return Poll::Ready(Some(Err(broken)));
+            }
+            let settled = self.exchange.is_settled();
+            match &mut self.exchange.upstream {
+                Upstream::Replying(body) => {
+                    let frame = Pin::new(body).poll_frame(cx);
+                    match frame {
+                        Poll::Ready(frame) => self.take(frame),
+                        Poll::Pending => ready!(self.poll_tick(cx)),
+                    }
+                }
+                _ if !settled => self.settle(self.exchange.ending(), None),
+                _ => return Poll::Ready(self.trailers.take().map(|map| Ok(Frame::trailers(map)))),
+            }
+        }
+    }
+
+    /// Takes one frame, error or end from the upstream.
+    fn take(&mut self, frame: Option<Result<Frame<Bytes>, hyper::Error>>) {
+        self.last_read = Instant::now();
+        match frame {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(bytes) => self.take_data(bytes),
+                Err(frame) => {
+                    self.trailers = frame.into_trailers().ok();
+                    self.exchange.finish(&mut self.read);
+                }
+            },
+            Some(Err(cause)) => {
+                self.exchange.break_off(&mut self.read);
+                drop(self.exchange.settle(Ended::UpstreamError, &[]));
+                self.broken = Some(Broken::Upstream(cause));
+            }
+            None => self.exchange.finish(&mut self.read),
+        }
+        self.pieces.extend(self.read.drain(..));
+    }
+
+    fn take_data(&mut self, bytes: Bytes) {
+        self.exchange.read(bytes, &mut self.read);
+        // A body of known length ends with its last byte: that byte is what must be held back.
+        let at_end = match &self.exchange.upstream {
+            Upstream::Replying(body) => <Incoming as Body>::is_end_stream(body),
+            _ => true,
+        };
+        if at_end {
+            self.exchange.finish(&mut self.read);
+            let settles = self.read.iter().any(|piece| matches!(piece, Piece::Terminal(_)));
+            if let (false, false, Some(last)) =
+                (settles, self.exchange.is_settled(), self.read.last_mut())
+            {
+                let (Piece::Pass(bytes) | Piece::Terminal(bytes)) = last;
+                *last = Piece::Terminal(std::mem::take(bytes));
+            }
+        }
+    }
+
+    /// Settles the record and holds `bytes` until the journal has it.
+    fn settle(&mut self, ended: Ended, bytes: Option<Bytes>) {
+        let durable = self.exchange.settle(ended, &[]);
+        let bound = Box::pin(tokio::time::sleep(self.exchange.metering.hold_max));
+        self.hold = Some(Hold { bytes, durable, since: Instant::now(), bound });
+    }
+
+    /// The held bytes, once they may go; `None` when there were none.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Some(hold) = &mut self.hold else { return Poll::Ready(None) };
+        let metrics = &self.exchange.metering.metrics;
+        match hold.durable.as_mut().poll(cx) {
+            Poll::Ready(Ok(())) => metrics.hold_seconds.observe(hold.since.elapsed().as_secs_f64()),
+            Poll::Ready(Err(cause)) => {
+                // Without a record the client must not believe that the reply is whole.
+                tracing::error!(error = %chain(&cause), "the end of a reply is withheld");
+                self.hold = None;
+                self.pieces.clear();
+                self.exchange.upstream = Upstream::Ended;
+                self.broken = Some(Broken::Unrecorded(cause));
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {
+                ready!(hold.bound.as_mut().poll(cx));
+                metrics.hold_exceeded.inc();
+                tracing::warn!("the end of a reply is released before the journal has synced it");
+            }
+        }
+        Poll::Ready(self.hold.take().and_then(|hold| hold.bytes))
+    }
+
+    /// Looks after an open reply now and then. Ready when something has changed.
+    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let tick = self.tick.get_or_insert_with(|| Box::pin(tokio::time::sleep(TICK)));
+            ready!(tick.as_mut().poll(cx));
+            self.tick = None;
+            let late = match self.exchange.record_mut() {
+                None => self.last_read.elapsed() > self.idle_max,
+                Some(record) => {
+                    record.elapsed() > self.exchange.metering.deadline
+                        || self.last_read.elapsed() > self.idle_max
+                }
+            };
+            if late {
+                let silent = self.last_read.elapsed() > self.idle_max;
+                self.exchange.break_off(&mut self.read);
+                drop(self.exchange.settle(Ended::Deadline, &[]));
+                self.pieces.extend(self.read.drain(..));
+                self.broken = Some(if silent { Broken::Silent } else { Broken::Deadline });
+                return Poll::Ready(());
+            }
+            self.exchange.progress();
+        }
+    }
+}

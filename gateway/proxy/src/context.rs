@@ -1,0 +1,120 @@
+//! What the layers know of a request, one type per stage. A layer takes the stage before it and
+//! gives the next, so the compiler checks the order of the stack.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::request::Parts;
+use hyper::body::Incoming;
+use permille_limits::Taken;
+use permille_types::{Endpoint, KeyPolicy, RequestId, SessionId};
+use permille_usage::request::RequestFacts;
+
+use crate::{known::Known, upstream::Upstream};
+
+/// A request as it arrived.
+pub(crate) struct Inbound {
+    /// Our id, also in the answer's headers.
+    pub(crate) id: RequestId,
+    /// When it arrived, wall clock.
+    pub(crate) at: DateTime<Utc>,
+    /// When it arrived, for durations.
+    pub(crate) started: Instant,
+    /// Method, target and headers.
+    pub(crate) head: Parts,
+    /// The body, not yet read.
+    pub(crate) body: Incoming,
+}
+
+/// A request that may be served now: it holds one of the bounded places.
+pub(crate) struct Admitted {
+    /// The request.
+    pub(crate) inbound: Inbound,
+    /// Its place, held until the reply has ended.
+    pub(crate) place: Taken,
+}
+
+/// A request of a known key.
+pub(crate) struct Authenticated {
+    /// The request.
+    pub(crate) admitted: Admitted,
+    /// Whose key it is.
+    pub(crate) key: KeyPolicy,
+    /// The keys and prices in force when it arrived.
+    pub(crate) known: Arc<Known>,
+}
+
+/// A request for a known endpoint.
+pub(crate) struct Routed {
+    /// The request.
+    pub(crate) authenticated: Authenticated,
+    /// What it asks for.
+    pub(crate) endpoint: Endpoint,
+    /// Path below the upstream's base URL, with the query.
+    pub(crate) upstream_path: String,
+}
+
+/// A request whose body has been read as far as metering needs it.
+pub(crate) struct Classified {
+    /// The request, without its body.
+    pub(crate) routed: Head,
+    /// Model, stream, limits; absent for endpoints without a body.
+    pub(crate) facts: Option<RequestFacts>,
+    /// The body as the client sent it. Kept until the reply ends, for estimation.
+    pub(crate) body: Bytes,
+    /// The body as the upstream gets it: differs only where we ask for usage.
+    pub(crate) upstream_body: Bytes,
+    /// Whether we asked for a usage frame that the client did not ask for.
+    pub(crate) usage_added: bool,
+}
+
+/// A routed request whose body has been taken off.
+pub(crate) struct Head {
+    /// Our id.
+    pub(crate) id: RequestId,
+    /// When it arrived, wall clock.
+    pub(crate) at: DateTime<Utc>,
+    /// When it arrived, for durations.
+    pub(crate) started: Instant,
+    /// Method, target and headers.
+    pub(crate) parts: Parts,
+    /// Its bounded place and the memory of its body; the exchange takes them over.
+    pub(crate) held: Option<(Taken, Taken)>,
+    /// Whose key it is.
+    pub(crate) key: KeyPolicy,
+    /// The keys and prices in force when it arrived.
+    pub(crate) known: Arc<Known>,
+    /// What it asks for.
+    pub(crate) endpoint: Endpoint,
+    /// Path below the upstream's base URL, with the query.
+    pub(crate) upstream_path: String,
+}
+
+/// A request with an upstream that serves its model at a known price.
+pub(crate) struct Targeted {
+    /// The request.
+    pub(crate) classified: Classified,
+    /// Where it goes.
+    pub(crate) upstream: Arc<Upstream>,
+}
+
+/// A request with its place in a conversation.
+pub(crate) struct InSession {
+    /// The request.
+    pub(crate) targeted: Targeted,
+    /// The conversation.
+    pub(crate) session: SessionId,
+    /// Whether the client named it.
+    pub(crate) explicit: bool,
+    /// The turn, from 1.
+    pub(crate) turn: u32,
+}
+
+/// One call to an upstream, with everything but the credential.
+pub(crate) struct Outgoing {
+    /// Where it goes.
+    pub(crate) upstream: Arc<Upstream>,
+    /// What is sent.
+    pub(crate) request: http::Request<http_body_util::Full<Bytes>>,
+}

@@ -1,0 +1,264 @@
+//! An open exchange with an upstream. Whoever holds it must end it; dropping it is an ending too:
+//! the client has left or the gateway is stopping, and the policy decides what happens (M7).
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::Response;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use permille_journal::{JournalError, Settled};
+use permille_limits::Taken;
+use permille_types::{Ended, Flag};
+use permille_usage::{Piece, Reading, Tap};
+use tokio::time::timeout;
+
+use crate::{
+    context::InSession, known::chain, metering::Metering, record::Record, refusal::Refusal, reply,
+    stage::Boxed,
+};
+
+/// How far the upstream is.
+pub(crate) enum Upstream {
+    /// It has not answered yet.
+    Called(Boxed<Response<Incoming>>),
+    /// Its reply is being read.
+    Replying(Incoming),
+    /// Its reply has ended.
+    Ended,
+}
+
+/// What is made of the reply's bytes.
+pub(crate) enum Reader {
+    /// They are metered.
+    Tap(Box<Tap>),
+    /// They only pass: an error body, or an endpoint that bills nothing. Ends like this.
+    Plain(Ended),
+}
+
+/// Client, record and upstream of one request that is still open.
+pub(crate) struct Exchange {
+    pub(crate) metering: Arc<Metering>,
+    pub(crate) upstream: Upstream,
+    pub(crate) reader: Reader,
+    record: Option<Record>,
+    asked: reply::Asked,
+    /// The request's place and the memory of its body, given back when the exchange has ended.
+    held: Option<(Taken, Taken)>,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        metering: Arc<Metering>,
+        record: Record,
+        request: &mut InSession,
+        call: Boxed<Response<Incoming>>,
+    ) -> Self {
+        let classified = &mut request.targeted.classified;
+        let asked = reply::Asked {
+            endpoint: classified.routed.endpoint,
+            usage_added: classified.usage_added,
+        };
+        Self {
+            metering,
+            upstream: Upstream::Called(call),
+            reader: reply::unanswered(asked),
+            record: Some(record),
+            asked,
+            held: classified.routed.held.take(),
+        }
+    }
+
+    /// Waits for the head of the reply.
+    pub(crate) async fn answer(&mut self) -> Result<http::response::Parts, Refusal> {
+        let Upstream::Called(call) = &mut self.upstream else {
+            return Err(Refusal::InvalidRequest("the upstream was already read".to_owned()));
+        };
+        match call.await {
+            Ok(response) => Ok(self.answered(response)),
+            Err(refusal) => {
+                let ended = match refusal {
+                    Refusal::UpstreamTimeout { .. } => Ended::Deadline,
+                    _ => Ended::UpstreamError,
+                };
+                self.upstream = Upstream::Ended;
+                self.reader = Reader::Plain(ended);
+                // The record is written at once; nobody waits for its sync, because no reply is
+                // acknowledged by it.
+                drop(self.settle(ended, &[]));
+                Err(refusal)
+            }
+        }
+    }
+
+    fn answered(&mut self, response: Response<Incoming>) -> http::response::Parts {
+        let (head, body) = response.into_parts();
+        if let Some(record) = &mut self.record {
+            record.answered(head.status, &head.headers);
+        }
+        self.reader = reply::reader(&head, self.asked);
+        self.upstream = Upstream::Replying(body);
+        head
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.record.is_none()
+    }
+
+    pub(crate) fn record_mut(&mut self) -> Option<&mut Record> {
+        self.record.as_mut()
+    }
+
+    /// What the tap knows now.
+    fn reading(&self) -> Option<Reading> {
+        match &self.reader {
+            Reader::Tap(tap) => Some(tap.reading()),
+            Reader::Plain(_) => None,
+        }
+    }
+
+    /// Writes what is known so far, off the event loop.
+    pub(crate) fn progress(&self) {
+        if let (Some(record), Some(reading)) = (&self.record, self.reading()) {
+            let write = record.progress(reading);
+            drop(self.metering.tasks.spawn_blocking(write));
+        }
+    }
+
+    /// Gives bytes to the reader; what may go to the client is appended to `out`.
+    pub(crate) fn read(&mut self, bytes: Bytes, out: &mut Vec<Piece>) {
+        if let Some(record) = &mut self.record {
+            record.first_byte();
+        }
+        match &mut self.reader {
+            Reader::Tap(tap) => tap.push(bytes, out),
+            Reader::Plain(_) => out.push(Piece::Pass(bytes)),
+        }
+    }
+
+    /// The upstream's reply has ended well, as far as HTTP can tell.
+    pub(crate) fn finish(&mut self, out: &mut Vec<Piece>) {
+        self.upstream = Upstream::Ended;
+        if let Reader::Tap(tap) = &mut self.reader {
+            tap.finish(out);
+        }
+    }
+
+    /// The upstream's reply broke off: what was held back may still go to the client.
+    pub(crate) fn break_off(&mut self, out: &mut Vec<Piece>) {
+        self.upstream = Upstream::Ended;
+        if let Reader::Tap(tap) = &mut self.reader {
+            tap.abandon(out);
+        }
+    }
+
+    /// How a reply that was read to its end has ended.
+    pub(crate) fn ending(&self) -> Ended {
+        match &self.reader {
+            Reader::Plain(ended) => *ended,
+            Reader::Tap(tap) => {
+                let reading = tap.reading();
+                let whole = reading.terminal
+                    || reading.usage.as_ref().is_some_and(permille_usage::Usage::is_final);
+                if whole && !reading.error { Ended::Complete } else { Ended::UpstreamError }
+            }
+        }
+    }
+
+    /// Settles the record; the future resolves when the journal has it durably.
+    pub(crate) fn settle(
+        &mut self,
+        ended: Ended,
+        flags: &'static [Flag],
+    ) -> BoxFuture<'static, Result<(), SettleError>> {
+        let Some(record) = self.record.take() else {
+            return Box::pin(std::future::ready(Ok(())));
+        };
+        let reading = self.reading();
+        if !reading.as_ref().is_some_and(Record::must_count) {
+            return Box::pin(durable(record.settle(ended, reading.as_ref(), flags)));
+        }
+        let count = move || record.settle(ended, reading.as_ref(), flags);
+        let counting = self.metering.tasks.spawn_blocking(count);
+        Box::pin(async move { durable(counting.await?).await })
+    }
+
+    /// Reads on after the client has left, within the bounds of a drain.
+    async fn drain(&mut self) -> &'static [Flag] {
+        let time_max = Duration::from_secs(self.metering.config.drain_seconds_max.into());
+        let whole = timeout(time_max, self.read_on()).await.unwrap_or(false);
+        if whole { &[Flag::Drained] } else { &[Flag::Drained, Flag::DrainBound] }
+    }
+
+    /// Whether the reply came to its end within the bound of bytes.
+    async fn read_on(&mut self) -> bool {
+        let mut bytes_left = self.metering.config.drain_bytes_max;
+        let mut unsent = Vec::new();
+        if matches!(self.upstream, Upstream::Called(_)) && self.answer().await.is_err() {
+            return true;
+        }
+        while let Upstream::Replying(body) = &mut self.upstream {
+            match body.frame().await.map(|frame| frame.map(hyper::body::Frame::into_data)) {
+                Some(Ok(Ok(bytes))) => {
+                    let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    self.read(bytes, &mut unsent);
+                    let Some(left) = bytes_left.checked_sub(read) else { return false };
+                    bytes_left = left;
+                }
+                Some(Ok(Err(_trailers))) => {}
+                Some(Err(_)) => self.break_off(&mut unsent),
+                None => self.finish(&mut unsent),
+            }
+            unsent.clear();
+        }
+        true
+    }
+
+    /// The rest of an exchange whose client is not there any more.
+    async fn leave(mut self, ended: Ended) {
+        let drains = ended == Ended::ClientGone && self.metering.drains_when_client_is_gone();
+        let place = if drains { self.metering.drains.take(1) } else { None };
+        let flags: &[Flag] = match (&self.upstream, &place) {
+            (Upstream::Ended, _) => &[],
+            (_, Some(_)) => self.drain().await,
+            (_, None) if drains => &[Flag::Cancelled, Flag::DrainBound],
+            (_, None) => &[Flag::Cancelled],
+        };
+        // Dropping what is left of the call cancels it.
+        self.upstream = Upstream::Ended;
+        if let Err(cause) = self.settle(ended, flags).await {
+            tracing::error!(error = %chain(&cause), "usage of a reply that was left not recorded");
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Some(record) = self.record.take() else { return };
+        let metering = Arc::clone(&self.metering);
+        let rest = Self {
+            metering: Arc::clone(&metering),
+            upstream: std::mem::replace(&mut self.upstream, Upstream::Ended),
+            reader: std::mem::replace(&mut self.reader, Reader::Plain(Ended::UpstreamError)),
+            record: Some(record),
+            asked: self.asked,
+            held: self.held.take(),
+        };
+        let ended = metering.ending_of_a_dropped_reply();
+        drop(metering.tasks.spawn(rest.leave(ended)));
+    }
+}
+
+/// Why the end of a reply may not be released.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettleError {
+    #[error("record usage")]
+    Journal(#[from] JournalError),
+    #[error("count tokens")]
+    Counting(#[from] tokio::task::JoinError),
+}
+
+async fn durable(settled: Result<Settled, JournalError>) -> Result<(), SettleError> {
+    Ok(settled?.await?)
+}

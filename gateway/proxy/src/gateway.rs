@@ -1,0 +1,165 @@
+//! The data plane as the program runs it.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use permille_journal::{Health, Journal};
+use permille_limits::Budget;
+use permille_types::{Clock, ControlPlane};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::GatewayConfig,
+    known::Knowledge,
+    metering::Metering,
+    metrics::Metrics,
+    server::Server,
+    stack::{Shared, stack},
+    upstream::UpstreamError,
+};
+
+/// How often the journal's state is copied into the metrics.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a gateway cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// An upstream's configuration cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// Two routes contradict each other.
+    #[error("build the routes")]
+    Routes(#[from] matchit::InsertError),
+    /// A metric is registered twice.
+    #[error("register metrics")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What a gateway stands on.
+pub struct Foundation<'a> {
+    /// Where usage is recorded.
+    pub journal: Journal,
+    /// Where keys, prices and sessions come from.
+    pub control: Arc<dyn ControlPlane>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where metrics are registered.
+    pub registry: &'a Registry,
+    /// Folder in which the last snapshot is kept.
+    pub folder: &'a Path,
+}
+
+/// The data plane, ready to serve.
+pub struct Gateway {
+    config: GatewayConfig,
+    shared: Arc<Shared>,
+    server: Server,
+}
+
+impl Gateway {
+    /// Builds the stack; nothing is served yet.
+    ///
+    /// # Errors
+    /// [`GatewayError`] when an upstream cannot be used or a metric exists already.
+    pub fn new(config: GatewayConfig, foundation: Foundation<'_>) -> Result<Self, GatewayError> {
+        let metrics = Arc::new(Metrics::register(foundation.registry)?);
+        let metering = Metering::new(
+            foundation.journal,
+            config.metering.clone(),
+            config.hold_max,
+            Duration::from_secs(config.gateway.deadline_seconds.into()),
+            Arc::clone(&metrics),
+        );
+        let shared = Arc::new(Shared {
+            clock: foundation.clock,
+            control: foundation.control,
+            knowledge: Knowledge::open(foundation.folder),
+            metering: Arc::clone(&metering),
+            places: Budget::new(config.gateway.in_flight_max.into()),
+        });
+        let server = Server {
+            stack: stack(&config, &shared)?,
+            metrics,
+            header_time_max: Duration::from_secs(config.gateway.request_seconds_max.into()),
+            grace: Duration::from_secs(config.gateway.grace_seconds.into()),
+            on_cut: Box::new(move || metering.stop()),
+        };
+        Ok(Self { config, shared, server })
+    }
+
+    /// What tells whether this gateway takes requests.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        Readiness { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Where the configuration wants it to listen.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.config.gateway.listen
+    }
+
+    /// Serves until `stop`, then finishes or settles every open reply. On return every record is
+    /// written; the journal's last sync is the caller's.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
+        let shared = self.shared;
+        let background = CancellationToken::new();
+        let follow = tokio::spawn(
+            shared.knowledge.clone().follow(Arc::clone(&shared.control), background.clone()),
+        );
+        let watch = tokio::spawn(watch(Arc::clone(&shared), background.clone()));
+        self.server.run(listener, stop).await;
+        // From here on nobody reads a reply any more: what is drained is settled as it is.
+        shared.metering.tasks.close();
+        shared.metering.tasks.wait().await;
+        background.cancel();
+        for task in [follow, watch] {
+            if let Err(cause) = task.await {
+                tracing::error!(%cause, "a background task failed");
+            }
+        }
+    }
+}
+
+/// Whether a gateway takes requests.
+#[derive(Clone)]
+pub struct Readiness {
+    shared: Arc<Shared>,
+}
+
+impl Readiness {
+    /// Why it does not, if so.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        if self.shared.knowledge.current().is_none() {
+            return Some("no snapshot of keys and prices yet".to_owned());
+        }
+        match self.shared.metering.journal.health() {
+            Health::Ok => None,
+            unwell => Some(format!("the journal takes no new requests: {unwell:?}")),
+        }
+    }
+}
+
+/// Copies what changes by itself into the metrics.
+async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(WATCH_EVERY);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let metrics = &shared.metering.metrics;
+        let stats = shared.metering.journal.stats();
+        metrics.streams_in_flight.set(gauge(shared.places.used()));
+        metrics.drains.set(gauge(shared.metering.drains.used()));
+        metrics.journal_lag_events.set(gauge(stats.lag_records));
+        metrics.journal_lag_bytes.set(gauge(stats.lag_bytes));
+        metrics.journal_admitting.set(i64::from(shared.metering.journal.is_admitting()));
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,115 @@
+//! Which headers cross the gateway, in both directions.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Headers that hold for one connection only, and framing, which is made anew on each side.
+/// Source: RFC 9110, section 7.6.1.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Headers of a request that must not reach an upstream: our credentials and names, the
+/// client's network, what we set ourselves.
+const NOT_UPSTREAM: [HeaderName; 12] = [
+    header::AUTHORIZATION,
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::ACCEPT_ENCODING,
+    header::COOKIE,
+    header::EXPECT,
+    header::FORWARDED,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Where a client may name its conversation, in order of preference.
+pub(crate) const SESSION: [HeaderName; 4] = [
+    HeaderName::from_static("permille-session"),
+    HeaderName::from_static("x-session-id"),
+    HeaderName::from_static("helicone-session-id"),
+    HeaderName::from_static("x-litellm-session-id"),
+];
+
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+/// Makes a client's headers fit to be sent upstream.
+pub(crate) fn for_upstream(headers: &mut HeaderMap) {
+    strip(headers);
+    for name in NOT_UPSTREAM.iter().chain(&SESSION) {
+        headers.remove(name);
+    }
+    let ours: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("permille-")).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+    // The tap reads the reply as it passes: an encoded one could only be read, never cut.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+}
+
+/// Makes an upstream's headers fit to be sent to the client.
+pub(crate) fn for_client(headers: &mut HeaderMap) {
+    strip(headers);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn our_key_never_reaches_an_upstream() {
+        let mut sent = headers(&[
+            ("authorization", "Bearer sk-pm_x"),
+            ("x-api-key", "sk-pm_x"),
+            ("api-key", "sk-pm_x"),
+            ("permille-want", "cost"),
+            ("anthropic-version", "2023-06-01"),
+        ]);
+
+        for_upstream(&mut sent);
+
+        assert!(sent.values().all(|value| !value.to_str().unwrap().contains("sk-pm_")));
+        assert!(!sent.contains_key("permille-want"));
+        assert_eq!(sent["anthropic-version"], "2023-06-01");
+        assert_eq!(sent["accept-encoding"], "identity");
+    }
+
+    #[test]
+    fn headers_named_by_connection_go_no_further() {
+        let mut sent = headers(&[("connection", "close, x-secret-hop"), ("x-secret-hop", "1")]);
+
+        for_client(&mut sent);
+
+        assert!(sent.is_empty());
+    }
+}

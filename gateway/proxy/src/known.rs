@@ -1,0 +1,178 @@
+//! What the gateway knows of keys and prices: the newest snapshot, indexed, kept on disk.
+//!
+//! The snapshot is fetched in the background. The last one is written to the data folder, so
+//! that a gateway starts and serves while billing is away.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use hmac::{Hmac, KeyInit, Mac};
+use permille_rating::price_book::PriceBook;
+use permille_types::{ControlError, ControlPlane, KeyHash, KeyPolicy, Snapshot};
+use secrecy::ExposeSecret;
+use sha2::Sha256;
+use tokio_util::sync::CancellationToken;
+
+/// Wait after a failed fetch, doubled up to the bound.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+/// Longest wait after a failed fetch: a revoked key must stop within seconds.
+const RETRY_MAX: Duration = Duration::from_secs(3);
+
+/// Why a snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KnownError {
+    /// The pepper is not hexadecimal.
+    #[error("the snapshot's pepper is not hexadecimal")]
+    Pepper,
+    /// The prices do not form a price book.
+    #[error("build the price book of snapshot {version}")]
+    Prices {
+        /// The snapshot's version.
+        version: u64,
+        /// What is wrong.
+        #[source]
+        cause: permille_rating::price_book::PriceBookError,
+    },
+}
+
+/// One snapshot, indexed for the data path.
+pub(crate) struct Known {
+    version: u64,
+    pepper: Hmac<Sha256>,
+    keys: HashMap<KeyHash, KeyPolicy>,
+    pub(crate) prices: PriceBook,
+}
+
+impl Known {
+    fn new(snapshot: Snapshot) -> Result<Self, KnownError> {
+        let pepper =
+            hex::decode(snapshot.pepper.expose_secret()).map_err(|_| KnownError::Pepper)?;
+        let pepper = Hmac::<Sha256>::new_from_slice(&pepper).map_err(|_| KnownError::Pepper)?;
+        let version = snapshot.version;
+        let prices = PriceBook::new(snapshot.prices)
+            .map_err(|cause| KnownError::Prices { version, cause })?;
+        let keys = snapshot.keys.into_iter().map(|key| (key.hash, key)).collect();
+        Ok(Self { version, pepper, keys, prices })
+    }
+
+    /// The key with this secret.
+    pub(crate) fn key(&self, secret: &str) -> Option<&KeyPolicy> {
+        let mut mac = self.pepper.clone();
+        mac.update(secret.as_bytes());
+        // The lookup is by digest under a secret pepper, so its timing tells nothing of a key.
+        self.keys.get(&KeyHash::new(mac.finalize().into_bytes().into()))
+    }
+}
+
+/// The newest snapshot, shared by all requests.
+#[derive(Clone)]
+pub(crate) struct Knowledge {
+    current: Arc<ArcSwapOption<Known>>,
+    file: Arc<Path>,
+}
+
+impl Knowledge {
+    /// Starts from the snapshot kept in `folder`, when there is one.
+    pub(crate) fn open(folder: &Path) -> Self {
+        let file: PathBuf = folder.join("snapshot.json");
+        let knowledge = Self { current: Arc::default(), file: file.into() };
+        match std::fs::read(&knowledge.file) {
+            Ok(bytes) => match serde_json::from_slice::<Snapshot>(&bytes) {
+                Ok(snapshot) => knowledge.adopt(snapshot),
+                Err(cause) => tracing::warn!(%cause, "the kept snapshot cannot be read"),
+            },
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => tracing::warn!(%cause, "the kept snapshot cannot be read"),
+        }
+        knowledge
+    }
+
+    pub(crate) fn current(&self) -> Option<Arc<Known>> {
+        self.current.load_full()
+    }
+
+    fn adopt(&self, snapshot: Snapshot) {
+        let version = snapshot.version;
+        match Known::new(snapshot) {
+            Ok(known) => {
+                tracing::info!(version, keys = known.keys.len(), "snapshot in force");
+                self.current.store(Some(Arc::new(known)));
+            }
+            Err(cause) => tracing::error!(version, error = %chain(&cause), "snapshot refused"),
+        }
+    }
+
+    async fn fetch(&self, control: &dyn ControlPlane) -> Result<(), ControlError> {
+        let known = self.current().map(|known| known.version);
+        if let Some(snapshot) = control.snapshot(known).await? {
+            self.keep(&snapshot).await;
+            self.adopt(snapshot);
+        }
+        Ok(())
+    }
+
+    /// Writes the snapshot beside the journal, readable by its owner only.
+    async fn keep(&self, snapshot: &Snapshot) {
+        let written = match serde_json::to_vec(snapshot) {
+            Ok(bytes) => {
+                let file = Arc::clone(&self.file);
+                tokio::task::spawn_blocking(move || write_private(&file, &bytes))
+                    .await
+                    .map_err(std::io::Error::other)
+                    .flatten()
+            }
+            Err(cause) => Err(std::io::Error::other(cause)),
+        };
+        if let Err(cause) = written {
+            tracing::warn!(%cause, "the snapshot cannot be kept on disk");
+        }
+    }
+
+    /// Fetches the first snapshot and then every newer one, until `stop`.
+    pub(crate) async fn follow(self, control: Arc<dyn ControlPlane>, stop: CancellationToken) {
+        let mut wait = RETRY_MIN;
+        while !stop.is_cancelled() {
+            let fetched = tokio::select! {
+                fetched = self.fetch(control.as_ref()) => fetched,
+                () = stop.cancelled() => return,
+            };
+            let Err(cause) = fetched else {
+                wait = RETRY_MIN;
+                continue;
+            };
+            tracing::warn!(error = %chain(&cause), "fetch snapshot");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+            wait = wait.saturating_mul(2).min(RETRY_MAX);
+        }
+    }
+}
+
+fn write_private(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let fresh = file.with_extension("json.new");
+    let mut open = std::fs::OpenOptions::new();
+    let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    out.write_all(bytes)?;
+    out.sync_all()?;
+    std::fs::rename(&fresh, file)
+}
+
+/// An error with its causes, for a log line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

@@ -1,0 +1,75 @@
+//! The outermost layer: names every request, and turns a refusal into an answer in the caller's
+//! own format.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use permille_types::{Clock, RequestId};
+use tower::{Layer, Service};
+
+use crate::{
+    body::ReplyBody, context::Inbound, layers::route::family_of, metrics::Metrics, refusal::Refusal,
+};
+
+pub(crate) struct AnswerLayer {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl<S> Layer<S> for AnswerLayer {
+    type Service = Answer<S>;
+
+    fn layer(&self, inner: S) -> Answer<S> {
+        Answer { clock: Arc::clone(&self.clock), metrics: Arc::clone(&self.metrics), inner }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Answer<S> {
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    inner: S,
+}
+
+impl<S> Service<Request<Incoming>> for Answer<S>
+where
+    S: Service<Inbound, Response = Response<ReplyBody>, Error = Refusal>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<ReplyBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // No layer below waits for readiness: each refuses in `call` when it is at its bound.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let at = self.clock.now();
+        let id = RequestId::new(at);
+        let (head, body) = request.into_parts();
+        let family = family_of(head.uri.path());
+        let metrics = Arc::clone(&self.metrics);
+        let answer = self.inner.call(Inbound { id, at, started: Instant::now(), head, body });
+        Box::pin(async move {
+            let mut response = answer.await.unwrap_or_else(|refusal| {
+                tracing::debug!(request.id = %id, code = refusal.code(), "refused");
+                metrics.refused(refusal.code());
+                refusal.answer(family).map(|bytes| ReplyBody::Own(Some(bytes)))
+            });
+            metrics.answered(family, response.status());
+            if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+                response.headers_mut().insert("permille-request-id", value);
+            }
+            Ok(response)
+        })
+    }
+}

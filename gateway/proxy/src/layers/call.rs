@@ -1,0 +1,39 @@
+//! The innermost service: calls the upstream. Never more than once per request.
+
+use std::task::{Context, Poll};
+
+use http::Response;
+use hyper::body::Incoming;
+use tower::Service;
+
+use crate::{context::Outgoing, known::chain, refusal::Refusal, stage::Boxed};
+
+#[derive(Clone)]
+pub(crate) struct Call;
+
+impl Service<Outgoing> for Call {
+    type Response = Response<Incoming>;
+    type Error = Refusal;
+    type Future = Boxed<Response<Incoming>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, Outgoing { upstream, request }: Outgoing) -> Self::Future {
+        Box::pin(async move {
+            let sent = upstream.client.request(request);
+            match tokio::time::timeout(upstream.idle_max, sent).await {
+                Ok(Ok(response)) => Ok(response),
+                Ok(Err(cause)) => {
+                    tracing::warn!(upstream = %upstream.name, error = %chain(&cause), "call failed");
+                    Err(Refusal::UpstreamUnreachable { upstream: upstream.name.to_string() })
+                }
+                Err(_) => Err(Refusal::UpstreamTimeout {
+                    upstream: upstream.name.to_string(),
+                    seconds: upstream.idle_max.as_secs(),
+                }),
+            }
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! Reads the request body, within bounds: which model, whether a stream, whether the client asked
+//! for usage. Asks the provider for usage where the client did not.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use permille_limits::{Budget, Taken};
+use permille_types::Endpoint;
+use permille_usage::request::{ask_for_usage, classify};
+
+use crate::{
+    context::{Classified, Head, Routed},
+    refusal::Refusal,
+    stage::Stage,
+};
+
+pub(crate) struct Classify {
+    /// Largest accepted body, in bytes.
+    pub(crate) body_bytes_max: u64,
+    /// Bytes of all bodies held at once.
+    pub(crate) bodies: Arc<Budget>,
+    /// How long a body may take to arrive.
+    pub(crate) body_time_max: Duration,
+}
+
+impl Stage<Routed> for Classify {
+    type Out = Classified;
+
+    async fn enter(&self, routed: Routed) -> Result<Classified, Refusal> {
+        let inbound = routed.authenticated.admitted.inbound;
+        refuse_encoded(&inbound.head.headers)?;
+        let read = self.read(&inbound.head.headers, inbound.body);
+        let (body, memory) = tokio::time::timeout(self.body_time_max, read)
+            .await
+            .map_err(|_| Refusal::BodyTimeout { seconds: self.body_time_max.as_secs() })??;
+        let endpoint = routed.endpoint;
+        let head = Head {
+            id: inbound.id,
+            at: inbound.at,
+            started: inbound.started,
+            parts: inbound.head,
+            held: Some((routed.authenticated.admitted.place, memory)),
+            key: routed.authenticated.key,
+            known: routed.authenticated.known,
+            endpoint,
+            upstream_path: routed.upstream_path,
+        };
+        if endpoint == Endpoint::Models {
+            let upstream_body = body.clone();
+            return Ok(Classified {
+                routed: head,
+                facts: None,
+                body,
+                upstream_body,
+                usage_added: false,
+            });
+        }
+        let invalid = |cause: permille_usage::request::RequestError| {
+            Refusal::InvalidRequest(cause.to_string())
+        };
+        let facts = classify(endpoint, &body).map_err(invalid)?;
+        let asks = facts.stream
+            && !facts.usage_wanted
+            && matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        let asking = if asks { ask_for_usage(&body).map_err(invalid)? } else { None };
+        let usage_added = asking.is_some();
+        let upstream_body = asking.map_or_else(|| body.clone(), Bytes::from);
+        Ok(Classified { routed: head, facts: Some(facts), body, upstream_body, usage_added })
+    }
+}
+
+impl Classify {
+    /// The whole body, never more than the bounds allow in memory.
+    async fn read(
+        &self,
+        headers: &HeaderMap,
+        mut body: Incoming,
+    ) -> Result<(Bytes, Taken), Refusal> {
+        let too_large = || Refusal::BodyTooLarge { bytes_max: self.body_bytes_max };
+        let overloaded = || Refusal::Overloaded { what: "request bodies in memory" };
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.parse::<u64>().ok());
+        if announced.is_some_and(|bytes| bytes > self.body_bytes_max) {
+            return Err(too_large());
+        }
+        let mut memory = self.bodies.take(0).ok_or_else(overloaded)?;
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        let mut length = 0_u64;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| {
+                Refusal::InvalidRequest("the request body broke off before its end".to_owned())
+            })?;
+            let Ok(bytes) = frame.into_data() else { continue };
+            let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            length = length.saturating_add(more);
+            if length > self.body_bytes_max {
+                return Err(too_large());
+            }
+            if !memory.grow(more) {
+                return Err(overloaded());
+            }
+            // Most bodies arrive in one piece, which is then kept as it is.
+            if first.is_empty() && rest.is_empty() {
+                first = bytes;
+            } else {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+                rest.extend_from_slice(&bytes);
+            }
+        }
+        Ok((if rest.is_empty() { first } else { rest.freeze() }, memory))
+    }
+}
+
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(header::CONTENT_ENCODING) {
+        None => Ok(()),
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
+        Some(value) => Err(Refusal::EncodedBody {
+            encoding: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        }),
+    }
+}

@@ -1,0 +1,13 @@
+//! One layer per file, in the order of the stack.
+
+pub(crate) mod admit;
+pub(crate) mod answer;
+pub(crate) mod authenticate;
+pub(crate) mod call;
+pub(crate) mod classify;
+pub(crate) mod credential;
+pub(crate) mod limit;
+pub(crate) mod meter;
+pub(crate) mod route;
+pub(crate) mod session;
+pub(crate) mod target;

@@ -1,0 +1,70 @@
+//! What every metered request shares: the journal, the bounds, the counters.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use permille_journal::Journal;
+use permille_limits::Budget;
+use permille_types::Ended;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    config::{ClientGone, MeteringSection},
+    metrics::Metrics,
+};
+
+/// Shared by all requests of one gateway.
+pub(crate) struct Metering {
+    pub(crate) journal: Journal,
+    pub(crate) config: MeteringSection,
+    /// How long the end of a reply may wait for the journal.
+    pub(crate) hold_max: Duration,
+    /// From admission to the end of the reply.
+    pub(crate) deadline: Duration,
+    /// Places for drains.
+    pub(crate) drains: Arc<Budget>,
+    /// Work that goes on after its request: drains and counting. Awaited at shutdown.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) metrics: Arc<Metrics>,
+    stopping: AtomicBool,
+}
+
+impl Metering {
+    pub(crate) fn new(
+        journal: Journal,
+        config: MeteringSection,
+        hold_max: Duration,
+        deadline: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            journal,
+            drains: Budget::new(config.drains_max.into()),
+            config,
+            hold_max,
+            deadline,
+            tasks: TaskTracker::new(),
+            metrics,
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on an interrupted reply ended because of us, and is not read on.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Why a reply that is dropped now has ended.
+    pub(crate) fn ending_of_a_dropped_reply(&self) -> Ended {
+        if self.stopping.load(Ordering::Relaxed) { Ended::Shutdown } else { Ended::ClientGone }
+    }
+
+    pub(crate) fn drains_when_client_is_gone(&self) -> bool {
+        self.config.client_gone == ClientGone::Drain
+    }
+}

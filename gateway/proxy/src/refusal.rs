@@ -1,0 +1,199 @@
+//! Why a request is answered by Permille itself, and how that reads in the caller's own format.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use permille_types::{Currency, Family, ModelName};
+
+/// A request that goes no further. Its text is for the client: it names the thing, what is wrong
+/// and what is accepted, and never holds a key or a prompt.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("no API key: send your `sk-pm_…` key where the provider's key goes")]
+    MissingKey,
+    #[error("the API key is not known here: check that it begins with `sk-pm_` and is complete")]
+    UnknownKey,
+    #[error("the API key was revoked: create a new one with `permille key create`")]
+    RevokedKey,
+    #[error("the path `{path}` is not served: accepted are {accepted}")]
+    UnsupportedPath { path: String, accepted: &'static str },
+    #[error("the method {method} is not served on `{path}`: accepted is {accepted}")]
+    UnsupportedMethod { method: Method, path: String, accepted: Method },
+    #[error("{0}")]
+    InvalidRequest(String),
+    #[error("the request body has more than {bytes_max} bytes, the largest accepted here")]
+    BodyTooLarge { bytes_max: u64 },
+    #[error("the request body did not arrive within {seconds} seconds")]
+    BodyTimeout { seconds: u64 },
+    #[error("the request body is encoded as `{encoding}`: accepted is an unencoded body")]
+    EncodedBody { encoding: String },
+    #[error("no upstream serves the model `{model}` on this path: see the models list")]
+    UnknownModel { model: ModelName },
+    #[error("no upstream of the family {family} is configured")]
+    NoUpstream { family: Family },
+    #[error(
+        "the model `{model}` has no price in {}, the currency of this customer; it is not called, \
+         because it could not be billed", currency.code()
+    )]
+    UnpricedModel { model: ModelName, currency: Currency },
+    #[error("this key may make {rpm} requests per minute; try again in {} seconds", retry_after.as_secs().max(1))]
+    RateLimited { rpm: u32, retry_after: Duration },
+    #[error("the gateway is at its bound of {what}; try again shortly")]
+    Overloaded { what: &'static str },
+    #[error("the gateway has not yet heard from billing; try again shortly")]
+    NotReady,
+    #[error("usage cannot be recorded at the moment, so nothing is served: {reason}")]
+    JournalUnavailable { reason: String },
+    #[error("the upstream `{upstream}` cannot be reached")]
+    UpstreamUnreachable { upstream: String },
+    #[error("the upstream `{upstream}` was silent for {seconds} seconds")]
+    UpstreamTimeout { upstream: String, seconds: u64 },
+}
+
+impl Refusal {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::MissingKey | Self::UnknownKey | Self::RevokedKey => StatusCode::UNAUTHORIZED,
+            Self::UnsupportedPath { .. } | Self::UnknownModel { .. } => StatusCode::NOT_FOUND,
+            Self::UnsupportedMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::EncodedBody { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnpricedModel { .. } => StatusCode::PAYMENT_REQUIRED,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoUpstream { .. }
+            | Self::Overloaded { .. }
+            | Self::NotReady
+            | Self::JournalUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnreachable { .. } => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Stable name of the reason: programs rely on it.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::MissingKey => "permille_missing_key",
+            Self::UnknownKey => "permille_unknown_key",
+            Self::RevokedKey => "permille_revoked_key",
+            Self::UnsupportedPath { .. } => "permille_unsupported_path",
+            Self::UnsupportedMethod { .. } => "permille_unsupported_method",
+            Self::InvalidRequest(_) => "permille_invalid_request",
+            Self::BodyTooLarge { .. } => "permille_body_too_large",
+            Self::BodyTimeout { .. } => "permille_body_timeout",
+            Self::EncodedBody { .. } => "permille_encoded_body",
+            Self::UnknownModel { .. } => "permille_unknown_model",
+            Self::NoUpstream { .. } => "permille_no_upstream",
+            Self::UnpricedModel { .. } => "permille_unpriced_model",
+            Self::RateLimited { .. } => "permille_rate_limited",
+            Self::Overloaded { .. } => "permille_overloaded",
+            Self::NotReady => "permille_not_ready",
+            Self::JournalUnavailable { .. } => "permille_journal_unavailable",
+            Self::UpstreamUnreachable { .. } => "permille_upstream_unreachable",
+            Self::UpstreamTimeout { .. } => "permille_upstream_timeout",
+        }
+    }
+
+    /// Whether the same request may succeed later. Official SDKs obey `x-should-retry`.
+    fn is_retryable(&self) -> bool {
+        let status = self.status();
+        (status.is_server_error() && !matches!(self, Self::NoUpstream { .. }))
+            || status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::REQUEST_TIMEOUT
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after, .. } => Some(retry_after.as_secs().max(1)),
+            Self::Overloaded { .. } | Self::NotReady | Self::JournalUnavailable { .. } => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The refusal as an answer in the format of `family`.
+    pub(crate) fn answer(&self, family: Family) -> Response<Bytes> {
+        let body = match family {
+            Family::Anthropic => self.anthropic(),
+            _ => self.openai(),
+        };
+        let mut response = Response::new(Bytes::from(body.to_string()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let should_retry = if self.is_retryable() { "true" } else { "false" };
+        headers.insert("x-should-retry", HeaderValue::from_static(should_retry));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    /// Source: OpenAI API reference, "Error codes": `{"error":{message,type,param,code}}`.
+    fn openai(&self) -> serde_json::Value {
+        let kind = match self.status() {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::TOO_MANY_REQUESTS => "requests",
+            StatusCode::PAYMENT_REQUIRED => "insufficient_quota",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        };
+        serde_json::json!({ "error": {
+            "message": self.to_string(), "type": kind, "param": null, "code": self.code(),
+            "retryable": self.is_retryable(),
+        }})
+    }
+
+    /// Source: Anthropic API reference, "Errors": `{"type":"error","error":{type,message}}`.
+    fn anthropic(&self) -> serde_json::Value {
+        let kind = match self.status() {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::PAYMENT_REQUIRED => "billing_error",
+            StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+            StatusCode::GATEWAY_TIMEOUT => "timeout_error",
+            status if status.is_server_error() => "api_error",
+            _ => "invalid_request_error",
+        };
+        serde_json::json!({ "type": "error", "error": {
+            "type": kind, "message": self.to_string(), "code": self.code(),
+            "retryable": self.is_retryable(),
+        }})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(refusal: &Refusal, family: Family) -> serde_json::Value {
+        serde_json::from_slice(refusal.answer(family).body()).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_speaks_the_callers_format() {
+        let refusal = Refusal::UnknownModel { model: "gpt-99".parse().unwrap() };
+
+        let openai = body(&refusal, Family::OpenAi);
+        assert_eq!(openai["error"]["code"], "permille_unknown_model");
+        assert!(openai["error"]["message"].as_str().unwrap().contains("gpt-99"));
+
+        let anthropic = body(&refusal, Family::Anthropic);
+        assert_eq!(anthropic["type"], "error");
+        assert_eq!(anthropic["error"]["type"], "not_found_error");
+    }
+
+    #[test]
+    fn a_refusal_says_whether_retrying_helps() {
+        let limited = Refusal::RateLimited { rpm: 3, retry_after: Duration::from_secs(7) };
+
+        let answer = limited.answer(Family::OpenAi);
+
+        assert_eq!(answer.headers()["retry-after"], "7");
+        assert_eq!(answer.headers()["x-should-retry"], "true");
+        assert_eq!(Refusal::UnknownKey.answer(Family::OpenAi).headers()["x-should-retry"], "false");
+    }
+}

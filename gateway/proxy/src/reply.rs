@@ -1,0 +1,58 @@
+//! What a reply's head says about how its body is to be read.
+
+use http::{HeaderMap, header, response::Parts};
+use permille_types::{Ended, Endpoint};
+use permille_usage::{Encoding, Framing, Tap, TapConfig};
+
+use crate::exchange::Reader;
+
+/// What was asked, as far as reading the reply needs it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) endpoint: Endpoint,
+    /// Whether we asked for a usage frame that the client did not ask for.
+    pub(crate) usage_added: bool,
+}
+
+/// The reader of a call that has not been answered: its prompt was sent, nothing came back.
+pub(crate) fn unanswered(asked: Asked) -> Reader {
+    metered(asked, Framing::Json, Encoding::Identity)
+}
+
+/// The reader of a reply with this head. Error bodies are never counted as output (M8).
+pub(crate) fn reader(head: &Parts, asked: Asked) -> Reader {
+    if !head.status.is_success() {
+        return Reader::Plain(Ended::UpstreamError);
+    }
+    let framing = if is_event_stream(&head.headers) { Framing::Sse } else { Framing::Json };
+    metered(asked, framing, encoding(&head.headers))
+}
+
+fn metered(asked: Asked, framing: Framing, encoding: Encoding) -> Reader {
+    if !asked.endpoint.is_metered() {
+        return Reader::Plain(Ended::Complete);
+    }
+    Reader::Tap(Box::new(Tap::new(TapConfig {
+        endpoint: asked.endpoint,
+        framing,
+        encoding,
+        cut_usage_frame: asked.usage_added,
+    })))
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
+    let kind = kind.as_bytes();
+    let expected = b"text/event-stream";
+    kind.get(..expected.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(expected))
+}
+
+fn encoding(headers: &HeaderMap) -> Encoding {
+    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Encoding::Identity };
+    match value.to_str().map(str::to_ascii_lowercase).as_deref() {
+        Ok("identity") => Encoding::Identity,
+        Ok("gzip" | "x-gzip") => Encoding::Gzip,
+        Ok("deflate") => Encoding::Deflate,
+        _ => Encoding::Opaque,
+    }
+}

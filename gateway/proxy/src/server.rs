@@ -1,0 +1,127 @@
+//! Accepts connections and serves the stack on them, HTTP/1.1 and HTTP/2, until told to stop.
+
+use std::{sync::Arc, time::Duration};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics::Metrics,
+    stack::Stack,
+    upstream::{BUFFER_BYTES, H2_CONNECTION_BYTES, H2_STREAM_BYTES},
+};
+
+/// Streams of one HTTP/2 connection at once. Source: Envoy, "Configuring Envoy as an edge proxy".
+const H2_STREAMS_MAX: u32 = 100;
+/// Bytes buffered per HTTP/2 stream for a client that reads slowly.
+const H2_SEND_BYTES: usize = 64 * 1024;
+/// A client that takes no byte for so long while some are ready is cut off, and its reply is
+/// ended as `client_gone`. Long enough for a laptop that changes networks.
+const WRITE_STALL_MAX: Duration = Duration::from_mins(5);
+/// Wait after `accept` failed, for example for want of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// How the server runs.
+pub(crate) struct Server {
+    pub(crate) stack: Stack,
+    pub(crate) metrics: Arc<Metrics>,
+    /// How long a client may take to send its headers.
+    pub(crate) header_time_max: Duration,
+    /// How long open replies may take once the server is stopping.
+    pub(crate) grace: Duration,
+    /// Called when the grace is over and what is still open is cut.
+    pub(crate) on_cut: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Server {
+    /// Serves until `stop`, then lets open replies finish within the grace.
+    pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken) {
+        let builder = self.builder();
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                () = stop.cancelled() => break,
+            };
+            let socket = match accepted {
+                Ok((socket, _)) => socket,
+                Err(cause) => {
+                    tracing::warn!(%cause, "accept");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            let Ok(io) = prepared(socket) else { continue };
+            let service = TowerToHyperService::new(self.stack.clone());
+            let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
+            let connection = graceful.watch(connection);
+            let gauge = self.metrics.connections.clone();
+            gauge.inc();
+            connections.spawn(async move {
+                if let Err(cause) = connection.await {
+                    tracing::debug!(%cause, "connection ended");
+                }
+                gauge.dec();
+            });
+        }
+        drop(listener);
+        if tokio::time::timeout(self.grace, graceful.shutdown()).await.is_err() {
+            tracing::warn!(open = connections.len(), "grace over: open replies are cut");
+            (self.on_cut)();
+        }
+        connections.shutdown().await;
+    }
+
+    fn builder(&self) -> auto::Builder<TokioExecutor> {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_time_max)
+            .max_buf_size(BUFFER_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(H2_STREAMS_MAX)
+            .initial_stream_window_size(H2_STREAM_BYTES)
+            .initial_connection_window_size(H2_CONNECTION_BYTES)
+            .max_send_buf_size(H2_SEND_BYTES)
+            .keep_alive_interval(Duration::from_secs(30));
+        builder
+    }
+}
+
+/// A client connection with `TCP_NODELAY` and a bound on how long a write may make no progress.
+fn prepared(socket: TcpStream) -> std::io::Result<std::pin::Pin<Box<TimeoutStream<TcpStream>>>> {
+    socket.set_nodelay(true)?;
+    let mut io = TimeoutStream::new(socket);
+    io.set_write_timeout(Some(WRITE_STALL_MAX));
+    Ok(Box::pin(io))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_connection_does_not_wait_to_fill_packets() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, accepted) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let io = prepared(accepted.unwrap().0).unwrap();
+
+        assert!(io.get_ref().nodelay().unwrap());
+        drop(client);
+    }
+}

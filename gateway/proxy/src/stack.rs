@@ -1,0 +1,72 @@
+//! The gateway, on one screen: what happens to a request, from top to bottom.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use permille_limits::Budget;
+use permille_types::{Clock, ControlPlane};
+use tower::{ServiceBuilder, util::BoxCloneSyncService};
+
+use crate::{
+    body::ReplyBody,
+    config::GatewayConfig,
+    gateway::GatewayError,
+    known::Knowledge,
+    layers::{
+        admit::Admit, answer::AnswerLayer, authenticate::Authenticate, call::Call,
+        classify::Classify, credential::Credential, limit::Limit, meter::MeterLayer, route::Route,
+        session::Session, target::Target,
+    },
+    metering::Metering,
+    stage::stage,
+    upstream::Upstream,
+};
+
+/// The whole stack, as the server calls it.
+pub(crate) type Stack = BoxCloneSyncService<Request<Incoming>, Response<ReplyBody>, Infallible>;
+
+/// What the layers share.
+pub(crate) struct Shared {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) control: Arc<dyn ControlPlane>,
+    pub(crate) knowledge: Knowledge,
+    pub(crate) metering: Arc<Metering>,
+    /// Places for open requests.
+    pub(crate) places: Arc<Budget>,
+}
+
+pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, GatewayError> {
+    let upstreams = config.upstreams.iter().map(Upstream::new).collect::<Result<Vec<_>, _>>()?;
+    let service = ServiceBuilder::new()
+        // Names the request; turns a refusal of any layer below into the caller's error format.
+        .layer(AnswerLayer {
+            clock: Arc::clone(&shared.clock),
+            metrics: Arc::clone(&shared.metering.metrics),
+        })
+        // Bounds open requests, until their replies have ended.
+        .layer(stage(Admit { places: Arc::clone(&shared.places) }))
+        // Virtual key → customer, project, limits.
+        .layer(stage(Authenticate { knowledge: shared.knowledge.clone() }))
+        // Path → endpoint of a wire family; everything else is refused.
+        .layer(stage(Route::new()?))
+        // Bounded read of the body: model, stream; asks the provider for usage.
+        .layer(stage(Classify {
+            body_bytes_max: config.gateway.body_bytes_max.into(),
+            bodies: Budget::new(config.gateway.body_bytes_total_max),
+            body_time_max: Duration::from_secs(config.gateway.request_seconds_max.into()),
+        }))
+        // Model → upstream; no model without a price.
+        .layer(stage(Target { upstreams, unpriced: config.pricing.unpriced }))
+        // The conversation and the turn.
+        .layer(stage(Session::new(Arc::clone(&shared.control))))
+        // Requests per minute of the key.
+        .layer(stage(Limit::default()))
+        // Intent into the journal, tap on the reply, one settled record on every ending.
+        .layer(MeterLayer { metering: Arc::clone(&shared.metering) })
+        // Our credential in the place of the client's key.
+        .layer(stage(Credential))
+        // One call to the upstream.
+        .service(Call);
+    Ok(BoxCloneSyncService::new(service))
+}

@@ -1,0 +1,201 @@
+//! Model APIs behind the gateway: which models each serves, how it is called.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use http::{HeaderName, HeaderValue, Uri, header, uri};
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use permille_types::{Family, ModelName, UpstreamName};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::UpstreamConfig;
+
+/// Idle connections kept per upstream: enough for the next burst, few enough to be polite.
+const IDLE_CONNECTIONS_MAX: usize = 512;
+/// An idle connection is closed before a typical load balancer would cut it.
+const IDLE_CONNECTION_SECONDS: u64 = 50;
+/// Read buffer of one HTTP/1.1 connection, in bytes: part of the memory cost of a stream.
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+/// HTTP/2 flow control of one stream, in bytes: a slow client slows only its own stream.
+pub(crate) const H2_STREAM_BYTES: u32 = 64 * 1024;
+/// HTTP/2 flow control of one connection, in bytes.
+pub(crate) const H2_CONNECTION_BYTES: u32 = 1024 * 1024;
+
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Why an upstream's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// Its base URL is not one.
+    #[error(
+        "upstream `{upstream}`: base_url `{base_url}` is not accepted: give http:// or https://, \
+         a host and an optional path"
+    )]
+    BaseUrl {
+        /// Which upstream.
+        upstream: UpstreamName,
+        /// What was given.
+        base_url: String,
+    },
+    /// One of its model patterns is not one.
+    #[error("upstream `{upstream}`: model pattern `{pattern}` is not a glob")]
+    Pattern {
+        /// Which upstream.
+        upstream: UpstreamName,
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        #[source]
+        cause: globset::Error,
+    },
+    /// Its credential cannot travel in a header.
+    #[error("upstream `{upstream}`: its credential holds characters that a header cannot carry")]
+    Credential {
+        /// Which upstream.
+        upstream: UpstreamName,
+    },
+    /// The machine's certificate store cannot be read.
+    #[error("read the machine's root certificates")]
+    Roots(#[source] std::io::Error),
+}
+
+/// One model API with our credential.
+pub(crate) struct Upstream {
+    pub(crate) name: UpstreamName,
+    pub(crate) family: Family,
+    pub(crate) simulated: bool,
+    pub(crate) idle_max: Duration,
+    pub(crate) client: HttpClient,
+    models: GlobSet,
+    scheme: uri::Scheme,
+    authority: uri::Authority,
+    prefix: String,
+    credential: (HeaderName, HeaderValue),
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    pub(crate) fn new(config: &UpstreamConfig) -> Result<Arc<Self>, UpstreamError> {
+        let section = &config.section;
+        let refused = || UpstreamError::BaseUrl {
+            upstream: section.name.clone(),
+            base_url: section.base_url.clone(),
+        };
+        let base = section.base_url.parse::<Uri>().map_err(|_| refused())?.into_parts();
+        let scheme = base.scheme.ok_or_else(refused)?;
+        if scheme != uri::Scheme::HTTP && scheme != uri::Scheme::HTTPS {
+            return Err(refused());
+        }
+        let path = base.path_and_query.as_ref().map_or("", uri::PathAndQuery::path);
+        Ok(Arc::new(Self {
+            name: section.name.clone(),
+            family: section.family,
+            simulated: config.simulated,
+            idle_max: Duration::from_secs(section.idle_seconds_max.into()),
+            client: client(&scheme, section.connect_seconds_max, section.http2)?,
+            models: patterns(&section.name, &section.models)?,
+            scheme,
+            authority: base.authority.ok_or_else(refused)?,
+            prefix: path.trim_end_matches('/').to_owned(),
+            credential: credential(&section.name, section.family, &config.credential)?,
+        }))
+    }
+
+    pub(crate) fn serves(&self, model: &ModelName) -> bool {
+        self.models.is_match(model.as_str())
+    }
+
+    /// The full target of `path` (which begins with `/`) at this upstream.
+    pub(crate) fn target(&self, path: &str) -> Result<Uri, http::Error> {
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(format!("{}{path}", self.prefix))
+            .build()
+    }
+
+    pub(crate) fn credential(&self) -> (HeaderName, HeaderValue) {
+        self.credential.clone()
+    }
+}
+
+fn patterns(upstream: &UpstreamName, models: &[String]) -> Result<GlobSet, UpstreamError> {
+    let mut set = GlobSetBuilder::new();
+    let refused = |pattern: &str, cause| UpstreamError::Pattern {
+        upstream: upstream.clone(),
+        pattern: pattern.to_owned(),
+        cause,
+    };
+    for pattern in models {
+        set.add(Glob::new(pattern).map_err(|cause| refused(pattern, cause))?);
+    }
+    set.build().map_err(|cause| refused(&models.join(", "), cause))
+}
+
+fn credential(
+    upstream: &UpstreamName,
+    family: Family,
+    secret: &SecretString,
+) -> Result<(HeaderName, HeaderValue), UpstreamError> {
+    let (name, text) = match family {
+        Family::Anthropic => {
+            (HeaderName::from_static("x-api-key"), secret.expose_secret().to_owned())
+        }
+        _ => (header::AUTHORIZATION, format!("Bearer {}", secret.expose_secret())),
+    };
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| UpstreamError::Credential { upstream: upstream.clone() })?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// An HTTP client with `TCP_NODELAY`: without it Nagle's algorithm and delayed acknowledgements
+/// stall small writes for 40 ms.
+pub(crate) fn client(
+    scheme: &uri::Scheme,
+    connect_seconds: u32,
+    http2: bool,
+) -> Result<HttpClient, UpstreamError> {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(Duration::from_secs(connect_seconds.into())));
+    let tls = HttpsConnectorBuilder::new();
+    // A machine without root certificates can still serve upstreams that need none.
+    let tls = if *scheme == uri::Scheme::HTTPS {
+        tls.with_native_roots().map_err(UpstreamError::Roots)?
+    } else {
+        tls.with_tls_config(
+            rustls::ClientConfig::builder()
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth(),
+        )
+    };
+    let tls = tls.https_or_http();
+    let connector = if http2 {
+        tls.enable_http2().wrap_connector(tcp)
+    } else {
+        tls.enable_all_versions().wrap_connector(tcp)
+    };
+    Ok(Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(IDLE_CONNECTION_SECONDS))
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .http1_max_buf_size(BUFFER_BYTES)
+        .http2_only(http2)
+        .http2_initial_stream_window_size(H2_STREAM_BYTES)
+        .http2_initial_connection_window_size(H2_CONNECTION_BYTES)
+        .build(connector))
+}
