@@ -1,1 +1,107 @@
 //! Storage of customers, keys, prices, usage, sessions, invoices and postings.
+//!
+//! One [`Ledger`] per database. It takes batches of usage events in ([`Ledger::accept`]), prices
+//! them by the arithmetic of `permille-rating`, and answers what was used and what it costs.
+//! It is not a server and knows no roles: who may ask what is decided in `permille-service`.
+//!
+//! Each noun has a folder: `mod.rs` is its interface, `repo.rs` holds all of its SQL.
+#![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
+
+mod catalogue;
+mod column;
+mod customer;
+mod error;
+mod key;
+mod page;
+mod pepper;
+mod price;
+mod project;
+mod secret;
+mod slug;
+mod store;
+mod token;
+
+use std::{path::PathBuf, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use permille_types::Clock;
+use sqlx::{Sqlite, Transaction};
+use tokio::sync::watch;
+
+pub use catalogue::SnapshotChanges;
+pub use customer::{Customer, NewCustomer};
+pub use error::LedgerError;
+pub use key::{CreatedKey, Key, NewKey};
+pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};
+pub use pepper::Pepper;
+pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
+pub use project::{DEFAULT_PROJECT, NewProject, Project};
+pub use secret::{KEY_PREFIX, TOKEN_PREFIX, is_well_formed};
+pub use token::{CreatedToken, ROLES, Role, Token, TokenId};
+
+use catalogue::Catalogue;
+use error::During;
+use store::Store;
+
+/// What a ledger needs to open.
+pub struct LedgerConfig {
+    /// The `SQLite` file; made when there is none.
+    pub path: PathBuf,
+    /// The secret under which keys and tokens are hashed.
+    pub pepper: Pepper,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The open store. Cheap to clone; all clones share connections.
+#[derive(Clone)]
+pub struct Ledger {
+    store: Arc<Store>,
+    pepper: Pepper,
+    clock: Arc<dyn Clock>,
+    /// What rating and the gateway need of the store, at its newest version.
+    catalogue: watch::Sender<Arc<Catalogue>>,
+}
+
+impl Ledger {
+    /// Opens the store and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the file cannot be opened, migrated or read.
+    pub async fn open(config: LedgerConfig) -> Result<Self, LedgerError> {
+        let store = Store::open(&config.path).await?;
+        let mut reader = store.read().await?;
+        let catalogue = Catalogue::load(&mut reader).await?;
+        drop(reader);
+        Ok(Self {
+            store: Arc::new(store),
+            pepper: config.pepper,
+            clock: config.clock,
+            catalogue: watch::Sender::new(Arc::new(catalogue)),
+        })
+    }
+
+    /// Waits for running statements and closes the file. Later calls fail.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        column::stored_instant(self.clock.now())
+    }
+
+    /// Commits a change that neither rating nor the gateway needs to know.
+    async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<(), LedgerError> {
+        tx.commit().await.during("commit")
+    }
+
+    /// Commits a change of customers, projects, keys or prices under a new version, and lets
+    /// everyone who waits for one know.
+    async fn commit_change(&self, mut tx: Transaction<'static, Sqlite>) -> Result<(), LedgerError> {
+        catalogue::bump(&mut tx).await?;
+        let catalogue = Catalogue::load(&mut tx).await?;
+        tx.commit().await.during("commit")?;
+        self.catalogue.send_replace(Arc::new(catalogue));
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! What rating and the gateway need of the store, in memory, at one version.
+//!
+//! Read whole and replaced whole whenever customers, projects, keys or prices change, so that
+//! intake asks the store nothing per event. The stored version decides whether it is current.
+
+mod repo;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use permille_rating::price_book::PriceBook;
+use permille_types::{CustomerId, KeyId, KeyPolicy, Price, PriceVersion, ProjectId, Snapshot};
+use tokio::sync::watch;
+
+pub(crate) use repo::bump;
+
+use crate::{
+    Customer, Key, Ledger, LedgerError, column, customer, key,
+    price::{self, ListedPrice},
+    project,
+    store::Connection,
+};
+
+pub(crate) struct Catalogue {
+    version: u64,
+    customers: HashMap<CustomerId, Customer>,
+    projects: HashSet<(CustomerId, ProjectId)>,
+    keys: Vec<Key>,
+    key_owners: HashMap<KeyId, (CustomerId, ProjectId)>,
+    prices: Vec<ListedPrice>,
+    contents: HashMap<PriceVersion, Price>,
+    book: PriceBook,
+}
+
+impl Catalogue {
+    pub(crate) async fn load(connection: &mut Connection) -> Result<Self, LedgerError> {
+        let version = repo::version(connection).await?;
+        let customers = customer::all(connection).await?;
+        let projects = project::all(connection).await?;
+        let keys = key::all(connection).await?;
+        let stored = price::all(connection).await?;
+        let contents =
+            stored.iter().map(|price| (price.version().clone(), price.price.clone())).collect();
+        let prices = price::effective(stored);
+        let book = PriceBook::new(price::holding(&prices))?;
+        Ok(Self {
+            version: column::number("snapshot_state.version", version)?,
+            customers: customers.into_iter().map(|found| (found.id.clone(), found)).collect(),
+            projects: projects.into_iter().map(|found| (found.customer, found.id)).collect(),
+            key_owners: keys
+                .iter()
+                .map(|key| (key.id.clone(), (key.customer.clone(), key.project.clone())))
+                .collect(),
+            keys,
+            prices,
+            contents,
+            book,
+        })
+    }
+
+    pub(crate) fn book(&self) -> &PriceBook {
+        &self.book
+    }
+
+    pub(crate) fn prices(&self) -> &[ListedPrice] {
+        &self.prices
+    }
+
+    /// The content of any version that was ever in the book.
+    pub(crate) fn content(&self, version: &PriceVersion) -> Option<&Price> {
+        self.contents.get(version)
+    }
+
+    pub(crate) fn customer(&self, id: &CustomerId) -> Option<&Customer> {
+        self.customers.get(id)
+    }
+
+    pub(crate) fn has_project(&self, customer: &CustomerId, project: &ProjectId) -> bool {
+        // The set is keyed by owned ids; two clones of `Arc<str>` cost less than another index.
+        self.projects.contains(&(customer.clone(), project.clone()))
+    }
+
+    pub(crate) fn key_owner(&self, key: &KeyId) -> Option<&(CustomerId, ProjectId)> {
+        self.key_owners.get(key)
+    }
+}
+
+impl Ledger {
+    /// The version of what the gateway must know. Grows with every change of customers, projects,
+    /// keys or prices.
+    #[must_use]
+    pub fn snapshot_version(&self) -> u64 {
+        self.catalogue.borrow().version
+    }
+
+    /// Tells when a newer snapshot is there. The value itself is of no use to the caller.
+    #[must_use]
+    pub fn snapshot_changes(&self) -> SnapshotChanges {
+        SnapshotChanges(self.catalogue.subscribe())
+    }
+
+    /// The newest snapshot, unless it is the one that the caller knows.
+    ///
+    /// A known version above the newest is answered too: the store was restored from a backup.
+    #[must_use]
+    pub fn snapshot(&self, known: Option<u64>) -> Option<Snapshot> {
+        let catalogue = Arc::clone(&self.catalogue.borrow());
+        if known == Some(catalogue.version) {
+            return None;
+        }
+        let keys = catalogue.keys.iter().filter_map(|key| {
+            let owner = catalogue.customers.get(&key.customer)?;
+            Some(KeyPolicy {
+                hash: key.digest,
+                key: key.id.clone(),
+                customer: key.customer.clone(),
+                project: key.project.clone(),
+                currency: owner.currency,
+                rpm: key.rpm,
+                revoked: key.revoked_at.is_some(),
+            })
+        });
+        Some(Snapshot {
+            version: catalogue.version,
+            pepper: self.pepper.to_hex(),
+            keys: keys.collect(),
+            prices: catalogue.book.prices().to_vec(),
+        })
+    }
+
+    /// The catalogue as `connection` sees the store; read anew when another process changed it.
+    pub(crate) async fn current(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<Arc<Catalogue>, LedgerError> {
+        let known = Arc::clone(&self.catalogue.borrow());
+        let stored: u64 =
+            column::number("snapshot_state.version", repo::version(connection).await?)?;
+        if known.version == stored {
+            return Ok(known);
+        }
+        let fresh = Arc::new(Catalogue::load(connection).await?);
+        self.catalogue.send_replace(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+}
+
+/// Waits for newer snapshots.
+pub struct SnapshotChanges(watch::Receiver<Arc<Catalogue>>);
+
+impl SnapshotChanges {
+    /// Waits until the snapshot is another than when this was made or last returned.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The ledger is gone: nothing will ever change again.
+            std::future::pending::<()>().await;
+        }
+    }
+}

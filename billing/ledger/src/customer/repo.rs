@@ -1,0 +1,131 @@
+//! All SQL of customers.
+
+use permille_types::CustomerId;
+
+use super::Customer;
+use crate::{
+    LedgerError, column,
+    error::{Constraint, During, changed, on_constraint},
+    store::Connection,
+};
+
+const PKEY: Constraint = Constraint { name: "customer_pkey", columns: "customer.id" };
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    name: String,
+    currency: String,
+    time_zone: String,
+    created_at: i64,
+}
+
+impl TryFrom<Row> for Customer {
+    type Error = LedgerError;
+
+    fn try_from(row: Row) -> Result<Self, LedgerError> {
+        Ok(Self {
+            id: column::parsed("customer.id", &row.id)?,
+            currency: column::parsed("customer.currency", &row.currency)?,
+            time_zone: column::parsed("customer.time_zone", &row.time_zone)?,
+            created_at: column::instant("customer.created_at", row.created_at)?,
+            name: row.name,
+        })
+    }
+}
+
+pub(super) async fn insert(
+    connection: &mut Connection,
+    customer: &Customer,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "insert customer";
+    let done = sqlx::query(
+        "insert into customer (
+             id,
+             name,
+             currency,
+             time_zone,
+             created_at
+         ) values ($1, $2, $3, $4, $5)",
+    )
+    .bind(customer.id.as_str())
+    .bind(&customer.name)
+    .bind(customer.currency.code())
+    .bind(customer.time_zone.name())
+    .bind(column::micros(customer.created_at))
+    .execute(connection)
+    .await;
+    let done = on_constraint(done, OPERATION, &PKEY, || LedgerError::AlreadyExists {
+        noun: "customer",
+        id: customer.id.to_string(),
+    })?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+pub(crate) async fn find(
+    connection: &mut Connection,
+    id: &CustomerId,
+) -> Result<Option<Customer>, LedgerError> {
+    sqlx::query_as::<_, Row>(
+        "select
+             id,
+             name,
+             currency,
+             time_zone,
+             created_at
+         from customer
+         where id = $1",
+    )
+    .bind(id.as_str())
+    .fetch_optional(connection)
+    .await
+    .during("find customer")?
+    .map(Customer::try_from)
+    .transpose()
+}
+
+pub(super) async fn list(
+    connection: &mut Connection,
+    after: &str,
+    rows: i64,
+) -> Result<Vec<Customer>, LedgerError> {
+    sqlx::query_as::<_, Row>(
+        "select
+             id,
+             name,
+             currency,
+             time_zone,
+             created_at
+         from customer
+         where id > $1
+         order by id
+         limit $2",
+    )
+    .bind(after)
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("list customers")?
+    .into_iter()
+    .map(Customer::try_from)
+    .collect()
+}
+
+/// Every customer: the catalogue holds them all in memory.
+pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<Customer>, LedgerError> {
+    sqlx::query_as::<_, Row>(
+        "select
+             id,
+             name,
+             currency,
+             time_zone,
+             created_at
+         from customer",
+    )
+    .fetch_all(connection)
+    .await
+    .during("read all customers")?
+    .into_iter()
+    .map(Customer::try_from)
+    .collect()
+}

@@ -1,0 +1,200 @@
+//! What can go wrong in the ledger, and how the store's own refusals become ours.
+
+use std::{io, path::PathBuf};
+
+use permille_rating::price_book::PriceBookError;
+use permille_types::MoneyError;
+
+/// Why a ledger operation has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Nothing has that id.
+    #[error("{noun} `{id}` is unknown")]
+    NotFound {
+        /// What was looked for.
+        noun: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// The id is taken.
+    #[error("{noun} `{id}` exists already")]
+    AlreadyExists {
+        /// What was to be made.
+        noun: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// A value is not acceptable.
+    #[error("{field} `{value}` is not accepted; accepted: {accepted}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be accepted.
+        accepted: String,
+    },
+    /// The store failed.
+    #[error("{operation}")]
+    Store {
+        /// What was tried.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        cause: sqlx::Error,
+    },
+    /// The store's tables could not be brought up to date.
+    #[error("migrate store `{path}`")]
+    Migrate {
+        /// The database file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        cause: Box<sqlx::migrate::MigrateError>,
+    },
+    /// A stored value does not read: another program wrote it, or the file is damaged.
+    #[error("stored {column} `{value}` does not read")]
+    Corrupt {
+        /// Which column.
+        column: &'static str,
+        /// What it holds.
+        value: String,
+    },
+    /// A statement changed another number of rows than it must.
+    #[error("{operation}: {changed} rows changed instead of {expected}")]
+    RowsChanged {
+        /// What was tried.
+        operation: &'static str,
+        /// How many rows changed.
+        changed: u64,
+        /// How many should have.
+        expected: u64,
+    },
+    /// A value cannot be written as JSON.
+    #[error("write {what} as JSON")]
+    Json {
+        /// Which value.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// The pepper file cannot be read or made.
+    #[error("{operation} pepper `{path}`")]
+    Pepper {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        cause: io::Error,
+    },
+    /// The machine gives no random numbers.
+    #[error("draw random bytes: {reason}")]
+    Random {
+        /// Its words.
+        reason: String,
+    },
+    /// The price book would contradict itself.
+    #[error("check price book")]
+    PriceBook {
+        /// The cause.
+        #[source]
+        cause: Box<PriceBookError>,
+    },
+    /// A count does not fit 63 bits.
+    #[error("count {what}: {left} and {right} exceed 63 bits")]
+    Count {
+        /// What was counted.
+        what: &'static str,
+        /// The count so far.
+        left: i64,
+        /// What was to be added.
+        right: i64,
+    },
+    /// An amount does not fit.
+    #[error("add up {what}")]
+    Amount {
+        /// Which amount.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        cause: MoneyError,
+    },
+}
+
+impl LedgerError {
+    pub(crate) fn not_found(noun: &'static str, id: &(impl ToString + ?Sized)) -> Self {
+        Self::NotFound { noun, id: id.to_string() }
+    }
+
+    pub(crate) fn invalid(
+        field: &'static str,
+        value: &(impl ToString + ?Sized),
+        accepted: impl Into<String>,
+    ) -> Self {
+        Self::Invalid { field, value: value.to_string(), accepted: accepted.into() }
+    }
+
+    pub(crate) fn corrupt(column: &'static str, value: &(impl ToString + ?Sized)) -> Self {
+        Self::Corrupt { column, value: value.to_string() }
+    }
+}
+
+/// Names what was tried when the store failed.
+pub(crate) trait During<T> {
+    fn during(self, operation: &'static str) -> Result<T, LedgerError>;
+}
+
+impl<T> During<T> for Result<T, sqlx::Error> {
+    fn during(self, operation: &'static str) -> Result<T, LedgerError> {
+        self.map_err(|cause| LedgerError::Store { operation, cause })
+    }
+}
+
+/// A named unique constraint. `SQLite` reports its columns instead of its name.
+pub(crate) struct Constraint {
+    pub(crate) name: &'static str,
+    pub(crate) columns: &'static str,
+}
+
+/// Turns the violation of `constraint` into `meaning`; every other failure stays one.
+pub(crate) fn on_constraint<T>(
+    result: Result<T, sqlx::Error>,
+    operation: &'static str,
+    constraint: &Constraint,
+    meaning: impl FnOnce() -> LedgerError,
+) -> Result<T, LedgerError> {
+    result.map_err(|cause| match cause.as_database_error() {
+        Some(refusal) if violates(refusal, constraint) => meaning(),
+        _ => LedgerError::Store { operation, cause },
+    })
+}
+
+fn violates(refusal: &dyn sqlx::error::DatabaseError, constraint: &Constraint) -> bool {
+    refusal.constraint() == Some(constraint.name)
+        || refusal.is_unique_violation()
+            && refusal.message().rsplit(": ").next() == Some(constraint.columns)
+}
+
+/// Fails unless a statement changed exactly `expected` rows.
+pub(crate) fn changed(
+    operation: &'static str,
+    expected: u64,
+    changed: u64,
+) -> Result<(), LedgerError> {
+    if changed == expected {
+        Ok(())
+    } else {
+        Err(LedgerError::RowsChanged { operation, changed, expected })
+    }
+}
+
+/// Whether a statement that changes one row or none changed one.
+pub(crate) fn changed_one(operation: &'static str, rows: u64) -> Result<bool, LedgerError> {
+    if rows > 1 {
+        changed(operation, 1, rows)?;
+    }
+    Ok(rows == 1)
+}

@@ -1,0 +1,148 @@
+//! Virtual keys: what a client shows the gateway. Only a digest of the secret is kept.
+
+mod repo;
+
+use chrono::{DateTime, Utc};
+use permille_types::{CustomerId, KeyHash, KeyId, ProjectId};
+use secrecy::SecretString;
+use serde::Serialize;
+
+pub(crate) use repo::all;
+
+use crate::{
+    Ledger, LedgerError, Listing, Page, customer, project,
+    secret::{KEY_PREFIX, StoredSecret, mint, public_id},
+    slug,
+};
+
+/// A virtual key, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Key {
+    /// Its public id, on every usage row.
+    pub id: KeyId,
+    /// Who is billed.
+    pub customer: CustomerId,
+    /// Their cost centre.
+    pub project: ProjectId,
+    /// What its owner calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How the secret begins.
+    pub prefix: String,
+    /// How the secret ends.
+    pub last4: String,
+    /// Requests per minute; absent is unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpm: Option<u32>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Since when it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// What the gateway recognises it by.
+    #[serde(skip)]
+    pub digest: KeyHash,
+}
+
+/// A key to make.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// Who is billed.
+    pub customer: CustomerId,
+    /// Their cost centre.
+    pub project: ProjectId,
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// Requests per minute; absent is unlimited.
+    pub rpm: Option<u32>,
+}
+
+/// A key that was just made, with the secret that is shown this once.
+#[derive(Debug)]
+pub struct CreatedKey {
+    /// The key as lists show it.
+    pub key: Key,
+    /// The secret. Nobody can tell it again.
+    pub secret: SecretString,
+}
+
+impl Ledger {
+    /// Makes a key in a project.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`] for an unknown customer or project, [`LedgerError::Invalid`] for
+    /// a bad name or a limit of 0, else the store's failure.
+    pub async fn create_key(&self, new: NewKey) -> Result<CreatedKey, LedgerError> {
+        let name = new.name.as_deref().map(slug::checked_name).transpose()?.map(str::to_owned);
+        if new.rpm == Some(0) {
+            let accepted = "1 or more; revoke a key to stop it";
+            return Err(LedgerError::invalid("rpm", &0, accepted));
+        }
+        let created_at = self.now();
+        let minted = mint(KEY_PREFIX, &self.pepper)?;
+        let StoredSecret { digest, prefix, last4 } = minted.stored;
+        let id = public_id("key_", created_at)?;
+        let key = Key {
+            id: id.parse().map_err(|_| LedgerError::invalid("id", &id, "a key id"))?,
+            customer: new.customer,
+            project: new.project,
+            name,
+            prefix,
+            last4,
+            rpm: new.rpm,
+            created_at,
+            revoked_at: None,
+            digest,
+        };
+
+        let mut tx = self.store.write().await?;
+        customer::find(&mut tx, &key.customer)
+            .await?
+            .ok_or_else(|| LedgerError::not_found("customer", &key.customer))?;
+        if !project::exists(&mut tx, &key.customer, &key.project).await? {
+            return Err(LedgerError::not_found("project", &key.project));
+        }
+        repo::insert(&mut tx, &key).await?;
+        self.commit_change(tx).await?;
+        Ok(CreatedKey { key, secret: minted.secret })
+    }
+
+    /// The key of that id.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], else the store's failure.
+    pub async fn key(&self, id: &KeyId) -> Result<Key, LedgerError> {
+        let mut reader = self.store.read().await?;
+        repo::find(&mut reader, id).await?.ok_or_else(|| LedgerError::not_found("key", id))
+    }
+
+    /// Keys in the order they were made, of one customer or of all, revoked ones too.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn keys(
+        &self,
+        customer: Option<&CustomerId>,
+        page: &Page,
+    ) -> Result<Listing<Key>, LedgerError> {
+        let mut reader = self.store.read().await?;
+        let rows = repo::list(&mut reader, customer, page.after(), page.rows()).await?;
+        Ok(Listing::cut(page, rows, |key| key.id.to_string()))
+    }
+
+    /// Revokes a key: every gateway refuses it as soon as it has the next snapshot. Revoking again
+    /// changes nothing, not even the time.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], else the store's failure.
+    pub async fn revoke_key(&self, id: &KeyId) -> Result<Key, LedgerError> {
+        let mut tx = self.store.write().await?;
+        let revoked = repo::revoke(&mut tx, id, self.now()).await?;
+        let key =
+            repo::find(&mut tx, id).await?.ok_or_else(|| LedgerError::not_found("key", id))?;
+        if revoked {
+            self.commit_change(tx).await?;
+        }
+        Ok(key)
+    }
+}

@@ -1,0 +1,213 @@
+//! The stored price book: every entry that ever was in it, and which of them hold when.
+//!
+//! Entries are immutable and named by their content; importing one again changes nothing. What
+//! changes is until when an entry holds:
+//! - an open entry may be given its end, once;
+//! - a later entry of the same model, provider and currency takes over at its `from`. The earlier
+//!   one does not come back when the later one ends: what nobody has priced is unpriced (B4);
+//! - the operator's entry of a model takes over from the built-in ones of that model and currency,
+//!   for good: a new release never changes a price that the operator has set.
+//!
+//! None of this touches usage that was priced before: its row names the version (B3).
+
+mod effective;
+mod repo;
+
+use chrono::{DateTime, Utc};
+use permille_rating::price_book::{PriceBook, PriceBookError, price_version};
+use permille_types::{Currency, Price, PriceVersion};
+use serde::Serialize;
+
+pub(crate) use effective::{effective, holding};
+pub(crate) use repo::all;
+
+use crate::{Ledger, LedgerError, Listing, Page};
+
+/// Who put an entry into the book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PriceOrigin {
+    /// It comes with Permille.
+    BuiltIn,
+    /// The operator imported or configured it.
+    Operator,
+}
+
+impl PriceOrigin {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built_in",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// An entry as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredPrice {
+    pub(crate) price: Price,
+    pub(crate) origin: PriceOrigin,
+    pub(crate) ordinal: i64,
+    pub(crate) added_at: DateTime<Utc>,
+}
+
+impl StoredPrice {
+    pub(crate) fn version(&self) -> &PriceVersion {
+        &self.price.version
+    }
+}
+
+/// An entry of the price book and when it holds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListedPrice {
+    /// The entry; its `until` is when it was given an end or something took over.
+    pub price: Price,
+    /// Who put it into the book.
+    pub origin: PriceOrigin,
+    /// Whether it never holds any more, because something took over from its first instant on.
+    pub superseded: bool,
+    /// When it was added.
+    pub added_at: DateTime<Utc>,
+}
+
+/// Which entries to list. An absent part does not restrict.
+#[derive(Debug, Clone, Default)]
+pub struct PriceFilter {
+    /// A model's name: entries whose name or glob matches it, or that are written just so.
+    pub model: Option<String>,
+    /// The currency.
+    pub currency: Option<Currency>,
+    /// An instant at which the entry holds.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// What an import changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PriceImport {
+    /// Entries that are new.
+    pub added: Vec<PriceVersion>,
+    /// Open entries that were given their end.
+    pub ended: Vec<PriceVersion>,
+    /// How many entries were there already.
+    pub unchanged: u64,
+    /// How many held requests now have a price.
+    pub rerated: u64,
+}
+
+impl Ledger {
+    /// Adds those of `prices` that the book does not have, then prices what was held for want of a
+    /// price. All entries or none are added.
+    ///
+    /// # Errors
+    /// [`LedgerError::PriceBook`] when the book would contradict itself, [`LedgerError::Invalid`]
+    /// when a version is not that of its content, else the store's failure.
+    pub async fn import_prices(
+        &self,
+        prices: &[Price],
+        origin: PriceOrigin,
+    ) -> Result<PriceImport, LedgerError> {
+        let mut import =
+            PriceImport { added: Vec::new(), ended: Vec::new(), unchanged: 0, rerated: 0 };
+        let added_at = self.now();
+        let mut tx = self.store.write().await?;
+        for price in prices {
+            check(price)?;
+            if repo::insert(&mut tx, price, origin, added_at).await? {
+                import.added.push(price.version.clone());
+            } else if repo::end(&mut tx, price).await? {
+                import.ended.push(price.version.clone());
+            } else {
+                import.unchanged = import.unchanged.saturating_add(1);
+            }
+        }
+        if !import.added.is_empty() || !import.ended.is_empty() {
+            self.commit_change(tx).await?;
+        }
+        Ok(import)
+    }
+
+    /// Entries by model, provider, currency and `from`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a cursor that is no version in the book.
+    pub fn prices(
+        &self,
+        filter: &PriceFilter,
+        page: &Page,
+    ) -> Result<Listing<ListedPrice>, LedgerError> {
+        let catalogue = self.catalogue.borrow().clone();
+        let mut matching = catalogue.prices().iter().filter(|listed| filter.matches(listed));
+        if !page.after().is_empty() {
+            matching
+                .by_ref()
+                .find(|listed| listed.price.version.as_str() == page.after())
+                .ok_or_else(|| {
+                    LedgerError::invalid("cursor", page.after(), "the `next_cursor` of a page")
+                })?;
+        }
+        let rows = usize::try_from(page.rows()).unwrap_or(usize::MAX);
+        let items = matching.take(rows).cloned().collect();
+        Ok(Listing::cut(page, items, |listed| listed.price.version.to_string()))
+    }
+
+    /// The entry of that version.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`].
+    pub fn price(&self, version: &PriceVersion) -> Result<ListedPrice, LedgerError> {
+        let catalogue = self.catalogue.borrow().clone();
+        let mut prices = catalogue.prices().iter();
+        prices
+            .find(|listed| listed.price.version == *version)
+            .cloned()
+            .ok_or_else(|| LedgerError::not_found("price version", version))
+    }
+
+    /// The book that holds now, as rating and the gateway use it.
+    #[must_use]
+    pub fn price_book(&self) -> PriceBook {
+        self.catalogue.borrow().book().clone()
+    }
+}
+
+impl PriceFilter {
+    fn matches(&self, listed: &ListedPrice) -> bool {
+        let price = &listed.price;
+        let holds_at = |at: DateTime<Utc>| {
+            !listed.superseded && price.from <= at && price.until.is_none_or(|until| at < until)
+        };
+        self.currency.is_none_or(|currency| price.currency == currency)
+            && self.at.is_none_or(holds_at)
+            && self.model.as_deref().is_none_or(|model| names(price, model))
+    }
+}
+
+/// Whether `price` is for `model`.
+fn names(price: &Price, model: &str) -> bool {
+    if price.model == model {
+        return true;
+    }
+    let alone = Price { until: None, ..price.clone() };
+    PriceBook::new(vec![alone]).is_ok_and(|book| {
+        book.resolve(model, price.provider.as_deref(), price.currency, price.from).is_some()
+    })
+}
+
+/// Refuses an entry whose version is not that of its content: two contents would share a name.
+fn check(price: &Price) -> Result<(), LedgerError> {
+    let expected = price_version(price)
+        .map_err(|cause| LedgerError::invalid("model", &price.model, cause.to_string()))?;
+    if expected != price.version {
+        return Err(LedgerError::invalid("version", &price.version, expected.as_str()));
+    }
+    if price.until.is_some_and(|until| until <= price.from) {
+        return Err(LedgerError::invalid("until", &price.version, "an instant after `from`"));
+    }
+    Ok(())
+}
+
+impl From<PriceBookError> for LedgerError {
+    fn from(cause: PriceBookError) -> Self {
+        Self::PriceBook { cause: Box::new(cause) }
+    }
+}

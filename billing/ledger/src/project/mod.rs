@@ -1,0 +1,94 @@
+//! Projects: cost centres inside a customer.
+
+mod repo;
+
+use chrono::{DateTime, Utc};
+use permille_types::{CustomerId, ProjectId};
+use serde::Serialize;
+
+pub(crate) use repo::{all, exists};
+
+use crate::{Customer, Ledger, LedgerError, Listing, Page, customer, slug, store::Connection};
+
+/// The project that every customer has from the start.
+pub const DEFAULT_PROJECT: &str = "default";
+
+/// A cost centre inside a customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Project {
+    /// Whose it is.
+    pub customer: CustomerId,
+    /// Its id, a slug, unique inside the customer.
+    pub id: ProjectId,
+    /// Its name, as an invoice shows it.
+    pub name: String,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A project to add.
+#[derive(Debug, Clone)]
+pub struct NewProject {
+    /// Whose it is.
+    pub customer: CustomerId,
+    /// The id; derived from the name when absent.
+    pub id: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl Ledger {
+    /// Adds a project to a customer.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`] for an unknown customer, [`LedgerError::Invalid`] for a bad id or
+    /// name, [`LedgerError::AlreadyExists`] for a taken id, else the store's failure.
+    pub async fn create_project(&self, new: NewProject) -> Result<Project, LedgerError> {
+        let name = slug::checked_name(&new.name)?.to_owned();
+        let id = match &new.id {
+            Some(id) => slug::checked("id", id)?.to_owned(),
+            None => slug::derived("id", &name)?,
+        };
+        let id = id.parse().map_err(|cause| LedgerError::invalid("id", &id, format!("{cause}")))?;
+        let project = Project { customer: new.customer, id, name, created_at: self.now() };
+
+        let mut tx = self.store.write().await?;
+        customer::find(&mut tx, &project.customer)
+            .await?
+            .ok_or_else(|| LedgerError::not_found("customer", &project.customer))?;
+        repo::insert(&mut tx, &project).await?;
+        self.commit_change(tx).await?;
+        Ok(project)
+    }
+
+    /// Projects by customer and id, of one customer or of all.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a bad cursor, else the store's failure.
+    pub async fn projects(
+        &self,
+        customer: Option<&CustomerId>,
+        page: &Page,
+    ) -> Result<Listing<Project>, LedgerError> {
+        let after = page.after_parts::<2>()?.unwrap_or_default();
+        let mut reader = self.store.read().await?;
+        let rows = repo::list(&mut reader, customer, after, page.rows()).await?;
+        Ok(Listing::cut(page, rows, |project| format!("{}/{}", project.customer, project.id)))
+    }
+}
+
+pub(crate) async fn insert_default(
+    connection: &mut Connection,
+    customer: &Customer,
+) -> Result<(), LedgerError> {
+    let id = DEFAULT_PROJECT
+        .parse()
+        .map_err(|_| LedgerError::invalid("id", DEFAULT_PROJECT, "a project id"))?;
+    let project = Project {
+        customer: customer.id.clone(),
+        id,
+        name: DEFAULT_PROJECT.to_owned(),
+        created_at: customer.created_at,
+    };
+    repo::insert(connection, &project).await
+}
