@@ -148,7 +148,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn wrong_type(key: &str, value: &Value, expected: &'static str) -> FieldError {
+/// The refusal of a value of the wrong type.
+pub(crate) fn wrong_type(key: &str, value: &Value, expected: &'static str) -> FieldError {
     let found = match value {
         Value::String(_) => "a text",
         Value::Integer(_) => "an integer",

@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [[price]]
-//! model = "ERNIE-Bot"                # exact name, or a glob with * ? [ab] {x,y}
+//! model = "ERNIE-Bot"                # exact name, a glob with * ? [ab] {x,y}, or a list of them
 //! provider = "baidu-qianfan"         # optional: the price holds for this provider only
 //! currency = "CNY"
 //! per = "1k_tokens"                  # or "1m_tokens", which is stored per 1k, exactly
@@ -27,12 +27,12 @@
 use chrono::{DateTime, Utc};
 use permille_types::{Band, Condition, Currency, Price, PricePerThousand, Rates, TokenClass};
 use rust_decimal::Decimal;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::{PriceBookError, price_of, refuse_overlaps, version::Content};
 use crate::{
     FieldError, Meter, exact,
-    fields::{Fields, unknown},
+    fields::{Fields, unknown, wrong_type},
     meter::unit_names,
 };
 
@@ -67,17 +67,18 @@ pub fn parse_price_book(toml_text: &str, origin: &str) -> Result<Vec<Price>, Pri
     let entries = fields.tables("price").map_err(refused("top level".to_owned()))?;
     let mut prices = Vec::with_capacity(entries.len());
     for (place, entry) in (1_u32..).zip(entries) {
-        let model = entry.text("model").ok().flatten().unwrap_or("?");
-        prices.push(price(entry).map_err(refused(format!("price {place} (`{model}`)")))?);
+        let model = models(entry).ok().and_then(|models| models.first().copied()).unwrap_or("?");
+        prices.extend(entry_prices(entry).map_err(refused(format!("price {place} (`{model}`)")))?);
     }
     refuse_overlaps(&prices)?;
     Ok(prices)
 }
 
-fn price(entry: Fields<'_>) -> Result<Price, FieldError> {
+/// The prices of an entry: one for each of its models.
+fn entry_prices(entry: Fields<'_>) -> Result<Vec<Price>, FieldError> {
     let known: Vec<&str> = ENTRY_KEYS.into_iter().chain(rate_keys()).collect();
     entry.refuse_unknown(&known)?;
-    let model = entry.required_text("model", "the model's name or a glob")?;
+    let models = models(entry)?;
     let currency = currency(entry)?;
     let from = instant(entry, "from")?.ok_or_else(|| FieldError::Missing {
         key: "from".to_owned(),
@@ -87,21 +88,45 @@ fn price(entry: Fields<'_>) -> Result<Price, FieldError> {
     if until.is_some_and(|until| until <= from) {
         return Err(FieldError::invalid("until", "is not after `from`"));
     }
-    let source = entry.required_text("source", "where the price was read, with its date")?;
     let scale = PriceScale { per_million: per_million(entry)?, currency };
     let rates = rates(entry, scale)?;
-    let bands = entry.tables("band")?;
     let content = Content {
-        model: model.to_owned(),
+        model: String::new(),
         provider: entry.text("provider")?.map(str::to_owned),
         currency,
         from,
         until,
-        source: source.to_owned(),
-        bands: bands.into_iter().map(|b| band(b, scale, &rates)).collect::<Result<_, _>>()?,
+        source: entry
+            .required_text("source", "where the price was read, with its date")?
+            .to_owned(),
+        bands: bands(entry, scale, &rates)?,
         rates,
     };
-    content.into_price().map_err(|cause| FieldError::invalid("model", cause.to_string()))
+    models
+        .into_iter()
+        .map(|model| {
+            Content { model: model.to_owned(), ..content.clone() }
+                .into_price()
+                .map_err(|cause| FieldError::invalid("model", cause.to_string()))
+        })
+        .collect()
+}
+
+/// The models of an entry: one text, or a list of texts that share its prices.
+fn models(entry: Fields<'_>) -> Result<Vec<&str>, FieldError> {
+    const EXPECTED: &str = "the model's name, a glob, or a list of them";
+    let empty = || FieldError::invalid("model", format!("is empty: {EXPECTED}"));
+    let models = match entry.0.get("model") {
+        Some(Value::Array(list)) => list
+            .iter()
+            .map(|model| model.as_str().ok_or_else(|| wrong_type("model", model, EXPECTED)))
+            .collect::<Result<Vec<_>, _>>()?,
+        _ => vec![entry.required_text("model", EXPECTED)?],
+    };
+    if models.is_empty() || models.iter().any(|model| model.trim().is_empty()) {
+        return Err(empty());
+    }
+    Ok(models)
 }
 
 fn currency(entry: Fields<'_>) -> Result<Currency, FieldError> {
@@ -113,7 +138,7 @@ fn currency(entry: Fields<'_>) -> Result<Currency, FieldError> {
 
 fn instant(entry: Fields<'_>, key: &str) -> Result<Option<DateTime<Utc>>, FieldError> {
     const EXPECTED: &str = "a date and time with its offset, such as 2026-01-01T00:00:00Z";
-    let Some(written) = entry.read(key, EXPECTED, toml::Value::as_datetime)? else {
+    let Some(written) = entry.read(key, EXPECTED, Value::as_datetime)? else {
         return Ok(None);
     };
     DateTime::parse_from_rfc3339(&written.to_string())
@@ -210,6 +235,32 @@ fn rates(table: Fields<'_>, scale: PriceScale) -> Result<Rates, FieldError> {
         });
     }
     Ok(rates)
+}
+
+fn bands(entry: Fields<'_>, scale: PriceScale, base: &Rates) -> Result<Vec<Band>, FieldError> {
+    let mut bands: Vec<Band> = Vec::new();
+    for table in entry.tables("band")? {
+        let band = band(table, scale, base)?;
+        if bands.iter().any(|earlier| covers(&earlier.when, &band.when)) {
+            return Err(FieldError::invalid(
+                "band.when",
+                "can never apply, because an earlier band always applies first; \
+                 put the highest `input_total_over` first",
+            ));
+        }
+        bands.push(band);
+    }
+    Ok(bands)
+}
+
+/// Whether `earlier` holds wherever `later` does.
+fn covers(earlier: &Condition, later: &Condition) -> bool {
+    let over = match (earlier.input_total_over, later.input_total_over) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(earlier), Some(later)) => earlier <= later,
+    };
+    over && (earlier.service_tier.is_none() || earlier.service_tier == later.service_tier)
 }
 
 fn band(table: Fields<'_>, scale: PriceScale, base: &Rates) -> Result<Band, FieldError> {

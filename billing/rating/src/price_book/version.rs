@@ -28,7 +28,7 @@ pub fn price_version(price: &Price) -> Result<PriceVersion, IdError> {
 }
 
 /// An entry before it has its version. The order of the fields is the order of canonical JSON.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(super) struct Content {
     pub(super) model: String,
     pub(super) provider: Option<String>,
