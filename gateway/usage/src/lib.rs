@@ -1,1 +1,32 @@
 //! Bytes of a provider's reply in, token counts out.
+//!
+//! Pure: no input or output, no async, no clock. [`Tap`] sits beside the reply's bytes, hands them
+//! on unchanged and reads them on the way; [`count`] turns what it read into billable quantities
+//! and says where they come from; [`request`] is the same for the request's body.
+//!
+//! Not here: what a token costs, who pays, when bytes are sent. A new wire family is one new file
+//! in `family/` and one arm in `family/mod.rs`.
+
+mod count;
+mod decode;
+mod document;
+mod estimate;
+mod event;
+mod family;
+mod lenient;
+mod parts;
+mod reader;
+mod reading;
+mod repair;
+pub mod request;
+mod skim;
+mod sse;
+mod tap;
+mod text;
+
+pub use count::{Counted, count};
+pub use estimate::estimate_input;
+pub use parts::Usage;
+pub use reading::Reading;
+pub use tap::{Encoding, Framing, Piece, Tap, TapConfig};
+pub use text::{DeliveredText, TextSample};

@@ -1,0 +1,204 @@
+//! The text of a request's body, in one pass, without building the document.
+
+use std::{borrow::Cow, fmt};
+
+use permille_types::{Endpoint, TokenCount};
+use serde::{
+    Deserializer,
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::Vocabulary;
+use crate::text::TextSample;
+
+/// Tokens that frame each message, and those that open the answer.
+///
+/// Source: `OpenAI` cookbook, "How to count tokens with tiktoken".
+const TOKENS_PER_MESSAGE: TokenCount = 3;
+const TOKENS_OF_PRIMING: TokenCount = 3;
+const TOKENS_PER_NAME: TokenCount = 1;
+
+/// Tokens of an image whose size is not known: one of 1024 × 1024 in high detail.
+///
+/// Source: `OpenAI` vision guide (85 and 170 for each of four tiles).
+const TOKENS_PER_IMAGE: TokenCount = 765;
+
+/// What a request asks a model to read.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    model: Option<String>,
+    text: TextSample,
+    messages: TokenCount,
+    names: TokenCount,
+    images: TokenCount,
+    /// Input that came as token ids.
+    ids: TokenCount,
+}
+
+impl Request {
+    /// Reads `body` as far as it can be read.
+    pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Self {
+        let mut request = Self::default();
+        let place = match endpoint {
+            Endpoint::Embeddings | Endpoint::Completions => Place::Body { chat: false },
+            _ => Place::Body { chat: true },
+        };
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        // A body that breaks off was refused before any upstream saw it; what was read counts.
+        Walk { request: &mut request, place }.deserialize(&mut deserializer).unwrap_or_default();
+        request
+    }
+
+    /// The model that was asked for.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// Input tokens, estimated.
+    pub(crate) fn tokens(&self, vocabulary: Vocabulary) -> TokenCount {
+        let priming = if self.messages > 0 { TOKENS_OF_PRIMING } else { 0 };
+        [
+            vocabulary.tokens(&self.text),
+            self.messages.saturating_mul(TOKENS_PER_MESSAGE),
+            self.names.saturating_mul(TOKENS_PER_NAME),
+            self.images.saturating_mul(TOKENS_PER_IMAGE),
+            self.ids,
+            priming,
+        ]
+        .into_iter()
+        .fold(0, TokenCount::saturating_add)
+    }
+}
+
+/// Where in the body a value stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Body {
+        chat: bool,
+    },
+    Model,
+    /// The list of messages.
+    Messages,
+    Message,
+    /// Text, a list of parts, or one part.
+    Content,
+    /// Text, or texts, or token ids.
+    Prompt,
+    /// Tool calls: names and arguments.
+    Calls,
+}
+
+/// Reads one value.
+struct Walk<'r> {
+    request: &'r mut Request,
+    place: Place,
+}
+
+impl Walk<'_> {
+    fn at(&mut self, place: Place) -> Walk<'_> {
+        Walk { request: self.request, place }
+    }
+
+    /// Reads the value of `key`, or skips it.
+    fn member<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let place = match (self.place, key) {
+            (Place::Body { .. }, "model") => Place::Model,
+            (Place::Body { chat: true }, "messages") => Place::Messages,
+            (Place::Body { chat: false }, "input" | "prompt" | "suffix") => Place::Prompt,
+            (Place::Body { chat: true }, "tools" | "functions" | "response_format")
+            | (Place::Content, "input") => return self.raw(map),
+            (Place::Body { chat: true }, "system")
+            | (
+                Place::Message,
+                "content" | "role" | "refusal" | "reasoning_content" | "reasoning",
+            )
+            | (Place::Content, "text" | "thinking" | "content" | "name" | "title")
+            | (Place::Calls, "name" | "arguments") => Place::Content,
+            (Place::Message, "name") => {
+                self.request.names = self.request.names.saturating_add(1);
+                Place::Content
+            }
+            (Place::Message, "tool_calls" | "function_call") | (Place::Calls, "function") => {
+                Place::Calls
+            }
+            (Place::Content, "image_url" | "source") => {
+                self.request.images = self.request.images.saturating_add(1);
+                return map.next_value::<IgnoredAny>().map(|_| ());
+            }
+            _ => return map.next_value::<IgnoredAny>().map(|_| ()),
+        };
+        map.next_value_seed(self.at(place))
+    }
+
+    /// A value that the model reads as JSON.
+    fn raw<'de, A: MapAccess<'de>>(&mut self, map: &mut A) -> Result<(), A::Error> {
+        let raw: &RawValue = map.next_value()?;
+        self.request.text.push(raw.get());
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        match self.place {
+            Place::Model => self.request.model = Some(text.to_owned()),
+            Place::Content | Place::Prompt => self.request.text.push(text),
+            Place::Body { .. } | Place::Messages | Place::Message | Place::Calls => {}
+        }
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        if self.place == Place::Prompt {
+            self.request.ids = self.request.ids.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        let place = if self.place == Place::Messages { Place::Message } else { self.place };
+        while seq.next_element_seed(self.at(place))?.is_some() {
+            if place == Place::Message {
+                self.request.messages = self.request.messages.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            self.member(&key, &mut map)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! Anthropic messages.
+//!
+//! Source: Anthropic API reference, "Messages", "Streaming messages", "Prompt caching",
+//! "Compaction".
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Verdict, WireFamily, common_keys};
+use crate::{
+    document::Document,
+    event::Event,
+    lenient::{Count, Few, Object, Present, Text},
+    parts::{Convention, Parts},
+    reading::Facts,
+    text::DeliveredText,
+};
+
+/// The parser of one reply.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Anthropic {
+    /// The top-level numbers, last report of each.
+    message: Parts,
+    /// Compaction iterations, summed; the top-level numbers leave them out.
+    compaction: Parts,
+}
+
+/// Any event of a stream; each uses some of the fields.
+#[derive(Debug, Deserialize)]
+struct StreamEvent<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    message: Object<Reply<'a>>,
+    #[serde(borrow, default)]
+    content_block: Object<Block<'a>>,
+    #[serde(borrow, default)]
+    delta: Object<Delta<'a>>,
+    #[serde(borrow, default)]
+    usage: Object<WireUsage<'a>>,
+    #[serde(default)]
+    error: Present,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    model: Text<'a>,
+    #[serde(borrow, default)]
+    content: Few<Block<'a>>,
+    #[serde(borrow, default)]
+    usage: Object<WireUsage<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Block<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    thinking: Text<'a>,
+    /// A tool's arguments. A stream opens with an empty object and sends the rest as deltas.
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    thinking: Text<'a>,
+    #[serde(borrow, default)]
+    partial_json: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireUsage<'a> {
+    #[serde(borrow, default)]
+    service_tier: Text<'a>,
+    #[serde(default)]
+    input_tokens: Count,
+    #[serde(default)]
+    output_tokens: Count,
+    #[serde(default)]
+    cache_read_input_tokens: Count,
+    #[serde(default)]
+    cache_creation_input_tokens: Count,
+    #[serde(default)]
+    cache_creation: Object<CacheCreation>,
+    #[serde(default)]
+    output_tokens_details: Object<OutputDetails>,
+    #[serde(default)]
+    server_tool_use: Object<ServerTools>,
+    #[serde(borrow, default)]
+    iterations: Few<Iteration<'a>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Count,
+    ephemeral_1h_input_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    thinking_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServerTools {
+    web_search_requests: Count,
+}
+
+#[derive(Debug, Deserialize)]
+struct Iteration<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default)]
+    input_tokens: Count,
+    #[serde(default)]
+    output_tokens: Count,
+    #[serde(default)]
+    cache_read_input_tokens: Count,
+    #[serde(default)]
+    cache_creation_input_tokens: Count,
+    #[serde(default)]
+    cache_creation: Object<CacheCreation>,
+}
+
+impl WireFamily for Anthropic {
+    /// `input_tokens` is what follows the last cache breakpoint: cache reads and writes come on
+    /// top. `output_tokens` holds thinking.
+    const CONVENTION: Convention =
+        Convention { input_includes_cache: false, output_includes_reasoning: true };
+    const KEYS: &'static [&'static str] = &["id", "model", "usage", "error", "type", "message"];
+
+    fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+        let name = event.name.unwrap_or_default();
+        let Some(data) = event.data else { return named(name, facts) };
+        if let Ok(event) = serde_json::from_slice::<StreamEvent<'_>>(data) {
+            return self.stream_event(event, name, facts);
+        }
+        // An odd field must not cost the usage beside it: read the top level alone.
+        let mut document = Document::new(Self::KEYS, 0);
+        document.push(data);
+        facts.tap_error |= !document.is_closed();
+        self.document(&document, name, facts)
+    }
+
+    fn document(&mut self, document: &Document, name: &[u8], facts: &mut Facts) -> Verdict {
+        common_keys(document, facts);
+        let kind = document.text("type").unwrap_or_default();
+        let usage = document.value("usage");
+        facts.error |= kind == "error" || (document.value("error").is_some() && usage.is_none());
+        if let Some(message) = document.value("message") {
+            match serde_json::from_slice::<Object<Reply<'_>>>(message) {
+                Ok(message) => self.start(message, facts),
+                Err(_) => facts.parts.bad = true,
+            }
+        }
+        if let Some(raw) = usage {
+            match serde_json::from_slice::<Object<WireUsage<'_>>>(raw) {
+                Ok(usage) => self.usage(usage, true, facts),
+                Err(_) => facts.parts.bad = true,
+            }
+        }
+        named(if name.is_empty() { kind.as_bytes() } else { name }, facts)
+    }
+
+    fn text(json: &[u8], text: &mut DeliveredText) {
+        if let Ok(reply) = serde_json::from_slice::<Reply<'_>>(json) {
+            reply.content.iter().for_each(|block| block_text(block, text));
+        }
+        if let Ok(event) = serde_json::from_slice::<StreamEvent<'_>>(json) {
+            event_text(&event, text);
+        }
+    }
+}
+
+impl Anthropic {
+    fn stream_event(&mut self, event: StreamEvent<'_>, name: &[u8], facts: &mut Facts) -> Verdict {
+        event_text(&event, &mut facts.text);
+        facts.error |= event.error.is_present();
+        let kind = event.kind.as_str().as_bytes();
+        let verdict = named(if kind.is_empty() { name } else { kind }, facts);
+        self.start(event.message, facts);
+        self.usage(event.usage, true, facts);
+        verdict
+    }
+
+    /// The message that opens a stream. Its output count is a placeholder of a few tokens.
+    fn start(&mut self, message: Object<Reply<'_>>, facts: &mut Facts) {
+        let Object::Value(message) = message else { return };
+        facts.note_id(message.id.as_str());
+        facts.note_model(message.model.as_str());
+        self.usage(message.usage, false, facts);
+    }
+
+    fn usage(&mut self, usage: Object<WireUsage<'_>>, output_counts: bool, facts: &mut Facts) {
+        let usage = match usage {
+            Object::Absent => return,
+            Object::Bad => {
+                facts.parts.bad = true;
+                return;
+            }
+            Object::Value(usage) => usage,
+        };
+        facts.note_tier(usage.service_tier.as_str());
+        if usage.iterations.iter().next().is_some() {
+            self.compaction = Parts::default();
+            usage.iterations.iter().for_each(|iteration| self.iteration(iteration));
+        }
+        self.message.merge(&usage_parts(usage, output_counts));
+        facts.output_final |= self.message.output.is_some();
+        let bad = facts.parts.bad;
+        facts.parts = self.message.clone();
+        facts.parts.add(&self.compaction);
+        facts.parts.bad |= bad;
+    }
+
+    fn iteration(&mut self, iteration: &Iteration<'_>) {
+        let mut bad = false;
+        let creation = iteration.cache_creation.get().copied().unwrap_or_default();
+        let parts = Parts {
+            input: iteration.input_tokens.read(&mut bad),
+            output: iteration.output_tokens.read(&mut bad),
+            cache_read: iteration.cache_read_input_tokens.read(&mut bad),
+            cache_write: iteration.cache_creation_input_tokens.read(&mut bad),
+            cache_write_5m: creation.ephemeral_5m_input_tokens.read(&mut bad),
+            cache_write_1h: creation.ephemeral_1h_input_tokens.read(&mut bad),
+            bad,
+            ..Parts::default()
+        };
+        match iteration.kind.as_str() {
+            "compaction" => self.compaction.add(&parts),
+            // Already in the top-level numbers.
+            "message" => {}
+            // Another model's tokens (an advisor, a fallback): this row cannot price them, so
+            // it must not look complete.
+            _ => self.compaction.bad |= !parts.is_empty(),
+        }
+    }
+}
+
+/// What an event's type says by itself.
+fn named(kind: &[u8], facts: &mut Facts) -> Verdict {
+    facts.error |= kind == b"error";
+    if kind == b"message_stop" {
+        facts.terminal = true;
+        return Verdict::Terminal;
+    }
+    Verdict::Plain
+}
+
+fn event_text(event: &StreamEvent<'_>, text: &mut DeliveredText) {
+    if let Some(block) = event.content_block.get() {
+        text.visible.push(block.name.as_str());
+        text.visible.push(block.text.as_str());
+        text.reasoning.push(block.thinking.as_str());
+    }
+    if let Some(delta) = event.delta.get() {
+        text.visible.push(delta.text.as_str());
+        text.visible.push(delta.partial_json.as_str());
+        text.reasoning.push(delta.thinking.as_str());
+    }
+}
+
+fn block_text(block: &Block<'_>, text: &mut DeliveredText) {
+    text.visible.push(block.name.as_str());
+    text.visible.push(block.text.as_str());
+    text.visible.push(block.input.map(RawValue::get).unwrap_or_default());
+    text.reasoning.push(block.thinking.as_str());
+}
+
+fn usage_parts(usage: WireUsage<'_>, output_counts: bool) -> Parts {
+    let mut bad = false;
+    let creation = usage.cache_creation.read(&mut bad);
+    let details = usage.output_tokens_details.read(&mut bad);
+    let tools = usage.server_tool_use.read(&mut bad);
+    let output = usage.output_tokens.read(&mut bad);
+    Parts {
+        input: usage.input_tokens.read(&mut bad),
+        output: output.filter(|_| output_counts),
+        cache_read: usage.cache_read_input_tokens.read(&mut bad),
+        cache_write: usage.cache_creation_input_tokens.read(&mut bad),
+        cache_write_5m: creation.ephemeral_5m_input_tokens.read(&mut bad),
+        cache_write_1h: creation.ephemeral_1h_input_tokens.read(&mut bad),
+        reasoning: details.thinking_tokens.read(&mut bad),
+        searches: tools.web_search_requests.read(&mut bad),
+        bad,
+        ..Parts::default()
+    }
+}

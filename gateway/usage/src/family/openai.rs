@@ -1,0 +1,247 @@
+//! `OpenAI` chat completions, completions and embeddings, and the many servers of that shape.
+//!
+//! Source: `OpenAI` API reference, "Chat", "Completions", "Embeddings"; field meanings as in the
+//! official Python SDK's `CompletionUsage`.
+
+use serde::Deserialize;
+
+use super::{Verdict, WireFamily, common_keys};
+use crate::{
+    document::Document,
+    event::Event,
+    lenient::{Count, Few, Object, Present, Text},
+    parts::{Convention, Parts},
+    reading::Facts,
+    text::{DeliveredText, TextSample},
+};
+
+/// The end of every `OpenAI` stream.
+const DONE: &[u8] = b"[DONE]";
+
+/// The parser of one reply.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OpenAi {
+    /// More than one choice was seen: a choice's end is not the reply's.
+    several_choices: bool,
+    /// A choice has ended.
+    finish_seen: bool,
+}
+
+/// One chunk of a stream, or a whole reply: the two share their shape but for `delta`.
+#[derive(Debug, Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    model: Text<'a>,
+    #[serde(borrow, default)]
+    service_tier: Text<'a>,
+    #[serde(borrow, default)]
+    choices: Few<Choice<'a>>,
+    #[serde(default)]
+    usage: Object<WireUsage>,
+    #[serde(default)]
+    error: Present,
+}
+
+#[derive(Debug, Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: Count,
+    #[serde(borrow, default)]
+    delta: Object<Message<'a>>,
+    #[serde(borrow, default)]
+    message: Object<Message<'a>>,
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(default)]
+    finish_reason: Present,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    content: Text<'a>,
+    #[serde(borrow, default)]
+    refusal: Text<'a>,
+    // Two names for the same text; no server sends both.
+    #[serde(borrow, default)]
+    reasoning_content: Text<'a>,
+    #[serde(borrow, default)]
+    reasoning: Text<'a>,
+    #[serde(borrow, default)]
+    tool_calls: Few<ToolCall<'a>>,
+    #[serde(borrow, default)]
+    function_call: Object<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ToolCall<'a> {
+    #[serde(borrow, default)]
+    function: Object<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    arguments: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireUsage {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    total_tokens: Count,
+    prompt_tokens_details: Object<InputDetails>,
+    completion_tokens_details: Object<OutputDetails>,
+    // Names that servers of this shape use outside the details: DeepSeek, Qianfan, SGLang.
+    prompt_cache_hit_tokens: Count,
+    cached_tokens: Count,
+    reasoning_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct InputDetails {
+    cached_tokens: Count,
+    cache_write_tokens: Count,
+    cache_write_tokens_details: Object<CacheWrites>,
+    audio_tokens: Count,
+    image_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CacheWrites {
+    ttl_30m_tokens: Count,
+    ttl_12h_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
+struct OutputDetails {
+    reasoning_tokens: Count,
+    audio_tokens: Count,
+    image_tokens: Count,
+}
+
+impl WireFamily for OpenAi {
+    /// `prompt_tokens` holds cached and written tokens, `completion_tokens` holds reasoning (and
+    /// rejected predictions, which are billed as output).
+    const CONVENTION: Convention =
+        Convention { input_includes_cache: true, output_includes_reasoning: true };
+    const KEYS: &'static [&'static str] = &["id", "model", "service_tier", "usage", "error"];
+
+    fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+        facts.error |= event.name == Some(b"error");
+        let Some(data) = event.data.map(<[u8]>::trim_ascii).filter(|data| !data.is_empty()) else {
+            return Verdict::Plain;
+        };
+        if data == DONE {
+            facts.terminal = true;
+            facts.output_final = true;
+            return Verdict::Terminal;
+        }
+        if let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) {
+            return self.chunk(chunk, facts);
+        }
+        // An odd field must not cost the usage beside it: read the top level alone.
+        let mut document = Document::new(Self::KEYS, 0);
+        document.push(data);
+        facts.tap_error |= !document.is_closed();
+        self.document(&document, b"", facts)
+    }
+
+    fn document(&mut self, document: &Document, name: &[u8], facts: &mut Facts) -> Verdict {
+        common_keys(document, facts);
+        facts.error |= name == b"error";
+        facts.error |= document.value("error").is_some() && document.value("usage").is_none();
+        if let Some(raw) = document.value("usage") {
+            match serde_json::from_slice::<Object<WireUsage>>(raw) {
+                Ok(usage) => facts.parts.merge(&usage_parts(usage)),
+                Err(_) => facts.parts.bad = true,
+            }
+        }
+        Verdict::Plain
+    }
+
+    fn text(json: &[u8], text: &mut DeliveredText) {
+        if let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(json) {
+            chunk.choices.iter().for_each(|choice| choice_text(choice, text));
+        }
+    }
+}
+
+impl OpenAi {
+    fn chunk(&mut self, chunk: Chunk<'_>, facts: &mut Facts) -> Verdict {
+        facts.note_id(chunk.id.as_str());
+        facts.note_model(chunk.model.as_str());
+        facts.note_tier(chunk.service_tier.as_str());
+        facts.error |= chunk.error.is_present();
+        for choice in chunk.choices.iter() {
+            self.several_choices |= !matches!(choice.index, Count::Absent | Count::Value(0));
+            self.finish_seen |= choice.finish_reason.is_present();
+            choice_text(choice, &mut facts.text);
+        }
+        if !chunk.usage.is_present() {
+            return Verdict::Plain;
+        }
+        let usage_only = chunk.choices.is_empty_list()
+            && chunk.usage.get().is_some()
+            && !chunk.error.is_present();
+        facts.parts.merge(&usage_parts(chunk.usage));
+        // Usage in every chunk is a running count; it is the whole at the end of the only
+        // choice, and in the chunk that carries nothing else.
+        facts.output_final |= usage_only || (self.finish_seen && !self.several_choices);
+        if usage_only { Verdict::UsageOnly } else { Verdict::Plain }
+    }
+}
+
+fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
+    text.visible.push(choice.text.as_str());
+    for message in choice.delta.get().into_iter().chain(choice.message.get()) {
+        text.visible.push(message.content.as_str());
+        text.visible.push(message.refusal.as_str());
+        let reasoning = &message.reasoning_content;
+        let reasoning = if reasoning.as_str().is_empty() { &message.reasoning } else { reasoning };
+        text.reasoning.push(reasoning.as_str());
+        let calls = message.tool_calls.iter().filter_map(|call| call.function.get());
+        for function in calls.chain(message.function_call.get()) {
+            function_text(function, &mut text.visible);
+        }
+    }
+}
+
+fn function_text(function: &Function<'_>, text: &mut TextSample) {
+    text.push(function.name.as_str());
+    text.push(function.arguments.as_str());
+}
+
+fn usage_parts(usage: Object<WireUsage>) -> Parts {
+    let mut bad = false;
+    let usage = usage.read(&mut bad);
+    let input = usage.prompt_tokens_details.read(&mut bad);
+    let writes = input.cache_write_tokens_details.read(&mut bad);
+    let output = usage.completion_tokens_details.read(&mut bad);
+    let cached = input.cached_tokens.or(usage.prompt_cache_hit_tokens).or(usage.cached_tokens);
+    Parts {
+        input: usage.prompt_tokens.read(&mut bad),
+        output: usage.completion_tokens.read(&mut bad),
+        total: usage.total_tokens.read(&mut bad),
+        cache_read: cached.read(&mut bad),
+        cache_write: input.cache_write_tokens.read(&mut bad),
+        cache_write_30m: writes.ttl_30m_tokens.read(&mut bad),
+        cache_write_12h: writes.ttl_12h_tokens.read(&mut bad),
+        audio_in: input.audio_tokens.read(&mut bad),
+        image_in: input.image_tokens.read(&mut bad),
+        reasoning: output.reasoning_tokens.or(usage.reasoning_tokens).read(&mut bad),
+        audio_out: output.audio_tokens.read(&mut bad),
+        image_out: output.image_tokens.read(&mut bad),
+        bad,
+        ..Parts::default()
+    }
+}

@@ -1,0 +1,291 @@
+//! Reading provider JSON without trusting its types.
+//!
+//! A reply belongs to the provider: a field of an unexpected type must cost that field, not the
+//! usage beside it. Borrowed where JSON allows, so that a chunk is read without allocation.
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use permille_types::TokenCount;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// The largest believable count. No reply comes near a million million tokens; a number above is
+/// a defect, and sums of such numbers would overflow a database's integers.
+const COUNT_MAX: TokenCount = 1 << 40;
+
+fn drain_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
+    while seq.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+fn drain_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
+    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+/// Visitor methods for the scalar types that carry no meaning: each gives `$value`.
+macro_rules! scalars {
+    ($value:expr; $($method:ident: $type:ty),+ $(,)?) => {
+        $(fn $method<E: de::Error>(self, _: $type) -> Result<Self::Value, E> {
+            Ok($value)
+        })+
+    };
+}
+
+/// A string; anything else reads as empty.
+#[derive(Debug, Default)]
+pub(crate) struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Text<'de>, E> {
+                Ok(Text::default())
+            }
+            scalars!(Text::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64,
+                visit_f64: f64);
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Text<'de>, A::Error> {
+                drain_seq(seq).map(|()| Text::default())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Text<'de>, A::Error> {
+                drain_map(map).map(|()| Text::default())
+            }
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// A token count as a provider reports it. Missing, zero and unreadable are three things (M3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Count {
+    /// No key, or `null`.
+    #[default]
+    Absent,
+    /// A whole number.
+    Value(TokenCount),
+    /// Negative, fractional, beyond belief, or no number.
+    Bad,
+}
+
+impl Count {
+    /// The count; an unreadable one sets `bad` and reads as absent.
+    pub(crate) fn read(self, bad: &mut bool) -> Option<TokenCount> {
+        match self {
+            Self::Absent => None,
+            Self::Value(count) => Some(count),
+            Self::Bad => {
+                *bad = true;
+                None
+            }
+        }
+    }
+
+    /// This count, or `other` when this one is absent.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if self == Self::Absent { other } else { self }
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CountVisitor;
+        impl<'de> Visitor<'de> for CountVisitor {
+            type Value = Count;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a count")
+            }
+            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Count, E> {
+                Ok(if count <= COUNT_MAX { Count::Value(count) } else { Count::Bad })
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Count, E> {
+                Ok(Count::Absent)
+            }
+            scalars!(Count::Bad; visit_bool: bool, visit_i64: i64, visit_f64: f64, visit_str: &str);
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Count, A::Error> {
+                drain_seq(seq).map(|()| Count::Bad)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Count, A::Error> {
+                drain_map(map).map(|()| Count::Bad)
+            }
+        }
+        deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+/// An object of a known shape.
+#[derive(Debug, Default)]
+pub(crate) enum Object<T> {
+    /// No key, or `null`.
+    #[default]
+    Absent,
+    /// An object.
+    Value(T),
+    /// Something that is no object.
+    Bad,
+}
+
+impl<T> Object<T> {
+    /// The object, when there is one.
+    pub(crate) fn get(&self) -> Option<&T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent | Self::Bad => None,
+        }
+    }
+
+    /// Whether the key holds something, `null` aside.
+    pub(crate) fn is_present(&self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+}
+
+impl<T: Default> Object<T> {
+    /// The object, or its default; a value that is no object sets `bad`.
+    pub(crate) fn read(self, bad: &mut bool) -> T {
+        match self {
+            Self::Absent => T::default(),
+            Self::Value(value) => value,
+            Self::Bad => {
+                *bad = true;
+                T::default()
+            }
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object::Value)
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Object<T>, E> {
+                Ok(Object::Absent)
+            }
+            scalars!(Object::Bad; visit_bool: bool, visit_i64: i64, visit_u64: u64,
+                visit_f64: f64, visit_str: &str);
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Object<T>, A::Error> {
+                drain_seq(seq).map(|()| Object::Bad)
+            }
+        }
+        deserializer.deserialize_any(ObjectVisitor(PhantomData))
+    }
+}
+
+/// A list that mostly has one element: the first one costs no allocation.
+#[derive(Debug)]
+pub(crate) struct Few<T> {
+    listed: bool,
+    first: Option<T>,
+    rest: Vec<T>,
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self { listed: false, first: None, rest: Vec::new() }
+    }
+}
+
+impl<T> Few<T> {
+    /// Whether the key holds a list, and that list is empty.
+    pub(crate) fn is_empty_list(&self) -> bool {
+        self.listed && self.first.is_none()
+    }
+
+    /// The elements in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first.iter().chain(&self.rest)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FewVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for FewVisitor<T> {
+            type Value = Few<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Few<T>, A::Error> {
+                let first = seq.next_element()?;
+                let mut rest = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    rest.push(element);
+                }
+                Ok(Few { listed: true, first, rest })
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Few<T>, E> {
+                Ok(Few::default())
+            }
+            scalars!(Few::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64,
+                visit_f64: f64, visit_str: &str);
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Few<T>, A::Error> {
+                drain_map(map).map(|()| Few::default())
+            }
+        }
+        deserializer.deserialize_any(FewVisitor(PhantomData))
+    }
+}
+
+/// Whether a key holds anything but `null` and `false`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Present(bool);
+
+impl Present {
+    /// Whether it does.
+    pub(crate) fn is_present(self) -> bool {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PresentVisitor;
+        impl<'de> Visitor<'de> for PresentVisitor {
+            type Value = Present;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Present, E> {
+                Ok(Present(false))
+            }
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Present, E> {
+                Ok(Present(value))
+            }
+            scalars!(Present(true); visit_i64: i64, visit_u64: u64, visit_f64: f64,
+                visit_str: &str);
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Present, A::Error> {
+                drain_seq(seq).map(|()| Present(true))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Present, A::Error> {
+                drain_map(map).map(|()| Present(true))
+            }
+        }
+        deserializer.deserialize_any(PresentVisitor)
+    }
+}

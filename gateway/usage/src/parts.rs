@@ -1,0 +1,193 @@
+//! From a family's own usage fields to disjoint token classes (M2).
+//!
+//! A family fills [`Parts`] and declares its [`Convention`]; the arithmetic is here, once, for
+//! all of them. Nothing is subtracted that does not fit: a split that exceeds its whole is
+//! dropped and flagged, the provider's whole stays.
+
+use permille_types::{TokenClass, TokenCount, TokenCounts, Unit, UnitCounts};
+
+/// What a family's numbers include.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Convention {
+    /// The input number includes what was read from and written to the cache.
+    pub(crate) input_includes_cache: bool,
+    /// The output number includes reasoning.
+    pub(crate) output_includes_reasoning: bool,
+}
+
+/// Usage fields as a family reports them, before they are made disjoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) input: Option<TokenCount>,
+    pub(crate) output: Option<TokenCount>,
+    /// The provider's own sum, used only to check.
+    pub(crate) total: Option<TokenCount>,
+    pub(crate) cache_read: Option<TokenCount>,
+    /// All cache writes; the four below are its split by lifetime.
+    pub(crate) cache_write: Option<TokenCount>,
+    pub(crate) cache_write_5m: Option<TokenCount>,
+    pub(crate) cache_write_30m: Option<TokenCount>,
+    pub(crate) cache_write_1h: Option<TokenCount>,
+    pub(crate) cache_write_12h: Option<TokenCount>,
+    pub(crate) audio_in: Option<TokenCount>,
+    pub(crate) image_in: Option<TokenCount>,
+    pub(crate) reasoning: Option<TokenCount>,
+    pub(crate) audio_out: Option<TokenCount>,
+    pub(crate) image_out: Option<TokenCount>,
+    pub(crate) searches: Option<u64>,
+    /// A field could not be read as a count.
+    pub(crate) bad: bool,
+}
+
+impl Parts {
+    /// Takes over every field that `newer` reports: the last non-null report wins (M4).
+    pub(crate) fn merge(&mut self, newer: &Self) {
+        // A sum belongs to the report it came with; a later report without one is not its match.
+        if newer.input.is_some() || newer.output.is_some() {
+            self.total = None;
+        }
+        macro_rules! last {
+            ($($field:ident),+ $(,)?) => { $(self.$field = newer.$field.or(self.$field);)+ };
+        }
+        last!(input, output, total, cache_read, cache_write, cache_write_5m, cache_write_30m);
+        last!(cache_write_1h, cache_write_12h, audio_in, image_in, reasoning, audio_out);
+        last!(image_out, searches);
+        self.bad |= newer.bad;
+    }
+
+    /// Adds `other`'s tokens to these: for counts that a provider keeps beside its totals.
+    pub(crate) fn add(&mut self, other: &Self) {
+        macro_rules! sum {
+            ($($field:ident),+ $(,)?) => { $(self.$field = sum(self.$field, other.$field);)+ };
+        }
+        sum!(input, output, cache_read, cache_write, cache_write_5m, cache_write_30m);
+        sum!(cache_write_1h, cache_write_12h, audio_in, image_in, reasoning, audio_out);
+        sum!(image_out, searches);
+        self.bad |= other.bad;
+    }
+
+    /// Whether nothing was reported.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self { bad: self.bad, ..Self::default() }
+    }
+
+    /// The classes, disjoint, in the provider's own totals.
+    pub(crate) fn tally(&self, convention: Convention) -> Usage {
+        let (mut inside, mut outside) = (Vec::new(), Vec::new());
+        let (writes, writes_fit) = self.cache_writes();
+        let cache = if convention.input_includes_cache { &mut inside } else { &mut outside };
+        cache.extend(self.cache_read.map(|count| (TokenClass::CACHE_READ, count)));
+        cache.extend(writes);
+        inside.extend(self.audio_in.map(|count| (TokenClass::AUDIO_IN, count)));
+        inside.extend(self.image_in.map(|count| (TokenClass::IMAGE_IN, count)));
+        let input = side(self.input, TokenClass::INPUT_UNCACHED, inside, outside);
+
+        let (mut inside, mut outside) = (Vec::new(), Vec::new());
+        let reasoning =
+            if convention.output_includes_reasoning { &mut inside } else { &mut outside };
+        reasoning.extend(self.reasoning.map(|count| (TokenClass::REASONING, count)));
+        inside.extend(self.audio_out.map(|count| (TokenClass::AUDIO_OUT, count)));
+        inside.extend(self.image_out.map(|count| (TokenClass::IMAGE_OUT, count)));
+        let output = side(self.output, TokenClass::OUTPUT_TEXT, inside, outside);
+
+        let sum = match (input.total, output.total) {
+            (Some(input), Some(output)) => input.checked_add(output),
+            _ => None,
+        };
+        let sum_fits = self.total.is_none() || sum.is_none() || self.total == sum;
+        Usage {
+            mismatch: self.bad || !(writes_fit && input.fits && output.fits && sum_fits),
+            input: input.tokens,
+            input_total: input.total,
+            output: output.tokens,
+            output_total: output.total,
+            output_final: false,
+            units: self.searches.map(|count| (Unit::Searches, count)).into_iter().collect(),
+        }
+    }
+
+    /// Cache writes by lifetime, and whether the split fits into the whole.
+    fn cache_writes(&self) -> (Vec<(TokenClass, TokenCount)>, bool) {
+        let mut split: Vec<_> = [
+            (TokenClass::CACHE_WRITE_5M, self.cache_write_5m),
+            (TokenClass::CACHE_WRITE_30M, self.cache_write_30m),
+            (TokenClass::CACHE_WRITE_1H, self.cache_write_1h),
+            (TokenClass::CACHE_WRITE_12H, self.cache_write_12h),
+        ]
+        .into_iter()
+        .filter_map(|(class, count)| count.map(|count| (class, count)))
+        .collect();
+        let Some(whole) = self.cache_write else { return (split, true) };
+        let told = split.iter().map(|(_, count)| *count).fold(0, TokenCount::saturating_add);
+        match whole.checked_sub(told) {
+            Some(0) if !split.is_empty() => {}
+            Some(untold) => split.push((TokenClass::CACHE_WRITE_OTHER, untold)),
+            None => return (vec![(TokenClass::CACHE_WRITE_OTHER, whole)], false),
+        }
+        (split, true)
+    }
+}
+
+fn sum(left: Option<TokenCount>, right: Option<TokenCount>) -> Option<TokenCount> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.saturating_add(right)),
+        (only, None) | (None, only) => only,
+    }
+}
+
+/// One direction of a reply.
+struct Side {
+    tokens: TokenCounts,
+    total: Option<TokenCount>,
+    fits: bool,
+}
+
+/// Splits `whole` into `base` and the classes `inside` it, and adds the classes `outside` it.
+fn side(
+    whole: Option<TokenCount>,
+    base: TokenClass,
+    inside: Vec<(TokenClass, TokenCount)>,
+    outside: Vec<(TokenClass, TokenCount)>,
+) -> Side {
+    let Some(whole) = whole else {
+        return Side { tokens: TokenCounts::new(), total: None, fits: true };
+    };
+    let parts = inside.iter().map(|(_, count)| *count).fold(0, TokenCount::saturating_add);
+    let mut tokens = TokenCounts::new();
+    let rest = whole.checked_sub(parts);
+    tokens.insert(base, rest.unwrap_or(whole));
+    if rest.is_some() {
+        tokens.extend(inside);
+    }
+    let fits = rest.is_some();
+    let beside = outside.iter().map(|(_, count)| *count).fold(0, TokenCount::saturating_add);
+    tokens.extend(outside);
+    Side { tokens, total: Some(whole.saturating_add(beside)), fits }
+}
+
+/// What a provider reported for one reply, in disjoint classes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Input tokens by class; empty when the input was not reported.
+    pub input: TokenCounts,
+    /// Sum of `input`.
+    pub input_total: Option<TokenCount>,
+    /// Output tokens by class; empty when the output was not reported.
+    pub output: TokenCounts,
+    /// Sum of `output`.
+    pub output_total: Option<TokenCount>,
+    /// Whether the output is the whole reply's, not a running count.
+    pub output_final: bool,
+    /// Quantities that are not tokens.
+    pub units: UnitCounts,
+    /// The provider's numbers contradict each other, or one of them could not be read.
+    pub mismatch: bool,
+}
+
+impl Usage {
+    /// Whether nothing more has to be known to bill the reply.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.input_total.is_some() && self.output_total.is_some() && self.output_final
+    }
+}

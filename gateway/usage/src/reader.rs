@@ -1,0 +1,178 @@
+//! One reply's bytes, decoded, from framing to facts.
+
+use bytes::Bytes;
+use permille_types::Endpoint;
+
+use crate::{
+    document::Document,
+    event::{self, LongEvent},
+    family::{Parser, Verdict},
+    reading::{Facts, Reading},
+    sse::{EventReader, Scanner},
+    tap::{Framing, Piece},
+    text::DeliveredText,
+};
+
+/// Bytes kept of a document for an estimate, should it end without usage. A reply's text beyond
+/// that is extrapolated from the document's length.
+const DOCUMENT_BYTES_KEPT: usize = 256 * 1024;
+
+/// What turns events into facts.
+#[derive(Debug)]
+struct Meter {
+    endpoint: Endpoint,
+    parser: Parser,
+    facts: Facts,
+    cut_usage_frame: bool,
+    /// Room for data that came in several lines.
+    joined: Vec<u8>,
+}
+
+/// How the body is framed.
+#[derive(Debug)]
+enum Body {
+    /// Events; `true` while nothing but white space has come.
+    Sse(Scanner, bool),
+    /// One document.
+    Json(Document),
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    meter: Meter,
+    body: Body,
+}
+
+impl Reader {
+    /// A reader of `endpoint`'s replies; absent when they consume nothing.
+    pub(crate) fn new(endpoint: Endpoint, framing: Framing, cut_usage_frame: bool) -> Option<Self> {
+        let parser = Parser::of(endpoint)?;
+        let meter = Meter {
+            endpoint,
+            parser,
+            facts: Facts::default(),
+            cut_usage_frame,
+            joined: Vec::new(),
+        };
+        let body = match framing {
+            Framing::Sse => Body::Sse(Scanner::new(), true),
+            Framing::Json => Body::Json(meter.document()),
+        };
+        Some(Self { meter, body })
+    }
+
+    /// Reads `bytes` and gives out what may go on.
+    pub(crate) fn push(&mut self, bytes: Bytes, out: &mut Vec<Piece>) {
+        if let Body::Sse(scanner, undecided @ true) = &mut self.body {
+            let ignorable =
+                |byte: &u8| byte.is_ascii_whitespace() || b"\xEF\xBB\xBF".contains(byte);
+            match bytes.iter().find(|byte| !ignorable(byte)) {
+                None => {}
+                // A JSON document where events were announced: an error with a success status.
+                Some(b'{') => {
+                    let held = std::mem::replace(scanner, Scanner::new()).into_held();
+                    if !held.is_empty() {
+                        out.push(Piece::Pass(held));
+                    }
+                    self.body = Body::Json(self.meter.document());
+                }
+                Some(_) => *undecided = false,
+            }
+        }
+        match &mut self.body {
+            Body::Sse(scanner, _) => scanner.push(&bytes, &mut self.meter, out),
+            Body::Json(document) => {
+                document.push(&bytes);
+                if !bytes.is_empty() {
+                    out.push(Piece::Pass(bytes));
+                }
+            }
+        }
+    }
+
+    /// The body ended: what was held, and what it is.
+    pub(crate) fn finish(&mut self) -> Option<(Bytes, Verdict)> {
+        self.meter.facts.ended = true;
+        let Body::Sse(scanner, _) = &mut self.body else { return None };
+        // An event that was cut short is no defect of the tap.
+        let tap_error = self.meter.facts.tap_error;
+        let rest = scanner.finish(&mut self.meter);
+        self.meter.facts.tap_error = tap_error;
+        rest.map(|(raw, verdict)| match verdict {
+            Verdict::UsageOnly if self.meter.cut_usage_frame => (Bytes::new(), verdict),
+            _ => (raw, verdict),
+        })
+    }
+
+    /// The state that is not read from the body.
+    pub(crate) fn facts(&mut self) -> &mut Facts {
+        &mut self.meter.facts
+    }
+
+    /// Whether the reply's end was seen.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.meter.facts.terminal
+            || matches!(&self.body, Body::Json(document) if document.is_closed())
+    }
+
+    /// Everything known now.
+    pub(crate) fn reading(&self) -> Reading {
+        let (mut facts, mut parser) = (self.meter.facts.light_clone(), self.meter.parser.clone());
+        if let Body::Json(document) = &self.body {
+            parser.document(document, b"", &mut facts);
+            facts.terminal = document.is_closed();
+            facts.output_final = true;
+        }
+        // A body that ended cleanly has no more to say.
+        facts.output_final |= facts.ended && !facts.abandoned && facts.parts.output.is_some();
+        let failed = facts.is_failed();
+        let usage = parser.usage(self.meter.endpoint, &facts);
+        let text = match &self.body {
+            _ if usage.as_ref().is_some_and(crate::Usage::is_complete) => DeliveredText::default(),
+            Body::Sse(..) => self.meter.facts.text.clone(),
+            Body::Json(document) => parser.document_text(document),
+        };
+        Reading {
+            usage,
+            provider_id: facts.provider_id,
+            model: facts.model,
+            service_tier: facts.service_tier,
+            terminal: facts.terminal,
+            error: facts.error,
+            failed,
+            tap_error: facts.tap_error,
+            unreadable: facts.unreadable,
+            text,
+        }
+    }
+}
+
+impl Meter {
+    fn document(&self) -> Document {
+        // An embeddings reply delivers no text.
+        let kept = if self.endpoint == Endpoint::Embeddings { 0 } else { DOCUMENT_BYTES_KEPT };
+        self.parser.empty_document(kept)
+    }
+}
+
+impl EventReader for Meter {
+    fn event(&mut self, raw: &[u8], first: bool) -> Verdict {
+        let event = event::parse(raw, first, &mut self.joined);
+        self.parser.event(&event, &mut self.facts)
+    }
+
+    fn begin_long(&self, first: bool) -> LongEvent {
+        LongEvent::new(first, self.document())
+    }
+
+    fn end_long(&mut self, event: LongEvent) {
+        let (name, document) = event.finish();
+        self.parser.document(&document, &name, &mut self.facts);
+        self.facts.text.append(&self.parser.document_text(&document));
+    }
+
+    fn cuts_usage(&self) -> bool {
+        self.cut_usage_frame
+    }
+}

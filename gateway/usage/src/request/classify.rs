@@ -1,0 +1,214 @@
+//! What a request asks for, as far as metering, limits and routing need to know it.
+
+use permille_types::{Endpoint, Family, ModelName};
+
+use super::{RequestError, top::Top};
+
+/// Most answers that one request may ask for. Above what any provider takes (128); a bound, so
+/// that a reservation of output times choices stays a number.
+const CHOICES_MAX: u64 = 1_000;
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The model, as the client names it.
+    pub model: ModelName,
+    /// Whether the reply is to be a stream.
+    pub stream: bool,
+    /// Whether the client itself asks for usage in the stream (`include_usage: true`).
+    pub usage_wanted: bool,
+    /// The client's limit of output tokens, for each choice; absent when it sets none.
+    pub max_output: Option<u64>,
+    /// How many answers are generated; at least 1.
+    pub choices: u32,
+}
+
+/// Reads the body of a request to `endpoint`, an endpoint that takes one.
+///
+/// # Errors
+/// [`RequestError`] when the body is no JSON object, names no model, or has a field of the wrong
+/// kind, or twice, among those that decide metering.
+pub fn classify(endpoint: Endpoint, body: &[u8]) -> Result<RequestFacts, RequestError> {
+    match endpoint.family() {
+        Family::Anthropic => messages(body),
+        _ => open_ai(endpoint, body),
+    }
+}
+
+fn open_ai(endpoint: Endpoint, body: &[u8]) -> Result<RequestFacts, RequestError> {
+    let top = Top::read(
+        body,
+        [
+            "model",
+            "stream",
+            "stream_options",
+            "max_tokens",
+            "max_completion_tokens",
+            "n",
+            "best_of",
+        ],
+    )?;
+    let mut facts = RequestFacts { stream: stream(&top)?, ..of_model(&top)? };
+    if endpoint == Endpoint::Embeddings {
+        return Ok(facts);
+    }
+    facts.usage_wanted = match top.get("stream_options") {
+        Some(options) => include_usage(options.object()?)?.unwrap_or(false),
+        None => false,
+    };
+    let newer = top.get("max_completion_tokens").map(|limit| limit.whole_number()).transpose()?;
+    let older = top.get("max_tokens").map(|limit| limit.whole_number()).transpose()?;
+    // Servers differ on which of the two they heed: the larger one is what can be billed.
+    facts.max_output = newer.max(older);
+    facts.choices = choices(&top, "n")?;
+    if endpoint == Endpoint::Completions {
+        // All of `best_of` are generated and billed, `n` of them are sent.
+        facts.choices = facts.choices.max(choices(&top, "best_of")?);
+    }
+    Ok(facts)
+}
+
+fn messages(body: &[u8]) -> Result<RequestFacts, RequestError> {
+    let top = Top::read(body, ["model", "stream", "max_tokens"])?;
+    let max_output = top.get("max_tokens").map(|limit| limit.whole_number()).transpose()?;
+    Ok(RequestFacts { stream: stream(&top)?, max_output, ..of_model(&top)? })
+}
+
+/// Whether `options`, the value of `stream_options`, asks for usage; absent when it does not say.
+pub(super) fn include_usage(options: &str) -> Result<Option<bool>, RequestError> {
+    let options = Top::read(options.as_bytes(), ["include_usage"])?;
+    options.get("include_usage").map(|wanted| wanted.boolean()).transpose()
+}
+
+pub(super) fn stream<const N: usize>(top: &Top<'_, N>) -> Result<bool, RequestError> {
+    Ok(top.get("stream").map(|stream| stream.boolean()).transpose()?.unwrap_or(false))
+}
+
+fn choices<const N: usize>(top: &Top<'_, N>, field: &'static str) -> Result<u32, RequestError> {
+    let Some(value) = top.get(field) else { return Ok(1) };
+    let accepted = || value.refuse("a whole number from 1 to 1000");
+    let count = value.whole_number().map_err(|_| accepted())?;
+    if !(1..=CHOICES_MAX).contains(&count) {
+        return Err(accepted());
+    }
+    u32::try_from(count).map_err(|_| accepted())
+}
+
+/// The facts of a request that asks for nothing but a model's answer.
+fn of_model<const N: usize>(top: &Top<'_, N>) -> Result<RequestFacts, RequestError> {
+    let missing = RequestError::Missing { field: "model", accepted: "the name of a model" };
+    let model = top.get("model").ok_or(missing)?.text()?.parse().map_err(RequestError::Model)?;
+    Ok(RequestFacts { model, stream: false, usage_wanted: false, max_output: None, choices: 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(body: &str) -> Result<RequestFacts, String> {
+        classify(Endpoint::ChatCompletions, body.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_request_is_read_with_its_limits() {
+        let facts = chat(
+            r#"{"model":"gpt-5","stream":true,"stream_options":{"include_usage":true},
+                "max_tokens":5,"max_completion_tokens":7,"n":2,"x":{"model":1},"messages":[]}"#,
+        )
+        .unwrap();
+
+        assert_eq!(facts.model.as_str(), "gpt-5");
+        assert!(facts.stream && facts.usage_wanted);
+        assert_eq!((facts.max_output, facts.choices), (Some(7), 2));
+    }
+
+    #[test]
+    fn null_means_absent() {
+        let facts =
+            chat(r#"{"model":"m","stream":null,"stream_options":null,"max_tokens":null,"n":null}"#)
+                .unwrap();
+
+        assert!(!facts.stream && !facts.usage_wanted);
+        assert_eq!((facts.max_output, facts.choices), (None, 1));
+    }
+
+    #[test]
+    fn a_repeated_key_is_refused_by_name_even_when_it_is_escaped() {
+        for (body, field) in [
+            (r#"{"model":"a","model":"b"}"#, "model"),
+            (r#"{"model":"a","stream":true,"\u0073tream":false}"#, "stream"),
+            (r#"{"model":"a","n":1,"n":1}"#, "n"),
+            (
+                r#"{"model":"a","stream_options":{"include_usage":true,"include_usage":false}}"#,
+                "include_usage",
+            ),
+        ] {
+            assert_eq!(chat(body).unwrap_err(), format!("`{field}` is given more than once"));
+        }
+        assert!(chat(r#"{"model":"a","tools":1,"tools":2}"#).is_ok());
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_with_what_is_accepted() {
+        for (body, message) in [
+            (r#"{"model":3}"#, "`model` is a number, accepted: a string"),
+            (r#"{"messages":[]}"#, "`model` is missing, accepted: the name of a model"),
+            (r#"{"model":""}"#, "`model` cannot be used: model name is empty"),
+            (r#"{"model":"m","stream":"yes"}"#, "`stream` is a string, accepted: true or false"),
+            (
+                r#"{"model":"m","stream_options":[]}"#,
+                "`stream_options` is a list, accepted: an object",
+            ),
+            (
+                r#"{"model":"m","max_tokens":-1}"#,
+                "`max_tokens` is a negative number, accepted: a whole number, 0 or more",
+            ),
+            (
+                r#"{"model":"m","max_completion_tokens":1.5}"#,
+                "`max_completion_tokens` is a fraction, accepted: a whole number, 0 or more",
+            ),
+            (r#"{"model":"m","n":0}"#, "`n` is a number, accepted: a whole number from 1 to 1000"),
+            ("[]", "the body is a list, accepted: a JSON object"),
+            ("\"x\"", "the body is a string, accepted: a JSON object"),
+        ] {
+            assert_eq!(chat(body).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn invalid_json_is_refused_with_its_place() {
+        for (body, place) in [
+            ("{\"model\":\n  tru}", "invalid JSON at line 2 column"),
+            ("", "invalid JSON at line 1 column 0"),
+            (r#"{"model":"m"} x"#, "invalid JSON at line 1 column 15"),
+        ] {
+            let message = chat(body).unwrap_err();
+            assert!(message.starts_with(place), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_deep_body_neither_overflows_nor_passes_unread() {
+        let open = "[".repeat(1_000_000);
+
+        assert!(chat(&format!(r#"{{"model":"m","x":{open}"#)).is_err());
+        assert!(chat(&format!(r#"{{"model":{open}"#)).is_err());
+        assert!(chat(&open).is_err());
+    }
+
+    #[test]
+    fn a_messages_request_has_no_stream_options() {
+        let body = br#"{"model":"claude","max_tokens":9,"stream":true,"stream_options":1,"n":"x"}"#;
+        let facts = classify(Endpoint::Messages, body).unwrap();
+
+        assert_eq!((facts.max_output, facts.choices, facts.stream), (Some(9), 1, true));
+    }
+
+    #[test]
+    fn best_of_counts_as_choices_of_a_completion() {
+        let body = br#"{"model":"m","n":2,"best_of":4}"#;
+
+        assert_eq!(classify(Endpoint::Completions, body).unwrap().choices, 4);
+        assert_eq!(classify(Endpoint::ChatCompletions, body).unwrap().choices, 2);
+    }
+}

@@ -1,0 +1,159 @@
+//! The top level of a JSON object: the raw values of named keys, each at most once.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserializer,
+    de::{Error, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::RequestError;
+
+/// The raw values of some keys, in the order in which they were asked for.
+#[derive(Debug)]
+pub(super) struct Top<'a, const N: usize> {
+    fields: [&'static str; N],
+    values: [Option<&'a RawValue>; N],
+    /// Whether the object has no key at all.
+    pub(super) is_empty: bool,
+}
+
+impl<'a, const N: usize> Top<'a, N> {
+    /// Reads `json`, an object, and takes the values of `fields` out of it.
+    ///
+    /// # Errors
+    /// [`RequestError`] when it is no JSON, no object, or has one of the keys twice. `field` names
+    /// the object in that message.
+    pub(super) fn read(json: &'a [u8], fields: [&'static str; N]) -> Result<Self, RequestError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let mut duplicate = None;
+        let visitor = TopVisitor { fields, duplicate: &mut duplicate };
+        let read = deserializer.deserialize_map(visitor);
+        if let Some(field) = duplicate {
+            return Err(RequestError::Duplicate { field });
+        }
+        match read.and_then(|top| deserializer.end().map(|()| top)) {
+            Ok(top) => Ok(top),
+            Err(error) if error.is_data() => {
+                let first = json.trim_ascii_start().first().copied().unwrap_or_default();
+                Err(RequestError::NotAnObject { found: kind_of(first) })
+            }
+            Err(error) => Err(RequestError::json(&error)),
+        }
+    }
+
+    /// The value of `field`; absent when the key is not there or holds `null`.
+    pub(super) fn get(&self, field: &'static str) -> Option<Value<'a>> {
+        let json = self.raw(field)?.get();
+        (json != "null").then_some(Value { field, json })
+    }
+
+    /// The raw value of `field`, `null` included.
+    pub(super) fn raw(&self, field: &str) -> Option<&'a RawValue> {
+        let index = self.fields.iter().position(|known| *known == field)?;
+        self.values.get(index).copied().flatten()
+    }
+}
+
+struct TopVisitor<'d, const N: usize> {
+    fields: [&'static str; N],
+    duplicate: &'d mut Option<&'static str>,
+}
+
+impl<'de, const N: usize> Visitor<'de> for TopVisitor<'_, N> {
+    type Value = Top<'de, N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut top = Top { fields: self.fields, values: [None; N], is_empty: true };
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            top.is_empty = false;
+            let index = self.fields.iter().position(|known| *known == key);
+            let known = index
+                .and_then(|index| top.values.get_mut(index).zip(self.fields.get(index).copied()));
+            match known {
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Some((Some(_), field)) => {
+                    *self.duplicate = Some(field);
+                    return Err(A::Error::custom("duplicate key"));
+                }
+                Some((slot, _)) => *slot = Some(map.next_value()?),
+            }
+        }
+        Ok(top)
+    }
+}
+
+/// A value that is not `null`, with the name of its key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Value<'a> {
+    field: &'static str,
+    json: &'a str,
+}
+
+impl Value<'_> {
+    /// The error that says what the value may be.
+    pub(super) fn refuse(&self, accepted: &'static str) -> RequestError {
+        let first = self.json.bytes().next().unwrap_or_default();
+        let found = match first {
+            b'-' => "a negative number",
+            b'0'..=b'9' if self.json.contains(['.', 'e', 'E']) => "a fraction",
+            _ => kind_of(first),
+        };
+        RequestError::Unacceptable { field: self.field, found, accepted }
+    }
+
+    /// The value as `true` or `false`.
+    ///
+    /// # Errors
+    /// [`RequestError::Unacceptable`] when it is neither.
+    pub(super) fn boolean(&self) -> Result<bool, RequestError> {
+        match self.json {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.refuse("true or false")),
+        }
+    }
+
+    /// The value as a whole number.
+    ///
+    /// # Errors
+    /// [`RequestError::Unacceptable`] when it is none.
+    pub(super) fn whole_number(&self) -> Result<u64, RequestError> {
+        self.json.parse().map_err(|_| self.refuse("a whole number, 0 or more"))
+    }
+
+    /// The value as text.
+    ///
+    /// # Errors
+    /// [`RequestError::Unacceptable`] when it is none.
+    pub(super) fn text(&self) -> Result<String, RequestError> {
+        serde_json::from_str(self.json).map_err(|_| self.refuse("a string"))
+    }
+
+    /// The raw value as an object.
+    ///
+    /// # Errors
+    /// [`RequestError::Unacceptable`] when it is none.
+    pub(super) fn object(&self) -> Result<&str, RequestError> {
+        if self.json.starts_with('{') { Ok(self.json) } else { Err(self.refuse("an object")) }
+    }
+}
+
+/// What a value is, told from its first byte.
+fn kind_of(first: u8) -> &'static str {
+    match first {
+        b'"' => "a string",
+        b'{' => "an object",
+        b'[' => "a list",
+        b't' | b'f' => "a boolean",
+        b'n' => "null",
+        _ => "a number",
+    }
+}

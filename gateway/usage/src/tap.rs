@@ -1,0 +1,165 @@
+//! The tap: bytes of a reply in, the same bytes out, and what they said.
+
+use bytes::Bytes;
+use permille_types::Endpoint;
+
+use crate::{
+    decode::{Coding, Decoder},
+    family::Verdict,
+    reader::Reader,
+    reading::Reading,
+};
+
+/// How a reply's body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events (`text/event-stream`). A body that opens with `{` is read as a document
+    /// all the same.
+    Sse,
+    /// One JSON document.
+    Json,
+}
+
+/// How a reply's body is encoded (`content-encoding`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Not at all.
+    Identity,
+    /// `gzip`.
+    Gzip,
+    /// `deflate`, with or without the zlib wrapper.
+    Deflate,
+    /// An encoding that is not read here (`br`, `zstd`): the reading says `tap_error`.
+    Opaque,
+}
+
+/// What a tap must know beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TapConfig {
+    /// What was asked; its family reads the reply.
+    pub endpoint: Endpoint,
+    /// How the body is framed.
+    pub framing: Framing,
+    /// How the body is encoded.
+    pub encoding: Encoding,
+    /// Cut the usage-only frame out of the stream, because we asked for it and the client did
+    /// not. Without effect on an encoded body.
+    pub cut_usage_frame: bool,
+}
+
+/// Bytes that may go on to the client, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Send at once.
+    Pass(Bytes),
+    /// The end of the reply: send once the journal has the settled record (D1).
+    Terminal(Bytes),
+}
+
+/// See the module's text. Holds at most 64 KiB of an unfinished event, at most 256 KiB of text
+/// and at most 256 KiB of a document's beginning.
+///
+/// A document, an encoded body and a reply that consumes nothing are never held: all their
+/// pieces are [`Piece::Pass`], and the caller holds the body's last bytes.
+#[derive(Debug)]
+pub struct Tap {
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    /// Consumes nothing: not read.
+    Free,
+    Plain(Box<Reader>),
+    /// Read beside the bytes that pass.
+    Tee(Box<Decoder>),
+    /// Cannot be read; `true` once the upstream has broken off.
+    Opaque(bool),
+}
+
+impl Tap {
+    /// A tap for one reply.
+    #[must_use]
+    pub fn new(config: TapConfig) -> Self {
+        let coding = match config.encoding {
+            Encoding::Identity => None,
+            Encoding::Gzip => Some(Coding::Gzip),
+            Encoding::Deflate => Some(Coding::Deflate),
+            Encoding::Opaque => {
+                let metered = config.endpoint.is_metered();
+                return Self { inner: if metered { Inner::Opaque(false) } else { Inner::Free } };
+            }
+        };
+        let cut = config.cut_usage_frame && coding.is_none();
+        let inner = match (Reader::new(config.endpoint, config.framing, cut), coding) {
+            (None, _) => Inner::Free,
+            (Some(reader), None) => Inner::Plain(Box::new(reader)),
+            (Some(reader), Some(coding)) => Inner::Tee(Box::new(Decoder::new(coding, reader))),
+        };
+        Self { inner }
+    }
+
+    /// Takes the next bytes of the body; appends to `out` what may go on.
+    pub fn push(&mut self, bytes: Bytes, out: &mut Vec<Piece>) {
+        match &mut self.inner {
+            Inner::Plain(reader) => return reader.push(bytes, out),
+            Inner::Tee(decoder) => decoder.push(&bytes),
+            Inner::Free | Inner::Opaque(_) => {}
+        }
+        if !bytes.is_empty() {
+            out.push(Piece::Pass(bytes));
+        }
+    }
+
+    /// The upstream's body ended cleanly. What was held comes out as [`Piece::Terminal`], after it
+    /// was read: the last block of some streams lacks its blank line.
+    pub fn finish(&mut self, out: &mut Vec<Piece>) {
+        if let Some((rest, _)) = self.end()
+            && !rest.is_empty()
+        {
+            out.push(Piece::Terminal(rest));
+        }
+    }
+
+    /// The upstream broke the body off. What was held comes out, to be sent before the body to
+    /// the client is broken off too: [`Piece::Terminal`] only when it is the terminal event.
+    pub fn abandon(&mut self, out: &mut Vec<Piece>) {
+        let rest = self.end();
+        match &mut self.inner {
+            Inner::Free => {}
+            Inner::Plain(reader) => reader.facts().abandoned = true,
+            Inner::Tee(decoder) => decoder.reader().facts().abandoned = true,
+            Inner::Opaque(failed) => *failed = true,
+        }
+        match rest {
+            Some((rest, _)) if rest.is_empty() => {}
+            Some((rest, Verdict::Terminal)) => out.push(Piece::Terminal(rest)),
+            Some((rest, _)) => out.push(Piece::Pass(rest)),
+            None => {}
+        }
+    }
+
+    /// Everything known now: at the end of the reply, or before, when the client has gone.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        match &self.inner {
+            Inner::Free => Reading::default(),
+            Inner::Plain(reader) => reader.reading(),
+            Inner::Tee(decoder) => decoder.reading(),
+            Inner::Opaque(failed) => {
+                Reading { failed: *failed, tap_error: true, unreadable: true, ..Reading::default() }
+            }
+        }
+    }
+
+    fn end(&mut self) -> Option<(Bytes, Verdict)> {
+        match &mut self.inner {
+            Inner::Plain(reader) => reader.finish(),
+            Inner::Tee(decoder) => {
+                decoder.finish();
+                None
+            }
+            Inner::Free | Inner::Opaque(_) => None,
+        }
+    }
+}

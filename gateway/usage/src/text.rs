@@ -1,0 +1,114 @@
+//! The text that a reply delivered, kept only to estimate tokens when the provider reports none.
+//!
+//! Never logged, never stored (S1): a sample lives as long as its request.
+
+use std::fmt;
+
+/// Text kept of each kind, in bytes. Two kinds make 256 KiB per reply, the most that one stream
+/// may cost in memory for an estimate; what lies beyond is extrapolated from its length.
+const SAMPLE_BYTES_MAX: usize = 128 * 1024;
+
+/// The beginning of a text and the length of all of it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TextSample {
+    kept: String,
+    bytes: u64,
+}
+
+impl TextSample {
+    /// Appends `text`: its length always, its characters while there is room.
+    pub(crate) fn push(&mut self, text: &str) {
+        self.bytes = self.bytes.saturating_add(text.len().try_into().unwrap_or(u64::MAX));
+        let room = SAMPLE_BYTES_MAX.saturating_sub(self.kept.len());
+        let end = text.floor_char_boundary(room);
+        self.kept.push_str(text.get(..end).unwrap_or_default());
+    }
+
+    /// Says that the text seen so far was `seen` out of `whole` bytes of its source.
+    pub(crate) fn extrapolate(&mut self, seen: u64, whole: u64) {
+        if seen > 0 && whole > seen {
+            let scaled = u128::from(self.bytes) * u128::from(whole) / u128::from(seen);
+            self.bytes = scaled.try_into().unwrap_or(u64::MAX);
+        }
+    }
+
+    /// The kept beginning.
+    #[must_use]
+    pub fn kept(&self) -> &str {
+        &self.kept
+    }
+
+    /// Length of the whole text in bytes, kept or not.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds another sample behind this one.
+    pub(crate) fn append(&mut self, other: &Self) {
+        let beyond = other.bytes.saturating_sub(other.kept.len().try_into().unwrap_or(u64::MAX));
+        self.push(&other.kept);
+        self.bytes = self.bytes.saturating_add(beyond);
+    }
+}
+
+impl fmt::Debug for TextSample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TextSample({} bytes)", self.bytes)
+    }
+}
+
+/// What a reply delivered, by the class it would be billed as.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveredText {
+    /// Answers, refusals, tool names and arguments.
+    pub visible: TextSample,
+    /// Reasoning that the provider shows.
+    pub reasoning: TextSample,
+}
+
+impl DeliveredText {
+    /// Whether nothing was delivered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.visible.bytes == 0 && self.reasoning.bytes == 0
+    }
+
+    /// Adds another reply's text behind this one.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.visible.append(&other.visible);
+        self.reasoning.append(&other.reasoning);
+    }
+
+    /// See [`TextSample::extrapolate`].
+    pub(crate) fn extrapolate(&mut self, seen: u64, whole: u64) {
+        self.visible.extrapolate(seen, whole);
+        self.reasoning.extrapolate(seen, whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_bounded_and_still_knows_the_whole_length() {
+        let mut sample = TextSample::default();
+
+        for _ in 0..100_000 {
+            sample.push("网关abc");
+        }
+
+        assert!(sample.kept().len() <= SAMPLE_BYTES_MAX);
+        assert!(sample.kept().len() > SAMPLE_BYTES_MAX - 3);
+        assert_eq!(sample.bytes(), 900_000);
+    }
+
+    #[test]
+    fn debug_output_never_shows_the_text() {
+        let mut sample = TextSample::default();
+        sample.push("a secret");
+
+        assert!(!format!("{sample:?}").contains("secret"));
+    }
+}
