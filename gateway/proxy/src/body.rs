@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How often an open reply is looked at: its deadline, its upstream's silence, its progress
-/// record. Also the precision of those limits.
+/// record. Also the precision of the first two.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Why a reply breaks off. Clients see a connection that was cut.
@@ -225,18 +225,19 @@ impl MeteredBody {
     /// Looks after an open reply now and then. Ready when something has changed.
     fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let tick = self.tick.get_or_insert_with(|| Box::pin(tokio::time::sleep(TICK)));
+            let wait = TICK.min(self.idle_max).min(self.exchange.metering.deadline);
+            let tick = self.tick.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
             ready!(tick.as_mut().poll(cx));
             self.tick = None;
             let late = match self.exchange.record_mut() {
-                None => self.last_read.elapsed() > self.idle_max,
+                None => self.last_read.elapsed() >= self.idle_max,
                 Some(record) => {
-                    record.elapsed() > self.exchange.metering.deadline
-                        || self.last_read.elapsed() > self.idle_max
+                    record.elapsed() >= self.exchange.metering.deadline
+                        || self.last_read.elapsed() >= self.idle_max
                 }
             };
             if late {
-                let silent = self.last_read.elapsed() > self.idle_max;
+                let silent = self.last_read.elapsed() >= self.idle_max;
                 self.exchange.break_off(&mut self.read);
                 drop(self.exchange.settle(Ended::Deadline, &[]));
                 self.pieces.extend(self.read.drain(..));

@@ -46,6 +46,8 @@ pub(crate) struct Exchange {
     asked: reply::Asked,
     /// The request's place and the memory of its body, given back when the exchange has ended.
     held: Option<(Taken, Taken)>,
+    /// Whether the client's leaving is already being dealt with.
+    left: bool,
 }
 
 impl Exchange {
@@ -67,6 +69,7 @@ impl Exchange {
             record: Some(record),
             asked,
             held: classified.routed.held.take(),
+            left: false,
         }
     }
 
@@ -160,7 +163,7 @@ impl Exchange {
             Reader::Tap(tap) => {
                 let reading = tap.reading();
                 let whole = reading.terminal
-                    || reading.usage.as_ref().is_some_and(permille_usage::Usage::is_final);
+                    || reading.usage.as_ref().is_some_and(permille_usage::Usage::is_complete);
                 if whole && !reading.error { Ended::Complete } else { Ended::UpstreamError }
             }
         }
@@ -187,7 +190,11 @@ impl Exchange {
     /// Reads on after the client has left, within the bounds of a drain.
     async fn drain(&mut self) -> &'static [Flag] {
         let time_max = Duration::from_secs(self.metering.config.drain_seconds_max.into());
-        let whole = timeout(time_max, self.read_on()).await.unwrap_or(false);
+        let cut = self.metering.cut.clone();
+        let whole = tokio::select! {
+            read = timeout(time_max, self.read_on()) => read.unwrap_or(false),
+            () = cut.cancelled() => false,
+        };
         if whole { &[Flag::Drained] } else { &[Flag::Drained, Flag::DrainBound] }
     }
 
@@ -217,6 +224,7 @@ impl Exchange {
 
     /// The rest of an exchange whose client is not there any more.
     async fn leave(mut self, ended: Ended) {
+        self.left = true;
         let drains = ended == Ended::ClientGone && self.metering.drains_when_client_is_gone();
         let place = if drains { self.metering.drains.take(1) } else { None };
         let flags: &[Flag] = match (&self.upstream, &place) {
@@ -237,6 +245,14 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let Some(record) = self.record.take() else { return };
         let metering = Arc::clone(&self.metering);
+        let ended = metering.ending_of_a_dropped_reply();
+        if self.left || tokio::runtime::Handle::try_current().is_err() {
+            // The runtime itself is going away: nobody can read on or wait any more.
+            if let Err(cause) = record.settle(ended, self.reading().as_ref(), &[Flag::DrainBound]) {
+                tracing::error!(error = %chain(&cause), "usage of a dropped reply not recorded");
+            }
+            return;
+        }
         let rest = Self {
             metering: Arc::clone(&metering),
             upstream: std::mem::replace(&mut self.upstream, Upstream::Ended),
@@ -244,8 +260,8 @@ impl Drop for Exchange {
             record: Some(record),
             asked: self.asked,
             held: self.held.take(),
+            left: false,
         };
-        let ended = metering.ending_of_a_dropped_reply();
         drop(metering.tasks.spawn(rest.leave(ended)));
     }
 }

@@ -83,7 +83,7 @@ impl Gateway {
             metrics,
             header_time_max: Duration::from_secs(config.gateway.request_seconds_max.into()),
             grace: Duration::from_secs(config.gateway.grace_seconds.into()),
-            on_cut: Box::new(move || metering.stop()),
+            cut: metering.cut.clone(),
         };
         Ok(Self { config, shared, server })
     }
@@ -109,10 +109,14 @@ impl Gateway {
             shared.knowledge.clone().follow(Arc::clone(&shared.control), background.clone()),
         );
         let watch = tokio::spawn(watch(Arc::clone(&shared), background.clone()));
-        self.server.run(listener, stop).await;
-        // From here on nobody reads a reply any more: what is drained is settled as it is.
-        shared.metering.tasks.close();
-        shared.metering.tasks.wait().await;
+        let grace_left = self.server.run(listener, stop).await;
+        let tasks = &shared.metering.tasks;
+        tasks.close();
+        if tokio::time::timeout(grace_left, tasks.wait()).await.is_err() {
+            // What is still being drained is settled as it is.
+            shared.metering.cut.cancel();
+            tasks.wait().await;
+        }
         background.cancel();
         for task in [follow, watch] {
             if let Err(cause) = task.await {

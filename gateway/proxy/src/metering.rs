@@ -1,17 +1,11 @@
 //! What every metered request shares: the journal, the bounds, the counters.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use permille_journal::Journal;
 use permille_limits::Budget;
 use permille_types::Ended;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{ClientGone, MeteringSection},
@@ -31,7 +25,8 @@ pub(crate) struct Metering {
     /// Work that goes on after its request: drains and counting. Awaited at shutdown.
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
-    stopping: AtomicBool,
+    /// Cancelled when the grace of a shutdown is over: nothing is read on any more.
+    pub(crate) cut: CancellationToken,
 }
 
 impl Metering {
@@ -50,18 +45,13 @@ impl Metering {
             deadline,
             tasks: TaskTracker::new(),
             metrics,
-            stopping: AtomicBool::new(false),
+            cut: CancellationToken::new(),
         })
-    }
-
-    /// From now on an interrupted reply ended because of us, and is not read on.
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Why a reply that is dropped now has ended.
     pub(crate) fn ending_of_a_dropped_reply(&self) -> Ended {
-        if self.stopping.load(Ordering::Relaxed) { Ended::Shutdown } else { Ended::ClientGone }
+        if self.cut.is_cancelled() { Ended::Shutdown } else { Ended::ClientGone }
     }
 
     pub(crate) fn drains_when_client_is_gone(&self) -> bool {

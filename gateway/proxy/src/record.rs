@@ -41,7 +41,7 @@ impl Record {
             request_bytes: u64::try_from(record.request_body.len()).unwrap_or(u64::MAX),
         };
         let admitted =
-            record.metering.journal.admit(&intent).map_err(|cause| unrecordable(&cause))?;
+            record.metering.journal.admit_durable(&intent).map_err(|cause| unrecordable(&cause))?;
         admitted.await.map_err(|cause| unrecordable(&cause))?;
         Ok(record)
     }
@@ -125,7 +125,7 @@ impl Record {
 
     /// Whether settling this reading must tokenise text, which is no work for the event loop.
     pub(crate) fn must_count(reading: &Reading) -> bool {
-        !reading.error && !reading.usage.as_ref().is_some_and(permille_usage::Usage::is_final)
+        !reading.error && !reading.usage.as_ref().is_some_and(permille_usage::Usage::is_complete)
     }
 
     /// Writes the settled record. `reading` is absent where nothing of the reply is counted:

@@ -1,6 +1,9 @@
 //! Accepts connections and serves the stack on them, HTTP/1.1 and HTTP/2, until told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -38,13 +41,14 @@ pub(crate) struct Server {
     pub(crate) header_time_max: Duration,
     /// How long open replies may take once the server is stopping.
     pub(crate) grace: Duration,
-    /// Called when the grace is over and what is still open is cut.
-    pub(crate) on_cut: Box<dyn Fn() + Send + Sync>,
+    /// Cancelled when the grace is over and what is still open is cut.
+    pub(crate) cut: CancellationToken,
 }
 
 impl Server {
-    /// Serves until `stop`, then lets open replies finish within the grace.
-    pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken) {
+    /// Serves until `stop`, then lets open replies finish within the grace. Returns what is left of
+    /// the grace when the last of them has ended.
+    pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken) -> Duration {
         let builder = self.builder();
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
@@ -76,11 +80,13 @@ impl Server {
             });
         }
         drop(listener);
+        let stopping = Instant::now();
         if tokio::time::timeout(self.grace, graceful.shutdown()).await.is_err() {
             tracing::warn!(open = connections.len(), "grace over: open replies are cut");
-            (self.on_cut)();
+            self.cut.cancel();
         }
         connections.shutdown().await;
+        self.grace.saturating_sub(stopping.elapsed())
     }
 
     fn builder(&self) -> auto::Builder<TokioExecutor> {

@@ -160,17 +160,23 @@ fn credential(
     Ok((name, value))
 }
 
-/// An HTTP client with `TCP_NODELAY`: without it Nagle's algorithm and delayed acknowledgements
-/// stall small writes for 40 ms.
+/// Connects with `TCP_NODELAY`: without it Nagle's algorithm and delayed acknowledgements stall
+/// small writes for 40 ms.
+fn tcp(connect_seconds: u32) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(Duration::from_secs(connect_seconds.into())));
+    tcp
+}
+
+/// An HTTP client for one upstream.
 pub(crate) fn client(
     scheme: &uri::Scheme,
     connect_seconds: u32,
     http2: bool,
 ) -> Result<HttpClient, UpstreamError> {
-    let mut tcp = HttpConnector::new();
-    tcp.set_nodelay(true);
-    tcp.enforce_http(false);
-    tcp.set_connect_timeout(Some(Duration::from_secs(connect_seconds.into())));
+    let tcp = tcp(connect_seconds);
     let tls = HttpsConnectorBuilder::new();
     // A machine without root certificates can still serve upstreams that need none.
     let tls = if *scheme == uri::Scheme::HTTPS {
@@ -198,4 +204,67 @@ pub(crate) fn client(
         .http2_initial_stream_window_size(H2_STREAM_BYTES)
         .http2_initial_connection_window_size(H2_CONNECTION_BYTES)
         .build(connector))
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    fn config(base_url: &str) -> UpstreamConfig {
+        UpstreamConfig {
+            section: crate::config::UpstreamSection {
+                name: "test".parse().unwrap(),
+                family: Family::OpenAi,
+                base_url: base_url.to_owned(),
+                api_key_env: None,
+                api_key_file: None,
+                models: vec!["gpt-4o*".to_owned()],
+                http2: false,
+                connect_seconds_max: 1,
+                idle_seconds_max: 1,
+            },
+            credential: "secret".into(),
+            simulated: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_an_upstream_does_not_wait_to_fill_packets() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+
+        let (connected, accepted) = tokio::join!(tcp(5).oneshot(target), listener.accept());
+
+        assert!(connected.unwrap().inner().nodelay().unwrap());
+        drop(accepted);
+    }
+
+    #[test]
+    fn a_path_is_appended_to_the_base_url() {
+        let upstream = Upstream::new(&config("http://127.0.0.1:9/openai/v1/")).unwrap();
+
+        let target = upstream.target("/chat/completions?x=1").unwrap();
+
+        assert_eq!(target, "http://127.0.0.1:9/openai/v1/chat/completions?x=1");
+        assert!(upstream.serves(&"gpt-4o-mini".parse().unwrap()));
+        assert!(!upstream.serves(&"o3".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_base_url_without_scheme_or_host_is_refused_by_name() {
+        for bad in ["api.openai.com/v1", "ftp://host/v1", "http://"] {
+            let refused = Upstream::new(&config(bad)).unwrap_err().to_string();
+            assert!(refused.contains("test") && refused.contains("base_url"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_never_shows_its_credential() {
+        let upstream = Upstream::new(&config("http://127.0.0.1:9")).unwrap();
+
+        assert!(!format!("{upstream:?} {:?}", config("http://x")).contains("secret"));
+        assert!(!format!("{:?}", upstream.credential()).contains("secret"));
+    }
 }

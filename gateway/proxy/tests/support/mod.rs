@@ -1,0 +1,332 @@
+//! A gateway in front of the simulated provider, all real but billing: sockets, journal, books.
+//! Billing is a list in memory, because here it is looked at and not tested.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this module")]
+#![allow(missing_docs, reason = "read by the tests beside it only")]
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use hmac::{Hmac, KeyInit, Mac};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use parking_lot::Mutex;
+use permille_journal::{Journal, JournalConfig, RealFs};
+use permille_proxy::{
+    Foundation, Gateway,
+    config::{
+        GatewayConfig, GatewaySection, MeteringSection, PricingSection, UpstreamConfig,
+        UpstreamSection,
+    },
+};
+use permille_simulator::{BookEntry, SimulatorConfig, read_books};
+use permille_types::{
+    Ack, Batch, ControlError, ControlPlane, Currency, CustomerId, Family, Intake, KeyHash,
+    KeyPolicy, SessionId, Snapshot, SystemClock, UsageEvent,
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// The one key that is known, and one that was revoked.
+pub const KEY: &str = "sk-pm_testkey";
+pub const REVOKED_KEY: &str = "sk-pm_revokedkey";
+/// How long a condition may take on a busy machine before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Billing as a list.
+#[derive(Default)]
+pub struct Billing {
+    rows: Mutex<Vec<UsageEvent>>,
+    last_turns: Mutex<Vec<(SessionId, u32)>>,
+}
+
+impl Intake for Billing {
+    fn accept(&self, batch: Batch) -> BoxFuture<'_, Result<Ack, ControlError>> {
+        let mut rows = self.rows.lock();
+        let mut sequence = 0;
+        for event in batch.events {
+            sequence = event.sequence;
+            rows.push(UsageEvent::from_json(&event.payload).unwrap());
+        }
+        Box::pin(std::future::ready(Ok(Ack { sequence })))
+    }
+}
+
+impl ControlPlane for Billing {
+    fn snapshot(
+        &self,
+        known: Option<u64>,
+    ) -> BoxFuture<'_, Result<Option<Snapshot>, ControlError>> {
+        Box::pin(async move {
+            if known.is_some() {
+                std::future::pending::<()>().await;
+            }
+            Ok(Some(snapshot()))
+        })
+    }
+
+    fn last_turn<'a>(
+        &'a self,
+        _: &'a CustomerId,
+        session: &'a SessionId,
+    ) -> BoxFuture<'a, Result<u32, ControlError>> {
+        let known = self.last_turns.lock().iter().find(|(id, _)| id == session).map_or(0, |t| t.1);
+        Box::pin(std::future::ready(Ok(known)))
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let pepper = [7_u8; 32];
+    let key = |secret: &str, revoked| {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&pepper).unwrap();
+        mac.update(secret.as_bytes());
+        KeyPolicy {
+            hash: KeyHash::new(mac.finalize().into_bytes().into()),
+            key: secret.replace("sk-pm_", "key_").parse().unwrap(),
+            customer: "acme".parse().unwrap(),
+            project: "default".parse().unwrap(),
+            currency: Currency::USD,
+            rpm: None,
+            revoked,
+        }
+    };
+    Snapshot {
+        version: 1,
+        pepper: hex::encode(pepper).into(),
+        keys: vec![key(KEY, false), key(REVOKED_KEY, true)],
+        prices: permille_rating::price_book::default_prices().unwrap(),
+    }
+}
+
+/// What a test may change before the start.
+pub struct Setup {
+    pub config: GatewayConfig,
+    pub simulator: SimulatorConfig,
+    pub fs: Arc<dyn permille_journal::JournalFs>,
+    /// Sessions that billing already has.
+    pub last_turns: Vec<(&'static str, u32)>,
+}
+
+/// A gateway in front of a provider.
+pub struct World {
+    pub gateway: SocketAddr,
+    pub provider: SocketAddr,
+    pub billing: Arc<Billing>,
+    pub journal: Journal,
+    pub registry: prometheus::Registry,
+    books: PathBuf,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+    _folder: TempDir,
+}
+
+pub fn upstream(name: &str, family: Family, base_url: String) -> UpstreamConfig {
+    UpstreamConfig {
+        section: UpstreamSection {
+            name: name.parse().unwrap(),
+            family,
+            base_url,
+            api_key_env: None,
+            api_key_file: None,
+            models: vec!["*".to_owned()],
+            http2: false,
+            connect_seconds_max: 5,
+            idle_seconds_max: 60,
+        },
+        credential: "provider-secret".into(),
+        simulated: true,
+    }
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        let folder = TempDir::new().unwrap();
+        let books = folder.path().join("books.jsonl");
+        let simulator =
+            SimulatorConfig { books: Some(books.clone()), ..SimulatorConfig::default() };
+        let config = GatewayConfig {
+            gateway: GatewaySection::default(),
+            upstreams: Vec::new(),
+            pricing: PricingSection::default(),
+            metering: MeteringSection::default(),
+            hold_max: Duration::from_secs(20),
+        };
+        let fs = Arc::new(RealFs);
+        let mut setup = Setup { config, simulator, fs, last_turns: Vec::new() };
+        change(&mut setup);
+
+        let stop = CancellationToken::new();
+        let provider = permille_simulator::Simulator::bind(setup.simulator).unwrap();
+        let address = provider.address();
+        tokio::spawn(provider.run(stop.clone().cancelled_owned()));
+        if setup.config.upstreams.is_empty() {
+            setup.config.upstreams = vec![
+                upstream("openai-sim", Family::OpenAi, format!("http://{address}/v1")),
+                upstream("anthropic-sim", Family::Anthropic, format!("http://{address}")),
+            ];
+        }
+        let billing = Arc::new(Billing::default());
+        *billing.last_turns.lock() =
+            setup.last_turns.iter().map(|(id, turn)| (id.parse().unwrap(), *turn)).collect();
+        let journal = JournalConfig::new(folder.path().join("journal"), "node-1".parse().unwrap());
+        let journal = Journal::open(setup.fs, journal, Arc::new(SystemClock)).unwrap().journal;
+        let registry = prometheus::Registry::new();
+        let gateway = Gateway::new(
+            setup.config,
+            Foundation {
+                journal: journal.clone(),
+                control: billing.clone(),
+                clock: Arc::new(SystemClock),
+                registry: &registry,
+                folder: folder.path(),
+            },
+        )
+        .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let local = listener.local_addr().unwrap();
+        let readiness = gateway.readiness();
+        let serving = tokio::spawn(gateway.run(listener, stop.child_token()));
+        tokio::spawn(permille_journal::ship(
+            journal.clone(),
+            billing.clone(),
+            std::future::pending(),
+        ));
+        eventually("the gateway is ready", || readiness.obstacle().is_none().then_some(())).await;
+        Self {
+            gateway: local,
+            provider: address,
+            billing,
+            journal,
+            registry,
+            books,
+            stop,
+            serving,
+            _folder: folder,
+        }
+    }
+
+    /// Sends a request with the known key.
+    pub async fn post(&self, path: &str, body: &serde_json::Value) -> Response<Incoming> {
+        self.send(
+            Request::post(self.url(path)).header("authorization", format!("Bearer {KEY}")),
+            body.to_string(),
+        )
+        .await
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway)
+    }
+
+    pub async fn send(
+        &self,
+        request: http::request::Builder,
+        body: impl Into<Bytes>,
+    ) -> Response<Incoming> {
+        let request = request
+            .header("content-type", "application/json")
+            .body(Full::new(body.into()))
+            .unwrap();
+        client(false).request(request).await.unwrap()
+    }
+
+    /// The one row of the request that this answer belongs to.
+    pub async fn row_of(&self, headers: &HeaderMap) -> UsageEvent {
+        let id = headers["permille-request-id"].to_str().unwrap().parse().unwrap();
+        eventually("the row is shipped", || {
+            self.billing.rows.lock().iter().find(|row| row.request_id == id).cloned()
+        })
+        .await
+    }
+
+    /// All rows, once there are `count` of them.
+    pub async fn rows(&self, count: usize) -> Vec<UsageEvent> {
+        eventually("all rows are shipped", || {
+            let rows = self.billing.rows.lock();
+            assert!(rows.len() <= count, "more rows than requests: {rows:#?}");
+            (rows.len() == count).then(|| rows.clone())
+        })
+        .await
+    }
+
+    /// The provider's books, once they have `count` entries.
+    pub async fn books(&self, count: usize) -> Vec<BookEntry> {
+        eventually("the books are written", || {
+            let books = read_books(&self.books).unwrap_or_default();
+            (books.len() == count).then_some(books)
+        })
+        .await
+    }
+
+    /// Stops the gateway and waits until it has ended.
+    pub async fn stop(&mut self) {
+        self.stop.cancel();
+        (&mut self.serving).await.unwrap();
+    }
+}
+
+pub fn client(http2: bool) -> Client<HttpConnector, Full<Bytes>> {
+    Client::builder(TokioExecutor::new()).http2_only(http2).build_http()
+}
+
+/// Waits for a condition, with a deadline.
+pub async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    let mut every = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        every.tick().await;
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "gave up waiting until {what}");
+    }
+}
+
+/// Reads a body to its end; `None` when it broke off.
+pub async fn read_all(body: Incoming) -> Option<Bytes> {
+    body.collect().await.ok().map(http_body_util::Collected::to_bytes)
+}
+
+/// Reads at least `events` events of a stream (fewer when it ends first) and returns the bytes;
+/// the body is left open.
+pub async fn read_events(body: &mut Incoming, events: usize) -> Vec<u8> {
+    let mut read = Vec::new();
+    while read.windows(2).filter(|pair| pair == b"\n\n").count() < events {
+        match body.frame().await {
+            Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            _ => break,
+        }
+    }
+    read
+}
+
+/// A chat request; `control` is a fault for the simulated provider, such as `tokens=9`.
+pub fn chat(control: &str, stream: bool) -> serde_json::Value {
+    serde_json::json!({
+        "model": "gpt-4o-mini", "stream": stream,
+        "messages": [{"role": "user", "content": format!("simulate:{control} How long is the Nile?")}],
+    })
+}
+
+/// A message request in the shape of Anthropic.
+pub fn message(control: &str, stream: bool) -> serde_json::Value {
+    serde_json::json!({
+        "model": "claude-sonnet-4-5", "max_tokens": 256, "stream": stream,
+        "messages": [{"role": "user", "content": format!("simulate:{control} How long is the Nile?")}],
+    })
+}
