@@ -14,3 +14,7 @@ create table session (
     constraint session_customer_fkey foreign key (customer) references customer (id),
     constraint session_unpriced_check check (unpriced >= 0)
 );
+
+create index session_last_idx on session (last_at, customer, id);
+
+create index session_customer_last_idx on session (customer, last_at, id);

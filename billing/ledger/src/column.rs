@@ -5,7 +5,10 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use permille_types::{KeyHash, MoneyError};
 use rust_decimal::Decimal;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IntoDeserializer, value::StrDeserializer},
+};
 
 use crate::LedgerError;
 
@@ -42,6 +45,20 @@ where
     T: TryFrom<F>,
 {
     T::try_from(value).map_err(|_| LedgerError::corrupt(column, &value))
+}
+
+/// A count that must fit the store's 63 bits.
+pub(crate) fn stored_count(field: &'static str, value: u64) -> Result<i64, LedgerError> {
+    i64::try_from(value).map_err(|_| LedgerError::invalid(field, &value, "at most 2^63 - 1"))
+}
+
+/// A stored word as the enum variant that it names.
+pub(crate) fn word<T: DeserializeOwned>(
+    column: &'static str,
+    text: &str,
+) -> Result<T, LedgerError> {
+    let word: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+    T::deserialize(word).map_err(|_| LedgerError::corrupt(column, text))
 }
 
 pub(crate) fn json<T: DeserializeOwned>(

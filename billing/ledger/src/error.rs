@@ -1,9 +1,9 @@
 //! What can go wrong in the ledger, and how the store's own refusals become ours.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
-use permille_rating::price_book::PriceBookError;
-use permille_types::MoneyError;
+use permille_rating::{invoice::InvoiceError, price_book::PriceBookError, round::RoundError};
+use permille_types::{CustomerId, MoneyError};
 
 /// Why a ledger operation has no result.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +113,18 @@ pub enum LedgerError {
         /// What was to be added.
         right: i64,
     },
+    /// An amount does not fit a posting.
+    #[error("post an amount")]
+    Posting(#[from] RoundError),
+    /// An invoice cannot be computed.
+    #[error("compute invoice of customer `{customer}`")]
+    Invoice {
+        /// Whose.
+        customer: CustomerId,
+        /// The cause.
+        #[source]
+        cause: Box<InvoiceError>,
+    },
     /// An amount does not fit.
     #[error("add up {what}")]
     Amount {
@@ -139,6 +151,21 @@ impl LedgerError {
 
     pub(crate) fn corrupt(column: &'static str, value: &(impl ToString + ?Sized)) -> Self {
         Self::Corrupt { column, value: value.to_string() }
+    }
+}
+
+/// An error with its causes, as one line of text.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 

@@ -8,18 +8,26 @@
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
 
 mod catalogue;
+mod checkpoint;
 mod column;
 mod customer;
 mod error;
+mod intake;
+mod invoice;
 mod key;
 mod page;
 mod pepper;
+mod posting;
 mod price;
 mod project;
+mod quarantine;
+mod rollup;
 mod secret;
+mod session;
 mod slug;
 mod store;
 mod token;
+mod usage;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -29,15 +37,24 @@ use sqlx::{Sqlite, Transaction};
 use tokio::sync::watch;
 
 pub use catalogue::SnapshotChanges;
+pub use checkpoint::Checkpoint;
 pub use customer::{Customer, NewCustomer};
 pub use error::LedgerError;
+pub use intake::{Accepted, BATCH_EVENTS_MAX, Billed, BilledCost, BilledTokens, Rerated};
+pub use invoice::{
+    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceState, InvoiceSummary,
+};
 pub use key::{CreatedKey, Key, NewKey};
 pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};
 pub use pepper::Pepper;
+pub use posting::AccountBalance;
 pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
 pub use project::{DEFAULT_PROJECT, NewProject, Project};
+pub use quarantine::{QuarantineReason, Quarantined};
 pub use secret::{KEY_PREFIX, TOKEN_PREFIX, is_well_formed};
+pub use session::{SESSION_ROWS_MAX, Session, SessionDetail, Turn};
 pub use token::{CreatedToken, ROLES, Role, Token, TokenId};
+pub use usage::{AttemptRow, UsageFilter, UsageRow};
 
 use catalogue::Catalogue;
 use error::During;

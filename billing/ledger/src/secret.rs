@@ -32,22 +32,22 @@ const SHOWN_CHARS: usize = 4;
 
 /// A secret that was just made: shown once, stored as a digest.
 #[derive(Debug)]
-pub struct Minted {
+pub(crate) struct Minted {
     /// The secret itself, to be handed to its user.
-    pub secret: SecretString,
+    pub(crate) secret: SecretString,
     /// What is stored of it.
-    pub stored: StoredSecret,
+    pub(crate) stored: StoredSecret,
 }
 
 /// What is kept of a secret.
 #[derive(Clone, PartialEq, Eq)]
-pub struct StoredSecret {
+pub(crate) struct StoredSecret {
     /// HMAC-SHA-256 under the pepper.
-    pub digest: KeyHash,
+    pub(crate) digest: KeyHash,
     /// Its prefix and first 4 characters.
-    pub prefix: String,
+    pub(crate) prefix: String,
     /// Its last 4 characters.
-    pub last4: String,
+    pub(crate) last4: String,
 }
 
 impl fmt::Debug for StoredSecret {

@@ -21,7 +21,7 @@ use serde::Serialize;
 pub(crate) use effective::{effective, holding};
 pub(crate) use repo::all;
 
-use crate::{Ledger, LedgerError, Listing, Page};
+use crate::{Ledger, LedgerError, Listing, Page, Rerated};
 
 /// Who put an entry into the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,7 +82,7 @@ pub struct PriceFilter {
 }
 
 /// What an import changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceImport {
     /// Entries that are new.
     pub added: Vec<PriceVersion>,
@@ -90,8 +90,8 @@ pub struct PriceImport {
     pub ended: Vec<PriceVersion>,
     /// How many entries were there already.
     pub unchanged: u64,
-    /// How many held requests now have a price.
-    pub rerated: u64,
+    /// What was held and now has a price.
+    pub rerated: Rerated,
 }
 
 impl Ledger {
@@ -106,8 +106,12 @@ impl Ledger {
         prices: &[Price],
         origin: PriceOrigin,
     ) -> Result<PriceImport, LedgerError> {
-        let mut import =
-            PriceImport { added: Vec::new(), ended: Vec::new(), unchanged: 0, rerated: 0 };
+        let mut import = PriceImport {
+            added: Vec::new(),
+            ended: Vec::new(),
+            unchanged: 0,
+            rerated: Rerated::default(),
+        };
         let added_at = self.now();
         let mut tx = self.store.write().await?;
         for price in prices {
@@ -122,7 +126,11 @@ impl Ledger {
         }
         if !import.added.is_empty() || !import.ended.is_empty() {
             self.commit_change(tx).await?;
+        } else {
+            drop(tx);
         }
+        // Always: a stop between the commit and this must not leave anything held.
+        import.rerated = self.rerate_held().await?;
         Ok(import)
     }
 

@@ -1,0 +1,201 @@
+//! What a batch adds to roll-ups, sessions and receivables, summed up before it is written, so
+//! that a batch costs one statement per sum and not one per event.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use permille_rating::{Meter, rate::RatedLine};
+use permille_types::{Currency, CustomerId, ModelName, ProjectId, SessionId, TokenClass};
+use rust_decimal::Decimal;
+
+use super::candidate::Candidate;
+use crate::{
+    LedgerError, column,
+    posting::{self, Costs},
+    rollup::{self, Quantity, QuantityKey, RequestCounts, RequestKey},
+    session::{self, SessionDelta},
+    store::Connection,
+};
+
+/// Whether an event is booked for the first time or was held and now has a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Booking {
+    First,
+    Repriced,
+}
+
+/// What was billed, for metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Billed {
+    /// Exact cost by customer.
+    pub costs: Vec<BilledCost>,
+    /// Tokens by customer, project, model and class.
+    pub tokens: Vec<BilledTokens>,
+}
+
+/// A customer's cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BilledCost {
+    /// Who is billed.
+    pub customer: CustomerId,
+    /// The currency.
+    pub currency: Currency,
+    /// The exact cost.
+    pub cost: Decimal,
+}
+
+/// A customer's tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BilledTokens {
+    /// Who is billed.
+    pub customer: CustomerId,
+    /// Their cost centre.
+    pub project: ProjectId,
+    /// The model.
+    pub model: ModelName,
+    /// The token class.
+    pub class: TokenClass,
+    /// How many.
+    pub tokens: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Deltas {
+    quantities: BTreeMap<QuantityKey, Quantity>,
+    requests: BTreeMap<RequestKey, RequestCounts>,
+    sessions: BTreeMap<(CustomerId, SessionId), SessionDelta>,
+    costs: Costs,
+}
+
+impl Deltas {
+    pub(super) fn add(&mut self, found: &Candidate, booking: Booking) -> Result<(), LedgerError> {
+        self.add_requests(found, booking)?;
+        if found.event.session_explicit {
+            self.add_session(found, booking)?;
+        }
+        let Some(cost) = &found.rated.cost else { return Ok(()) };
+        for line in &found.rated.lines {
+            self.add_quantity(found, line)?;
+        }
+        let key = (found.event.customer.clone(), found.currency, found.is_simulated());
+        posting::add_cost(&mut self.costs, key, cost.amount())
+    }
+
+    fn add_quantity(&mut self, found: &Candidate, line: &RatedLine) -> Result<(), LedgerError> {
+        // A line has a price, so the event has a version.
+        let Some(version) = &found.rated.price_version else { return Ok(()) };
+        let key = QuantityKey {
+            customer: found.event.customer.clone(),
+            hour: found.hour,
+            project: found.event.project.clone(),
+            model: found.event.model().clone(),
+            meter: line.meter.clone(),
+            price_version: version.clone(),
+            band: found.rated.band,
+            simulated: found.is_simulated(),
+        };
+        let quantity = column::stored_count("quantity", line.quantity)?;
+        let sum = self.quantities.entry(key).or_default();
+        sum.all = column::add_count("quantity of an hour", sum.all, quantity)?;
+        if found.is_estimated() {
+            sum.estimated = column::add_count("quantity of an hour", sum.estimated, quantity)?;
+        }
+        Ok(())
+    }
+
+    fn add_requests(&mut self, found: &Candidate, booking: Booking) -> Result<(), LedgerError> {
+        let key = RequestKey {
+            customer: found.event.customer.clone(),
+            hour: found.hour,
+            project: found.event.project.clone(),
+        };
+        let sum = self.requests.entry(key).or_default();
+        let count = |place: &mut i64, by: i64| {
+            *place = column::add_count("requests of an hour", *place, by)?;
+            Ok::<(), LedgerError>(())
+        };
+        count(&mut sum.unpriced, unpriced(found, booking))?;
+        if booking == Booking::First {
+            count(&mut sum.all, 1)?;
+            count(&mut sum.estimated, i64::from(found.is_estimated()))?;
+            count(&mut sum.simulated, i64::from(found.is_simulated()))?;
+        }
+        Ok(())
+    }
+
+    fn add_session(&mut self, found: &Candidate, booking: Booking) -> Result<(), LedgerError> {
+        let event = &found.event;
+        let sum = self
+            .sessions
+            .entry((event.customer.clone(), event.session.clone()))
+            .or_insert_with(|| SessionDelta::at(event));
+        sum.touch(event);
+        sum.unpriced =
+            column::add_count("unpriced requests", sum.unpriced, unpriced(found, booking))?;
+        if booking == Booking::First {
+            sum.requests = column::add_count("requests", sum.requests, 1)?;
+            let simulated = i64::from(found.is_simulated());
+            sum.simulated = column::add_count("simulated requests", sum.simulated, simulated)?;
+            for (class, count) in &event.tokens {
+                let tokens = sum.tokens.entry(class.clone()).or_default();
+                let count = column::stored_count("tokens", *count)?;
+                *tokens = column::add_count("tokens of a session", *tokens, count)?;
+            }
+        }
+        if let Some(cost) = &found.rated.cost {
+            sum.cost = column::exact_add("cost of a session", sum.cost, cost.amount())?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn write(
+        &self,
+        connection: &mut Connection,
+        subject: &str,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        for (key, quantity) in &self.quantities {
+            rollup::add_quantity(connection, key, *quantity).await?;
+        }
+        for (key, counts) in &self.requests {
+            rollup::add_requests(connection, key, *counts).await?;
+        }
+        for ((customer, id), delta) in &self.sessions {
+            session::add(connection, customer, id, delta).await?;
+        }
+        posting::post(connection, &self.costs, subject, at).await
+    }
+
+    pub(super) fn billed(&self) -> Billed {
+        let mut tokens: BTreeMap<(&CustomerId, &ProjectId, &ModelName, &TokenClass), u64> =
+            BTreeMap::new();
+        for (key, quantity) in &self.quantities {
+            let Meter::Tokens(class) = &key.meter else { continue };
+            let sum = tokens.entry((&key.customer, &key.project, &key.model, class)).or_default();
+            *sum = sum.saturating_add(u64::try_from(quantity.all).unwrap_or_default());
+        }
+        let tokens =
+            tokens.into_iter().map(|((customer, project, model, class), tokens)| BilledTokens {
+                customer: customer.clone(),
+                project: project.clone(),
+                model: model.clone(),
+                class: class.clone(),
+                tokens,
+            });
+        let costs = self.costs.iter().map(|((customer, _, _), (currency, cost))| BilledCost {
+            customer: customer.clone(),
+            currency: *currency,
+            cost: *cost,
+        });
+        Billed { costs: costs.collect(), tokens: tokens.collect() }
+    }
+}
+
+/// What `found` changes in a count of unpriced requests.
+fn unpriced(found: &Candidate, booking: Booking) -> i64 {
+    match (booking, found.rated.cost.is_some()) {
+        (Booking::First, false) => 1,
+        (Booking::Repriced, true) => -1,
+        _ => 0,
+    }
+}

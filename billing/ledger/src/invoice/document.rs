@@ -1,0 +1,99 @@
+//! An invoice as the API and the command line show it.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use permille_rating::invoice::{InvoiceLine, TaxLine};
+use permille_types::{Currency, CustomerId, InvoiceId};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+/// The shape of invoice that this build writes.
+pub const INVOICE_VERSION: u16 = 1;
+
+/// How far an invoice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvoiceState {
+    /// Computed, not stored.
+    Preview,
+    /// Stored; drafting the month again replaces it.
+    Draft,
+}
+
+impl InvoiceState {
+    /// The state's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Preview => "preview",
+            Self::Draft => "draft",
+        }
+    }
+}
+
+/// Who pays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvoiceCustomer {
+    /// Their id.
+    pub id: CustomerId,
+    /// Their name.
+    pub name: String,
+}
+
+/// The billed month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvoicePeriod {
+    /// The month, such as `2026-11`.
+    pub label: String,
+    /// First instant inside.
+    pub start: DateTime<Utc>,
+    /// First instant after.
+    pub end: DateTime<Utc>,
+    /// Whose wall clock bounds it.
+    pub time_zone: Tz,
+}
+
+/// An invoice: what is billed, and what a reader must know about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invoice {
+    /// Shape of this document: [`INVOICE_VERSION`].
+    pub version: u16,
+    /// The invoice's id; absent on a preview.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<InvoiceId>,
+    /// How far it is.
+    pub state: InvoiceState,
+    /// Who pays.
+    pub customer: InvoiceCustomer,
+    /// The billed month.
+    pub period: InvoicePeriod,
+    /// Currency of every amount.
+    pub currency: Currency,
+    /// Sorted by project, model, class or unit, price version, band.
+    pub lines: Vec<InvoiceLine>,
+    /// Sum of the lines' amounts.
+    pub subtotal: Decimal,
+    /// `subtotal` after discounts, before tax.
+    pub net: Decimal,
+    /// One entry per tax rate.
+    pub tax: Vec<TaxLine>,
+    /// `net` and all taxes.
+    pub gross: Decimal,
+    /// What is to be paid.
+    pub total: Decimal,
+    /// Requests of the month, unpriced ones too.
+    pub requests: u64,
+    /// Requests that are held for want of a price and not in any line.
+    pub unpriced_requests: u64,
+    /// Requests whose counts were estimated, in whole or in part.
+    pub estimated_requests: u64,
+    /// Tokens and units of those requests that are in the lines.
+    pub estimated_quantity: u64,
+    /// Requests that the built-in simulated provider served.
+    pub simulated_requests: u64,
+    /// Whether there are any such; then this can never become a final invoice.
+    pub simulated: bool,
+}

@@ -1,0 +1,147 @@
+//! All SQL of postings.
+
+use chrono::{DateTime, Utc};
+use permille_types::{Currency, CustomerId};
+use rust_decimal::Decimal;
+
+use super::{AccountBalance, Drawdown};
+use crate::{
+    LedgerError, column,
+    error::{During, changed},
+    store::Connection,
+};
+
+/// What an account has accrued; nothing when it has no row yet.
+pub(super) async fn drawdown(
+    connection: &mut Connection,
+    account: &str,
+    currency: Currency,
+) -> Result<Drawdown, LedgerError> {
+    let row = sqlx::query_as::<_, (String, i64)>(
+        "select
+             exact,
+             posted_nano
+         from drawdown
+         where account = $1
+           and currency = $2",
+    )
+    .bind(account)
+    .bind(currency.code())
+    .fetch_optional(connection)
+    .await
+    .during("read drawdown")?;
+    match row {
+        None => Ok(Drawdown { exact: Decimal::ZERO, posted_nano: 0 }),
+        Some((exact, posted_nano)) => {
+            Ok(Drawdown { exact: column::decimal("drawdown.exact", &exact)?, posted_nano })
+        }
+    }
+}
+
+pub(super) async fn set_drawdown(
+    connection: &mut Connection,
+    account: &str,
+    currency: Currency,
+    drawdown: &Drawdown,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "write drawdown";
+    let done = sqlx::query(
+        "insert into drawdown (
+             account,
+             currency,
+             exact,
+             posted_nano
+         ) values ($1, $2, $3, $4)
+         on conflict (account, currency) do update
+         set exact = excluded.exact,
+             posted_nano = excluded.posted_nano",
+    )
+    .bind(account)
+    .bind(currency.code())
+    .bind(column::decimal_text(drawdown.exact))
+    .bind(drawdown.posted_nano)
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+pub(super) async fn insert(
+    connection: &mut Connection,
+    id: &str,
+    customer: &CustomerId,
+    currency: Currency,
+    subject: &str,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "insert posting";
+    let done = sqlx::query(
+        "insert into posting (
+             id,
+             customer,
+             currency,
+             subject,
+             created_at
+         ) values ($1, $2, $3, $4, $5)",
+    )
+    .bind(id)
+    .bind(customer.as_str())
+    .bind(currency.code())
+    .bind(subject)
+    .bind(column::micros(at))
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+pub(super) async fn insert_entry(
+    connection: &mut Connection,
+    posting: &str,
+    account: &str,
+    amount_nano: i64,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "insert posting entry";
+    let done = sqlx::query(
+        "insert into posting_entry (
+             posting,
+             account,
+             amount_nano
+         ) values ($1, $2, $3)",
+    )
+    .bind(posting)
+    .bind(account)
+    .bind(amount_nano)
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+pub(super) async fn balances(
+    connection: &mut Connection,
+) -> Result<Vec<AccountBalance>, LedgerError> {
+    sqlx::query_as::<_, (String, String, i64)>(
+        "select
+             posting_entry.account,
+             posting.currency,
+             cast(sum(posting_entry.amount_nano) as bigint)
+         from posting_entry
+         join posting on posting.id = posting_entry.posting
+         group by
+             posting_entry.account,
+             posting.currency
+         order by
+             posting_entry.account,
+             posting.currency",
+    )
+    .fetch_all(connection)
+    .await
+    .during("add up accounts")?
+    .into_iter()
+    .map(|(account, currency, amount_nano)| {
+        let currency = column::parsed("posting.currency", &currency)?;
+        Ok(AccountBalance { account, currency, amount_nano })
+    })
+    .collect()
+}

@@ -1,0 +1,106 @@
+//! All SQL of the quarantine.
+
+use super::{QuarantineReason, Quarantined};
+use crate::{
+    LedgerError, column,
+    error::{During, changed_one},
+    store::Connection,
+};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    node: String,
+    sequence: i64,
+    reason: String,
+    detail: String,
+    request_id: Option<String>,
+    payload: Vec<u8>,
+    created_at: i64,
+}
+
+impl TryFrom<Row> for Quarantined {
+    type Error = LedgerError;
+
+    fn try_from(row: Row) -> Result<Self, LedgerError> {
+        Ok(Self {
+            node: column::parsed("quarantine.node", &row.node)?,
+            sequence: column::number("quarantine.sequence", row.sequence)?,
+            reason: QuarantineReason::ALL
+                .into_iter()
+                .find(|reason| reason.as_str() == row.reason)
+                .ok_or_else(|| LedgerError::corrupt("quarantine.reason", &row.reason))?,
+            created_at: column::instant("quarantine.created_at", row.created_at)?,
+            id: row.id,
+            detail: row.detail,
+            request_id: row.request_id,
+            payload: row.payload,
+        })
+    }
+}
+
+/// Whether the payload was new for this reason.
+pub(crate) async fn insert(
+    connection: &mut Connection,
+    quarantined: &Quarantined,
+    payload_sha256: &[u8],
+) -> Result<bool, LedgerError> {
+    const OPERATION: &str = "quarantine payload";
+    let done = sqlx::query(
+        "insert into quarantine (
+             id,
+             node,
+             sequence,
+             reason,
+             detail,
+             request_id,
+             payload_sha256,
+             payload,
+             created_at
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         on conflict (payload_sha256, reason) do nothing",
+    )
+    .bind(&quarantined.id)
+    .bind(quarantined.node.as_str())
+    .bind(column::stored_count("sequence", quarantined.sequence)?)
+    .bind(quarantined.reason.as_str())
+    .bind(&quarantined.detail)
+    .bind(quarantined.request_id.as_deref())
+    .bind(payload_sha256)
+    .bind(quarantined.payload.as_slice())
+    .bind(column::micros(quarantined.created_at))
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed_one(OPERATION, done.rows_affected())
+}
+
+pub(super) async fn list(
+    connection: &mut Connection,
+    after: &str,
+    rows: i64,
+) -> Result<Vec<Quarantined>, LedgerError> {
+    sqlx::query_as::<_, Row>(
+        "select
+             id,
+             node,
+             sequence,
+             reason,
+             detail,
+             request_id,
+             payload,
+             created_at
+         from quarantine
+         where id > $1
+         order by id
+         limit $2",
+    )
+    .bind(after)
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("list quarantine")?
+    .into_iter()
+    .map(Quarantined::try_from)
+    .collect()
+}

@@ -1,0 +1,249 @@
+//! All SQL of sessions.
+
+use std::collections::BTreeMap;
+
+use permille_types::{Currency, CustomerId, SessionId, TokenClass, TokenCounts};
+
+use super::{Session, SessionDelta};
+use crate::{
+    LedgerError, column,
+    error::{During, changed},
+    store::Connection,
+};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    turns: i64,
+    requests: i64,
+    unpriced: i64,
+    simulated: i64,
+    tokens: String,
+    cost: String,
+    first_at: i64,
+    last_at: i64,
+}
+
+impl TryFrom<Row> for SessionDelta {
+    type Error = LedgerError;
+
+    fn try_from(row: Row) -> Result<Self, LedgerError> {
+        Ok(Self {
+            turns: column::number("session.turns", row.turns)?,
+            requests: row.requests,
+            unpriced: row.unpriced,
+            simulated: row.simulated,
+            tokens: column::json("session.tokens", &row.tokens)?,
+            cost: column::decimal("session.cost", &row.cost)?,
+            first_at: column::instant("session.first_at", row.first_at)?,
+            last_at: column::instant("session.last_at", row.last_at)?,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct NamedRow {
+    customer: String,
+    id: String,
+    currency: String,
+    #[sqlx(flatten)]
+    rollup: Row,
+}
+
+impl TryFrom<NamedRow> for Session {
+    type Error = LedgerError;
+
+    fn try_from(row: NamedRow) -> Result<Self, LedgerError> {
+        session(
+            &column::parsed("session.customer", &row.customer)?,
+            &column::parsed("session.id", &row.id)?,
+            column::parsed("customer.currency", &row.currency)?,
+            row.rollup.try_into()?,
+        )
+    }
+}
+
+/// A session of the sums of its requests.
+pub(super) fn session(
+    customer: &CustomerId,
+    id: &SessionId,
+    currency: Currency,
+    sum: SessionDelta,
+) -> Result<Session, LedgerError> {
+    Ok(Session {
+        customer: customer.clone(),
+        id: id.clone(),
+        turns: sum.turns,
+        requests: column::number("session.requests", sum.requests)?,
+        unpriced_requests: column::number("session.unpriced", sum.unpriced)?,
+        simulated_requests: column::number("session.simulated", sum.simulated)?,
+        tokens: tokens(sum.tokens)?,
+        cost: sum.cost,
+        currency,
+        first_at: sum.first_at,
+        last_at: sum.last_at,
+    })
+}
+
+pub(super) fn tokens(sums: BTreeMap<TokenClass, i64>) -> Result<TokenCounts, LedgerError> {
+    sums.into_iter()
+        .map(|(class, count)| Ok((class, column::number("session.tokens", count)?)))
+        .collect()
+}
+
+pub(super) async fn rollup(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    id: &SessionId,
+) -> Result<Option<SessionDelta>, LedgerError> {
+    sqlx::query_as::<_, Row>(
+        "select
+             turns,
+             requests,
+             unpriced,
+             simulated,
+             tokens,
+             cost,
+             first_at,
+             last_at
+         from session
+         where customer = $1
+           and id = $2",
+    )
+    .bind(customer.as_str())
+    .bind(id.as_str())
+    .fetch_optional(connection)
+    .await
+    .during("read session roll-up")?
+    .map(SessionDelta::try_from)
+    .transpose()
+}
+
+/// Writes the sums of a session.
+pub(super) async fn set(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    id: &SessionId,
+    sum: &SessionDelta,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "write session roll-up";
+    let done = sqlx::query(
+        "insert into session (
+             customer,
+             id,
+             turns,
+             requests,
+             unpriced,
+             simulated,
+             tokens,
+             cost,
+             first_at,
+             last_at
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         on conflict (customer, id) do update
+         set turns = excluded.turns,
+             requests = excluded.requests,
+             unpriced = excluded.unpriced,
+             simulated = excluded.simulated,
+             tokens = excluded.tokens,
+             cost = excluded.cost,
+             first_at = excluded.first_at,
+             last_at = excluded.last_at",
+    )
+    .bind(customer.as_str())
+    .bind(id.as_str())
+    .bind(i64::from(sum.turns))
+    .bind(sum.requests)
+    .bind(sum.unpriced)
+    .bind(sum.simulated)
+    .bind(column::to_json("tokens of a session", &sum.tokens)?)
+    .bind(column::decimal_text(sum.cost))
+    .bind(column::micros(sum.first_at))
+    .bind(column::micros(sum.last_at))
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+/// Columns of a session with its owner's currency; what follows finds the sessions.
+macro_rules! select {
+    ($found_by:literal) => {
+        concat!(
+            "select
+                 session.customer,
+                 session.id,
+                 customer.currency,
+                 session.turns,
+                 session.requests,
+                 session.unpriced,
+                 session.simulated,
+                 session.tokens,
+                 session.cost,
+                 session.first_at,
+                 session.last_at
+             from session
+             join customer on customer.id = session.customer
+             ",
+            $found_by
+        )
+    };
+}
+
+pub(super) async fn find(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    id: &SessionId,
+) -> Result<Option<Session>, LedgerError> {
+    sqlx::query_as::<_, NamedRow>(select!(
+        "where session.customer = $1
+           and session.id = $2"
+    ))
+    .bind(customer.as_str())
+    .bind(id.as_str())
+    .fetch_optional(connection)
+    .await
+    .during("find session")?
+    .map(Session::try_from)
+    .transpose()
+}
+
+const ALL: &str = select!(
+    "where $1 is null
+       and (session.last_at, session.customer, session.id) < ($2, $3, $4)
+     order by
+         session.last_at desc,
+         session.customer desc,
+         session.id desc
+     limit $5"
+);
+const BY_CUSTOMER: &str = select!(
+    "where session.customer = $1
+       and (session.last_at, session.customer, session.id) < ($2, $3, $4)
+     order by
+         session.last_at desc,
+         session.customer desc,
+         session.id desc
+     limit $5"
+);
+
+/// Sessions before a place in the list, the most recently used first.
+pub(super) async fn list(
+    connection: &mut Connection,
+    customer: Option<&CustomerId>,
+    before: Option<(i64, &str, &str)>,
+    rows: i64,
+) -> Result<Vec<Session>, LedgerError> {
+    let (last_at, before_customer, before_id) = before.unwrap_or((i64::MAX, "", ""));
+    sqlx::query_as::<_, NamedRow>(if customer.is_some() { BY_CUSTOMER } else { ALL })
+        .bind(customer.map(CustomerId::as_str))
+        .bind(last_at)
+        .bind(before_customer)
+        .bind(before_id)
+        .bind(rows)
+        .fetch_all(connection)
+        .await
+        .during("list sessions")?
+        .into_iter()
+        .map(Session::try_from)
+        .collect()
+}

@@ -1,0 +1,84 @@
+//! Usage: one row per settled request, priced or held, never changed but to be priced.
+
+mod attempts;
+mod repo;
+mod row;
+
+use chrono::{DateTime, Utc};
+use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, UsageEvent};
+use rust_decimal::Decimal;
+
+pub(crate) use repo::{Inserted, held, insert, of_session, payload_sha256, price};
+pub use row::{AttemptRow, UsageRow};
+
+use crate::{Ledger, LedgerError, Listing, Page, column};
+
+/// What a row costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Pricing {
+    /// Rated. The version is absent where nothing was consumed that needs a price.
+    Priced { version: Option<PriceVersion>, band: u32, cost: Decimal },
+    /// Some class or unit had no price: held until it has one (B4).
+    Held,
+}
+
+/// A stored row.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredUsage {
+    pub(crate) event: UsageEvent,
+    pub(crate) pricing: Pricing,
+    pub(crate) currency: Currency,
+}
+
+/// Which rows to list. An absent part does not restrict.
+#[derive(Debug, Clone, Default)]
+pub struct UsageFilter {
+    /// Whose requests.
+    pub customer: Option<CustomerId>,
+    /// Of which session.
+    pub session: Option<SessionId>,
+    /// This request only.
+    pub request: Option<RequestId>,
+    /// Admitted at this instant or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Admitted before this instant.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Ledger {
+    /// Rows, newest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a bad cursor, else the store's failure.
+    pub async fn usage(
+        &self,
+        filter: &UsageFilter,
+        page: &Page,
+    ) -> Result<Listing<UsageRow>, LedgerError> {
+        let before = match page.after_parts::<2>()? {
+            None => None,
+            Some([at, request]) => {
+                let refused =
+                    || LedgerError::invalid("cursor", page.after(), "the `next_cursor` of a page");
+                Some((at.parse().map_err(|_| refused())?, request.to_owned()))
+            }
+        };
+        let mut reader = self.store.read().await?;
+        let rows = repo::list(&mut reader, filter, before, page.rows()).await?;
+        let rows: Vec<UsageRow> = rows.into_iter().map(UsageRow::from).collect();
+        Ok(Listing::cut(page, rows, |row| format!("{}/{}", column::micros(row.at), row.request_id)))
+    }
+
+    /// The highest turn that is stored of a session; 0 when there is none.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn last_turn(
+        &self,
+        customer: &CustomerId,
+        session: &SessionId,
+    ) -> Result<u32, LedgerError> {
+        let mut reader = self.store.read().await?;
+        column::number("usage.turn", repo::turn_max(&mut reader, customer, session).await?)
+    }
+}

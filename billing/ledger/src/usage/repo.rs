@@ -1,0 +1,446 @@
+//! All SQL of usage rows.
+
+use permille_types::{
+    CustomerId, Ended, Endpoint, Family, Flag, KeyId, ModelName, PriceVersion, RequestId,
+    SessionId, Source, TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UpstreamName, UsageEvent,
+};
+
+use super::{Pricing, StoredUsage, UsageFilter, attempts};
+use crate::{
+    LedgerError, column,
+    error::{During, changed, changed_one},
+    store::Connection,
+};
+
+/// Whether a row was new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    New,
+    IdTaken,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    request_id: String,
+    at: i64,
+    customer: String,
+    project: String,
+    api_key: String,
+    session: String,
+    session_explicit: i64,
+    turn: i64,
+    family: String,
+    endpoint: String,
+    model_requested: String,
+    model_served: Option<String>,
+    service_tier: Option<String>,
+    upstream: Option<String>,
+    status: Option<i64>,
+    streamed: i64,
+    ended: String,
+    source: String,
+    tokens: String,
+    input_total: Option<i64>,
+    output_total: Option<i64>,
+    units: Option<String>,
+    attempts: String,
+    latency_ms: i64,
+    first_token_ms: Option<i64>,
+    flags: Option<String>,
+    price_version: Option<String>,
+    band: Option<i64>,
+    cost: Option<String>,
+    currency: String,
+}
+
+impl TryFrom<Row> for StoredUsage {
+    type Error = LedgerError;
+
+    fn try_from(row: Row) -> Result<Self, LedgerError> {
+        let tokens: TokenCounts = column::json("usage.tokens", &row.tokens)?;
+        let pricing = match &row.cost {
+            None => Pricing::Held,
+            Some(cost) => Pricing::Priced {
+                version: optional("usage.price_version", row.price_version.as_deref())?,
+                band: column::number("usage.band", row.band.unwrap_or_default())?,
+                cost: column::decimal("usage.cost", cost)?,
+            },
+        };
+        let event = UsageEvent {
+            version: USAGE_EVENT_VERSION,
+            request_id: column::parsed("usage.request_id", &row.request_id)?,
+            at: column::instant("usage.at", row.at)?,
+            customer: column::parsed("usage.customer", &row.customer)?,
+            project: column::parsed("usage.project", &row.project)?,
+            key: column::parsed::<KeyId>("usage.api_key", &row.api_key)?,
+            session: column::parsed("usage.session", &row.session)?,
+            session_explicit: row.session_explicit != 0,
+            turn: column::number("usage.turn", row.turn)?,
+            family: column::word::<Family>("usage.family", &row.family)?,
+            endpoint: column::word::<Endpoint>("usage.endpoint", &row.endpoint)?,
+            model_requested: column::parsed("usage.model_requested", &row.model_requested)?,
+            model_served: optional("usage.model_served", row.model_served.as_deref())?,
+            service_tier: row.service_tier,
+            upstream: optional("usage.upstream", row.upstream.as_deref())?,
+            status: row.status.map(|n| column::number("usage.status", n)).transpose()?,
+            streamed: row.streamed != 0,
+            ended: column::word::<Ended>("usage.ended", &row.ended)?,
+            source: column::word::<Source>("usage.source", &row.source)?,
+            attempts: attempts::read(&row.attempts, &tokens)?,
+            tokens,
+            input_total: count("usage.input_total", row.input_total)?,
+            output_total: count("usage.output_total", row.output_total)?,
+            units: match &row.units {
+                None => UnitCounts::new(),
+                Some(text) => column::json("usage.units", text)?,
+            },
+            latency_ms: column::number("usage.latency_ms", row.latency_ms)?,
+            first_token_ms: count("usage.first_token_ms", row.first_token_ms)?,
+            flags: match &row.flags {
+                None => Vec::new(),
+                Some(text) => column::json::<Vec<Flag>>("usage.flags", text)?,
+            },
+        };
+        Ok(Self { event, pricing, currency: column::parsed("customer.currency", &row.currency)? })
+    }
+}
+
+fn optional<T: std::str::FromStr>(
+    column: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, LedgerError> {
+    text.map(|text| column::parsed(column, text)).transpose()
+}
+
+fn count(column: &'static str, value: Option<i64>) -> Result<Option<u64>, LedgerError> {
+    value.map(|value| column::number(column, value)).transpose()
+}
+
+fn bound(field: &'static str, value: Option<u64>) -> Result<Option<i64>, LedgerError> {
+    value.map(|value| column::stored_count(field, value)).transpose()
+}
+
+/// Stores a row unless its request id is taken.
+pub(crate) async fn insert(
+    connection: &mut Connection,
+    event: &UsageEvent,
+    payload_sha256: &[u8],
+    pricing: &Pricing,
+) -> Result<Inserted, LedgerError> {
+    const OPERATION: &str = "insert usage";
+    let units = (!event.units.is_empty()).then(|| column::to_json("units", &event.units));
+    let flags = (!event.flags.is_empty()).then(|| column::to_json("flags", &event.flags));
+    let (version, band, cost) = match pricing {
+        Pricing::Priced { version, band, cost } => {
+            let band = version.is_some().then_some(i64::from(*band));
+            (version.as_ref().map(ToString::to_string), band, Some(column::decimal_text(*cost)))
+        }
+        Pricing::Held => (None, None, None),
+    };
+    let done = sqlx::query(INSERT)
+        .bind(event.request_id.to_string())
+        .bind(payload_sha256)
+        .bind(column::micros(event.at))
+        .bind(event.customer.as_str())
+        .bind(event.project.as_str())
+        .bind(event.key.as_str())
+        .bind(event.session.as_str())
+        .bind(i64::from(event.session_explicit))
+        .bind(i64::from(event.turn))
+        .bind(event.family.as_str())
+        .bind(event.endpoint.as_str())
+        .bind(event.model_requested.as_str())
+        .bind(event.model_served.as_ref().map(ModelName::as_str))
+        .bind(event.service_tier.as_deref())
+        .bind(event.upstream.as_ref().map(UpstreamName::as_str))
+        .bind(event.status.map(i64::from))
+        .bind(i64::from(event.streamed))
+        .bind(event.ended.as_str())
+        .bind(event.source.as_str())
+        .bind(column::to_json("tokens", &event.tokens)?)
+        .bind(bound("input_total", event.input_total)?)
+        .bind(bound("output_total", event.output_total)?)
+        .bind(units.transpose()?)
+        .bind(attempts::write(&event.attempts, &event.tokens)?)
+        .bind(column::stored_count("latency_ms", event.latency_ms)?)
+        .bind(bound("first_token_ms", event.first_token_ms)?)
+        .bind(flags.transpose()?)
+        .bind(version)
+        .bind(band)
+        .bind(&cost)
+        .bind(i64::from(cost.is_none()))
+        .execute(connection)
+        .await
+        .during(OPERATION)?;
+    let new = changed_one(OPERATION, done.rows_affected())?;
+    Ok(if new { Inserted::New } else { Inserted::IdTaken })
+}
+
+const INSERT: &str = "insert into usage (
+         request_id,
+         payload_sha256,
+         at,
+         customer,
+         project,
+         api_key,
+         session,
+         session_explicit,
+         turn,
+         family,
+         endpoint,
+         model_requested,
+         model_served,
+         service_tier,
+         upstream,
+         status,
+         streamed,
+         ended,
+         source,
+         tokens,
+         input_total,
+         output_total,
+         units,
+         attempts,
+         latency_ms,
+         first_token_ms,
+         flags,
+         price_version,
+         band,
+         cost,
+         unpriced
+     ) values (
+         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+         $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+         $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
+         $31
+     )
+     on conflict (request_id) do nothing";
+
+/// The hash of what was stored under a request id.
+pub(crate) async fn payload_sha256(
+    connection: &mut Connection,
+    request: &RequestId,
+) -> Result<Option<Vec<u8>>, LedgerError> {
+    sqlx::query_scalar::<_, Vec<u8>>(
+        "select payload_sha256
+         from usage
+         where request_id = $1",
+    )
+    .bind(request.to_string())
+    .fetch_optional(connection)
+    .await
+    .during("find usage by request")
+}
+
+/// Prices a held row.
+pub(crate) async fn price(
+    connection: &mut Connection,
+    request: &RequestId,
+    pricing: &Pricing,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "price held usage";
+    let Pricing::Priced { version, band, cost } = pricing else { return Ok(()) };
+    let done = sqlx::query(
+        "update usage
+         set price_version = $2,
+             band = $3,
+             cost = $4,
+             unpriced = 0
+         where request_id = $1
+           and unpriced = 1",
+    )
+    .bind(request.to_string())
+    .bind(version.as_ref().map(PriceVersion::as_str))
+    .bind(version.as_ref().map(|_| i64::from(*band)))
+    .bind(column::decimal_text(*cost))
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+/// The highest turn of a session; 0 when it has no rows.
+pub(crate) async fn turn_max(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    session: &SessionId,
+) -> Result<i64, LedgerError> {
+    sqlx::query_scalar::<_, i64>(
+        "select coalesce(max(turn), 0)
+         from usage
+         where customer = $1
+           and session = $2",
+    )
+    .bind(customer.as_str())
+    .bind(session.as_str())
+    .fetch_one(connection)
+    .await
+    .during("find last turn")
+}
+
+/// Columns of a row; what follows finds the rows.
+macro_rules! select {
+    ($($found_by:literal),+ $(,)?) => {
+        concat!(
+            "select
+                 usage.request_id,
+                 usage.at,
+                 usage.customer,
+                 usage.project,
+                 usage.api_key,
+                 usage.session,
+                 usage.session_explicit,
+                 usage.turn,
+                 usage.family,
+                 usage.endpoint,
+                 usage.model_requested,
+                 usage.model_served,
+                 usage.service_tier,
+                 usage.upstream,
+                 usage.status,
+                 usage.streamed,
+                 usage.ended,
+                 usage.source,
+                 usage.tokens,
+                 usage.input_total,
+                 usage.output_total,
+                 usage.units,
+                 usage.attempts,
+                 usage.latency_ms,
+                 usage.first_token_ms,
+                 usage.flags,
+                 usage.price_version,
+                 usage.band,
+                 usage.cost,
+                 customer.currency
+             from usage
+             join customer on customer.id = usage.customer
+             ",
+            $($found_by),+
+        )
+    };
+}
+
+/// One text per index. All of them bind the same values and leave none of them out.
+macro_rules! newest_first {
+    ($found_by:literal) => {
+        select!(
+            $found_by,
+            "  and usage.at >= $4
+               and usage.at < $5
+               and (usage.at, usage.request_id) < ($6, $7)
+             order by
+                 usage.at desc,
+                 usage.request_id desc
+             limit $8"
+        )
+    };
+}
+
+const BY_REQUEST: &str = newest_first!(
+    "where usage.request_id = $1
+       and ($2 is null or usage.session = $2)
+       and ($3 is null or usage.customer = $3)
+    "
+);
+const BY_SESSION: &str = newest_first!(
+    "where $1 is null
+       and usage.session = $2
+       and ($3 is null or usage.customer = $3)
+    "
+);
+const BY_CUSTOMER: &str = newest_first!(
+    "where $1 is null
+       and $2 is null
+       and usage.customer = $3
+    "
+);
+const BY_TIME: &str = newest_first!(
+    "where $1 is null
+       and $2 is null
+       and $3 is null
+    "
+);
+
+/// Rows that `filter` lets pass, before a place in the list, newest first.
+pub(super) async fn list(
+    connection: &mut Connection,
+    filter: &UsageFilter,
+    before: Option<(i64, String)>,
+    rows: i64,
+) -> Result<Vec<StoredUsage>, LedgerError> {
+    let text = match (&filter.request, &filter.session, &filter.customer) {
+        (Some(_), _, _) => BY_REQUEST,
+        (None, Some(_), _) => BY_SESSION,
+        (None, None, Some(_)) => BY_CUSTOMER,
+        (None, None, None) => BY_TIME,
+    };
+    let (before_at, before_request) = before.unwrap_or((i64::MAX, String::new()));
+    sqlx::query_as::<_, Row>(text)
+        .bind(filter.request.map(|request| request.to_string()))
+        .bind(filter.session.as_ref().map(SessionId::as_str))
+        .bind(filter.customer.as_ref().map(CustomerId::as_str))
+        .bind(filter.since.map_or(i64::MIN, column::micros))
+        .bind(filter.until.map_or(i64::MAX, column::micros))
+        .bind(before_at)
+        .bind(before_request)
+        .bind(rows)
+        .fetch_all(connection)
+        .await
+        .during("list usage")?
+        .into_iter()
+        .map(StoredUsage::try_from)
+        .collect()
+}
+
+/// Rows without a price, oldest first, after a place in that order.
+pub(crate) async fn held(
+    connection: &mut Connection,
+    after: (i64, &str),
+    rows: i64,
+) -> Result<Vec<StoredUsage>, LedgerError> {
+    sqlx::query_as::<_, Row>(select!(
+        "where usage.unpriced = 1
+           and (usage.at, usage.request_id) > ($1, $2)
+         order by
+             usage.at,
+             usage.request_id
+         limit $3"
+    ))
+    .bind(after.0)
+    .bind(after.1)
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("read held usage")?
+    .into_iter()
+    .map(StoredUsage::try_from)
+    .collect()
+}
+
+/// Rows of a session in the order of its turns.
+pub(crate) async fn of_session(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    session: &SessionId,
+    rows: i64,
+) -> Result<Vec<StoredUsage>, LedgerError> {
+    sqlx::query_as::<_, Row>(select!(
+        "where usage.customer = $1
+           and usage.session = $2
+         order by
+             usage.turn,
+             usage.at,
+             usage.request_id
+         limit $3"
+    ))
+    .bind(customer.as_str())
+    .bind(session.as_str())
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("read usage of a session")?
+    .into_iter()
+    .map(StoredUsage::try_from)
+    .collect()
+}
