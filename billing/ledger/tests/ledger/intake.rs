@@ -1,0 +1,259 @@
+//! Intake books every event once, whole batches or nothing, and never loses what it cannot book.
+
+use std::{future::Future, task::Poll};
+
+use crate::support::{Books, batch, raw_batch};
+use permille_ledger::{LedgerError, Page, QuarantineReason, UsageFilter};
+use permille_types::{Flag, TokenClass};
+
+#[tokio::test]
+async fn a_batch_of_one_and_a_batch_of_a_thousand_are_booked() {
+    let books = Books::open().await;
+    let events: Vec<_> = (1..=1_000).map(|number| books.event(number)).collect();
+
+    let one = books.accept(&events[..1]).await;
+    let all = books.accept(&events).await;
+
+    assert_eq!((one.booked, one.duplicates, one.ack.sequence), (1, 0, 1));
+    assert_eq!((all.booked, all.duplicates, all.ack.sequence), (999, 1, 1_000));
+    assert_eq!(books.value("select count(*) from usage").await, 1_000);
+}
+
+#[tokio::test]
+async fn the_same_content_again_changes_nothing() {
+    let books = Books::open().await;
+    let events = [books.event(1), books.event(2)];
+    books.accept(&events).await;
+    let before = books.dump().await;
+
+    let again = books.accept(&events).await;
+
+    assert_eq!((again.booked, again.duplicates, again.conflicts), (0, 2, 0));
+    assert!(again.billed.costs.is_empty() && again.billed.tokens.is_empty());
+    assert_eq!(books.dump().await, before);
+}
+
+#[tokio::test]
+async fn another_content_under_the_same_id_is_quarantined_and_changes_nothing() {
+    let books = Books::open().await;
+    books.accept(&[books.event(1)]).await;
+    let before = books.dump().await;
+    let mut other = books.event(1);
+    other.tokens.insert(TokenClass::OUTPUT_TEXT, 501);
+
+    let first = books.accept(&[other.clone()]).await;
+    let again = books.accept(&[other.clone()]).await;
+
+    assert_eq!((first.booked, first.conflicts), (0, 1));
+    assert_eq!((again.conflicts, again.duplicates), (0, 1));
+    assert_eq!(books.dump().await, before);
+    let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].reason, QuarantineReason::Conflict);
+    assert_eq!(kept[0].payload, other.to_json().unwrap());
+    assert_eq!(kept[0].request_id.as_deref(), Some(other.request_id.to_string().as_str()));
+}
+
+#[tokio::test]
+async fn a_payload_differs_even_when_only_its_spelling_does() {
+    let books = Books::open().await;
+    let payload = books.event(1).to_json().unwrap();
+    let mut spaced = payload.clone();
+    spaced.insert(1, b' ');
+    books.ledger.accept(&raw_batch("n1", 1, &[payload])).await.unwrap();
+
+    let accepted = books.ledger.accept(&raw_batch("n1", 2, &[spaced])).await.unwrap();
+
+    assert_eq!(accepted.conflicts, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_booked_is_kept_byte_for_byte_and_stops_nothing() {
+    let books = Books::open().await;
+    let broken = |change: fn(&mut permille_types::UsageEvent), number| {
+        let mut event = books.event(number);
+        change(&mut event);
+        event.to_json().unwrap()
+    };
+    let payloads = vec![
+        b"\xff not json".to_vec(),
+        broken(|event| event.version = 9, 2),
+        broken(|event| event.customer = "nobody".parse().unwrap(), 3),
+        broken(|event| event.project = "nothing".parse().unwrap(), 4),
+        broken(|event| event.key = "key_none".parse().unwrap(), 5),
+        broken(|event| event.latency_ms = u64::MAX, 6),
+        books.event(7).to_json().unwrap(),
+    ];
+
+    let accepted = books.ledger.accept(&raw_batch("n1", 10, &payloads)).await.unwrap();
+
+    assert_eq!((accepted.booked, accepted.quarantined, accepted.ack.sequence), (1, 6, 16));
+    let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    let mut reasons: Vec<_> = kept.iter().map(|row| (row.sequence, row.reason)).collect();
+    reasons.sort_by_key(|(sequence, _)| *sequence);
+    assert_eq!(
+        reasons,
+        [
+            (10, QuarantineReason::Unreadable),
+            (11, QuarantineReason::Unreadable),
+            (12, QuarantineReason::UnknownCustomer),
+            (13, QuarantineReason::UnknownProject),
+            (14, QuarantineReason::UnknownKey),
+            (15, QuarantineReason::OutOfRange),
+        ]
+    );
+    for row in kept {
+        let sent = &payloads[usize::try_from(row.sequence - 10).unwrap()];
+        assert_eq!(row.payload, *sent);
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_another_customer_does_not_bill_that_customer() {
+    let books = Books::open().await;
+    crate::support::add_customer(&books.ledger, "other", permille_types::Currency::CNY, "UTC")
+        .await;
+    let mut event = books.event(1);
+    event.customer = "other".parse().unwrap();
+
+    let accepted = books.accept(&[event]).await;
+
+    assert_eq!((accepted.booked, accepted.quarantined), (0, 1));
+}
+
+#[tokio::test]
+async fn usage_of_a_revoked_key_is_still_booked() {
+    let books = Books::open().await;
+    books.ledger.revoke_key(&books.key.key.id).await.unwrap();
+
+    let accepted = books.accept(&[books.event(1)]).await;
+
+    assert_eq!(accepted.booked, 1);
+}
+
+#[tokio::test]
+async fn the_checkpoint_moves_with_the_rows_and_never_back() {
+    let books = Books::open().await;
+    let (one, two) = (books.event(1), books.event(2));
+
+    books.ledger.accept(&batch("n1", 20, &[one])).await.unwrap();
+    books.ledger.accept(&batch("n1", 5, &[two])).await.unwrap();
+
+    let checkpoints = books.ledger.checkpoints().await.unwrap();
+    assert_eq!(checkpoints.len(), 1);
+    assert_eq!((checkpoints[0].node.as_str(), checkpoints[0].sequence), ("n1", 20));
+}
+
+#[tokio::test]
+async fn an_empty_batch_is_refused() {
+    let books = Books::open().await;
+
+    let error = books.ledger.accept(&batch("n1", 1, &[])).await.unwrap_err();
+
+    assert!(matches!(error, LedgerError::Invalid { field: "batch", .. }));
+}
+
+/// Drops the call after more and more steps: whatever the step, the batch is there whole, with its
+/// checkpoint, or not at all.
+#[tokio::test]
+async fn a_batch_dropped_midway_leaves_nothing_or_everything() {
+    let books = Books::open().await;
+    let events: Vec<_> = (1..=3).map(|number| books.event(number)).collect();
+    let mut dropped = 0;
+    let mut whole_early = 0;
+
+    for polls in 0_u32.. {
+        let fresh: Vec<_> = events
+            .iter()
+            .enumerate()
+            .map(|(place, event)| {
+                let mut event = event.clone();
+                let number = polls * 10 + u32::try_from(place).unwrap();
+                event.request_id = crate::support::request_id(number);
+                event
+            })
+            .collect();
+        let sequence = u64::from(polls) * 10 + 1;
+        let before = books.value("select count(*) from usage").await;
+        let sent = batch("n1", sequence, &fresh);
+        let mut call = Box::pin(books.ledger.accept(&sent));
+        let mut left = polls;
+        let finished = std::future::poll_fn(|context| match call.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => {
+                left -= 1;
+                Poll::Pending
+            }
+        })
+        .await;
+        drop(call);
+
+        // The next write waits for the dropped one to be undone.
+        books.ledger.create_token(permille_ledger::Role::Admin, None).await.unwrap();
+        let booked = books.value("select count(*) from usage").await - before;
+        let requests = books.value("select coalesce(sum(requests), 0) from request_hour").await;
+        let checkpoint =
+            books.value("select coalesce(max(sequence), 0) from intake_checkpoint").await;
+        let here = checkpoint >= i64::try_from(sequence).unwrap();
+        assert_eq!(requests, before + booked, "after {polls} polls");
+        assert_eq!((booked, here), if here { (3, true) } else { (0, false) }, "{polls} polls");
+        match finished {
+            Some(done) => {
+                done.unwrap();
+                assert!(here);
+                break;
+            }
+            None if here => whole_early += 1,
+            None => dropped += 1,
+        }
+    }
+
+    assert!(dropped > 3, "only {dropped} calls were dropped midway");
+    assert!(whole_early <= 2, "{whole_early} calls were dropped after their commit");
+}
+
+#[tokio::test]
+async fn what_a_row_says_is_what_the_event_said() {
+    let books = Books::open().await;
+    let mut event = books.event(1);
+    event.flags = vec![Flag::UsageMismatch, Flag::Drained];
+    event.units.insert(permille_types::Unit::Requests, 1);
+    event.model_served = Some("ERNIE-Bot".parse().unwrap());
+    event.service_tier = Some("flex".to_owned());
+
+    let accepted = books.accept(&[event.clone()]).await;
+
+    assert_eq!(accepted.mismatched, 1);
+    let rows = books.ledger.usage(&UsageFilter::default(), &Page::default()).await.unwrap().items;
+    let mut row = serde_json::to_value(&rows[0]).unwrap();
+    let mut sent = serde_json::to_value(&event).unwrap();
+    sent.as_object_mut().unwrap().remove("version");
+    let row = row.as_object_mut().unwrap();
+    assert_eq!(row.remove("cost").unwrap(), "0.018");
+    assert_eq!(row.remove("currency").unwrap(), "CNY");
+    assert_eq!(row.remove("band").unwrap(), 0);
+    assert!(row.remove("price_version").unwrap().as_str().unwrap().starts_with("ERNIE-Bot@2023"));
+    assert_eq!(serde_json::Value::Object(row.clone()), sent);
+}
+
+#[tokio::test]
+async fn a_typical_row_takes_at_most_400_bytes() {
+    let books = Books::open().await;
+    let events: Vec<_> = (1..=200).map(|number| books.event(number)).collect();
+    books.accept(&events).await;
+
+    let bytes = books
+        .value(
+            "select cast(avg(
+                 length(request_id) + length(payload_sha256) + 8 + length(customer)
+                 + length(project) + length(api_key) + length(session) + length(family)
+                 + length(endpoint) + length(model_requested) + coalesce(length(model_served), 0)
+                 + coalesce(length(upstream), 0) + length(ended) + length(source) + length(tokens)
+                 + length(attempts) + length(price_version) + length(cost) + 31 + 16
+             ) as bigint) from usage",
+        )
+        .await;
+
+    assert!(bytes <= 400, "{bytes} bytes");
+}

@@ -1,0 +1,219 @@
+//! A ledger on a real file, with a clock that a test sets and events that it makes up.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use permille_ledger::{
+    Accepted, CreatedKey, Ledger, LedgerConfig, NewCustomer, NewKey, Pepper, PriceOrigin,
+};
+use permille_rating::price_book::parse_price_book;
+use permille_types::{
+    Attempt, Batch, Clock, Currency, Ended, Endpoint, Family, RequestId, Sequenced, Source,
+    TokenClass, TokenCounts, UsageEvent,
+};
+use tempfile::TempDir;
+
+pub(crate) const PRICES: &str = r#"
+[[price]]
+model = "ERNIE-Bot"
+currency = "CNY"
+from = 2023-10-01T00:00:00Z
+source = "official list of 2024-01-19"
+input = "0.012"
+output = "0.012"
+
+[[price]]
+model = "gpt-test"
+currency = "USD"
+from = 2023-10-01T00:00:00Z
+source = "a test"
+input = "0.0025"
+cache_read = "0.00125"
+output = "0.01"
+"#;
+
+pub(crate) struct SetClock(Mutex<DateTime<Utc>>);
+
+impl SetClock {
+    pub(crate) fn set(&self, text: &str) {
+        *self.0.lock().unwrap() = at(text);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap()
+    }
+}
+
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+pub(crate) struct Books {
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<SetClock>,
+    pub(crate) path: PathBuf,
+    pub(crate) key: CreatedKey,
+    folder: TempDir,
+}
+
+impl Books {
+    /// A ledger with [`PRICES`] and a customer `acme` in CNY and UTC with one key.
+    pub(crate) async fn open() -> Self {
+        Self::with("acme", Currency::CNY, "UTC").await
+    }
+
+    pub(crate) async fn with(customer: &str, currency: Currency, time_zone: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("permille.db");
+        let clock = Arc::new(SetClock(Mutex::new(at("2026-11-20T10:00:00Z"))));
+        let ledger = open(&path, &clock).await;
+        import(&ledger, PRICES).await;
+        add_customer(&ledger, customer, currency, time_zone).await;
+        let key = add_key(&ledger, customer).await;
+        Self { ledger, clock, path, key, folder }
+    }
+
+    pub(crate) async fn reopened(&self) -> Ledger {
+        open(&self.path, &self.clock).await
+    }
+
+    /// An event of this customer: 1,000 tokens in, 500 out, at the default model.
+    pub(crate) fn event(&self, number: u32) -> UsageEvent {
+        let key = &self.key.key;
+        event(number, &key.customer.to_string(), key.id.as_str())
+    }
+
+    pub(crate) async fn accept(&self, events: &[UsageEvent]) -> Accepted {
+        self.ledger.accept(&batch("n1", 1, events)).await.unwrap()
+    }
+
+    /// The single value of a query against the file itself.
+    pub(crate) async fn value(&self, sql: &'static str) -> i64 {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.path);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap()
+    }
+
+    /// Everything in the file that money depends on, in an order of its own.
+    pub(crate) async fn dump(&self) -> Vec<String> {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.path);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let mut lines = Vec::new();
+        for sql in [
+            "select json_array('usage', request_id, hex(payload_sha256), at, tokens, cost,
+                 price_version, band, unpriced, attempts) from usage order by 1",
+            "select json_array('hour', customer, hour, project, model, meter, price_version, band,
+                 simulated, quantity, estimated) from usage_hour order by 1",
+            "select json_array('requests', customer, hour, project, requests, unpriced, estimated,
+                 simulated) from request_hour order by 1",
+            "select json_array('session', customer, id, turns, requests, unpriced, tokens, cost,
+                 first_at, last_at) from session order by 1",
+            "select json_array('drawdown', account, currency, exact, posted_nano) from drawdown
+                 order by 1",
+            "select json_array('account', account, sum(amount_nano)) from posting_entry
+                 group by account order by 1",
+        ] {
+            lines.extend(sqlx::query_scalar::<_, String>(sql).fetch_all(&pool).await.unwrap());
+        }
+        lines
+    }
+}
+
+async fn open(path: &std::path::Path, clock: &Arc<SetClock>) -> Ledger {
+    let config = LedgerConfig {
+        path: path.to_owned(),
+        pepper: Pepper::new([7; 32]),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+    };
+    Ledger::open(config).await.unwrap()
+}
+
+pub(crate) async fn import(ledger: &Ledger, toml: &str) -> permille_ledger::PriceImport {
+    let prices = parse_price_book(toml, "a test").unwrap();
+    ledger.import_prices(&prices, PriceOrigin::Operator).await.unwrap()
+}
+
+pub(crate) async fn add_customer(ledger: &Ledger, id: &str, currency: Currency, time_zone: &str) {
+    let new = NewCustomer {
+        id: Some(id.to_owned()),
+        name: id.to_uppercase(),
+        currency,
+        time_zone: time_zone.parse().unwrap(),
+    };
+    ledger.create_customer(new).await.unwrap();
+}
+
+pub(crate) async fn add_key(ledger: &Ledger, customer: &str) -> CreatedKey {
+    let new = NewKey {
+        customer: customer.parse().unwrap(),
+        project: "default".parse().unwrap(),
+        name: None,
+        rpm: None,
+    };
+    ledger.create_key(new).await.unwrap()
+}
+
+/// Event `number` of a customer, in a session of its own kind: the same number is the same event.
+pub(crate) fn event(number: u32, customer: &str, key: &str) -> UsageEvent {
+    let tokens =
+        TokenCounts::from([(TokenClass::INPUT_UNCACHED, 1_000), (TokenClass::OUTPUT_TEXT, 500)]);
+    UsageEvent {
+        version: 1,
+        request_id: request_id(number),
+        at: at("2026-11-20T09:30:00Z"),
+        customer: customer.parse().unwrap(),
+        project: "default".parse().unwrap(),
+        key: key.parse().unwrap(),
+        session: "chat-1".parse().unwrap(),
+        session_explicit: true,
+        turn: 1,
+        family: Family::OpenAi,
+        endpoint: Endpoint::ChatCompletions,
+        model_requested: "ERNIE-Bot".parse().unwrap(),
+        model_served: None,
+        service_tier: None,
+        upstream: Some("main".parse().unwrap()),
+        status: Some(200),
+        streamed: true,
+        ended: Ended::Complete,
+        source: Source::Reported,
+        input_total: Some(1_000),
+        output_total: Some(500),
+        units: permille_types::UnitCounts::new(),
+        attempts: vec![Attempt {
+            upstream: "main".parse().unwrap(),
+            status: Some(200),
+            provider_id: Some("chatcmpl-AbCdEfGhIjKlMnOpQrStUv".to_owned()),
+            provider_request_id: Some("req_0123456789abcdef0123456789abcdef".to_owned()),
+            ended: Ended::Complete,
+            tokens: tokens.clone(),
+        }],
+        tokens,
+        latency_ms: 1_234,
+        first_token_ms: Some(321),
+        flags: Vec::new(),
+    }
+}
+
+pub(crate) fn request_id(number: u32) -> RequestId {
+    format!("019a0000-0000-7000-8000-{number:012x}").parse().unwrap()
+}
+
+pub(crate) fn batch(node: &str, first: u64, events: &[UsageEvent]) -> Batch {
+    let payloads: Vec<Vec<u8>> = events.iter().map(|event| event.to_json().unwrap()).collect();
+    raw_batch(node, first, &payloads)
+}
+
+pub(crate) fn raw_batch(node: &str, first: u64, payloads: &[Vec<u8>]) -> Batch {
+    let events = payloads.iter().zip(first..).map(|(payload, sequence)| Sequenced {
+        sequence,
+        payload: Bytes::copy_from_slice(payload),
+    });
+    Batch { node: node.parse().unwrap(), events: events.collect() }
+}
