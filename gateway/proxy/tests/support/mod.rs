@@ -124,6 +124,7 @@ pub struct World {
     pub provider: SocketAddr,
     pub billing: Arc<Billing>,
     pub journal: Journal,
+    pub journal_folder: PathBuf,
     pub registry: prometheus::Registry,
     books: PathBuf,
     stop: CancellationToken,
@@ -183,7 +184,8 @@ impl World {
         let billing = Arc::new(Billing::default());
         *billing.last_turns.lock() =
             setup.last_turns.iter().map(|(id, turn)| (id.parse().unwrap(), *turn)).collect();
-        let journal = JournalConfig::new(folder.path().join("journal"), "node-1".parse().unwrap());
+        let journal_folder = folder.path().join("journal");
+        let journal = JournalConfig::new(&journal_folder, "node-1".parse().unwrap());
         let journal = Journal::open(setup.fs, journal, Arc::new(SystemClock)).unwrap().journal;
         let registry = prometheus::Registry::new();
         let gateway = Gateway::new(
@@ -212,6 +214,7 @@ impl World {
             provider: address,
             billing,
             journal,
+            journal_folder,
             registry,
             books,
             stop,
