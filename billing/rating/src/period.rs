@@ -143,3 +143,143 @@ fn first_instant(date: NaiveDate, tz: Tz) -> Option<DateTime<Utc>> {
         .or_else(|| GapInfo::new(&midnight, &tz)?.end)
         .map(|instant| instant.to_utc())
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::Duration;
+    use chrono_tz::{
+        America::{Asuncion, Havana, New_York, St_Johns},
+        Asia::{Kathmandu, Kolkata, Shanghai},
+        Australia::Lord_Howe,
+    };
+
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn month(text: &str, tz: Tz) -> (String, String) {
+        let period = Period::month(text, tz).unwrap();
+        (period.start.to_rfc3339(), period.end.to_rfc3339())
+    }
+
+    fn hour(text: &str, tz: Tz) -> String {
+        hour_start(at(text), tz).format("%H:%M").to_string()
+    }
+
+    #[test]
+    fn a_month_ends_when_the_customers_clock_says_so() {
+        for (text, tz, start, end) in [
+            ("2026-11", Tz::UTC, "2026-11-01T00:00:00+00:00", "2026-12-01T00:00:00+00:00"),
+            ("2026-12", Shanghai, "2026-11-30T16:00:00+00:00", "2026-12-31T16:00:00+00:00"),
+            ("2026-11", Kolkata, "2026-10-31T18:30:00+00:00", "2026-11-30T18:30:00+00:00"),
+            // The clock goes back on 1 November: this month is 721 hours long.
+            ("2026-11", New_York, "2026-11-01T04:00:00+00:00", "2026-12-01T05:00:00+00:00"),
+            ("2026-10", Lord_Howe, "2026-09-30T13:30:00+00:00", "2026-10-31T13:00:00+00:00"),
+        ] {
+            assert_eq!(month(text, tz), (start.to_owned(), end.to_owned()), "{text} {tz}");
+        }
+    }
+
+    #[test]
+    fn a_month_whose_first_midnight_does_not_exist_begins_after_the_gap() {
+        // In Paraguay the clock jumped from 1 October 2017, 00:00 to 01:00.
+        assert_eq!(month("2017-10", Asuncion).0, "2017-10-01T04:00:00+00:00");
+        assert_eq!(month("2017-09", Asuncion).1, "2017-10-01T04:00:00+00:00");
+    }
+
+    #[test]
+    fn a_month_whose_first_midnight_comes_twice_begins_at_the_first() {
+        // In Cuba the clock went back from 1 November 2020, 01:00 to 00:00.
+        assert_eq!(month("2020-11", Havana).0, "2020-11-01T04:00:00+00:00");
+    }
+
+    #[test]
+    fn a_clock_set_back_into_the_old_month_stays_in_the_new_period() {
+        // In Newfoundland the clock went back from 1 November 2009, 00:01 to 31 October, 23:01.
+        let instant = at("2009-11-01T03:00:00Z");
+        assert_eq!(instant.with_timezone(&St_Johns).day(), 31);
+
+        assert_eq!(
+            period_of(instant, St_Johns).unwrap(),
+            Period::month("2009-11", St_Johns).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_no_month_is_refused() {
+        for text in ["2026", "2026-13", "2026-1", "26-11", "2026-11-01", "+026-11", ""] {
+            assert!(Period::month(text, Tz::UTC).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_period_is_half_open_and_the_next_begins_where_it_ends() {
+        for tz in [Tz::UTC, Shanghai, New_York, Kolkata, Lord_Howe, St_Johns] {
+            let november = Period::month("2026-11", tz).unwrap();
+
+            assert_eq!(period_of(november.start, tz).unwrap(), november);
+            let last = november.end - Duration::microseconds(1);
+            assert_eq!(period_of(last, tz).unwrap(), november);
+            assert!(november.contains(last) && !november.contains(november.end));
+            assert_eq!(period_of(november.end, tz).unwrap(), Period::month("2026-12", tz).unwrap());
+        }
+    }
+
+    #[test]
+    fn an_hour_follows_offsets_of_half_and_three_quarter_hours() {
+        assert_eq!(hour("2026-11-24T05:17:00Z", Tz::UTC), "05:00");
+        assert_eq!(hour("2026-11-24T05:17:00Z", Shanghai), "05:00");
+        assert_eq!(hour("2026-11-24T05:17:00Z", Kolkata), "04:30");
+        assert_eq!(hour("2026-11-24T05:17:00Z", Kathmandu), "05:15");
+        assert_eq!(hour("1969-12-31T23:59:59Z", Kolkata), "23:30");
+    }
+
+    #[test]
+    fn a_half_hour_change_of_the_clock_cuts_the_hour() {
+        // Lord Howe goes forward from 02:00 to 02:30 at 15:30 UTC …
+        assert_eq!(hour("2026-10-03T15:29:59Z", Lord_Howe), "14:30");
+        assert_eq!(hour("2026-10-03T15:30:00Z", Lord_Howe), "15:30");
+        assert_eq!(hour("2026-10-03T16:00:00Z", Lord_Howe), "16:00");
+        // … and back from 02:00 to 01:30 at 15:00 UTC.
+        assert_eq!(hour("2026-04-04T14:59:59Z", Lord_Howe), "14:00");
+        assert_eq!(hour("2026-04-04T15:00:00Z", Lord_Howe), "15:00");
+        assert_eq!(hour("2026-04-04T15:29:59Z", Lord_Howe), "15:00");
+        assert_eq!(hour("2026-04-04T15:30:00Z", Lord_Howe), "15:30");
+    }
+
+    #[test]
+    fn a_repeated_hour_counts_as_two() {
+        // New York goes back from 02:00 to 01:00 at 06:00 UTC.
+        assert_eq!(hour("2026-11-01T05:59:59Z", New_York), "05:00");
+        assert_eq!(hour("2026-11-01T06:00:00Z", New_York), "06:00");
+    }
+
+    #[test]
+    fn hours_tile_every_month_of_every_zone() {
+        for tz in chrono_tz::TZ_VARIANTS {
+            for text in ["2026-03", "2026-04", "2026-10", "2026-11"] {
+                let period = Period::month(text, tz).unwrap();
+                assert_eq!(hour_start(period.start, tz), period.start, "{tz} {text}");
+                assert_eq!(hour_start(period.end, tz), period.end, "{tz} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn hours_around_every_change_of_the_clock_are_whole_and_in_order() {
+        for tz in [New_York, Lord_Howe, St_Johns, Kathmandu, Havana] {
+            let mut instant = at("2026-03-01T00:00:07Z");
+            let mut before = hour_start(instant, tz);
+            while instant < at("2026-04-10T00:00:00Z") {
+                let hour = hour_start(instant, tz);
+                assert!(hour <= instant && instant - hour < Duration::hours(1), "{tz} {instant}");
+                assert_eq!(hour_start(hour, tz), hour, "{tz} {instant}");
+                assert!(before <= hour, "{tz} {instant}");
+                before = hour;
+                instant += Duration::seconds(437);
+            }
+        }
+    }
+}

@@ -25,28 +25,22 @@
 //! must price every class and unit that the entry prices. The first band that applies is taken.
 
 use chrono::{DateTime, Utc};
-use permille_types::{Band, Condition, Currency, Price, PricePerThousand, Rates, TokenClass};
-use rust_decimal::Decimal;
+use permille_types::{Currency, Price};
 use toml::{Table, Value};
 
-use super::{PriceBookError, price_of, refuse_overlaps, version::Content};
+use super::{
+    PriceBookError,
+    rates::{PriceScale, bands, rate_keys, rates},
+    refuse_overlaps,
+    version::Content,
+};
 use crate::{
-    FieldError, Meter, exact,
-    fields::{Fields, unknown, wrong_type},
-    meter::unit_names,
+    FieldError,
+    fields::{Fields, wrong_type},
 };
 
 const ENTRY_KEYS: [&str; 8] =
     ["model", "provider", "currency", "per", "from", "until", "source", "band"];
-const SHORTHANDS: [&str; 2] = ["input", "output"];
-
-/// Highest accepted price per thousand tokens, in currency units, where a unit is worth about a
-/// dollar or a yuan: 16 times the dearest public list price known (0.6 USD, o1-pro output), and
-/// below what most prices per million read as. A price above is a slip of the unit.
-const PER_THOUSAND_MAX: Decimal = Decimal::from_parts(10, 0, 0, false, 0);
-
-/// The same where a unit is worth less (JPY, KRW, …).
-const PER_THOUSAND_MAX_SMALL_UNITS: Decimal = Decimal::from_parts(100_000, 0, 0, false, 0);
 
 /// Reads the entries of a price file. `origin` names the file in errors.
 ///
@@ -162,153 +156,4 @@ fn per_million(entry: Fields<'_>) -> Result<bool, FieldError> {
             format!("`{other}` is not a unit, accepted are 1k_tokens, 1m_tokens"),
         )),
     }
-}
-
-#[derive(Clone, Copy)]
-struct PriceScale {
-    per_million: bool,
-    currency: Currency,
-}
-
-impl PriceScale {
-    /// The price that the file gives under `key`, per thousand tokens.
-    fn per_thousand(self, key: &str, given: Decimal) -> Result<PricePerThousand, FieldError> {
-        let amount = if self.per_million {
-            exact::shift_right(given, 3)
-                .map_err(|_| FieldError::invalid(key, "has too many digits to be stored per 1k"))?
-        } else {
-            given
-        };
-        let max = match self.currency {
-            Currency::USD | Currency::EUR | Currency::GBP | Currency::CNY => PER_THOUSAND_MAX,
-            _ => PER_THOUSAND_MAX_SMALL_UNITS,
-        };
-        if amount > max {
-            let code = self.currency.code();
-            let unit = if self.per_million { "1m_tokens" } else { "1k_tokens" };
-            return Err(FieldError::invalid(
-                key,
-                format!(
-                    "{given} {code} per {unit} is {amount} {code} per 1k_tokens, above {max}: \
-                     probably a price per 1m_tokens read as per 1k_tokens; check `per`"
-                ),
-            ));
-        }
-        Ok(PricePerThousand::new(amount))
-    }
-}
-
-fn rate_keys() -> impl Iterator<Item = &'static str> {
-    let classes = TokenClass::KNOWN.iter().map(TokenClass::as_str);
-    SHORTHANDS.into_iter().chain(classes).chain(unit_names())
-}
-
-/// The prices of an entry or a band: every key that is a class, a shorthand or a unit.
-fn rates(table: Fields<'_>, scale: PriceScale) -> Result<Rates, FieldError> {
-    let mut rates = Rates::default();
-    for key in rate_keys() {
-        let Some(given) = table.decimal(key)? else { continue };
-        let (named, also) = match key {
-            "input" => (TokenClass::INPUT_UNCACHED, None),
-            "output" => (TokenClass::OUTPUT_TEXT, Some(TokenClass::REASONING)),
-            _ => match Meter::named(key) {
-                Meter::Tokens(class) => (class, None),
-                Meter::Units(unit) => {
-                    rates.per_unit.insert(unit, given);
-                    continue;
-                }
-            },
-        };
-        let price = scale.per_thousand(key, given)?;
-        if key != named.as_str() && table.has(named.as_str()) {
-            return Err(FieldError::invalid(key, format!("means `{named}`, which is given too")));
-        }
-        rates.per_thousand.insert(named, price);
-        if let Some(also) = also.filter(|also| !table.has(also.as_str())) {
-            rates.per_thousand.insert(also, price);
-        }
-    }
-    if rates.per_thousand.is_empty() && rates.per_unit.is_empty() {
-        return Err(FieldError::Missing {
-            key: "input".to_owned(),
-            expected: "at least one price; \"0\" is free",
-        });
-    }
-    Ok(rates)
-}
-
-fn bands(entry: Fields<'_>, scale: PriceScale, base: &Rates) -> Result<Vec<Band>, FieldError> {
-    let mut bands: Vec<Band> = Vec::new();
-    for table in entry.tables("band")? {
-        let band = band(table, scale, base)?;
-        if bands.iter().any(|earlier| covers(&earlier.when, &band.when)) {
-            return Err(FieldError::invalid(
-                "band.when",
-                "can never apply, because an earlier band always applies first; \
-                 put the highest `input_total_over` first",
-            ));
-        }
-        bands.push(band);
-    }
-    Ok(bands)
-}
-
-/// Whether `earlier` holds wherever `later` does.
-fn covers(earlier: &Condition, later: &Condition) -> bool {
-    let over = match (earlier.input_total_over, later.input_total_over) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(earlier), Some(later)) => earlier <= later,
-    };
-    over && (earlier.service_tier.is_none() || earlier.service_tier == later.service_tier)
-}
-
-fn band(table: Fields<'_>, scale: PriceScale, base: &Rates) -> Result<Band, FieldError> {
-    let known: Vec<&str> = ["when"].into_iter().chain(rate_keys()).collect();
-    table.refuse_unknown(&known)?;
-    let when = table.table("when")?.ok_or_else(|| FieldError::Missing {
-        key: "band.when".to_owned(),
-        expected: "a condition such as { input_total_over = 200000 }",
-    })?;
-    let band = Band { when: condition(when)?, rates: rates(table, scale)? };
-    let left_out = meters(base).find(|meter| price_of(&band.rates, meter).is_none());
-    if let Some(meter) = left_out {
-        return Err(FieldError::invalid(
-            "band",
-            format!(
-                "prices every class anew, but leaves out `{meter}`, which the entry prices; \
-                 repeat its price in the band"
-            ),
-        ));
-    }
-    Ok(band)
-}
-
-fn condition(when: Fields<'_>) -> Result<Condition, FieldError> {
-    const KNOWN: [&str; 2] = ["input_total_over", "service_tier"];
-    const NOT_YET: [&str; 4] = ["hours_utc", "weekdays", "except_holidays", "batch"];
-    if let Some(key) = when.0.keys().map(String::as_str).find(|key| !KNOWN.contains(key)) {
-        return Err(if NOT_YET.contains(&key) {
-            FieldError::NotSupported {
-                key: format!("when.{key}"),
-                instead: "accepted are input_total_over, service_tier",
-            }
-        } else {
-            unknown(key, &KNOWN)
-        });
-    }
-    let condition = Condition {
-        input_total_over: when.integer("input_total_over")?,
-        service_tier: when.text("service_tier")?.map(str::to_owned),
-    };
-    if condition == Condition::default() {
-        return Err(FieldError::invalid("band.when", "is empty: it would always apply"));
-    }
-    Ok(condition)
-}
-
-/// Everything that `rates` prices.
-fn meters(rates: &Rates) -> impl Iterator<Item = Meter> {
-    let classes = rates.per_thousand.keys().cloned().map(Meter::Tokens);
-    classes.chain(rates.per_unit.keys().copied().map(Meter::Units))
 }

@@ -1,0 +1,230 @@
+//! What a price file may say, and how each mistake in it is refused.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
+
+use std::error::Error;
+
+use permille_rating::Meter;
+use permille_rating::price_book::{parse_price_book, price_of, price_version};
+use permille_types::Price;
+
+const HEAD: &str = "[[price]]\nmodel = \"m\"\ncurrency = \"CNY\"\n\
+                    from = 2026-01-01T00:00:00Z\nsource = \"list of 2026-01-01\"\n";
+
+fn entry(lines: &str) -> Price {
+    let mut prices = parse_price_book(&format!("{HEAD}{lines}"), "prices.toml").unwrap();
+    assert_eq!(prices.len(), 1);
+    prices.remove(0)
+}
+
+fn amount(price: &Price, meter: &str) -> Option<String> {
+    price_of(&price.rates, &Meter::named(meter)).map(|amount| amount.to_string())
+}
+
+/// The whole chain of the refusal of `text`.
+fn refusal(text: &str) -> String {
+    let error = parse_price_book(text, "prices.toml").unwrap_err();
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    message
+}
+
+#[track_caller]
+fn refuses(lines: &str, words: &[&str]) {
+    let message = refusal(&format!("{HEAD}{lines}"));
+    for word in words.iter().chain(&["prices.toml", "price 1 (`m`)"]) {
+        assert!(message.contains(word), "`{word}` is not in: {message}");
+    }
+}
+
+#[test]
+fn output_prices_reasoning_too_unless_reasoning_is_given() {
+    let price = entry("input = \"0.012\"\noutput = \"0.024\"\n");
+    assert_eq!(amount(&price, "input_uncached").as_deref(), Some("0.012"));
+    assert_eq!(amount(&price, "output_text").as_deref(), Some("0.024"));
+    assert_eq!(amount(&price, "reasoning").as_deref(), Some("0.024"));
+    assert_eq!(amount(&price, "cache_read"), None);
+
+    let price = entry("output = \"0.024\"\nreasoning = \"0.048\"\n");
+    assert_eq!(amount(&price, "output_text").as_deref(), Some("0.024"));
+    assert_eq!(amount(&price, "reasoning").as_deref(), Some("0.048"));
+}
+
+#[test]
+fn a_price_per_million_is_stored_per_thousand_to_the_last_digit() {
+    let price = entry("per = \"1m_tokens\"\ninput = \"0.0028\"\noutput = \"15\"\n");
+
+    assert_eq!(amount(&price, "input_uncached").as_deref(), Some("0.0000028"));
+    assert_eq!(amount(&price, "output_text").as_deref(), Some("0.015"));
+}
+
+#[test]
+fn a_unit_is_priced_each_whatever_per_says() {
+    let price = entry("per = \"1m_tokens\"\nsearches = \"0.01\"\nrequests = \"0\"\n");
+
+    assert_eq!(amount(&price, "searches").as_deref(), Some("0.01"));
+    assert_eq!(amount(&price, "requests").as_deref(), Some("0"));
+}
+
+#[test]
+fn one_entry_may_price_several_models() {
+    let text = HEAD.replace("\"m\"", "[\"m\", \"m-20*\"]") + "input = \"1\"\n";
+    let prices = parse_price_book(&text, "prices.toml").unwrap();
+
+    let models: Vec<_> = prices.iter().map(|price| price.model.as_str()).collect();
+    assert_eq!(models, ["m", "m-20*"]);
+    assert_ne!(prices[0].version, prices[1].version);
+    assert_eq!(prices[0].rates, prices[1].rates);
+}
+
+#[test]
+fn the_same_content_has_the_same_version_and_any_other_content_another() {
+    let version = |lines: &str| entry(lines).version;
+    let base = version("input = \"0.012\"\n");
+
+    assert_eq!(base.as_str(), "m@2026-01-01.3675dfe42852");
+    assert_eq!(version("input = \"0.01200\"\n"), base);
+    assert_eq!(version("input_uncached = \"0.012\"\n"), base);
+    assert_eq!(version("per = \"1m_tokens\"\ninput = \"12\"\n"), base);
+    // An end that is set later does not rename what was priced before.
+    assert_eq!(version("until = 2026-02-01T00:00:00Z\ninput = \"0.012\"\n"), base);
+
+    for other in [
+        "input = \"0.013\"\n",
+        "output = \"0.012\"\n",
+        "provider = \"p\"\ninput = \"0.012\"\n",
+        "input = \"0.012\"\nsearches = \"0.012\"\n",
+        "input = \"0.012\"\n[[price.band]]\nwhen = { input_total_over = 1 }\ninput = \"0.012\"\n",
+    ] {
+        assert_ne!(version(other), base, "{other}");
+    }
+}
+
+#[test]
+fn a_price_keeps_its_version_through_json() {
+    let price = entry("input = \"0.012\"\nsearches = \"0.010\"\n");
+
+    let json = serde_json::to_string(&price).unwrap();
+    let back: Price = serde_json::from_str(&json).unwrap();
+
+    assert_eq!(back, price);
+    assert_eq!(price_version(&back).unwrap(), price.version);
+}
+
+#[test]
+fn a_price_that_is_not_a_text_is_refused_naming_the_key() {
+    refuses("input = 0.012\n", &["`input`", "a float", "in quotes"]);
+    refuses("cache_read = 1\n", &["`cache_read`", "an integer", "in quotes"]);
+    refuses("output = \"1e-6\"\n", &["`output`", "1e-6"]);
+    refuses("output = \"-1\"\n", &["`output`", "negative"]);
+    refuses("output = \"0.00000000000000000000000000012\"\n", &["`output`", "28 digits"]);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_nearest_known_one() {
+    refuses("outptu = \"1\"\n", &["`outptu`", "did you mean `output`?"]);
+    refuses("cache_write_5min = \"1\"\n", &["did you mean `cache_write_5m`?"]);
+    refuses("version = \"v1\"\ninput = \"1\"\n", &["`version`"]);
+    assert!(refusal("[[prices]]\n").contains("did you mean `price`?"));
+}
+
+#[test]
+fn units_of_price_that_are_not_built_are_refused_by_name() {
+    for per in ["request", "second", "image", "search", "1k_characters"] {
+        refuses(&format!("per = \"{per}\"\ninput = \"1\"\n"), &[per, "not supported yet"]);
+    }
+    refuses("per = \"1k\"\ninput = \"1\"\n", &["`per`", "1k_tokens, 1m_tokens"]);
+}
+
+#[test]
+fn conditions_that_are_not_built_are_refused_by_name() {
+    for condition in [
+        "hours_utc = \"16:30-00:30\"",
+        "weekdays = [1]",
+        "except_holidays = \"CN\"",
+        "batch = true",
+    ] {
+        let key = condition.split(' ').next().unwrap();
+        let band =
+            format!("input = \"1\"\n[[price.band]]\nwhen = {{ {condition} }}\ninput = \"2\"\n");
+        refuses(&band, &[key, "not supported yet"]);
+    }
+    let band = "input = \"1\"\n[[price.band]]\nwhen = { input_total_ovr = 1 }\ninput = \"2\"\n";
+    refuses(band, &["did you mean `input_total_over`?"]);
+}
+
+#[test]
+fn a_band_must_price_everything_anew_and_be_reachable() {
+    let entry = "input = \"1\"\noutput = \"2\"\nsearches = \"3\"\n";
+    let band = |when: &str, prices: &str| format!("[[price.band]]\nwhen = {{ {when} }}\n{prices}");
+
+    let partial = band("input_total_over = 200000", "input = \"2\"\noutput = \"3\"\n");
+    refuses(&format!("{entry}{partial}"), &["leaves out `searches`"]);
+
+    let full = |when: &str| band(when, entry);
+    let low_first = [full("input_total_over = 32000"), full("input_total_over = 128000")].concat();
+    refuses(&format!("{entry}{low_first}"), &["can never apply", "highest"]);
+    let plain_first =
+        [full("input_total_over = 1"), full("input_total_over = 1, service_tier = \"flex\"")];
+    refuses(&format!("{entry}{}", plain_first.concat()), &["can never apply"]);
+    refuses(&format!("{entry}{}", band("", entry)), &["always apply"]);
+}
+
+#[test]
+fn a_price_beyond_belief_is_refused_naming_both_units() {
+    refuses("input = \"12\"\n", &["`input`", "1m_tokens", "1k_tokens"]);
+    refuses("per = \"1m_tokens\"\noutput = \"10001\"\n", &["`output`", "1m_tokens", "1k_tokens"]);
+    assert_eq!(amount(&entry("input = \"10\"\n"), "input_uncached").as_deref(), Some("10"));
+}
+
+#[test]
+fn a_shorthand_beside_what_it_means_is_refused() {
+    refuses("input = \"1\"\ninput_uncached = \"1\"\n", &["`input`", "`input_uncached`"]);
+    refuses("output = \"1\"\noutput_text = \"1\"\n", &["`output`", "`output_text`"]);
+}
+
+#[test]
+fn an_entry_without_a_price_a_date_or_a_source_is_refused() {
+    refuses("", &["at least one price"]);
+    for key in ["currency", "from", "source"] {
+        let text: String = HEAD
+            .lines()
+            .filter(|line| !line.starts_with(key))
+            .fold(String::new(), |text, line| text + line + "\n");
+        assert!(refusal(&(text + "input = \"1\"\n")).contains(&format!("`{key}`")), "{key}");
+    }
+    let no_model = HEAD.replace("model = \"m\"\n", "") + "input = \"1\"\n";
+    assert!(refusal(&no_model).contains("`model`"));
+    let no_models = HEAD.replace("\"m\"", "[]") + "input = \"1\"\n";
+    assert!(refusal(&no_models).contains("`model`"));
+}
+
+#[test]
+fn an_interval_that_is_empty_or_local_is_refused() {
+    refuses("until = 2026-01-01T00:00:00Z\ninput = \"1\"\n", &["`until`", "after `from`"]);
+    refuses("until = 2026-03-01T00:00:00\ninput = \"1\"\n", &["`until`", "offset"]);
+    refuses("until = \"2026-03-01T00:00:00Z\"\ninput = \"1\"\n", &["`until`", "a text"]);
+}
+
+#[test]
+fn a_currency_that_cannot_be_invoiced_is_refused() {
+    for code in ["yuan", "cny", "XAU"] {
+        let text = HEAD.replace("CNY", code) + "input = \"1\"\n";
+        assert!(refusal(&text).contains(code), "{code}");
+    }
+}
+
+#[test]
+fn overlapping_entries_of_one_file_are_refused() {
+    let text = format!("{HEAD}input = \"1\"\n{HEAD}input = \"2\"\n");
+
+    assert!(refusal(&text).contains("hold at the same time"));
+}
+
+#[test]
+fn what_is_not_toml_is_refused_with_its_line() {
+    assert!(refusal("[[price]]\nmodel = \n").contains("line 2"));
+}
