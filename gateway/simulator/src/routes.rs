@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
@@ -150,12 +151,12 @@ async fn read(
     request: Request<Incoming>,
 ) -> Result<Asked, AskError> {
     let (head, body) = request.into_parts();
+    let too_large = AskError::TooLarge { bytes_max: BODY_BYTES_MAX };
+    if usize::try_from(body.size_hint().lower()).map_or(true, |length| length > BODY_BYTES_MAX) {
+        return Err(too_large); // Announced, so not even read.
+    }
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            AskError::TooLarge { bytes_max: BODY_BYTES_MAX }
-        } else {
-            AskError::Unreadable
-        }
+        if error.is::<LengthLimitError>() { too_large } else { AskError::Unreadable }
     })?;
     let body: Bytes = body.to_bytes();
     let blocks = body.len() > INLINE_BYTES_MAX || !vocabulary::is_warm();
