@@ -76,6 +76,10 @@ pub struct UpstreamSection {
     /// Models it serves, exact or globs; absent means every model.
     #[serde(default = "every_model")]
     pub models: Vec<String>,
+    /// PEM file with root certificates to trust beside the machine's own, for a model server
+    /// behind a private certificate authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<std::path::PathBuf>,
     /// Speak HTTP/2 without negotiation to an `http://` URL. Over TLS it is negotiated.
     #[serde(default)]
     pub http2: bool,

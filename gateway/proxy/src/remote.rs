@@ -60,7 +60,7 @@ impl RemoteBilling {
         let mut token = HeaderValue::from_str(&bearer).map_err(|_| RemoteError::Token)?;
         token.set_sensitive(true);
         Ok(Self {
-            client: client(scheme, CONNECT_SECONDS, false).map_err(RemoteError::Client)?,
+            client: client(scheme, None, CONNECT_SECONDS, false).map_err(RemoteError::Client)?,
             base: url.trim_end_matches('/').to_owned(),
             token,
         })

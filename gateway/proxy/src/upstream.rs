@@ -1,6 +1,11 @@
 //! Model APIs behind the gateway: which models each serves, how it is called.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -12,6 +17,13 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use permille_types::{Family, ModelName, UpstreamName};
+use rustls::{
+    RootCertStore,
+    pki_types::{
+        CertificateDer,
+        pem::{self, PemObject as _},
+    },
+};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::UpstreamConfig;
@@ -60,9 +72,18 @@ pub enum UpstreamError {
         /// Which upstream.
         upstream: UpstreamName,
     },
-    /// The machine's certificate store cannot be read.
-    #[error("read the machine's root certificates")]
-    Roots(#[source] std::io::Error),
+    /// Its `ca_file` cannot be read.
+    #[error("read the certificates of ca_file `{}`", path.display())]
+    CaFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: pem::Error,
+    },
+    /// There is no certificate that could vouch for an `https://` upstream.
+    #[error("this machine has no root certificates: install ca-certificates or set ca_file")]
+    NoRoots,
 }
 
 /// One model API with our credential.
@@ -103,7 +124,12 @@ impl Upstream {
             family: section.family,
             simulated: config.simulated,
             idle_max: Duration::from_secs(section.idle_seconds_max.into()),
-            client: client(&scheme, section.connect_seconds_max, section.http2)?,
+            client: client(
+                &scheme,
+                section.ca_file.as_deref(),
+                section.connect_seconds_max,
+                section.http2,
+            )?,
             models: patterns(&section.name, &section.models)?,
             scheme,
             authority: base.authority.ok_or_else(refused)?,
@@ -170,29 +196,43 @@ fn tcp(connect_seconds: u32) -> HttpConnector {
     tcp
 }
 
-/// An HTTP client for one upstream.
+/// The certificates that an `https://` upstream may be signed by.
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, UpstreamError> {
+    let mut roots = RootCertStore::empty();
+    let machine = rustls_native_certs::load_native_certs();
+    for cause in machine.errors {
+        tracing::warn!(%cause, "a root certificate of this machine cannot be read");
+    }
+    // Machines carry certificates that no verifier accepts; they are of no use and no harm.
+    roots.add_parsable_certificates(machine.certs);
+    if let Some(path) = ca_file {
+        let refused = |cause| UpstreamError::CaFile { path: path.to_owned(), cause };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(refused)? {
+            roots.add_parsable_certificates([certificate.map_err(refused)?]);
+        }
+    }
+    if roots.is_empty() {
+        return Err(UpstreamError::NoRoots);
+    }
+    Ok(roots)
+}
+
+/// An HTTP client for servers reached by `scheme`.
 pub(crate) fn client(
     scheme: &uri::Scheme,
+    ca_file: Option<&Path>,
     connect_seconds: u32,
     http2: bool,
 ) -> Result<HttpClient, UpstreamError> {
-    let tcp = tcp(connect_seconds);
-    let tls = HttpsConnectorBuilder::new();
     // A machine without root certificates can still serve upstreams that need none.
-    let tls = if *scheme == uri::Scheme::HTTPS {
-        tls.with_native_roots().map_err(UpstreamError::Roots)?
-    } else {
-        tls.with_tls_config(
-            rustls::ClientConfig::builder()
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth(),
-        )
-    };
-    let tls = tls.https_or_http();
+    let roots =
+        if *scheme == uri::Scheme::HTTPS { roots(ca_file)? } else { RootCertStore::empty() };
+    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     let connector = if http2 {
-        tls.enable_http2().wrap_connector(tcp)
+        tls.enable_http2().wrap_connector(tcp(connect_seconds))
     } else {
-        tls.enable_all_versions().wrap_connector(tcp)
+        tls.enable_all_versions().wrap_connector(tcp(connect_seconds))
     };
     Ok(Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -220,6 +260,7 @@ mod tests {
                 base_url: base_url.to_owned(),
                 api_key_env: None,
                 api_key_file: None,
+                ca_file: None,
                 models: vec!["gpt-4o*".to_owned()],
                 http2: false,
                 connect_seconds_max: 1,
