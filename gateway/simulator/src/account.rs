@@ -36,7 +36,8 @@ pub(crate) struct Account {
     closed: bool,
 }
 
-/// Stands for the status of a request whose client left before there was one (nginx's number).
+/// Stands for the status of a request that ended before it had one (nginx's number for clients that
+/// leave).
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Account {

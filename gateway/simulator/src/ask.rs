@@ -128,6 +128,13 @@ impl Asked {
         }
     }
 
+    pub(crate) fn prompt(&self) -> &Prompt {
+        match self {
+            Self::Text(ask) | Self::Count(ask) => &ask.prompt,
+            Self::Vectors(ask) => &ask.prompt,
+        }
+    }
+
     pub(crate) fn controls(&self) -> &Controls {
         match self {
             Self::Text(ask) | Self::Count(ask) => &ask.controls,

@@ -45,7 +45,7 @@ pub struct BookEntry {
     pub endpoint: String,
     /// The model as asked for; absent when the request was refused before it was read.
     pub model: Option<String>,
-    /// The HTTP status of the reply.
+    /// The HTTP status of the reply; 499 when the request ended before there was one.
     pub status: u16,
     /// The reply was a stream of events.
     pub streamed: bool,

@@ -85,6 +85,9 @@ pub(crate) struct Controls {
     pub(crate) garble_after: Option<u64>,
     pub(crate) big_line: Option<usize>,
     pub(crate) status: Option<StatusCode>,
+    /// `status` and `drop` hold for so many requests with these messages.
+    pub(crate) times: Option<u64>,
+    pub(crate) drop: bool,
     pub(crate) error200: bool,
     pub(crate) usage: UsageReport,
     pub(crate) gzip: bool,
@@ -109,6 +112,8 @@ const KEYS: &[&str] = &[
     "garble_after",
     "bigline",
     "status",
+    "drop",
+    "times",
     "error200",
     "usage",
     "gzip",
@@ -189,6 +194,13 @@ impl Controls {
                     _ => return Err(bad(key, value, "none, every_chunk, zero or finish_chunk")),
                 }
             }
+            "times" => {
+                let accepted = "a number of requests from 1 to 1000000";
+                let times = number(key, value, TOKENS_MAX, accepted)?;
+                self.times = Some(times).filter(|times| *times > 0);
+                self.times.ok_or_else(|| bad(key, value, accepted))?;
+            }
+            "drop" => self.drop = switch(key, value)?,
             "error200" => self.error200 = switch(key, value)?,
             "gzip" => self.gzip = switch(key, value)?,
             "crlf" => self.crlf = switch(key, value)?,

@@ -26,6 +26,8 @@
 //! | `garble_after=N` | after N pieces one broken event, then on as usual |
 //! | `bigline=BYTES` | one event without content whose line is that long |
 //! | `status=CODE` | this error instead of a reply |
+//! | `drop=1` | the connection (HTTP/2: the stream) is reset before any reply |
+//! | `times=N` | `status` and `drop` hold for the first N requests with these messages only |
 //! | `error200=1` | an error body with status 200, as JSON |
 //! | `usage=none\|every_chunk\|zero\|finish_chunk` | what is reported, whatever is true |
 //! | `gzip=1` `crlf=1` `comments=1` | encoding, line ends, comments between events |
@@ -33,7 +35,12 @@
 //! | `tool=1` | a call of the first tool |
 //!
 //! For a reply that is not streamed, `stall_after` and `cut_after` act in the middle of the body,
-//! whatever their N; keys that only streams can follow are refused.
+//! whatever their N; keys that only streams can follow are refused. Where N is more than the pieces
+//! of the reply, nothing breaks. `usage=every_chunk` and `finish_chunk` report also to clients that
+//! did not ask.
+//!
+//! Fields that would change the text in reality (`temperature`, `stop`, `response_format`, …) are
+//! accepted and ignored.
 
 mod account;
 mod answer;

@@ -6,12 +6,17 @@ use std::sync::{
 };
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::{
-    books::Books, cache::PromptCache, config::SimulatorConfig, error::SimulatorError,
-    prompt::CountMemo,
+    books::Books,
+    cache::PromptCache,
+    config::SimulatorConfig,
+    error::SimulatorError,
+    prompt::{CountMemo, Digest},
+    recent::Recent,
 };
 
 /// The shared state of one simulator.
@@ -22,9 +27,14 @@ pub(crate) struct Provider {
     pub(crate) cache: PromptCache,
     pub(crate) memo: CountMemo,
     pub(crate) counters: Counters,
+    /// How often requests with the same input failed because they asked for it.
+    failures: Mutex<Recent<Digest, u64>>,
     /// The server is shutting down: replies that end now were not left by their client.
     pub(crate) stopping: AtomicBool,
 }
+
+/// Inputs whose failures are remembered; retries come soon after each other.
+const FAILURES_MAX: usize = 4_096;
 
 /// Live counters.
 #[derive(Debug, Default)]
@@ -66,6 +76,7 @@ impl Provider {
             cache: PromptCache::new(config.cache_minimum_tokens),
             memo: CountMemo::new(),
             counters: Counters::default(),
+            failures: Mutex::new(Recent::new(FAILURES_MAX)),
             stopping: AtomicBool::new(false),
             config,
         })
@@ -84,6 +95,14 @@ impl Provider {
         let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
         let time = Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos());
         format!("{prefix}{}", Uuid::new_v7(time).simple())
+    }
+
+    /// How often a request with this input was failed before; counts this time too.
+    pub(crate) fn failed_before(&self, input: Digest) -> u64 {
+        let mut failures = self.failures.lock();
+        let before = failures.get(input).unwrap_or(0);
+        failures.insert(input, before.saturating_add(1));
+        before
     }
 
     /// Whether `credential` may use this provider.

@@ -20,11 +20,11 @@ use crate::{
     openai, outlet,
     provider::{OpenCount, Provider},
     refusal,
-    stream::{Dialect, StreamBody},
+    stream::{Dialect, Reset, StreamBody},
     whole::{self, HalfBody},
 };
 
-/// Answers `asked`; every ending is booked by `account`.
+/// Answers `asked`; every ending is booked by `account`. A [`Reset`] is no failure: it was asked for.
 pub(crate) async fn reply(
     provider: &Arc<Provider>,
     endpoint: Endpoint,
@@ -32,27 +32,18 @@ pub(crate) async fn reply(
     mut account: Account,
     switch: Arc<ResetSwitch>,
     request_id: &str,
-) -> Response<AnswerBody> {
+) -> Result<Response<AnswerBody>, Reset> {
     let family = endpoint.family();
-    let controls = asked.controls();
-    if let Some(wait) = controls.slow_head {
+    if let Some(wait) = asked.controls().slow_head {
         tokio::time::sleep(wait).await;
     }
-    if let Some(status) = controls.status {
-        account.refuse(status);
-        return refuse(family, status, request_id, refusal::message(status), None);
-    }
-    if controls.error200 {
-        account.refuse(StatusCode::OK);
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        let message = refusal::message(status);
-        let body = refusal::body(family, status, message, None, request_id);
-        return answer(family, StatusCode::OK, request_id, at_once(body));
+    if fails_now(provider, &asked) {
+        return fail(family, asked.controls(), account, &switch, request_id);
     }
     let id = provider.new_id(endpoint.id_prefix());
     let pace = Pace {
-        first_token: controls.first.unwrap_or(provider.config.pace.first_token),
-        per_chunk: controls.chunk.unwrap_or(provider.config.pace.per_chunk),
+        first_token: asked.controls().first.unwrap_or(provider.config.pace.first_token),
+        per_chunk: asked.controls().chunk.unwrap_or(provider.config.pace.per_chunk),
     };
     let seed = provider.config.seed;
     let (body, controls) = match asked {
@@ -71,13 +62,44 @@ pub(crate) async fn reply(
             admit(provider, endpoint, &ask, &mut account);
             if ask.streamed {
                 let body = stream(provider, endpoint, &ask, &id, pace, account, switch);
-                return streamed(family, request_id, body, &ask.controls);
+                return Ok(streamed(family, request_id, body, &ask.controls));
             }
             let body = write_whole(provider, endpoint, &ask, &id, pace, &mut account).await;
             (body, ask.controls)
         }
     };
-    finish_whole(family, request_id, body, &controls, account, switch)
+    Ok(finish_whole(family, request_id, body, &controls, account, switch))
+}
+
+/// Whether the request asked for a failure that still holds for it.
+fn fails_now(provider: &Provider, asked: &Asked) -> bool {
+    let controls = asked.controls();
+    let times = controls.times.unwrap_or(u64::MAX);
+    (controls.status.is_some() || controls.drop || controls.error200)
+        && provider.failed_before(asked.prompt().digest) < times
+}
+
+/// The failure that was asked for.
+fn fail(
+    family: Family,
+    controls: &Controls,
+    mut account: Account,
+    switch: &ResetSwitch,
+    request_id: &str,
+) -> Result<Response<AnswerBody>, Reset> {
+    if controls.drop {
+        account.close(Ended::Fault);
+        switch.arm();
+        return Err(Reset);
+    }
+    if let Some(status) = controls.status {
+        account.refuse(status);
+        return Ok(refuse(family, status, request_id, refusal::message(status), None));
+    }
+    account.refuse(StatusCode::OK);
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    let body = refusal::body(family, status, refusal::message(status), None, request_id);
+    Ok(answer(family, StatusCode::OK, request_id, at_once(body)))
 }
 
 /// The prompt is read: it counts, and the cache learns it.

@@ -15,7 +15,9 @@ use crate::{
     connection::ResetSwitch,
     models,
     provider::Provider,
-    reply, vocabulary,
+    reply,
+    stream::Reset,
+    vocabulary,
 };
 
 /// Largest request body, in bytes; a little above what the real providers take.
@@ -23,15 +25,15 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 /// Bodies above this many bytes are measured on a thread that may block.
 const INLINE_BYTES_MAX: usize = 128 << 10;
 
-/// Answers one request.
+/// Answers one request, unless it asked for a reset.
 pub(crate) async fn respond(
     provider: Arc<Provider>,
     switch: Arc<ResetSwitch>,
     request: Request<Incoming>,
-) -> Response<AnswerBody> {
+) -> Result<Response<AnswerBody>, Reset> {
     let path = request.uri().path();
     if let Some(page) = path.strip_prefix("/simulator/") {
-        return inspect(&provider, page);
+        return Ok(inspect(&provider, page));
     }
     provider.counters.requests.fetch_add(1, Ordering::Relaxed);
     let (below_anthropic, rest) = match path.strip_prefix("/anthropic") {
@@ -52,7 +54,7 @@ pub(crate) async fn respond(
     }
     let speaks_anthropic = below_anthropic || request.headers().contains_key("anthropic-version");
     let family = if speaks_anthropic { Family::Anthropic } else { Family::OpenAi };
-    list_models(&provider, family, rest, &request)
+    Ok(list_models(&provider, family, rest, &request))
 }
 
 /// `GET /simulator/books` and `/simulator/stats`; no credential, nothing secret.
@@ -114,7 +116,7 @@ async fn post(
     switch: Arc<ResetSwitch>,
     endpoint: Endpoint,
     request: Request<Incoming>,
-) -> Response<AnswerBody> {
+) -> Result<Response<AnswerBody>, Reset> {
     let family = endpoint.family();
     let request_id = provider.new_id("req_");
     let mut account = Account::open(Arc::clone(&provider), endpoint, &request_id);
@@ -131,14 +133,14 @@ async fn post(
     };
     if let Some((status, message)) = early {
         account.refuse(status);
-        return refuse(family, status, &request_id, message, None);
+        return Ok(refuse(family, status, &request_id, message, None));
     }
     let asked = match read(&provider, endpoint, request).await {
         Ok(asked) => asked,
         Err(error) => {
             account.refuse(error.status());
             let (status, message) = (error.status(), error.to_string());
-            return refuse(family, status, &request_id, &message, error.param());
+            return Ok(refuse(family, status, &request_id, &message, error.param()));
         }
     };
     account.identify(asked.model(), asked.controls().written.as_ref());

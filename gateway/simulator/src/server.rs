@@ -1,7 +1,6 @@
 //! Listening, connections, shutdown.
 
 use std::{
-    convert::Infallible,
     io,
     net::SocketAddr,
     pin::pin,
@@ -136,8 +135,7 @@ async fn serve(
     let switch = Arc::new(ResetSwitch::default());
     let io = TokioIo::new(Connection::new(socket, Arc::clone(&switch)));
     let service = service_fn(move |request| {
-        let answer = routes::respond(Arc::clone(&provider), Arc::clone(&switch), request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        routes::respond(Arc::clone(&provider), Arc::clone(&switch), request)
     });
     let connection = builder.serve_connection(io, service).into_owned();
     if let Err(error) = watcher.watch(connection).await {

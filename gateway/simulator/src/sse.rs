@@ -20,8 +20,13 @@ impl Sse {
 
     /// One event; `name` goes on a line of its own, `write` makes the data line.
     pub(crate) fn event(&mut self, name: Option<&str>, write: impl FnOnce(&mut BytesMut)) {
-        const EVENT_BYTES: usize = 512; // Most events fit; larger ones grow the buffer.
-        self.out.reserve(EVENT_BYTES);
+        /// Most events fit; larger ones grow the buffer.
+        const EVENT_BYTES: usize = 512;
+        /// Several events share an allocation.
+        const BLOCK_BYTES: usize = 4_096;
+        if self.out.capacity() - self.out.len() < EVENT_BYTES {
+            self.out.reserve(BLOCK_BYTES);
+        }
         if let Some(name) = name {
             text(&mut self.out, "event: ");
             text(&mut self.out, name);

@@ -81,7 +81,9 @@ pub(crate) struct StreamBody {
     big_line: Option<usize>,
     pace: Pace,
     due: Instant,
+    /// Made once, when the first wait is due.
     timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
     switch: Arc<ResetSwitch>,
     _open: OpenCount,
 }
@@ -114,6 +116,7 @@ impl StreamBody {
             pace,
             due: Instant::now(),
             timer: None,
+            waiting: false,
             switch,
             _open: open,
         };
@@ -122,9 +125,14 @@ impl StreamBody {
     }
 
     fn wait(&mut self, duration: Duration) {
-        if !duration.is_zero() {
-            self.due += duration;
-            self.timer = Some(Box::pin(tokio::time::sleep_until(self.due)));
+        if duration.is_zero() {
+            return;
+        }
+        self.due += duration;
+        self.waiting = true;
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().reset(self.due),
+            None => self.timer = Some(Box::pin(tokio::time::sleep_until(self.due))),
         }
     }
 
@@ -209,9 +217,9 @@ impl Body for StreamBody {
             if let Some(bytes) = ready!(this.outlet.poll(&mut this.sse.out, over, ends, context)) {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            if let Some(timer) = &mut this.timer {
+            if let Some(timer) = this.timer.as_mut().filter(|_| this.waiting) {
                 ready!(timer.as_mut().poll(context));
-                this.timer = None;
+                this.waiting = false;
             }
             match this.phase {
                 Phase::Over(Over::End) => return Poll::Ready(None),
@@ -223,5 +231,15 @@ impl Body for StreamBody {
                 _ => this.advance(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_takes_less_than_a_kilobyte_beside_its_events() {
+        assert!(size_of::<StreamBody>() < 1_024, "{}", size_of::<StreamBody>());
     }
 }

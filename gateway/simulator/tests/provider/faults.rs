@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use flate2::read::GzDecoder;
+use http_body_util::BodyExt;
 use permille_simulator::Ended;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -163,6 +164,35 @@ async fn an_asked_for_status_comes_in_the_shape_of_the_provider_and_costs_nothin
 }
 
 #[tokio::test]
+async fn a_failure_can_hold_for_the_first_tries_only() {
+    let provider = Running::start();
+    for (path, body) in [(CHAT, chat("hi")), (MESSAGES, message("hi"))] {
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            let reply = provider.post(path, &body, "status=503,times=2").await;
+            statuses.push(reply.status.as_u16());
+        }
+
+        assert_eq!(statuses, [503, 503, 200, 200]);
+    }
+}
+
+#[tokio::test]
+async fn drop_resets_the_connection_before_any_reply() {
+    let provider = Running::start();
+
+    let dropped = provider.wire(CHAT, &chat("hi"), "drop=1,times=1").await;
+    let answered = provider.wire(CHAT, &chat("hi"), "drop=1,times=1").await;
+
+    assert!(dropped.reset && dropped.bytes.is_empty());
+    assert!(answered.text().starts_with("HTTP/1.1 200 OK"));
+    let entries = provider.books_now();
+    assert_eq!((entries[0].ended, entries[0].status), (Ended::Fault, 499));
+    assert_eq!(entries[0].prompt_tokens, 0);
+    assert_eq!(entries[1].ended, Ended::Complete);
+}
+
+#[tokio::test]
 async fn error200_answers_a_stream_request_with_a_json_error() {
     let provider = Running::start();
     for (path, body, ..) in shapes() {
@@ -241,6 +271,16 @@ async fn gzip_compresses_streams_event_by_event_and_whole_replies() {
         assert_eq!(reply.headers["content-encoding"], "gzip");
         assert!(inflate(&reply.body).ends_with(terminal));
     }
+    let mut partial = provider.open(CHAT, &chat_stream("hi"), "gzip=1,stall_after=2").await;
+    let mut received = Vec::new();
+    let mut seen = String::new();
+    while pieces(&seen, "\"delta\":{\"content\":\"") < 2 {
+        let frame = tokio::time::timeout(DEADLINE, partial.body_mut().frame()).await.unwrap();
+        received.extend_from_slice(&frame.unwrap().unwrap().into_data().unwrap());
+        seen.clear();
+        GzDecoder::new(&received[..]).read_to_string(&mut seen).unwrap_err();
+    }
+
     let whole = provider.post(CHAT, &chat("hi"), "gzip=1,tokens=5").await;
     let whole: Value = serde_json::from_str(&inflate(&whole.body)).unwrap();
     assert_eq!(whole["usage"]["completion_tokens"], 5);
