@@ -12,6 +12,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("permille-journal", &["permille-types"]),
     // A meter must not verify itself: the simulated provider shares nothing with the gateway.
     ("permille-simulator", &[]),
+    // Nor may a bench share code with what it measures.
+    ("permille-bench", &[]),
     ("permille-ledger", &["permille-types", "permille-rating"]),
     (
         "permille-proxy",
