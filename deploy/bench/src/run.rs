@@ -84,8 +84,10 @@ struct Run<'a> {
 pub(crate) async fn run(options: &Options) -> Result<bool, BenchError> {
     let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
     let here = this_program()?.parent().unwrap_or(Path::new(".")).to_owned();
-    let base = options.folder.as_deref().unwrap_or(&here);
-    let folder = TempDir::with_prefix_in("permille-bench-", base)
+    // Children work in folders of their own, where a relative path would mean another place.
+    let base = std::path::absolute(options.folder.as_deref().unwrap_or(&here))
+        .map_err(BenchError::during("find the working folder"))?;
+    let folder = TempDir::with_prefix_in("permille-bench-", &base)
         .map_err(BenchError::during(format!("create a folder in `{}`", base.display())))?;
     let out = options.out.clone().unwrap_or_else(|| here.join("bench.jsonl"));
     let out = std::fs::File::create(&out)

@@ -52,7 +52,9 @@ impl Installation {
                          --permille, or go on without it with --without-permille",
             });
         }
-        Ok(Self { program: program.to_owned(), folder: folder.to_owned() })
+        let program = std::path::absolute(program)
+            .map_err(BenchError::during(format!("find `{}`", program.display())))?;
+        Ok(Self { program, folder: folder.to_owned() })
     }
 
     /// Where the gateway's data lie, its journal among them.
