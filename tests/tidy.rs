@@ -90,9 +90,7 @@ fn nothing_is_left_unfinished() {
     let ignored = concat!("#[", "ignore");
     let broken: Vec<String> = tracked(".rs")
         .iter()
-        .filter(|source| {
-            words.iter().chain([&ignored]).any(|word| source.text.contains(word))
-        })
+        .filter(|source| words.iter().chain([&ignored]).any(|word| source.text.contains(word)))
         .map(|source| source.path.clone())
         .collect();
 
@@ -102,7 +100,8 @@ fn nothing_is_left_unfinished() {
 #[test]
 fn no_float_comes_near_money() {
     let float = |line: &str| {
-        line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "f64" || word == "f32")
+        line.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .any(|word| word == "f64" || word == "f32")
     };
     let broken: Vec<String> = tracked(".rs")
         .iter()

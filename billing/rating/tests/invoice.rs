@@ -79,10 +79,21 @@ fn a_document_reads_back_as_it_was_written() {
     let document = document(month());
     let json = document.to_json().unwrap();
 
-    let back: InvoiceDocument = serde_json::from_slice(&json).unwrap();
+    let back = InvoiceDocument::from_json(&json).unwrap();
 
     assert_eq!(back, document);
     assert_eq!(back.to_json().unwrap(), json);
+}
+
+#[test]
+fn a_document_of_another_version_or_with_floats_is_refused() {
+    let json = String::from_utf8(document(month()).to_json().unwrap()).unwrap();
+    let read = |from: &str, to: &str| InvoiceDocument::from_json(json.replace(from, to).as_bytes());
+
+    let newer = read("\"version\": 1", "\"version\": 2");
+    assert!(matches!(newer, Err(InvoiceError::UnknownDocument { version: 2 })));
+    assert!(matches!(read("\"18.44\"", "18.44"), Err(InvoiceError::Read(_))));
+    assert!(matches!(read("\"net\"", "\"nett\""), Err(InvoiceError::Read(_))));
 }
 
 #[test]

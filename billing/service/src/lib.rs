@@ -1,1 +1,15 @@
-//! Billing API, intake and jobs.
+//! Billing as a service: the API on the console listener, and what gateways ask of billing.
+//!
+//! [`Billing`] is billing in process: it takes usage in and publishes snapshots. [`router`] puts
+//! the API over it, for people, for commands and for gateways in other processes. Who may ask what
+//! is decided in `access`; what the answers are, by `permille-ledger`.
+
+mod access;
+mod billing;
+mod input;
+mod metrics;
+mod problem;
+mod routes;
+
+pub use billing::Billing;
+pub use routes::router;

@@ -1,1 +1,51 @@
 //! Crash-safe hand-over of usage from gateway to billing.
+//!
+//! The gateway writes what it owes billing into an append-only journal on its own disk: an
+//! *intent* when a request is admitted, *progress* now and then while a stream runs, and exactly
+//! one *settled* record however the request ends. [`ship`] hands settled records to billing and
+//! a segment file is removed only after billing has acknowledged all that it held.
+//!
+//! What holds, and until when:
+//! - a record survives `kill -9` from the moment its call returned, because it is in the page
+//!   cache then;
+//! - a settled record survives power loss from the moment its [`Durable`] future resolved (in
+//!   the mode [`SyncMode::Settle`]; the weaker modes state their loss window);
+//! - a failed sync is never retried and nothing is acknowledged after it;
+//! - a request that was open when the process died is settled as `orphaned` at the next start.
+//!
+//! The file format is described in [`format`]. This crate does not count, price or interpret
+//! usage, and it is not a queue for anything else. It makes every event arrive at least once;
+//! billing makes it count once, by its request id.
+
+mod batch;
+mod config;
+mod error;
+pub mod format;
+mod fs;
+mod health;
+mod journal;
+mod recovery;
+mod repair;
+mod report;
+mod scan;
+mod segment;
+mod shared;
+mod ship;
+mod space;
+mod state;
+mod store;
+mod survey;
+mod sync;
+mod watermark;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use config::{JournalConfig, SyncMode, SyncModeError};
+pub use error::{FullReason, JournalError};
+pub use fs::{JournalFile, JournalFs, RealFs};
+pub use health::{Health, Stats};
+pub use journal::{Journal, Opened};
+pub use report::{Damage, DamageKind, RecoveryReport};
+pub use ship::ship;
+pub use watermark::{Durable, Settled};

@@ -66,7 +66,7 @@ pub fn count(reading: &Reading, endpoint: Endpoint, request_body: &[u8]) -> Coun
         return counted;
     }
     let nothing_reported = usage.input_total.is_none() && usage.output_total.is_none();
-    if nothing_reported && reading.failed && reading.text.is_empty() {
+    if nothing_reported && reading.failed && reading.text.is_empty() && !reading.unreadable {
         counted.source = Source::Missing;
         return counted;
     }

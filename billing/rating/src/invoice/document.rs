@@ -145,11 +145,29 @@ impl InvoiceDocument {
     /// line feed at the end.
     ///
     /// # Errors
-    /// [`InvoiceError::Json`] when a value cannot be written.
+    /// [`InvoiceError::Write`] when a value cannot be written.
     pub fn to_json(&self) -> Result<Vec<u8>, InvoiceError> {
-        let mut json = serde_json::to_vec_pretty(self).map_err(InvoiceError::Json)?;
+        let mut json = serde_json::to_vec_pretty(self).map_err(InvoiceError::Write)?;
         json.push(b'\n');
         Ok(json)
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// [`InvoiceError::Read`] when the bytes are no document, [`InvoiceError::UnknownDocument`]
+    /// when another build wrote it.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, InvoiceError> {
+        /// The one field that every version shares.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u16,
+        }
+        let Versioned { version } = serde_json::from_slice(bytes).map_err(InvoiceError::Read)?;
+        if version != INVOICE_VERSION {
+            return Err(InvoiceError::UnknownDocument { version });
+        }
+        serde_json::from_slice(bytes).map_err(InvoiceError::Read)
     }
 }
 

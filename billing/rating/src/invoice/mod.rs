@@ -66,7 +66,16 @@ pub enum InvoiceError {
     Amount(#[source] MoneyError),
     /// The document cannot be written as JSON.
     #[error("write invoice")]
-    Json(#[source] serde_json::Error),
+    Write(#[source] serde_json::Error),
+    /// The text is not an invoice document.
+    #[error("read invoice")]
+    Read(#[source] serde_json::Error),
+    /// The document was written by a build whose documents this one does not know.
+    #[error("invoice document has version {version}, this build reads version {INVOICE_VERSION}")]
+    UnknownDocument {
+        /// The version found.
+        version: u16,
+    },
 }
 
 /// A quantity, as the ledger sums it: one per project, model, class or unit, price version, band.

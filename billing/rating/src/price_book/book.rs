@@ -52,7 +52,7 @@ impl PriceBook {
         Ok(Self { exact, globs: set, patterns, versions, providers, prices })
     }
 
-    /// The price of `model` in `currency` at `at`; see the [module](self) for which one wins.
+    /// The price of `model` in `currency` at `at`; see the [module](super) for which one wins.
     ///
     /// `provider` is who lists the price, `None` when the caller does not know.
     #[must_use]

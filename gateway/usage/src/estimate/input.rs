@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::Vocabulary;
+use super::{Vocabulary, extrapolate};
 use crate::text::TextSample;
 
 /// Tokens that frame each message, and those that open the answer.
@@ -29,6 +29,8 @@ const TOKENS_PER_IMAGE: TokenCount = 765;
 pub(crate) struct Request {
     model: Option<String>,
     text: TextSample,
+    /// Where in `text` each piece ends: pieces are tokenized apart, as a model reads them.
+    ends: Vec<usize>,
     messages: TokenCount,
     names: TokenCount,
     images: TokenCount,
@@ -59,7 +61,7 @@ impl Request {
     pub(crate) fn tokens(&self, vocabulary: Vocabulary) -> TokenCount {
         let priming = if self.messages > 0 { TOKENS_OF_PRIMING } else { 0 };
         [
-            vocabulary.tokens(&self.text),
+            self.text_tokens(vocabulary),
             self.messages.saturating_mul(TOKENS_PER_MESSAGE),
             self.names.saturating_mul(TOKENS_PER_NAME),
             self.images.saturating_mul(TOKENS_PER_IMAGE),
@@ -68,6 +70,27 @@ impl Request {
         ]
         .into_iter()
         .fold(0, TokenCount::saturating_add)
+    }
+}
+
+impl Request {
+    fn push(&mut self, text: &str) {
+        self.text.push(text);
+        let end = self.text.kept().len();
+        if self.ends.last() != Some(&end) {
+            self.ends.push(end);
+        }
+    }
+
+    fn text_tokens(&self, vocabulary: Vocabulary) -> TokenCount {
+        let mut start = 0;
+        let mut counted: TokenCount = 0;
+        for end in &self.ends {
+            let piece = self.text.kept().get(start..*end).unwrap_or_default();
+            counted = counted.saturating_add(vocabulary.count(piece));
+            start = *end;
+        }
+        extrapolate(counted, &self.text)
     }
 }
 
@@ -134,7 +157,7 @@ impl Walk<'_> {
     /// A value that the model reads as JSON.
     fn raw<'de, A: MapAccess<'de>>(&mut self, map: &mut A) -> Result<(), A::Error> {
         let raw: &RawValue = map.next_value()?;
-        self.request.text.push(raw.get());
+        self.request.push(raw.get());
         Ok(())
     }
 }
@@ -156,7 +179,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
         match self.place {
             Place::Model => self.request.model = Some(text.to_owned()),
-            Place::Content | Place::Prompt => self.request.text.push(text),
+            Place::Content | Place::Prompt => self.request.push(text),
             Place::Body { .. } | Place::Messages | Place::Message | Place::Calls => {}
         }
         Ok(())

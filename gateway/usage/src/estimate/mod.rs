@@ -43,14 +43,12 @@ impl Vocabulary {
 
     /// Tokens of the text that `sample` stands for.
     pub(crate) fn tokens(self, sample: &TextSample) -> TokenCount {
-        let kept = sample.kept();
-        if kept.is_empty() {
-            return 0;
-        }
-        let counted = u128::try_from(self.tokenizer().count(kept)).unwrap_or(u128::MAX);
-        let kept = u128::try_from(kept.len()).unwrap_or(u128::MAX);
-        let scaled = counted.saturating_mul(u128::from(sample.bytes())).div_ceil(kept);
-        TokenCount::try_from(scaled).unwrap_or(TokenCount::MAX)
+        extrapolate(self.count(sample.kept()), sample)
+    }
+
+    /// Tokens of `text`.
+    fn count(self, text: &str) -> TokenCount {
+        TokenCount::try_from(self.tokenizer().count(text)).unwrap_or(TokenCount::MAX)
     }
 
     fn tokenizer(self) -> &'static Tokenizer {
@@ -59,6 +57,13 @@ impl Vocabulary {
             Self::O200k => bpe_openai::o200k_base(),
         }
     }
+}
+
+/// `counted` tokens of what `sample` keeps, for all that it stands for.
+fn extrapolate(counted: TokenCount, sample: &TextSample) -> TokenCount {
+    let kept = u128::try_from(sample.kept().len()).unwrap_or(u128::MAX).max(1);
+    let scaled = u128::from(counted).saturating_mul(u128::from(sample.bytes())).div_ceil(kept);
+    TokenCount::try_from(scaled).unwrap_or(TokenCount::MAX)
 }
 
 /// Input tokens of a request, counted here. Costs a few milliseconds at most: text beyond 128 KiB

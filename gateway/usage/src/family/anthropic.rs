@@ -144,7 +144,7 @@ impl WireFamily for Anthropic {
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         let name = event.name.unwrap_or_default();
         let Some(data) = event.data else { return named(name, facts) };
-        if let Ok(event) = serde_json::from_slice::<StreamEvent<'_>>(data) {
+        if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(data) {
             return self.stream_event(event, name, facts);
         }
         // An odd field must not cost the usage beside it: read the top level alone.
@@ -175,10 +175,10 @@ impl WireFamily for Anthropic {
     }
 
     fn text(json: &[u8], text: &mut DeliveredText) {
-        if let Ok(reply) = serde_json::from_slice::<Reply<'_>>(json) {
+        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
             reply.content.iter().for_each(|block| block_text(block, text));
         }
-        if let Ok(event) = serde_json::from_slice::<StreamEvent<'_>>(json) {
+        if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(json) {
             event_text(&event, text);
         }
     }

@@ -85,8 +85,8 @@ impl Parser {
         let mut usage = facts.parts.tally(dispatch!(self, F, _parser => F::CONVENTION));
         usage.output_final = facts.output_final && usage.output_total.is_some();
         if endpoint == Endpoint::Embeddings {
-            // Embeddings have no output to report.
-            usage.output_total = Some(0);
+            // Embeddings have no output to report, and most servers do not.
+            usage.output_total = usage.output_total.or(Some(0));
             usage.output_final = true;
         }
         Some(usage)

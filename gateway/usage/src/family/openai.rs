@@ -25,6 +25,11 @@ pub(crate) struct OpenAi {
     several_choices: bool,
     /// A choice has ended.
     finish_seen: bool,
+    /// Usage came in a chunk of its own: it is the whole reply's.
+    whole_seen: bool,
+    /// How many chunks brought usage beside a choice. Several are running counts, and those of
+    /// vLLM are each choice's own.
+    reports: u64,
 }
 
 /// One chunk of a stream, or a whole reply: the two share their shape but for `delta`.
@@ -143,10 +148,10 @@ impl WireFamily for OpenAi {
         };
         if data == DONE {
             facts.terminal = true;
-            facts.output_final = true;
+            facts.output_final = self.whole_seen || !self.several_choices || self.reports < 2;
             return Verdict::Terminal;
         }
-        if let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) {
+        if let Ok(Object::Value(chunk)) = serde_json::from_slice::<Object<Chunk<'_>>>(data) {
             return self.chunk(chunk, facts);
         }
         // An odd field must not cost the usage beside it: read the top level alone.
@@ -170,7 +175,7 @@ impl WireFamily for OpenAi {
     }
 
     fn text(json: &[u8], text: &mut DeliveredText) {
-        if let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(json) {
+        if let Ok(Object::Value(chunk)) = serde_json::from_slice::<Object<Chunk<'_>>>(json) {
             chunk.choices.iter().for_each(|choice| choice_text(choice, text));
         }
     }
@@ -187,16 +192,17 @@ impl OpenAi {
             self.finish_seen |= choice.finish_reason.is_present();
             choice_text(choice, &mut facts.text);
         }
-        if !chunk.usage.is_present() {
-            return Verdict::Plain;
-        }
         let usage_only = chunk.choices.is_empty_list()
             && chunk.usage.get().is_some()
             && !chunk.error.is_present();
-        facts.parts.merge(&usage_parts(chunk.usage));
-        // Usage in every chunk is a running count; it is the whole at the end of the only
-        // choice, and in the chunk that carries nothing else.
-        facts.output_final |= usage_only || (self.finish_seen && !self.several_choices);
+        if chunk.usage.is_present() {
+            self.whole_seen |= usage_only;
+            self.reports = self.reports.saturating_add(u64::from(!usage_only));
+            facts.parts.merge(&usage_parts(chunk.usage));
+            // Usage in every chunk is a running count; at the end of the only choice it is whole.
+            facts.output_final |= usage_only || self.finish_seen;
+        }
+        facts.output_final &= self.whole_seen || !self.several_choices;
         if usage_only { Verdict::UsageOnly } else { Verdict::Plain }
     }
 }

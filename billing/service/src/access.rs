@@ -1,0 +1,110 @@
+//! Who may do what. Every route asks here first; nothing is open to a caller without a token.
+
+use axum::extract::FromRequestParts;
+use http::{header, request::Parts};
+use permille_ledger::Role;
+use permille_types::CustomerId;
+use secrecy::SecretString;
+
+use crate::{billing::Billing, problem::Problem};
+
+/// What a route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    ReadCustomers,
+    WriteCustomers,
+    ReadKeys,
+    WriteKeys,
+    ManageTokens,
+    ReadPrices,
+    ReadUsage,
+    ReadInvoices,
+    WriteInvoices,
+    ReadQuarantine,
+    /// Intake, snapshots and turns.
+    ServeGateways,
+}
+
+/// The bearer of a valid token.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    role: Role,
+}
+
+impl Caller {
+    /// Refuses the caller unless its role may do this.
+    pub(crate) fn may(&self, action: Action) -> Result<(), Problem> {
+        if allows(&self.role, action) {
+            Ok(())
+        } else {
+            Err(Problem::forbidden(self.role.as_str()))
+        }
+    }
+
+    /// The customer to restrict a list to: the one that was asked for, or the caller's own.
+    pub(crate) fn scope(&self, asked: Option<CustomerId>) -> Result<Option<CustomerId>, Problem> {
+        match (self.role.customer(), asked) {
+            (None, asked) => Ok(asked),
+            (Some(own), None) => Ok(Some(own.clone())),
+            (Some(own), Some(asked)) if *own == asked => Ok(Some(asked)),
+            (Some(_), Some(asked)) => Err(unknown(&asked)),
+        }
+    }
+
+    /// Refuses what belongs to another customer, as if it did not exist.
+    pub(crate) fn owns(&self, customer: &CustomerId) -> Result<(), Problem> {
+        match self.role.customer() {
+            Some(own) if own != customer => Err(unknown(customer)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unknown(customer: &CustomerId) -> Problem {
+    Problem::not_found(format!("customer `{customer}` is unknown"))
+}
+
+fn allows(role: &Role, action: Action) -> bool {
+    use Action::{
+        ReadCustomers, ReadInvoices, ReadKeys, ReadPrices, ReadQuarantine, ReadUsage,
+        ServeGateways, WriteCustomers, WriteInvoices, WriteKeys,
+    };
+    match role {
+        Role::Admin => action != ServeGateways,
+        Role::Gateway => action == ServeGateways,
+        Role::Finance => {
+            matches!(action, ReadCustomers | ReadPrices | ReadUsage | ReadInvoices | WriteInvoices)
+        }
+        Role::Operator => matches!(
+            action,
+            ReadCustomers
+                | WriteCustomers
+                | ReadKeys
+                | WriteKeys
+                | ReadPrices
+                | ReadUsage
+                | ReadQuarantine
+        ),
+        Role::Customer(_) => {
+            matches!(action, ReadCustomers | ReadKeys | ReadPrices | ReadUsage | ReadInvoices)
+        }
+    }
+}
+
+impl FromRequestParts<Billing> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, billing: &Billing) -> Result<Self, Problem> {
+        let secret = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, secret)| SecretString::from(secret.trim()))
+            .ok_or_else(Problem::unauthenticated)?;
+        let token = billing.ledger.authenticate(&secret).await?;
+        let token = token.ok_or_else(Problem::unauthenticated)?;
+        Ok(Self { role: token.role })
+    }
+}

@@ -1,0 +1,120 @@
+//! Billing in process: the two traits that gateways know it by.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use permille_ledger::{Ledger, LedgerError, Rerated};
+use permille_types::{
+    Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot,
+};
+use prometheus::Registry;
+
+use crate::metrics::Metrics;
+
+/// How long a request for a newer snapshot is held open: long enough that idle gateways ask
+/// seldom, short enough for every proxy's idle limit.
+const SNAPSHOT_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Billing: the ledger and its metrics. Clones share both.
+#[derive(Clone)]
+pub struct Billing {
+    pub(crate) ledger: Ledger,
+    metrics: Arc<Metrics>,
+}
+
+impl Billing {
+    /// Billing over `ledger`, with its metrics on `registry`.
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] when a metric of that name is there already.
+    pub fn new(ledger: Ledger, registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self { ledger, metrics: Arc::new(Metrics::register(registry)?) })
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Counts what an import of prices has billed of held usage.
+    pub fn count_rerated(&self, rerated: &Rerated) {
+        for billed in &rerated.billed {
+            self.metrics.billed(billed);
+        }
+    }
+
+    async fn book(&self, batch: Batch) -> Result<Ack, ControlError> {
+        const OPERATION: &str = "take usage in";
+        let timer = self.metrics.batch_seconds.start_timer();
+        let accepted = match self.ledger.accept(&batch).await {
+            Ok(accepted) => accepted,
+            Err(cause @ LedgerError::Invalid { .. }) => {
+                timer.stop_and_discard();
+                return Err(ControlError::Refused {
+                    operation: OPERATION,
+                    reason: cause.to_string(),
+                });
+            }
+            Err(cause) => {
+                timer.stop_and_discard();
+                return Err(ControlError::Unavailable {
+                    operation: OPERATION,
+                    cause: Box::new(cause),
+                });
+            }
+        };
+        timer.observe_duration();
+        self.metrics.accepted(&accepted);
+        if accepted.conflicts > 0 || accepted.quarantined > 0 {
+            tracing::error!(
+                node = %batch.node,
+                conflicts = accepted.conflicts,
+                quarantined = accepted.quarantined,
+                "usage events are in quarantine: see GET /api/v1/usage/quarantine"
+            );
+        }
+        Ok(accepted.ack)
+    }
+
+    async fn newer_snapshot(&self, known: Option<u64>) -> Option<Snapshot> {
+        // Before the look: a change between the two is then noticed.
+        let mut changes = self.ledger.snapshot_changes();
+        let newer = async {
+            loop {
+                if let Some(snapshot) = self.ledger.snapshot(known) {
+                    return snapshot;
+                }
+                changes.changed().await;
+            }
+        };
+        tokio::time::timeout(SNAPSHOT_WAIT_MAX, newer).await.ok()
+    }
+}
+
+impl Intake for Billing {
+    fn accept(&self, batch: Batch) -> BoxFuture<'_, Result<Ack, ControlError>> {
+        Box::pin(self.book(batch))
+    }
+}
+
+impl ControlPlane for Billing {
+    fn snapshot(
+        &self,
+        known: Option<u64>,
+    ) -> BoxFuture<'_, Result<Option<Snapshot>, ControlError>> {
+        Box::pin(async move { Ok(self.newer_snapshot(known).await) })
+    }
+
+    fn last_turn<'a>(
+        &'a self,
+        customer: &'a CustomerId,
+        session: &'a SessionId,
+    ) -> BoxFuture<'a, Result<u32, ControlError>> {
+        Box::pin(async move {
+            self.ledger.last_turn(customer, session).await.map_err(|cause| {
+                ControlError::Unavailable { operation: "last turn", cause: Box::new(cause) }
+            })
+        })
+    }
+}

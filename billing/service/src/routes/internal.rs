@@ -1,0 +1,68 @@
+//! `/internal/v1`: what gateways in other processes ask of billing.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use permille_types::{
+    ControlPlane, CustomerId, Intake, IntakeReply, IntakeRequest, SessionId, TurnReply,
+    WIRE_VERSION,
+};
+use serde::Deserialize;
+
+use crate::{
+    access::{Action, Caller},
+    billing::Billing,
+    input::{Body, Params},
+    problem::Problem,
+};
+
+/// The version that the gateway has.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Known {
+    known: Option<u64>,
+}
+
+/// Which session.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfSession {
+    customer: CustomerId,
+    session: SessionId,
+}
+
+pub(super) async fn intake(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Body(request): Body<IntakeRequest>,
+) -> Result<Json<IntakeReply>, Problem> {
+    caller.may(Action::ServeGateways)?;
+    let batch = request.into_batch().map_err(|cause| Problem::invalid(cause.to_string()))?;
+    let ack = billing.accept(batch).await?;
+    Ok(Json(IntakeReply { version: WIRE_VERSION, sequence: ack.sequence }))
+}
+
+pub(super) async fn snapshot(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Params(Known { known }): Params<Known>,
+) -> Result<Response, Problem> {
+    caller.may(Action::ServeGateways)?;
+    Ok(match ControlPlane::snapshot(&billing, known).await? {
+        Some(snapshot) => Json(snapshot).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
+}
+
+pub(super) async fn turn(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Params(OfSession { customer, session }): Params<OfSession>,
+) -> Result<Json<TurnReply>, Problem> {
+    caller.may(Action::ServeGateways)?;
+    let turn = ControlPlane::last_turn(&billing, &customer, &session).await?;
+    Ok(Json(TurnReply { version: WIRE_VERSION, turn }))
+}

@@ -1,0 +1,76 @@
+//! `/api/v1/keys`. A secret is in the answer to its creation and nowhere else.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use permille_ledger::{DEFAULT_PROJECT, Key, Listing, NewKey};
+use permille_types::{CustomerId, KeyId, ProjectId};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::tokens::with_secret;
+use crate::{
+    access::{Action, Caller},
+    billing::Billing,
+    input::{Body, ListParams, Params, id},
+    problem::Problem,
+};
+
+/// A key to make.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct New {
+    customer: CustomerId,
+    project: Option<ProjectId>,
+    name: Option<String>,
+    rpm: Option<u32>,
+    /// Not enforced yet, so refused: a limit is never ignored.
+    tpm: Option<Value>,
+    /// As `tpm`.
+    budget: Option<Value>,
+}
+
+pub(super) async fn list(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Listing<Key>>, Problem> {
+    caller.may(Action::ReadKeys)?;
+    let page = params.page()?;
+    let customer = caller.scope(params.customer)?;
+    Ok(Json(billing.ledger.keys(customer.as_ref(), &page).await?))
+}
+
+pub(super) async fn create(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Body(new): Body<New>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.may(Action::WriteKeys)?;
+    for (field, given) in [("tpm", &new.tpm), ("budget", &new.budget)] {
+        if given.as_ref().is_some_and(|value| !value.is_null()) {
+            return Err(Problem::invalid(format!(
+                "{field} is not enforced yet and therefore not accepted; accepted: rpm"
+            )));
+        }
+    }
+    let project = match new.project {
+        Some(project) => project,
+        None => id("project", DEFAULT_PROJECT)?,
+    };
+    let new = NewKey { customer: new.customer, project, name: new.name, rpm: new.rpm };
+    let created = billing.ledger.create_key(new).await?;
+    Ok((StatusCode::CREATED, Json(with_secret(&created.key, &created.secret)?)))
+}
+
+pub(super) async fn revoke(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Result<Json<Key>, Problem> {
+    caller.may(Action::WriteKeys)?;
+    let key: KeyId = id("key", &text)?;
+    Ok(Json(billing.ledger.revoke_key(&key).await?))
+}

@@ -1,0 +1,58 @@
+//! The routes of the console listener, one file per noun.
+
+mod customers;
+mod internal;
+mod invoices;
+mod keys;
+mod prices;
+mod projects;
+mod sessions;
+mod tokens;
+mod usage;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, TURN_PATH};
+
+use crate::{
+    billing::Billing,
+    input::{BODY_BYTES_MAX, INTAKE_BYTES_MAX},
+    problem::Problem,
+};
+
+/// All routes over `billing`. Each requires a token.
+pub fn router(billing: Billing) -> Router {
+    let people = Router::new()
+        .route("/customers", get(customers::list).post(customers::create))
+        .route("/customers/{id}", get(customers::show))
+        .route("/projects", get(projects::list).post(projects::create))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}/revoke", post(keys::revoke))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}/revoke", post(tokens::revoke))
+        .route("/prices", get(prices::list))
+        .route("/prices/{version}", get(prices::show))
+        .route("/usage", get(usage::list))
+        .route("/usage/quarantine", get(usage::quarantine))
+        .route("/sessions", get(sessions::list))
+        .route("/sessions/{id}", get(sessions::show))
+        .route("/invoices", get(invoices::list))
+        .route("/invoices/preview", post(invoices::preview))
+        .route("/invoices/draft", post(invoices::draft))
+        .route("/invoices/{id}", get(invoices::show))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let gateways = Router::new()
+        .route(INTAKE_PATH, post(internal::intake))
+        .route(SNAPSHOT_PATH, get(internal::snapshot))
+        .route(TURN_PATH, get(internal::turn))
+        .layer(DefaultBodyLimit::max(INTAKE_BYTES_MAX));
+    Router::new()
+        .nest("/api/v1", people)
+        .merge(gateways)
+        .fallback(async || Problem::not_found("there is nothing at this path"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(billing)
+}

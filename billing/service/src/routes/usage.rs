@@ -1,0 +1,53 @@
+//! `/api/v1/usage`: settled requests, and what is in quarantine.
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use permille_ledger::{Listing, Page, Quarantined, UsageFilter, UsageRow};
+use permille_types::{CustomerId, RequestId, SessionId};
+use serde::Deserialize;
+
+use crate::{
+    access::{Action, Caller},
+    billing::Billing,
+    input::{PageParams, Params},
+    problem::Problem,
+};
+
+/// Which rows.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    customer: Option<CustomerId>,
+    session: Option<SessionId>,
+    request: Option<RequestId>,
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+pub(super) async fn list(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Params(query): Params<Query>,
+) -> Result<Json<Listing<UsageRow>>, Problem> {
+    caller.may(Action::ReadUsage)?;
+    let filter = UsageFilter {
+        customer: caller.scope(query.customer)?,
+        session: query.session,
+        request: query.request,
+        since: query.since,
+        until: query.until,
+    };
+    let page = Page::new(query.cursor, query.limit)?;
+    Ok(Json(billing.ledger.usage(&filter, &page).await?))
+}
+
+pub(super) async fn quarantine(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Params(params): Params<PageParams>,
+) -> Result<Json<Listing<Quarantined>>, Problem> {
+    caller.may(Action::ReadQuarantine)?;
+    Ok(Json(billing.ledger.quarantined(&params.page()?).await?))
+}

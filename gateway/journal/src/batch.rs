@@ -1,0 +1,195 @@
+//! Settled records read back for billing, in journal order, straight from the segments.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use permille_types::Sequenced;
+
+use crate::{
+    JournalError,
+    format::{self, Kind, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES},
+    fs::JournalFile,
+    segment::Segment,
+    state::State,
+};
+
+/// Bytes read at once: any record fits.
+const CHUNK_BYTES: u64 = 2 << 20;
+const _: () = assert!(CHUNK_BYTES as usize > PAYLOAD_BYTES_MAX + 68, "any record fits");
+
+/// Everything before it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cursor {
+    segment: u64,
+    offset: u64,
+}
+
+/// A settled record in the batch that billing has now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HandedOut {
+    sequence: u64,
+    payload_bytes: u64,
+    written_at_us: i64,
+    after: Cursor,
+}
+
+/// What a batch may be read from, taken under the lock and read outside.
+pub(crate) struct Window {
+    parts: Vec<Part>,
+    acknowledged: u64,
+    synced: u64,
+}
+
+struct Part {
+    first: u64,
+    file: Arc<dyn JournalFile>,
+    from: u64,
+    until: u64,
+}
+
+impl State {
+    /// Where the next batch is, if there is one.
+    pub(crate) fn window(&self) -> Option<Window> {
+        if self.settled_synced <= self.stats.acknowledged_sequence {
+            return None;
+        }
+        let part = |segment: &Segment| Part {
+            first: segment.first,
+            file: Arc::clone(&segment.file),
+            from: if segment.first == self.cursor.segment {
+                self.cursor.offset
+            } else {
+                SEGMENT_HEADER_BYTES
+            },
+            until: segment.end,
+        };
+        let segments = self.sealed.iter().chain([&self.active]);
+        Some(Window {
+            parts: segments.filter(|s| s.first >= self.cursor.segment).map(part).collect(),
+            acknowledged: self.stats.acknowledged_sequence,
+            synced: self.settled_synced,
+        })
+    }
+
+    /// Takes note of what billing has committed.
+    pub(crate) fn acknowledge(&mut self, sequence: u64) -> Result<(), JournalError> {
+        let handed_out = self.handed_out.back().map_or(0, |last| last.sequence);
+        if sequence > handed_out.max(self.stats.acknowledged_sequence) {
+            let acknowledged = sequence;
+            return Err(JournalError::AckBeyondHandedOut { acknowledged, handed_out });
+        }
+        while let Some(done) = self.handed_out.pop_front_if(|next| next.sequence <= sequence) {
+            self.stats.acknowledged_sequence = done.sequence;
+            self.stats.lag_records = self.stats.lag_records.saturating_sub(1);
+            self.stats.lag_bytes = self.stats.lag_bytes.saturating_sub(done.payload_bytes);
+            self.cursor = done.after;
+            // Until the next batch is read, the last one bounds the age of what follows.
+            self.oldest_us = Some(done.written_at_us);
+        }
+        self.note_oldest();
+        Ok(())
+    }
+
+    /// Remembers what was handed out, but for what was acknowledged meanwhile.
+    pub(crate) fn hand_out(&mut self, mut events: VecDeque<HandedOut>) {
+        events.retain(|event| event.sequence > self.stats.acknowledged_sequence);
+        self.handed_out = events;
+        self.note_oldest();
+    }
+
+    fn note_oldest(&mut self) {
+        if self.stats.lag_records == 0 {
+            self.oldest_us = None;
+        } else if let Some(next) = self.handed_out.front() {
+            self.oldest_us = Some(next.written_at_us);
+        }
+    }
+}
+
+/// A batch in the making.
+struct Batch {
+    events: Vec<Sequenced>,
+    handed_out: VecDeque<HandedOut>,
+    bytes: usize,
+}
+
+impl Window {
+    /// Reads up to `events_max` events and about `bytes_max` bytes; at least one event.
+    pub(crate) fn read(
+        &self,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<(Vec<Sequenced>, VecDeque<HandedOut>), JournalError> {
+        let mut batch = Batch { events: Vec::new(), handed_out: VecDeque::new(), bytes: 0 };
+        for part in &self.parts {
+            let mut offset = part.from;
+            while offset < part.until {
+                let chunk = part.chunk(offset)?;
+                let read = self.take(part, offset, &chunk, &mut batch, (events_max, bytes_max))?;
+                let Some(read) = read else {
+                    return Ok((batch.events, batch.handed_out));
+                };
+                offset = offset.saturating_add(read);
+            }
+        }
+        Ok((batch.events, batch.handed_out))
+    }
+
+    /// Takes what is wanted of a chunk. The bytes read, or `None` when the batch is complete.
+    fn take(
+        &self,
+        part: &Part,
+        start: u64,
+        chunk: &[u8],
+        batch: &mut Batch,
+        (events_max, bytes_max): (usize, usize),
+    ) -> Result<Option<u64>, JournalError> {
+        let mut at = 0_usize;
+        while let Ok(record) = format::decode_record(chunk.get(at..).unwrap_or_default()) {
+            let head = record.head;
+            if head.sequence > self.synced {
+                return Ok(None);
+            }
+            at = at.saturating_add(record.bytes());
+            if head.kind != Kind::Settled || head.sequence <= self.acknowledged {
+                continue;
+            }
+            let full = batch.events.len() >= events_max
+                || batch.bytes.saturating_add(record.payload.len()) > bytes_max;
+            if full && !batch.events.is_empty() {
+                return Ok(None);
+            }
+            let offset = start.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
+            batch.bytes = batch.bytes.saturating_add(record.payload.len());
+            batch.handed_out.push_back(HandedOut {
+                sequence: head.sequence,
+                payload_bytes: u64::try_from(record.payload.len()).unwrap_or(u64::MAX),
+                written_at_us: head.written_at_us,
+                after: Cursor { segment: part.first, offset },
+            });
+            batch.events.push(Sequenced {
+                sequence: head.sequence,
+                payload: Bytes::copy_from_slice(record.payload),
+            });
+        }
+        if at == 0 {
+            return Err(JournalError::Corrupt { segment: part.first, offset: start });
+        }
+        Ok(Some(u64::try_from(at).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Part {
+    fn chunk(&self, offset: u64) -> Result<Vec<u8>, JournalError> {
+        debug_assert!(offset.saturating_add(RECORD_HEADER_BYTES) <= self.until);
+        let bytes = self.until.saturating_sub(offset).min(CHUNK_BYTES);
+        let mut chunk = vec![0; usize::try_from(bytes).unwrap_or_default()];
+        match self.file.read_at(offset, &mut chunk) {
+            Ok(()) => Ok(chunk),
+            Err(cause) => {
+                tracing::error!(segment = self.first, offset, %cause, "journal read failed");
+                Err(JournalError::Corrupt { segment: self.first, offset })
+            }
+        }
+    }
+}

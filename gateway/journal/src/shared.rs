@@ -1,0 +1,111 @@
+//! What the journal's handles and its two background threads share.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use permille_types::Clock;
+
+use crate::{
+    FullReason, Health, JournalError, Stats, SyncMode, state::State, store::Store,
+    watermark::Watermark,
+};
+
+pub(crate) struct Shared {
+    pub(crate) state: Mutex<State>,
+    pub(crate) watermark: Arc<Watermark>,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) mode: SyncMode,
+    /// Wakes the sync thread.
+    pub(crate) sync_due: Condvar,
+    /// Wakes the space thread.
+    pub(crate) space_due: Condvar,
+    /// Wakes appenders that wait for a prepared segment.
+    pub(crate) room_made: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        state: State,
+        watermark: Arc<Watermark>,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        mode: SyncMode,
+    ) -> Self {
+        Self {
+            state: Mutex::new(state),
+            watermark,
+            store,
+            clock,
+            mode,
+            sync_due: Condvar::new(),
+            space_due: Condvar::new(),
+            room_made: Condvar::new(),
+        }
+    }
+
+    /// Now, in microseconds since 1970.
+    pub(crate) fn now_us(&self) -> i64 {
+        self.clock.now().timestamp_micros()
+    }
+
+    /// Wakes whoever has work after a record was written. `sync` asks for a sync of it.
+    pub(crate) fn written(&self, state: &mut State, sequence: u64, sync: bool) {
+        if sync {
+            state.sync_wanted = state.sync_wanted.max(sequence);
+        }
+        if sync || self.mode.interval().is_some() {
+            self.sync_due.notify_one();
+        }
+        self.wake_space(state);
+    }
+
+    /// Wakes the space thread when it has something to do.
+    pub(crate) fn wake_space(&self, state: &State) {
+        if state.chore().is_some() {
+            self.space_due.notify_one();
+        }
+    }
+
+    /// Stops the journal for good: a write or sync failed, so nothing later can be promised.
+    pub(crate) fn fail(&self, operation: &'static str, cause: std::io::Error) {
+        tracing::error!(operation, %cause, "journal has stopped: nothing more is acknowledged");
+        self.watermark.end(JournalError::Failed { operation, cause: Arc::new(cause) });
+    }
+
+    /// Tells the log, once, that admission has stopped.
+    pub(crate) fn refused(&self, state: &mut MutexGuard<'_, State>, reason: FullReason) {
+        state.stats.refused_total = state.stats.refused_total.saturating_add(1);
+        if reason != FullReason::Preparing && !state.told_full {
+            state.told_full = true;
+            tracing::error!(%reason, "journal is full: no request is admitted until it heals");
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let state = self.state.lock();
+        if let Err(cause) = state.check_usable() {
+            return Health::Failed { cause };
+        }
+        match state.lack_of_room(state.bounds.reserve, state.admission_spare()) {
+            Some(reason) => Health::Full { reason },
+            None => Health::Ok,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let now_us = self.now_us();
+        let state = self.state.lock();
+        let age = |oldest: i64| {
+            Duration::from_micros(u64::try_from(now_us.saturating_sub(oldest)).unwrap_or_default())
+        };
+        Stats {
+            synced_sequence: self.watermark.synced(),
+            oldest_unacknowledged: state.oldest_us.map(age),
+            open_requests: state.open.len(),
+            segments: state.sealed.len() + state.prepared.len() + 1,
+            segment_bytes: state.allocated(),
+            ..state.stats.clone()
+        }
+    }
+}

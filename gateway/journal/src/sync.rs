@@ -1,0 +1,82 @@
+//! The sync thread: one sync for everything written until then. While it runs, the next group
+//! gathers by itself; no delay is added.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{fs::JournalFile, shared::Shared, state::State};
+
+/// What one sync covers. Taken before it starts: what is written meanwhile is not covered.
+pub(crate) struct Group {
+    sequence: u64,
+    last_settled: u64,
+    files: Vec<Arc<dyn JournalFile>>,
+}
+
+impl Group {
+    /// Everything written so far.
+    pub(crate) fn take(state: &mut State) -> Self {
+        state.unsynced_since = None;
+        Self {
+            sequence: state.stats.written_sequence,
+            last_settled: state.last_settled,
+            files: std::mem::take(&mut state.unsynced),
+        }
+    }
+
+    /// Oldest file first, so that a later record is never on disk for sure without the earlier.
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        self.files.iter().try_for_each(|file| file.sync_data())
+    }
+}
+
+/// Runs until the journal stops.
+pub(crate) fn run(shared: &Shared) {
+    while let Some(group) = next_group(shared) {
+        let started = Instant::now();
+        match group.sync() {
+            Ok(()) => synced(shared, &group, started.elapsed()),
+            Err(cause) => {
+                shared.fail("sync records", cause);
+                return;
+            }
+        }
+    }
+}
+
+fn next_group(shared: &Shared) -> Option<Group> {
+    let mut state = shared.state.lock();
+    loop {
+        if state.stop || shared.watermark.ended().is_some() {
+            return None;
+        }
+        let due_at = match (state.unsynced_since, shared.mode.interval()) {
+            (Some(since), Some(interval)) => Some(since + interval),
+            _ => None,
+        };
+        let wanted = state.sync_wanted > shared.watermark.synced();
+        if wanted || due_at.is_some_and(|at| at <= Instant::now()) {
+            return Some(Group::take(&mut state));
+        }
+        match due_at {
+            Some(at) => {
+                shared.sync_due.wait_until(&mut state, at);
+            }
+            None => shared.sync_due.wait(&mut state),
+        }
+    }
+}
+
+fn synced(shared: &Shared, group: &Group, took: Duration) {
+    {
+        let mut state = shared.state.lock();
+        state.settled_synced = state.settled_synced.max(group.last_settled);
+        state.stats.syncs_total = state.stats.syncs_total.saturating_add(1);
+        state.stats.sync_time = state.stats.sync_time.saturating_add(took);
+    }
+    shared.watermark.advance(group.sequence);
+    // A segment may wait for this sync before it can be removed.
+    shared.wake_space(&shared.state.lock());
+}

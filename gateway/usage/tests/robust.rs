@@ -1,0 +1,199 @@
+//! Whatever comes, nothing panics, nothing grows without bound, and the bytes that come out are
+//! the bytes that went in.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::io::Write;
+
+use common::{chat_stream, fixture, run, split};
+use flate2::{Compression, write::GzEncoder};
+use permille_types::Endpoint;
+use permille_usage::{Encoding, Framing, TapConfig, count, estimate_input, request};
+use proptest::prelude::*;
+
+const ENDPOINTS: [Endpoint; 6] = [
+    Endpoint::ChatCompletions,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::Models,
+    Endpoint::Messages,
+    Endpoint::CountTokens,
+];
+
+/// Bytes that often look like a stream or a document, and sometimes are one.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop_oneof![
+        Just(b"data: ".to_vec()),
+        Just(b"data".to_vec()),
+        Just(b"event: message_stop".to_vec()),
+        Just(b"event: error".to_vec()),
+        Just(b": comment".to_vec()),
+        Just(b"\xEF\xBB\xBF".to_vec()),
+        Just(b"\n".to_vec()),
+        Just(b"\n\n".to_vec()),
+        Just(b"\r".to_vec()),
+        Just(b"\r\n\r\n".to_vec()),
+        Just(b"[DONE]".to_vec()),
+        Just(br#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#.to_vec()),
+        Just(br#"{"choices":[{"delta":{"content":"x"}}],"usage":"#.to_vec()),
+        Just(br#"{"type":"message_delta","usage":{"output_tokens":-3}}"#.to_vec()),
+        Just(br#"{"error":{"message":"#.to_vec()),
+        Just(br#","usage":{"prompt_tokens":1e400},"#.to_vec()),
+        Just(b"{\"".to_vec()),
+        Just(b"\"\\u00".to_vec()),
+        Just(b"]}".to_vec()),
+        prop::collection::vec(any::<u8>(), 0..12),
+    ];
+    prop::collection::vec(word, 0..24).prop_map(|words| words.concat())
+}
+
+fn config() -> impl Strategy<Value = TapConfig> {
+    (
+        prop::sample::select(ENDPOINTS.to_vec()),
+        prop::sample::select(vec![Framing::Sse, Framing::Json]),
+        prop::sample::select(vec![
+            Encoding::Identity,
+            Encoding::Identity,
+            Encoding::Gzip,
+            Encoding::Deflate,
+            Encoding::Opaque,
+        ]),
+    )
+        .prop_map(|(endpoint, framing, encoding)| TapConfig {
+            endpoint,
+            framing,
+            encoding,
+            cut_usage_frame: false,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn garbage_passes_unchanged_and_reads_the_same_at_any_split(
+        config in config(),
+        body in bytes(),
+        cuts in prop::collection::vec(any::<usize>(), 0..8),
+    ) {
+        let whole = run(config, [body.as_slice()]);
+        let parts = run(config, split(&body, &cuts));
+
+        prop_assert_eq!(&whole.bytes, &body);
+        prop_assert_eq!(&parts.bytes, &body);
+        prop_assert_eq!(&parts.reading, &whole.reading);
+        let counted = count(&whole.reading, config.endpoint, &body);
+        let sum = counted.input_total.unwrap_or(0) + counted.output_total.unwrap_or(0);
+        prop_assert_eq!(counted.tokens.values().sum::<u64>(), sum);
+    }
+
+    #[test]
+    fn a_cut_removes_whole_frames_only_and_the_same_at_any_split(
+        body in bytes(),
+        cuts in prop::collection::vec(any::<usize>(), 0..8),
+    ) {
+        let whole = run(chat_stream(true), [body.as_slice()]);
+        let parts = run(chat_stream(true), split(&body, &cuts));
+
+        prop_assert_eq!(&parts.bytes, &whole.bytes);
+        prop_assert_eq!(&parts.reading, &whole.reading);
+        prop_assert!(whole.bytes.len() <= body.len());
+    }
+
+    #[test]
+    fn request_bodies_of_any_kind_are_read_or_refused(body in bytes()) {
+        for endpoint in ENDPOINTS {
+            let refused = request::classify(endpoint, &body).is_err();
+            let is_json = serde_json::from_slice::<serde_json::Value>(&body).is_ok();
+            prop_assert!(refused || is_json);
+            prop_assert!(estimate_input(endpoint, &body) < 1_000_000);
+        }
+        if let Ok(Some(asked)) = request::ask_for_usage(&body) {
+            prop_assert!(asked.len() > body.len());
+        }
+    }
+
+    #[test]
+    fn reported_counts_are_conserved(
+        prompt in 0_u64..1_000_000, cached in 0_u64..1_200_000, written in 0_u64..400_000,
+        completion in 0_u64..1_000_000, reasoning in 0_u64..1_200_000,
+    ) {
+        let body = serde_json::json!({"choices": [], "usage": {
+            "prompt_tokens": prompt, "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
+            "completion_tokens_details": {"reasoning_tokens": reasoning},
+        }}).to_string();
+        let config = TapConfig { framing: Framing::Json, ..chat_stream(false) };
+
+        let usage = run(config, [body.as_bytes()]).reading.usage.unwrap();
+
+        prop_assert_eq!(usage.input.values().sum::<u64>(), prompt);
+        prop_assert_eq!(usage.output.values().sum::<u64>(), completion);
+        prop_assert_eq!(usage.mismatch, cached + written > prompt || reasoning > completion);
+    }
+}
+
+#[test]
+fn a_gzip_bomb_is_left_alone_and_passes() {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let zeros = vec![b' '; 1 << 20];
+    for _ in 0..64 {
+        gzip.write_all(&zeros).unwrap();
+    }
+    let body = gzip.finish().unwrap();
+    for framing in [Framing::Sse, Framing::Json] {
+        let config = TapConfig { encoding: Encoding::Gzip, framing, ..chat_stream(false) };
+
+        let outcome = run(config, body.chunks(4_096));
+
+        assert_eq!(outcome.bytes, body);
+        assert!(outcome.reading.tap_error && outcome.reading.unreadable);
+    }
+}
+
+#[test]
+fn an_encoded_body_that_is_none_or_breaks_off_says_so() {
+    let fixture = fixture("openai-chat/stream");
+    let gzip = |body: &[u8]| {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(body).unwrap();
+        gzip.finish().unwrap()
+    };
+    let encoded = gzip(&fixture.body);
+    for encoding in [Encoding::Gzip, Encoding::Deflate] {
+        let config = TapConfig { encoding, ..chat_stream(false) };
+        let outcome = run(config, [fixture.body.as_slice()]);
+        assert!(outcome.reading.tap_error, "{encoding:?}");
+        assert_eq!(outcome.bytes, fixture.body);
+    }
+
+    let config = TapConfig { encoding: Encoding::Gzip, ..chat_stream(false) };
+    let (half, _) = encoded.split_at(encoded.len() / 2);
+    assert!(run(config, [half]).reading.tap_error);
+
+    let behind_the_end = [encoded.as_slice(), b"junk"].concat();
+    let outcome = run(config, [behind_the_end.as_slice()]);
+    assert!(outcome.reading.terminal && !outcome.reading.tap_error);
+}
+
+#[test]
+fn usage_at_the_end_of_a_large_embeddings_reply_is_read_without_keeping_it() {
+    let vector = vec!["-0.0123456789"; 1_536].join(",");
+    let row = format!(r#"{{"object":"embedding","usage":{{"x":1}},"embedding":[{vector}]}},"#);
+    let rows = row.repeat(200);
+    let body = format!(
+        r#"{{"object":"list","data":[{}],"model":"e","usage":{{"prompt_tokens":9,"total_tokens":9}}}}"#,
+        rows.strip_suffix(',').unwrap()
+    );
+    let config =
+        TapConfig { endpoint: Endpoint::Embeddings, framing: Framing::Json, ..chat_stream(false) };
+
+    let outcome = run(config, body.as_bytes().chunks(16_384));
+
+    assert!(outcome.reading.terminal);
+    assert_eq!(outcome.reading.usage.unwrap().input_total, Some(9));
+    assert_eq!(outcome.reading.model.as_deref(), Some("e"));
+}

@@ -1,0 +1,80 @@
+//! Why the billing API gave no document.
+
+use std::net::SocketAddr;
+
+use http::StatusCode;
+use serde::Deserialize;
+
+/// Why the billing API gave no document.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// It refused, in its own words (RFC 9457).
+    #[error("{detail}")]
+    Refused {
+        /// What it said.
+        detail: String,
+    },
+    /// The server cannot be reached.
+    #[error("reach the billing API at {address}")]
+    Unreachable {
+        /// Where it should listen.
+        address: SocketAddr,
+        /// The cause.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It takes too long.
+    #[error("the billing API gave no answer within {seconds} s")]
+    Slow {
+        /// The limit.
+        seconds: u64,
+    },
+    /// A request cannot be written as JSON.
+    #[error("write a request for the billing API")]
+    Request(#[source] serde_json::Error),
+    /// A request has no valid path or token.
+    #[error("build a request for the billing API")]
+    Uri(#[source] http::Error),
+    /// An answer broke off or is too long.
+    #[error("read the answer of the billing API")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An answer is not what this version expects.
+    #[error("understand the answer of the billing API")]
+    Answer(#[source] serde_json::Error),
+    /// The store cannot be opened.
+    #[error("open the store")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ApiError {
+    /// Reads a problem document; an answer without one is told by its status.
+    pub(super) fn from_problem(status: StatusCode, body: &[u8]) -> Self {
+        /// The parts of RFC 9457 that people read.
+        #[derive(Deserialize)]
+        struct Problem {
+            title: Option<String>,
+            detail: Option<String>,
+        }
+        let problem = serde_json::from_slice::<Problem>(body).ok();
+        let detail = problem
+            .and_then(|problem| problem.detail.or(problem.title))
+            .unwrap_or_else(|| format!("the billing API answered {status}"));
+        Self::Refused { detail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_in_the_words_of_the_api() {
+        let body = br#"{"type":"x","title":"Not found","detail":"customer `a` does not exist"}"#;
+
+        let error = ApiError::from_problem(StatusCode::NOT_FOUND, body);
+        assert_eq!(error.to_string(), "customer `a` does not exist");
+
+        let error = ApiError::from_problem(StatusCode::BAD_GATEWAY, b"<html>");
+        assert_eq!(error.to_string(), "the billing API answered 502 Bad Gateway");
+    }
+}

@@ -1,0 +1,258 @@
+//! The billing API as a client sees it, over either of two transports: HTTP to the server that
+//! holds the data folder, or the same routes in this process when none does.
+//!
+//! Commands talk to [`Api`] only, so there is one way in which each of them works.
+
+mod error;
+mod http;
+mod in_process;
+
+use std::time::Duration;
+
+use ::http::{Method, Request, Response, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use permille_types::{Clock, SystemClock};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    config::Config,
+    data_folder::{DataFolder, DataFolderError},
+    error::CliError,
+};
+
+pub(crate) use error::ApiError;
+
+/// Longest answer: a page of rows or one large invoice.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest wait for one answer: an invoice over a month of rows is the slowest call.
+const ANSWER_SECONDS_MAX: u64 = 120;
+/// How long a command waits for another one that has the folder, or for a server that starts.
+const FOLDER_WAIT: Duration = Duration::from_secs(10);
+/// Between two looks at a folder that is in use.
+const FOLDER_POLL: Duration = Duration::from_millis(50);
+
+/// A client of the billing API.
+#[derive(Debug)]
+pub(crate) struct Api {
+    transport: Transport,
+    token: SecretString,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Http(Box<http::HttpTransport>),
+    InProcess(Box<in_process::InProcess>),
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+struct Page {
+    items: Vec<Box<RawValue>>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+}
+
+impl Api {
+    /// Finds the server that holds `folder`, or opens the folder itself.
+    ///
+    /// # Errors
+    /// [`CliError`] when another process holds the folder and answers nothing, or the store
+    /// cannot be opened.
+    pub(crate) async fn connect(folder: &DataFolder, config: &Config) -> Result<Self, CliError> {
+        let deadline = tokio::time::Instant::now() + FOLDER_WAIT;
+        loop {
+            if let Some(lock) = folder.try_lock()? {
+                let (local, token) = in_process::InProcess::open(folder, lock, config).await?;
+                return Ok(Self { transport: Transport::InProcess(Box::new(local)), token });
+            }
+            // The record may be that of a server that crashed, while a command has the lock.
+            let console = folder.server()?.and_then(|server| server.console);
+            if let (Some(console), Some(token)) = (console, folder.cli_token()?) {
+                let transport = http::HttpTransport::new(console);
+                if transport.is_reachable().await {
+                    return Ok(Self { transport: Transport::Http(Box::new(transport)), token });
+                }
+            }
+            if tokio::time::Instant::now() > deadline {
+                let folder = folder.path().to_owned();
+                return Err(DataFolderError::InUse { folder }.into());
+            }
+            tokio::time::sleep(FOLDER_POLL).await;
+        }
+    }
+
+    /// A client of the API at a known address.
+    pub(crate) fn at(console: std::net::SocketAddr, token: SecretString) -> Self {
+        Self { transport: Transport::Http(Box::new(http::HttpTransport::new(console))), token }
+    }
+
+    /// Reads one document.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the API refuses or cannot be reached.
+    pub(crate) async fn get(&self, path: &Path) -> Result<Box<RawValue>, ApiError> {
+        self.call(Method::GET, &path.0, Bytes::new()).await
+    }
+
+    /// Posts one document. Each call carries an idempotency key of its own.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the API refuses or cannot be reached.
+    pub(crate) async fn post(
+        &self,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Box<RawValue>, ApiError> {
+        let body = serde_json::to_vec(body).map_err(ApiError::Request)?;
+        self.call(Method::POST, &path.0, body.into()).await
+    }
+
+    /// Reads a list page by page, handing each one to `take`, until there is no more or `take`
+    /// has enough and answers `false`.
+    ///
+    /// # Errors
+    /// [`CliError`] when the API refuses, or what `take` says.
+    pub(crate) async fn pages(
+        &self,
+        path: &Path,
+        mut take: impl FnMut(Vec<Box<RawValue>>) -> Result<bool, CliError>,
+    ) -> Result<(), CliError> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = path.clone().with("cursor", cursor.as_deref());
+            let document = self.get(&page).await?;
+            let page: Page = serde_json::from_str(document.get()).map_err(ApiError::Answer)?;
+            if !take(page.items)? {
+                return Ok(());
+            }
+            // A cursor that does not move would loop for ever.
+            match page.next_cursor {
+                Some(next) if Some(&next) != cursor.as_ref() => cursor = Some(next),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads a whole list.
+    ///
+    /// # Errors
+    /// [`CliError`] when the API refuses or cannot be reached.
+    pub(crate) async fn list(&self, path: &Path) -> Result<Vec<Box<RawValue>>, CliError> {
+        let mut items = Vec::new();
+        self.pages(path, |page| {
+            items.extend(page);
+            Ok(true)
+        })
+        .await?;
+        Ok(items)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Box<RawValue>, ApiError> {
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(format!("/api/v1/{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.expose_secret()))
+            .header(header::ACCEPT, "application/json");
+        if method == Method::POST {
+            let key = permille_types::RequestId::new(SystemClock.now());
+            request = request
+                .header(header::CONTENT_TYPE, "application/json")
+                .header("idempotency-key", key.to_string());
+        }
+        let request = request.body(Full::new(body)).map_err(ApiError::Uri)?;
+        let answer = async {
+            match &self.transport {
+                Transport::Http(transport) => transport.send(request).await,
+                Transport::InProcess(local) => local.send(request).await,
+            }
+        };
+        let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
+        let answer = tokio::time::timeout(limit, answer)
+            .await
+            .map_err(|_| ApiError::Slow { seconds: ANSWER_SECONDS_MAX })??;
+        read(answer)
+    }
+}
+
+/// The secret in the answer to a key's or token's creation.
+///
+/// # Errors
+/// [`ApiError::Answer`] when there is none.
+pub(crate) fn created_secret(created: &RawValue) -> Result<SecretString, ApiError> {
+    /// The one field that matters here.
+    #[derive(Deserialize)]
+    struct Created {
+        secret: SecretString,
+    }
+    let created: Created = serde_json::from_str(created.get()).map_err(ApiError::Answer)?;
+    Ok(created.secret)
+}
+
+/// The document of a successful answer, or the problem of another one.
+fn read(answer: Response<Bytes>) -> Result<Box<RawValue>, ApiError> {
+    let (parts, body) = answer.into_parts();
+    if parts.status.is_success() {
+        return serde_json::from_slice(&body).map_err(ApiError::Answer);
+    }
+    Err(ApiError::from_problem(parts.status, &body))
+}
+
+/// Collects an answer's body within its bound.
+async fn collect<B>(answer: Response<B>) -> Result<Response<Bytes>, ApiError>
+where
+    B: ::http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (parts, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(ApiError::Body)?;
+    Ok(Response::from_parts(parts, body.to_bytes()))
+}
+
+/// A path under `/api/v1/` with its query. Every part is escaped here and nowhere else.
+#[derive(Debug, Clone)]
+pub(crate) struct Path(String);
+
+impl Path {
+    /// A path of these segments.
+    pub(crate) fn of(segments: &[&str]) -> Self {
+        let escaped: Vec<String> = segments.iter().map(|segment| escape(segment)).collect();
+        Self(escaped.join("/"))
+    }
+
+    /// Adds a query parameter, when there is a value.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &str, value: Option<&str>) -> Self {
+        if let Some(value) = value {
+            self.0.push(if self.0.contains('?') { '&' } else { '?' });
+            self.0.push_str(name);
+            self.0.push('=');
+            self.0.push_str(&escape(value));
+        }
+        self
+    }
+}
+
+fn escape(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_with_slashes_and_chinese_stay_one_segment() {
+        let path = Path::of(&["customers", "a/b 文"]).with("x", None).with("y", Some("&=1"));
+
+        assert_eq!(path.0, "customers/a%2Fb%20%E6%96%87?y=%26%3D1");
+    }
+}

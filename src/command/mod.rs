@@ -1,0 +1,74 @@
+//! One file per command. Each is a client of the billing API: it turns arguments into a call and
+//! the answer into JSON or a table, and decides nothing about billing itself.
+
+pub(crate) mod config;
+pub(crate) mod customer;
+pub(crate) mod invoice;
+pub(crate) mod key;
+pub(crate) mod price;
+pub(crate) mod project;
+pub(crate) mod quote;
+pub(crate) mod session;
+pub(crate) mod token;
+pub(crate) mod usage;
+
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::{
+    api::{Api, ApiError},
+    config::{Config, Overrides},
+    data_folder::DataFolder,
+    error::CliError,
+    output::Output,
+};
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Where the answer goes.
+    pub(crate) output: Output,
+    /// `--data`.
+    pub(crate) data: PathBuf,
+    /// `--config` and the flags over it.
+    pub(crate) overrides: Overrides,
+}
+
+impl Context {
+    /// The effective configuration.
+    ///
+    /// # Errors
+    /// [`CliError::Config`] names the key.
+    pub(crate) fn config(&self) -> Result<Config, CliError> {
+        Ok(Config::load(&self.overrides)?)
+    }
+
+    /// A client of the billing API of this data folder.
+    ///
+    /// # Errors
+    /// [`CliError`] when the folder, the configuration or the server fails.
+    pub(crate) async fn api(&self) -> Result<Api, CliError> {
+        let config = self.config()?;
+        Api::connect(&DataFolder::open(&self.data)?, &config).await
+    }
+}
+
+/// Reads an answer, or the part of it that a table shows.
+fn view<T: DeserializeOwned>(document: &RawValue) -> Result<T, CliError> {
+    Ok(serde_json::from_str(document.get()).map_err(ApiError::Answer)?)
+}
+
+/// `-` stands for what is not known: absence is not zero.
+fn or_dash<T: ToString>(value: Option<&T>) -> String {
+    value.map_or_else(|| "-".to_owned(), T::to_string)
+}
+
+/// A time as people read it, to the second; as given when it is none.
+fn moment(rfc3339: &str) -> String {
+    chrono::DateTime::parse_from_rfc3339(rfc3339).map_or_else(
+        |_| rfc3339.to_owned(),
+        |time| time.to_utc().format("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}

@@ -1,0 +1,148 @@
+//! `permille price list|show`: the price book.
+
+use clap::Subcommand;
+use permille_types::{Band, Price, Rates};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Context, moment, view};
+use crate::{
+    api::Path,
+    error::CliError,
+    table::{Align, Grid},
+};
+
+/// What to do with prices.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the prices, all or those that hold for a model, a currency or an instant.
+    List {
+        /// The model as a client names it.
+        #[arg(long)]
+        model: Option<String>,
+        /// CNY or USD.
+        #[arg(long)]
+        currency: Option<String>,
+        /// Prices that hold at this instant (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
+    /// Show one price version.
+    Show {
+        /// The version, as on a usage row.
+        version: String,
+    },
+}
+
+/// A price and where it stands in the book.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    price: Price,
+    origin: String,
+    superseded: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`CliError`] when the API refuses or cannot be reached.
+pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliError> {
+    let api = context.api().await?;
+    match command {
+        Command::List { model, currency, at } => {
+            let path = Path::of(&["prices"])
+                .with("model", model.as_deref())
+                .with("currency", currency.as_deref())
+                .with("at", at.as_deref());
+            let prices = api.list(&path).await?;
+            context.output.list(&prices, table)
+        }
+        Command::Show { version } => {
+            let price = api.get(&Path::of(&["prices", version])).await?;
+            context.output.one(&price, text)
+        }
+    }
+}
+
+/// One row for each class of each price; bands are part of `show`.
+fn table(prices: &[Box<RawValue>]) -> Result<String, CliError> {
+    let mut grid = Grid::new(&[
+        ("model", Align::Left),
+        ("class", Align::Left),
+        ("per 1k", Align::Right),
+        ("currency", Align::Left),
+        ("from (UTC)", Align::Left),
+        ("until (UTC)", Align::Left),
+        ("version", Align::Left),
+    ]);
+    for price in prices {
+        let Listed { price, superseded, .. } = view(price)?;
+        let from = moment(&price.from.to_rfc3339());
+        let until = price.until.map_or_else(String::new, |until| moment(&until.to_rfc3339()));
+        let banded = if price.bands.is_empty() { "" } else { " +bands" };
+        let replaced = if superseded { " (superseded)" } else { "" };
+        let mut lead = [format!("{}{banded}{replaced}", price.model), price.version.to_string()];
+        for (class, amount) in rows(&price.rates) {
+            let [model, version] = &mut lead;
+            grid.row([
+                std::mem::take(model),
+                class,
+                amount,
+                price.currency.code().to_owned(),
+                from.clone(),
+                until.clone(),
+                std::mem::take(version),
+            ]);
+        }
+    }
+    Ok(grid.render("no price matches"))
+}
+
+fn text(price: &RawValue) -> Result<String, CliError> {
+    let Listed { price, origin, superseded } = view(price)?;
+    let until = price.until.map_or_else(|| "open".to_owned(), |until| until.to_rfc3339());
+    let mut parts = vec![format!(
+        "price {}{}\nmodel {}, {} for 1,000 tokens, from {} until {}\nsource: {} ({})\n",
+        price.version,
+        if superseded { " (superseded)" } else { "" },
+        price.model,
+        price.currency.code(),
+        price.from.to_rfc3339(),
+        until,
+        price.source,
+        origin.replace('_', "-"),
+    )];
+    parts.push(rates(&price.rates));
+    for band in &price.bands {
+        parts.push(format!("\n{}:\n{}", condition(band), rates(&band.rates)));
+    }
+    Ok(parts.join("\n"))
+}
+
+fn condition(band: &Band) -> String {
+    let over = band.when.input_total_over.map(|over| format!("more than {over} input tokens"));
+    let tier = band.when.service_tier.as_ref().map(|tier| format!("service tier {tier}"));
+    let parts: Vec<String> = over.into_iter().chain(tier).collect();
+    format!("instead, with {}", parts.join(" and "))
+}
+
+fn rates(rates: &Rates) -> String {
+    let mut grid = Grid::new(&[("class", Align::Left), ("per 1k", Align::Right)]);
+    for row in rows(rates) {
+        grid.row([row.0, row.1]);
+    }
+    grid.render("no prices")
+}
+
+fn rows(rates: &Rates) -> Vec<(String, String)> {
+    let tokens = rates
+        .per_thousand
+        .iter()
+        .map(|(class, price)| (class.to_string(), price.amount().to_string()));
+    let units = rates.per_unit.iter().map(|(unit, price)| {
+        let unit = serde_json::to_value(unit).ok();
+        let name = unit.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unit").to_owned();
+        (format!("{name} (each)"), price.to_string())
+    });
+    tokens.chain(units).collect()
+}

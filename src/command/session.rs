@@ -1,0 +1,179 @@
+//! `permille session list|show`: multi-turn sessions and what each turn of them cost.
+
+use clap::Subcommand;
+use permille_types::{TokenClass, TokenCounts};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Context, moment, or_dash, view};
+use crate::{
+    api::Path,
+    error::CliError,
+    table::{Align, Grid},
+};
+
+/// What to do with sessions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the sessions of a customer, or of all of them.
+    List {
+        /// Whose.
+        #[arg(long)]
+        customer: Option<String>,
+    },
+    /// Show one session, turn by turn.
+    Show {
+        /// The session's id, as the client gave it.
+        id: String,
+        /// Whose: two customers may use the same id.
+        #[arg(long)]
+        customer: Option<String>,
+    },
+}
+
+/// The part of a session that is printed.
+#[derive(Debug, Deserialize)]
+struct Session {
+    customer: String,
+    id: String,
+    turns: u32,
+    requests: u64,
+    unpriced_requests: u64,
+    simulated_requests: u64,
+    tokens: TokenCounts,
+    cost: String,
+    currency: String,
+    first_at: String,
+    last_at: String,
+}
+
+/// One session with its turns.
+#[derive(Debug, Deserialize)]
+struct Detail {
+    session: Session,
+    turns: Vec<Turn>,
+    truncated: bool,
+}
+
+/// One turn, as far as it is printed.
+#[derive(Debug, Deserialize)]
+struct Turn {
+    #[serde(rename = "turn")]
+    number: u32,
+    requests: u64,
+    unpriced_requests: u64,
+    tokens: TokenCounts,
+    cost: String,
+    cumulative_cost: String,
+    first_at: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`CliError`] when the API refuses or cannot be reached.
+pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliError> {
+    let api = context.api().await?;
+    match command {
+        Command::List { customer } => {
+            let path = Path::of(&["sessions"]).with("customer", customer.as_deref());
+            let sessions = api.list(&path).await?;
+            context.output.list(&sessions, table)
+        }
+        Command::Show { id, customer } => {
+            let path = Path::of(&["sessions", id]).with("customer", customer.as_deref());
+            let session = api.get(&path).await?;
+            context.output.one(&session, text)
+        }
+    }
+}
+
+fn table(sessions: &[Box<RawValue>]) -> Result<String, CliError> {
+    let mut grid = Grid::new(&[
+        ("session", Align::Left),
+        ("customer", Align::Left),
+        ("turns", Align::Right),
+        ("requests", Align::Right),
+        ("cost", Align::Right),
+        ("", Align::Left),
+        ("last (UTC)", Align::Left),
+        ("notes", Align::Left),
+    ]);
+    for session in sessions {
+        let session: Session = view(session)?;
+        let notes = session.notes();
+        grid.row([
+            session.id,
+            session.customer,
+            session.turns.to_string(),
+            session.requests.to_string(),
+            session.cost,
+            session.currency,
+            moment(&session.last_at),
+            notes,
+        ]);
+    }
+    Ok(grid.render("no sessions; clients name one with the header `permille-session`"))
+}
+
+/// One session as text: its totals, then what each turn used and cost.
+///
+/// # Errors
+/// [`CliError::Api`] when the document is not what this version expects.
+pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
+    let Detail { session, turns, truncated } = view(document)?;
+    // Only the classes that occur: an absent one was not reported, and is not 0.
+    let classes: Vec<&TokenClass> = TokenClass::KNOWN
+        .iter()
+        .chain(session.tokens.keys().filter(|class| !TokenClass::KNOWN.contains(class)))
+        .filter(|class| session.tokens.contains_key(*class))
+        .collect();
+    let mut columns =
+        vec![("turn", Align::Right), ("at (UTC)", Align::Left), ("requests", Align::Right)];
+    columns.extend(classes.iter().map(|class| (class.as_str(), Align::Right)));
+    columns.extend([("cost", Align::Right), ("so far", Align::Right), ("notes", Align::Left)]);
+    let mut grid = Grid::new(&columns);
+    for turn in turns {
+        let counts = classes.iter().map(|class| or_dash(turn.tokens.get(*class)));
+        let lead = [turn.number.to_string(), moment(&turn.first_at), turn.requests.to_string()];
+        let notes = notes(turn.requests, turn.unpriced_requests, 0);
+        let cells = lead.into_iter().chain(counts);
+        grid.row(cells.chain([turn.cost, turn.cumulative_cost, notes]));
+    }
+    let more = if truncated { "\n\nlater turns are not shown: too many requests" } else { "" };
+    Ok(format!(
+        "session {} of customer {}: {} turns in {} requests, {} {}\n{} to {} UTC{}\n\n{}{more}",
+        session.id,
+        session.customer,
+        session.turns,
+        session.requests,
+        session.cost,
+        session.currency,
+        moment(&session.first_at),
+        moment(&session.last_at),
+        match session.notes() {
+            notes if notes.is_empty() => notes,
+            notes => format!(" ({notes})"),
+        },
+        grid.render("no requests"),
+    ))
+}
+
+impl Session {
+    fn notes(&self) -> String {
+        notes(self.requests, self.unpriced_requests, self.simulated_requests)
+    }
+}
+
+/// What a reader should know of `requests`: how many are unpriced or simulated.
+fn notes(requests: u64, unpriced: u64, simulated: u64) -> String {
+    let told: Vec<String> = [(unpriced, "unpriced"), (simulated, "simulated")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| match count {
+            count if count == requests => what.to_owned(),
+            count => format!("{count} {what}"),
+        })
+        .collect();
+    told.join(", ")
+}

@@ -1,0 +1,104 @@
+//! The effective configuration: TOML file < environment < flags.
+//!
+//! Shapes of the data plane's sections live in `permille_proxy::config`; this module reads,
+//! layers and checks them, and says in one sentence what is wrong with which key of which source.
+
+mod error;
+mod load;
+mod sections;
+mod show;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use permille_types::Price;
+
+pub(crate) use error::ConfigError;
+pub(crate) use sections::{LogFormat, Settings};
+
+/// The default configuration file, read when it is there.
+const DEFAULT_FILE: &str = "permille.toml";
+
+/// What the command line says about the configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Overrides {
+    /// `--config`.
+    pub(crate) file: Option<PathBuf>,
+    /// `--gateway-listen`.
+    pub(crate) gateway_listen: Option<SocketAddr>,
+    /// `--console-listen`.
+    pub(crate) console_listen: Option<SocketAddr>,
+    /// `--metrics-listen`.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// `--billing`.
+    pub(crate) billing_url: Option<String>,
+}
+
+/// The effective configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Every section.
+    pub(crate) settings: Settings,
+    /// `[[price]]` entries: they come on top of the built-in price book.
+    pub(crate) prices: Vec<Price>,
+    /// The file that was read, if any.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Config {
+    /// The defaults alone, without any file, variable or flag.
+    pub(crate) fn built_in() -> Self {
+        Self { settings: Settings::default(), prices: Vec::new(), file: None }
+    }
+
+    /// Reads and checks every source.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the source and the key.
+    pub(crate) fn load(overrides: &Overrides) -> Result<Self, ConfigError> {
+        let config = load::load(overrides)?;
+        config.settings.check().map_err(|error| error.in_file(config.file.as_deref()))?;
+        Ok(config)
+    }
+
+    /// The folder that relative credential files lie in: that of the configuration file.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.file.as_deref().and_then(Path::parent)
+    }
+
+    /// The upstreams with their credentials read.
+    ///
+    /// # Errors
+    /// [`ConfigError::Credential`] names the upstream and the variable or file that fails.
+    pub(crate) fn upstreams(
+        &self,
+    ) -> Result<Vec<permille_proxy::config::UpstreamConfig>, ConfigError> {
+        let folder = self.folder();
+        self.settings
+            .upstream
+            .iter()
+            .map(|section| sections::read_credential(section, folder))
+            .collect()
+    }
+
+    /// The configuration as TOML that reads back as itself, without any secret.
+    ///
+    /// # Errors
+    /// [`ConfigError::Show`] when a value has no TOML form.
+    pub(crate) fn to_toml(&self) -> Result<String, ConfigError> {
+        show::to_toml(self)
+    }
+
+    /// The configuration as one JSON document, secrets masked.
+    ///
+    /// # Errors
+    /// [`ConfigError::Show`] when a value has no JSON form.
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value, ConfigError> {
+        show::to_json(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! The sections of the configuration and what is checked beyond their types.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use http::Uri;
+use permille_journal::SyncMode;
+use permille_proxy::config::{
+    GatewaySection, MeteringSection, PricingSection, UpstreamConfig, UpstreamSection,
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+
+/// Longest accepted credential, in bytes: far above any real one, below a mistaken file.
+const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
+
+/// Every section.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// `[gateway]`: the data plane's listener.
+    pub(crate) gateway: GatewaySection,
+    /// `[console]`: API and pages.
+    pub(crate) console: ConsoleSection,
+    /// `[metrics]`: metrics and health.
+    pub(crate) metrics: MetricsSection,
+    /// `[store]`: where billing keeps its rows.
+    pub(crate) store: StoreSection,
+    /// `[redis]`: known, refused until it is supported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redis: Option<RedisSection>,
+    /// `[[upstream]]`: model APIs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) upstream: Vec<UpstreamSection>,
+    /// `[pricing]`.
+    pub(crate) pricing: PricingSection,
+    /// `[metering]`.
+    pub(crate) metering: MeteringSection,
+    /// `[journal]`.
+    pub(crate) journal: JournalSection,
+    /// `[billing]`: where `permille gateway` finds the other half.
+    #[serde(skip_serializing_if = "BillingSection::is_empty")]
+    pub(crate) billing: BillingSection,
+    /// `[log]`.
+    pub(crate) log: LogSection,
+}
+
+/// `[console]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ConsoleSection {
+    /// Where API clients connect. Never the data plane's listener (S2).
+    pub(crate) listen: SocketAddr,
+}
+
+impl Default for ConsoleSection {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)) }
+    }
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MetricsSection {
+    /// Where Prometheus and health checks connect.
+    pub(crate) listen: SocketAddr,
+}
+
+impl Default for MetricsSection {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreSection {
+    /// `sqlite:PATH`, relative to the data folder.
+    pub(crate) url: String,
+}
+
+impl Default for StoreSection {
+    fn default() -> Self {
+        Self { url: "sqlite:permille.db".to_owned() }
+    }
+}
+
+impl StoreSection {
+    /// The database file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] when the URL names an engine that is not supported.
+    pub(crate) fn file(&self, data: &Path) -> Result<PathBuf, ConfigError> {
+        let (scheme, rest) = self.url.split_once(':').unwrap_or((&self.url, ""));
+        let problem = match scheme {
+            "sqlite" => match rest.strip_prefix("//").unwrap_or(rest) {
+                "" | ":memory:" => "names no file, accepted: sqlite:PATH".to_owned(),
+                path => return Ok(data.join(path)),
+            },
+            "postgres" | "postgresql" => {
+                "PostgreSQL is not supported yet, accepted: sqlite:PATH".to_owned()
+            }
+            "redis" | "rediss" => "Redis is no store, accepted: sqlite:PATH".to_owned(),
+            // The rest of the URL may hold a password.
+            other => format!("`{other}` is not supported, accepted: sqlite:PATH"),
+        };
+        Err(ConfigError::value("store.url", problem))
+    }
+}
+
+/// `[redis]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RedisSection {
+    /// Where Redis listens.
+    pub(crate) url: String,
+}
+
+/// `[billing]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BillingSection {
+    /// Base URL of the billing half's console listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    /// Environment variable that holds an operator token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_env: Option<String>,
+    /// File that holds an operator token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl BillingSection {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The token for the billing half.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] names the variable or file that fails.
+    pub(crate) fn token(&self, folder: Option<&Path>) -> Result<SecretString, ConfigError> {
+        let read = read_secret(
+            ("token_env", self.token_env.as_deref()),
+            ("token_file", self.token_file.as_deref()),
+            folder,
+        );
+        read.map_err(|problem| ConfigError::value("billing", problem))
+    }
+}
+
+/// `[journal]`: the crash-safe hand-over of usage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct JournalSection {
+    /// When records reach the disk: `settle`, `intent+settle`, `interval:500ms` or `none`.
+    pub(crate) sync: SyncMode,
+    /// Size of one segment file.
+    pub(crate) segment_bytes: u64,
+    /// All segments together; when they are full, new requests are refused.
+    pub(crate) bytes_max: u64,
+    /// Milliseconds that the end of a reply may wait for the disk.
+    pub(crate) hold_max_ms: u64,
+}
+
+impl Default for JournalSection {
+    fn default() -> Self {
+        Self {
+            sync: SyncMode::default(),
+            segment_bytes: 16 * 1024 * 1024,
+            bytes_max: 4 * 1024 * 1024 * 1024,
+            hold_max_ms: 250,
+        }
+    }
+}
+
+/// `[log]`: what goes to standard error; `PERMILLE_LOG` filters it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogSection {
+    /// `text` or `json`.
+    pub(crate) format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+impl Settings {
+    /// What the types alone cannot say.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] names the key and what is accepted.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.store.file(Path::new(""))?;
+        if self.redis.is_some() {
+            return Err(ConfigError::value(
+                "redis.url",
+                "Redis is not supported yet, limits are kept in the process: remove the section",
+            ));
+        }
+        self.check_listeners()?;
+        if let Some(url) = &self.billing.url {
+            check_url("billing.url", url)?;
+        }
+        let mut names = BTreeSet::new();
+        for (place, upstream) in self.upstream.iter().enumerate() {
+            let key = |field: &str| format!("upstream[{place}].{field}");
+            if !names.insert(upstream.name.as_str()) {
+                let problem = format!("`{}` is already the name of another one", upstream.name);
+                return Err(ConfigError::value(key("name"), problem));
+            }
+            if upstream.models.is_empty() {
+                let problem = "is empty, accepted: model names and globs such as `gpt-*`";
+                return Err(ConfigError::value(key("models"), problem));
+            }
+            check_url(&key("base_url"), &upstream.base_url)?;
+        }
+        Ok(())
+    }
+
+    fn check_listeners(&self) -> Result<(), ConfigError> {
+        let listeners = [
+            ("gateway.listen", self.gateway.listen),
+            ("console.listen", self.console.listen),
+            ("metrics.listen", self.metrics.listen),
+        ];
+        for (place, (key, address)) in listeners.iter().enumerate() {
+            for (other, taken) in listeners.iter().take(place) {
+                if address == taken && address.port() != 0 {
+                    let problem =
+                        format!("`{address}` is already {other}, accepted: an address of its own");
+                    return Err(ConfigError::value(*key, problem));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_url(key: &str, text: &str) -> Result<(), ConfigError> {
+    let accepted = "accepted: http://HOST[:PORT][/PATH] or https://…";
+    let uri: Uri =
+        text.parse().map_err(|_| ConfigError::value(key, format!("is not a URL, {accepted}")))?;
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
+        let problem = "holds a user name or password, put the credential into its own variable \
+                       or file";
+        return Err(ConfigError::value(key, problem));
+    }
+    match uri.scheme_str() {
+        Some("http" | "https") if !authority.is_empty() && uri.query().is_none() => Ok(()),
+        _ => Err(ConfigError::value(key, format!("`{text}` is not usable, {accepted}"))),
+    }
+}
+
+/// Reads the credential of one upstream; relative files lie beside the configuration file.
+pub(super) fn read_credential(
+    section: &UpstreamSection,
+    folder: Option<&Path>,
+) -> Result<UpstreamConfig, ConfigError> {
+    let read = read_secret(
+        ("api_key_env", section.api_key_env.as_deref()),
+        ("api_key_file", section.api_key_file.as_deref()),
+        folder,
+    );
+    match read {
+        Ok(credential) => {
+            let mut section = section.clone();
+            section.ca_file = section.ca_file.map(|file| beside(folder, &file));
+            Ok(UpstreamConfig { section, credential, simulated: false })
+        }
+        Err(problem) => {
+            Err(ConfigError::Credential { upstream: section.name.to_string(), problem })
+        }
+    }
+}
+
+/// Relative files lie beside the configuration file.
+fn beside(folder: Option<&Path>, file: &Path) -> PathBuf {
+    folder.map_or_else(|| file.to_owned(), |folder| folder.join(file))
+}
+
+/// A secret from exactly one of a variable and a file. The problem never quotes a value that may
+/// itself be the secret.
+fn read_secret(
+    (env_key, env): (&str, Option<&str>),
+    (file_key, file): (&str, Option<&Path>),
+    folder: Option<&Path>,
+) -> Result<SecretString, String> {
+    let text = match (env, file) {
+        (Some(_), Some(_)) => return Err(format!("has both {env_key} and {file_key}, give one")),
+        (None, None) => return Err(format!("has no credential, give {env_key} or {file_key}")),
+        (Some(name), None) => {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.is_empty() || !name.chars().all(is_name) {
+                return Err(format!(
+                    "{env_key} is not the name of an environment variable, accepted: letters, \
+                     digits and `_`"
+                ));
+            }
+            std::env::var(name)
+                .map_err(|_| format!("the environment variable {name} ({env_key}) is not set"))?
+        }
+        (None, Some(file)) => {
+            let path = beside(folder, file);
+            let named = path.display();
+            std::fs::read_to_string(&path)
+                .map_err(|cause| format!("cannot read {file_key} `{named}`: {cause}"))?
+        }
+    };
+    let secret = text.trim();
+    let visible = secret.bytes().all(|byte| byte.is_ascii_graphic());
+    if secret.is_empty() || secret.len() > CREDENTIAL_BYTES_MAX || !visible {
+        let named = env.map_or_else(|| file_key.to_owned(), str::to_owned);
+        return Err(format!("{named} holds no credential: it is empty, too long or not one word"));
+    }
+    Ok(SecretString::from(secret.to_owned()))
+}

@@ -1,0 +1,159 @@
+//! What is refused, and in which words.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::{Config, ConfigError, Overrides};
+
+/// Loads a file of this text, without the environment of whoever runs the test.
+fn load(text: &str) -> (TempDir, Result<Config, ConfigError>) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("permille.toml");
+    std::fs::write(&file, text).unwrap();
+    let loaded = Config::load(&Overrides { file: Some(file), ..Overrides::default() });
+    (dir, loaded)
+}
+
+/// The refusal of `text` holds every one of `parts`.
+fn check(text: &str, parts: &[&str]) {
+    let error = load(text).1.unwrap_err().to_string();
+    for part in parts {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn a_typo_is_refused_with_the_file_the_key_and_the_nearest_known_one() {
+    check(
+        "[gateway]\nlistn = \"127.0.0.1:1\"",
+        &["permille.toml", "`gateway.listn`", "did you mean `listen`?"],
+    );
+    check("[gatway]\nlisten = \"127.0.0.1:1\"", &["`gatway`", "did you mean `gateway`?"]);
+    check(
+        "[[upstream]]\nname = \"a\"\nfamly = \"openai\"\nbase_url = \"http://h\"",
+        &["`upstream[0].famly`", "did you mean `family`?"],
+    );
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_what_is_accepted() {
+    check("[pricing]\nunpriced = \"refusee\"", &["`pricing.unpriced`", "refuse, hold"]);
+    check("[gateway]\nlisten = \"nowhere\"", &["`gateway.listen`"]);
+    check("[gateway]\nin_flight_max = \"many\"", &["`gateway.in_flight_max`", "many"]);
+    check("[journal]\nsync = \"sometimes\"", &["`journal.sync`", "settle, intent+settle"]);
+    check("[[upstream]]\nname = \"a\"", &["`upstream[0].family`", "is missing"]);
+}
+
+#[test]
+fn a_line_that_is_not_toml_is_named() {
+    check("[gateway]\n\nlisten = 127.0.0.1:1\n", &["permille.toml:3", "not TOML"]);
+}
+
+#[test]
+fn engines_that_are_not_supported_yet_are_refused_by_name() {
+    let secret = "postgres://permille:hunter2@db/permille";
+    check(&format!("[store]\nurl = \"{secret}\""), &["`store.url`", "PostgreSQL", "sqlite:"]);
+    check("[redis]\nurl = \"redis://127.0.0.1\"", &["`redis.url`", "Redis", "not supported"]);
+    check("[store]\nurl = \"sqlite:\"", &["`store.url`", "names no file"]);
+
+    let error = load(&format!("[store]\nurl = \"{secret}\"")).1.unwrap_err();
+    assert!(!error.to_string().contains("hunter2"));
+}
+
+#[test]
+fn two_listeners_on_one_address_are_refused_but_port_0_is_free_for_all() {
+    check(
+        "[gateway]\nlisten = \"127.0.0.1:9\"\n[console]\nlisten = \"127.0.0.1:9\"",
+        &["`console.listen`", "already gateway.listen"],
+    );
+    let free = "[gateway]\nlisten = \"127.0.0.1:0\"\n[console]\nlisten = \"127.0.0.1:0\"";
+    assert!(load(free).1.is_ok());
+}
+
+#[test]
+fn an_upstream_url_must_be_one_and_must_hold_no_password() {
+    let entry = |url: &str| {
+        format!("[[upstream]]\nname = \"a\"\nfamily = \"openai\"\nbase_url = \"{url}\"")
+    };
+    check(&entry("api.openai.com"), &["`upstream[0].base_url`", "accepted: http://"]);
+    check(&entry("ftp://host"), &["`upstream[0].base_url`"]);
+    check(&entry("https://user:hunter2@host"), &["`upstream[0].base_url`", "password"]);
+
+    let error = load(&entry("https://user:hunter2@host")).1.unwrap_err();
+    assert!(!error.to_string().contains("hunter2"));
+}
+
+#[test]
+fn a_missing_credential_names_the_upstream_and_the_variable() {
+    let entry = |line: &str| {
+        format!(
+            "[[upstream]]\nname = \"openai\"\nfamily = \"openai\"\nbase_url = \"http://h\"\n{line}"
+        )
+    };
+    let refusal = |line: &str| {
+        let (dir, config) = load(&entry(line));
+        let error = config.unwrap().upstreams().unwrap_err().to_string();
+        drop(dir);
+        error
+    };
+
+    let error = refusal("api_key_env = \"PERMILLE_TEST_KEY_THAT_NOBODY_SETS\"");
+    assert!(error.contains("upstream `openai`"), "{error}");
+    assert!(error.contains("PERMILLE_TEST_KEY_THAT_NOBODY_SETS"), "{error}");
+    assert!(refusal("").contains("api_key_env or api_key_file"));
+    assert!(refusal("api_key_file = \"absent\"").contains("absent"));
+    // Whoever puts the key where its variable's name belongs does not find it in a log.
+    assert!(!refusal("api_key_env = \"sk-hunter2\"").contains("hunter2"));
+}
+
+#[test]
+fn a_credential_file_lies_beside_the_configuration() {
+    let (dir, config) = load(
+        "[[upstream]]\nname = \"openai\"\nfamily = \"openai\"\nbase_url = \"http://h\"\n\
+         api_key_file = \"key\"",
+    );
+    std::fs::write(dir.path().join("key"), "sk-real\n").unwrap();
+
+    let upstreams = config.unwrap().upstreams().unwrap();
+
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&upstreams[0].credential), "sk-real");
+}
+
+#[test]
+fn what_is_printed_reads_back_as_the_same_configuration() {
+    let (_dir, config) = load(
+        "[gateway]\nlisten = \"127.0.0.1:1\"\n[metering]\nclient_gone = \"cancel\"\n\
+         [journal]\nsync = \"interval:500ms\"\n\
+         [[upstream]]\nname = \"a\"\nfamily = \"anthropic\"\nbase_url = \"http://h\"\n\
+         api_key_env = \"A_KEY\"\nmodels = [\"claude-*\"]",
+    );
+    let config = config.unwrap();
+
+    let (_dir, again) = load(&config.to_toml().unwrap());
+
+    assert_eq!(again.unwrap().settings, config.settings);
+}
+
+#[test]
+fn a_price_in_the_configuration_is_read_strictly() {
+    let entry = |input: &str| {
+        format!(
+            "[[price]]\nmodel = \"m\"\ncurrency = \"USD\"\nfrom = 2026-01-01T00:00:00Z\n\
+             source = \"contract\"\ninput = {input}\noutput = \"0.02\"\n"
+        )
+    };
+
+    assert_eq!(load(&entry("\"0.01\"")).1.unwrap().prices.len(), 1);
+    let error = load(&entry("0.01")).1.unwrap_err();
+    assert!(crate::error::chain(&error).contains("input"), "{error}");
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let file = PathBuf::from("/nonexistent/permille.toml");
+    let overrides = Overrides { file: Some(file), ..Overrides::default() };
+
+    assert!(matches!(Config::load(&overrides), Err(ConfigError::Read { .. })));
+}

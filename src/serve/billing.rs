@@ -1,0 +1,66 @@
+//! Billing: the ledger and the API on the console listener.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use prometheus::Registry;
+use secrecy::SecretString;
+
+use super::{
+    ServeError,
+    gateway::OtherHalf,
+    http::{bind, serve},
+    part::Part,
+};
+use crate::{
+    config::Config,
+    data_folder::{DataFolder, FolderLock},
+    error::CliError,
+    store::Store,
+};
+
+/// The running half.
+pub(super) struct BillingPart {
+    pub(super) address: SocketAddr,
+    /// Of role admin, for local commands.
+    pub(super) token: SecretString,
+    billing: permille_service::Billing,
+    serving: Part,
+}
+
+impl BillingPart {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`CliError`] when the address is taken or the store cannot be opened.
+    pub(super) async fn start(
+        config: &Config,
+        folder: &DataFolder,
+        lock: &FolderLock,
+        registry: &Registry,
+    ) -> Result<Self, CliError> {
+        let (listener, address) = bind("console", config.settings.console.listen).await?;
+        let Store { ledger, token } = Store::open(folder, lock, config).await?;
+        let billing = permille_service::Billing::new(ledger, registry)
+            .map_err(|cause| ServeError::start("billing", cause))?;
+        let router = permille_service::router(billing.clone());
+        let serving = Part::start("the console listener", |stop| serve(listener, router, stop));
+        Ok(Self { address, token, billing, serving })
+    }
+
+    /// What a gateway in the same process needs of it.
+    pub(super) fn as_other_half(&self) -> OtherHalf {
+        let billing = Arc::new(self.billing.clone());
+        OtherHalf { control: Arc::clone(&billing) as _, intake: billing }
+    }
+
+    /// Waits until it has ended by itself.
+    pub(super) async fn failed(&mut self) -> ServeError {
+        self.serving.failed().await
+    }
+
+    /// Finishes open requests and closes the store.
+    pub(super) async fn stop(mut self) {
+        self.serving.stop().await;
+        self.billing.ledger().close().await;
+    }
+}

@@ -1,0 +1,177 @@
+//! The data plane with its journal, its hand-over to billing and, if need be, a provider.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use permille_journal::{Journal, JournalConfig, RealFs, ship};
+use permille_proxy::{
+    Foundation, Gateway, Readiness,
+    config::{GatewayConfig, UpstreamConfig, UpstreamSection},
+};
+use permille_types::{ControlPlane, Family, Intake, NodeId, SystemClock};
+use prometheus::Registry;
+use secrecy::SecretString;
+
+use super::{ServeError, http::bind, part::Part, simulated::SimulatedProvider};
+use crate::{
+    config::Config,
+    data_folder::{DataFolder, FolderLock},
+    error::CliError,
+};
+
+/// The other half, as this one needs it.
+pub(super) struct OtherHalf {
+    pub(super) control: Arc<dyn ControlPlane>,
+    pub(super) intake: Arc<dyn Intake>,
+}
+
+/// The running data plane.
+pub(super) struct GatewayPart {
+    pub(super) address: SocketAddr,
+    pub(super) readiness: Readiness,
+    journal: Journal,
+    serving: Part,
+    shipping: Part,
+    provider: Option<SimulatedProvider>,
+}
+
+impl GatewayPart {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`CliError`] when a credential is missing, the address is taken, the journal cannot be
+    /// opened or the simulated provider does not start.
+    pub(super) async fn start(
+        config: &Config,
+        folder: &DataFolder,
+        lock: &FolderLock,
+        billing: OtherHalf,
+        registry: &Registry,
+    ) -> Result<Self, CliError> {
+        let settings = &config.settings;
+        let mut upstreams = config.upstreams()?;
+        let (listener, address) = bind("gateway", settings.gateway.listen).await?;
+        let provider = if upstreams.is_empty() {
+            Some(SimulatedProvider::start(&folder.simulator_books()).await?)
+        } else {
+            None
+        };
+        if let Some(provider) = &provider {
+            upstreams = simulated_upstreams(provider.address())?;
+        }
+        let journal = open_journal(config, folder, folder.node(lock)?).await?;
+        let gateway_config = GatewayConfig {
+            gateway: settings.gateway.clone(),
+            upstreams,
+            pricing: settings.pricing,
+            metering: settings.metering.clone(),
+            hold_max: Duration::from_millis(settings.journal.hold_max_ms),
+        };
+        let foundation = Foundation {
+            journal: journal.clone(),
+            control: billing.control,
+            clock: Arc::new(SystemClock),
+            registry,
+            folder: folder.path(),
+        };
+        let gateway = Gateway::new(gateway_config, foundation)
+            .map_err(|cause| ServeError::start("the gateway", cause))?;
+        let readiness = gateway.readiness();
+        let shipped = journal.clone();
+        let shipping = Part::start("the hand-over of usage", |stop| async move {
+            if let Err(error) = ship(shipped, billing.intake, stop.cancelled_owned()).await {
+                tracing::error!(%error, "usage is no longer handed over");
+            }
+        });
+        let serving = Part::start("the gateway", |stop| gateway.run(listener, stop));
+        Ok(Self { address, readiness, journal, serving, shipping, provider })
+    }
+
+    /// Where the simulated provider listens, when it is in use.
+    pub(super) fn simulator(&self) -> Option<SocketAddr> {
+        self.provider.as_ref().map(SimulatedProvider::address)
+    }
+
+    /// Waits until a part of it has ended by itself.
+    pub(super) async fn failed(&mut self) -> ServeError {
+        let provider = async {
+            match &mut self.provider {
+                Some(provider) => provider.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = self.serving.failed() => error,
+            error = self.shipping.failed() => error,
+            () = provider => ServeError::Ended { part: "the simulated provider" },
+        }
+    }
+
+    /// Finishes or settles open replies, hands over what is settled, closes the journal.
+    ///
+    /// # Errors
+    /// [`ServeError::Start`] when the journal's last sync fails.
+    pub(super) async fn stop(mut self) -> Result<(), ServeError> {
+        self.serving.stop().await;
+        self.shipping.stop().await;
+        let closed = self.journal.close().await;
+        if let Some(provider) = self.provider {
+            provider.stop().await;
+        }
+        closed.map_err(|cause| ServeError::Stop { part: "the journal", cause: Box::new(cause) })
+    }
+}
+
+/// Opens the journal on a thread that may block; tells what recovery found.
+async fn open_journal(
+    config: &Config,
+    folder: &DataFolder,
+    node: NodeId,
+) -> Result<Journal, ServeError> {
+    let section = &config.settings.journal;
+    let mut journal = JournalConfig::new(folder.journal(), node);
+    journal.segment_bytes = section.segment_bytes;
+    journal.bytes_max = section.bytes_max;
+    journal.sync = section.sync;
+    let part = "the journal";
+    let open = move || Journal::open(Arc::new(RealFs), journal, Arc::new(SystemClock));
+    let opened = tokio::task::spawn_blocking(open)
+        .await
+        .map_err(|cause| ServeError::start(part, cause))?
+        .map_err(|cause| ServeError::start(part, cause))?;
+    let found = &opened.recovered;
+    tracing::info!(
+        records = found.records,
+        to_ship = found.settled,
+        orphans = found.orphans,
+        torn_bytes = found.torn_bytes,
+        "journal open"
+    );
+    for damage in &found.damage {
+        tracing::error!(?damage, "the journal is damaged; what verifies was kept");
+    }
+    Ok(opened.journal)
+}
+
+/// The simulated provider as the upstream of both families.
+fn simulated_upstreams(address: SocketAddr) -> Result<Vec<UpstreamConfig>, ServeError> {
+    [(Family::OpenAi, "simulated-openai", "/v1"), (Family::Anthropic, "simulated-anthropic", "")]
+        .into_iter()
+        .map(|(family, name, path)| {
+            let name = name.parse();
+            let section = UpstreamSection {
+                name: name.map_err(|cause| ServeError::start("the simulated provider", cause))?,
+                family,
+                base_url: format!("http://{address}{path}"),
+                api_key_env: None,
+                api_key_file: None,
+                ca_file: None,
+                models: vec!["*".to_owned()],
+                http2: false,
+                connect_seconds_max: 10,
+                idle_seconds_max: 600,
+            };
+            let credential = SecretString::from("sk-simulated".to_owned());
+            Ok(UpstreamConfig { section, credential, simulated: true })
+        })
+        .collect()
+}

@@ -1,0 +1,201 @@
+//! A running server: its parts, how to reach it, how it ends.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use permille_types::{Clock, SystemClock};
+use prometheus::Registry;
+
+use super::{
+    ServeError, Signals,
+    billing::BillingPart,
+    gateway::{GatewayPart, OtherHalf},
+    http::bind,
+    observe::{Observed, Readiness, observe},
+    part::Part,
+};
+use crate::{
+    api::Api,
+    config::{Config, ConfigError},
+    data_folder::{DataFolder, DataFolderError, FolderLock, ServerRecord},
+    error::CliError,
+};
+
+/// Which parts a server has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Both halves.
+    All,
+    /// The data plane.
+    Gateway,
+    /// The API and the store.
+    Billing,
+}
+
+/// How to reach a server with both halves.
+#[derive(Debug)]
+pub(crate) struct Access {
+    /// The data plane.
+    pub(crate) gateway: SocketAddr,
+    /// API and pages.
+    pub(crate) console: SocketAddr,
+    /// Metrics and health.
+    pub(crate) metrics: SocketAddr,
+    /// A client of its API with an admin token.
+    pub(crate) api: Api,
+}
+
+/// A running server. It holds the data folder's lock.
+pub(crate) struct Running {
+    gateway: Option<GatewayPart>,
+    billing: Option<BillingPart>,
+    metrics: SocketAddr,
+    observing: Part,
+    folder: DataFolder,
+    lock: FolderLock,
+}
+
+impl Running {
+    /// Starts every part and tells local commands where they are.
+    ///
+    /// # Errors
+    /// [`CliError`] names the part that cannot start.
+    pub(crate) async fn start(
+        config: &Config,
+        folder: &DataFolder,
+        shape: Shape,
+    ) -> Result<Self, CliError> {
+        let lock = folder
+            .try_lock()?
+            .ok_or_else(|| DataFolderError::InUse { folder: folder.path().to_owned() })?;
+        // A record of a server that crashed would lead commands astray.
+        folder.withdraw(&lock)?;
+        let registry = Registry::new();
+        let (listener, metrics) = bind("metrics", config.settings.metrics.listen).await?;
+        let billing = match shape {
+            Shape::Gateway => None,
+            _ => Some(BillingPart::start(config, folder, &lock, &registry).await?),
+        };
+        let other_half = match (shape, &billing) {
+            (Shape::Billing, _) => None,
+            (_, Some(billing)) => Some(billing.as_other_half()),
+            (_, None) => Some(remote_half(config)?),
+        };
+        let gateway = match other_half {
+            Some(other) => Some(GatewayPart::start(config, folder, &lock, other, &registry).await?),
+            None => None,
+        };
+        let readiness = gateway.as_ref().map(|gateway| gateway.readiness.clone());
+        let readiness: Readiness = Arc::new(move || readiness.as_ref()?.obstacle());
+        let observed = Observed { registry, readiness };
+        let observing =
+            Part::start("the metrics listener", |stop| observe(listener, observed, stop));
+        let running = Self { gateway, billing, metrics, observing, folder: folder.clone(), lock };
+        running.publish()?;
+        Ok(running)
+    }
+
+    fn publish(&self) -> Result<(), DataFolderError> {
+        let record = ServerRecord {
+            pid: std::process::id(),
+            started: SystemClock.now(),
+            gateway: self.gateway.as_ref().map(|gateway| gateway.address),
+            console: self.billing.as_ref().map(|billing| billing.address),
+            metrics: Some(self.metrics),
+            simulator: self.gateway.as_ref().and_then(GatewayPart::simulator),
+        };
+        tracing::info!(
+            gateway = record.gateway.map(tracing::field::display),
+            console = record.console.map(tracing::field::display),
+            metrics = record.metrics.map(tracing::field::display),
+            simulated = record.simulator.is_some(),
+            "listening"
+        );
+        self.folder.publish(&self.lock, &record)
+    }
+
+    /// How to reach it; `None` for half a server.
+    pub(crate) fn access(&self) -> Option<Access> {
+        let billing = self.billing.as_ref()?;
+        Some(Access {
+            gateway: self.gateway.as_ref()?.address,
+            console: billing.address,
+            metrics: self.metrics,
+            api: Api::at(billing.address, billing.token.clone()),
+        })
+    }
+
+    /// A client of its API; `None` for a gateway alone.
+    pub(crate) fn api(&self) -> Option<Api> {
+        let billing = self.billing.as_ref()?;
+        Some(Api::at(billing.address, billing.token.clone()))
+    }
+
+    /// Whether its models are simulated.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.gateway.as_ref().is_some_and(|gateway| gateway.simulator().is_some())
+    }
+
+    /// Waits until a part has ended by itself, which none should.
+    pub(crate) async fn failed(&mut self) -> ServeError {
+        let gateway = async {
+            match &mut self.gateway {
+                Some(gateway) => gateway.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let billing = async {
+            match &mut self.billing {
+                Some(billing) => billing.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = gateway => error,
+            error = billing => error,
+            error = self.observing.failed() => error,
+        }
+    }
+
+    /// Ends it gracefully; a signal forces it.
+    ///
+    /// # Errors
+    /// [`CliError::Interrupted`] when a signal forced it, else what the journal says.
+    pub(crate) async fn stop(self, signals: &mut Signals) -> Result<(), CliError> {
+        tokio::select! {
+            stopped = self.stop_in_order() => stopped,
+            () = signals.next() => Err(CliError::Interrupted),
+        }
+    }
+
+    async fn stop_in_order(mut self) -> Result<(), CliError> {
+        let journal = match self.gateway.take() {
+            Some(gateway) => gateway.stop().await,
+            None => Ok(()),
+        };
+        if let Some(billing) = self.billing.take() {
+            billing.stop().await;
+        }
+        self.observing.stop().await;
+        self.folder.withdraw(&self.lock)?;
+        Ok(journal?)
+    }
+}
+
+/// Billing in another process, as the configuration names it.
+fn remote_half(config: &Config) -> Result<OtherHalf, CliError> {
+    let section = &config.settings.billing;
+    let Some(url) = &section.url else {
+        return Err(ServeError::Setting(
+            "`permille gateway` needs billing.url, give --billing URL or [billing] url".to_owned(),
+        )
+        .into());
+    };
+    let token = section.token(config.folder()).map_err(|error| {
+        let file = config.file.as_deref();
+        CliError::from(ConfigError::in_file(error, file))
+    })?;
+    let remote = permille_proxy::RemoteBilling::new(url, &token)
+        .map_err(|cause| ServeError::start("the connection to billing", cause))?;
+    let remote = Arc::new(remote);
+    Ok(OtherHalf { control: Arc::clone(&remote) as _, intake: remote })
+}

@@ -1,0 +1,199 @@
+//! Commands as people and scripts use them: answers, refusals, exit codes.
+
+mod support;
+
+use serde_json::json;
+use support::{Finished, Folder};
+
+/// A charge of the tiers 1 to 5, 6 to 10, above. Source: Stripe, "Tiered pricing".
+fn charge(kind: &str) -> String {
+    format!(
+        "[charge]\nkind = \"{kind}\"\ncurrency = \"USD\"\n\
+         tiers = [{{ up_to = \"5\", unit = \"7\" }}, {{ up_to = \"10\", unit = \"6.5\" }}, \
+         {{ unit = \"6\" }}]\n"
+    )
+}
+
+/// The amounts of these quantities under a charge.
+fn amounts(kind: &str, quantities: &[&str]) -> Vec<String> {
+    let folder = Folder::new();
+    let file = folder.path().join("charge.toml");
+    std::fs::write(&file, charge(kind)).unwrap();
+    let mut args = vec!["quote", "--charge", file.to_str().unwrap()];
+    for quantity in quantities {
+        args.extend(["--quantity", quantity]);
+    }
+    let quotes = folder.lines(&args);
+    assert!(!folder.data().exists(), "a quote needs no data folder");
+    quotes.iter().map(|quote| quote["amount"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_volume_charge_prices_all_of_it_by_the_tier_it_falls_in() {
+    let amounts = amounts("volume", &["1", "5", "6", "20", "25"]);
+
+    assert_eq!(amounts, ["7.00", "35.00", "39.00", "120.00", "150.00"]);
+}
+
+#[test]
+fn a_graduated_charge_prices_each_part_by_its_own_tier() {
+    let amounts = amounts("graduated", &["1", "5", "6", "20", "25"]);
+
+    assert_eq!(amounts, ["7.00", "35.00", "41.50", "127.50", "157.50"]);
+}
+
+#[test]
+fn a_quote_is_readable_line_by_line() {
+    let folder = Folder::new();
+    let file = folder.path().join("charge.toml");
+    std::fs::write(&file, charge("graduated")).unwrap();
+
+    let text = folder.text(&["quote", "--charge", file.to_str().unwrap(), "--quantity", "20"]);
+
+    assert!(text.contains("quantity 20: 127.50 USD"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with(['1', '2', '3'])).count(), 3, "{text}");
+}
+
+#[test]
+fn exit_codes_tell_a_refusal_from_wrong_usage() {
+    let folder = Folder::new();
+    let file = folder.path().join("charge.toml");
+    std::fs::write(&file, charge("volume")).unwrap();
+    let charge = file.to_str().unwrap();
+
+    assert_eq!(folder.run(&["quote", "--charge", charge, "--quantity", "1"]).code, 0);
+    assert_eq!(folder.run(&["quote", "--charge", "absent", "--quantity", "1"]).code, 1);
+    assert_eq!(folder.run(&["quote", "--charge", charge, "--quantity", "-1"]).code, 1);
+    assert_eq!(folder.run(&["quote", "--charge", charge, "--quantity", "many"]).code, 2);
+    assert_eq!(folder.run(&["quote", "--charge", charge]).code, 2);
+    assert_eq!(folder.run(&["qoute"]).code, 2);
+}
+
+#[test]
+fn a_limit_that_nothing_enforces_yet_is_refused_and_no_key_is_made() {
+    let folder = Folder::new();
+    folder.key("acme", "USD");
+    let before = folder.lines(&["key", "list"]);
+
+    for limit in [["--budget", "50 USD/month"], ["--tpm", "1000"]] {
+        let args = [&["key", "create", "--customer", "acme"], &limit[..]].concat();
+        let refusal = folder.run(&args).refused(1);
+        assert!(refusal.contains(limit[0].trim_start_matches('-')), "{refusal}");
+        assert!(refusal.contains("not supported"), "{refusal}");
+    }
+
+    assert_eq!(folder.lines(&["key", "list"]), before);
+}
+
+#[test]
+fn a_refusal_is_one_sentence_that_names_the_thing() {
+    let folder = Folder::new();
+
+    for (args, named) in [
+        (&["customer", "show", "nobody"][..], "nobody"),
+        (&["key", "create", "--customer", "nobody"], "nobody"),
+        (&["customer", "add", "X", "--currency", "DOGE"], "DOGE"),
+        (&["customer", "add", "X", "--time-zone", "Mars/Olympus"], "Mars/Olympus"),
+        (&["price", "show", "none"], "none"),
+        (&["invoice", "show", "none"], "none"),
+    ] {
+        let refusal = folder.run(args).refused(1);
+        assert!(refusal.contains(named), "{args:?}: {refusal}");
+        assert_eq!(refusal.lines().count(), 1, "{args:?}: {refusal}");
+        assert!(refusal.starts_with("permille: "), "{args:?}: {refusal}");
+    }
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_named() {
+    let folder = Folder::new();
+    // A file where the folder should be: no user can write below it, not even root.
+    std::fs::write(folder.data(), "in the way").unwrap();
+
+    for args in [&["customer", "list"][..], &["serve"]] {
+        let refusal = folder.run(args).refused(1);
+        assert!(refusal.contains(folder.data().to_str().unwrap()), "{refusal}");
+        assert_eq!(refusal.lines().count(), 1, "{refusal}");
+    }
+}
+
+#[test]
+fn a_key_is_shown_once_and_lists_never_hold_it() {
+    let folder = Folder::new();
+    let secret = folder.key("acme", "USD");
+
+    assert!(secret.starts_with("sk-pm_"), "{secret}");
+    assert!(!folder.text(&["key", "list"]).contains(&secret));
+    assert!(!folder.text(&["key", "list", "--json"]).contains(&secret));
+
+    let keys = folder.lines(&["key", "list", "--customer", "acme"]);
+    let id = keys[0]["id"].as_str().unwrap();
+    assert!(folder.json(&["key", "revoke", id])["revoked_at"].is_string());
+}
+
+#[test]
+fn customers_and_projects_come_back_as_they_were_added() {
+    let folder = Folder::new();
+    folder.json(&[
+        "customer",
+        "add",
+        "上海文心科技",
+        "--id",
+        "wenxin",
+        "--currency",
+        "CNY",
+        "--time-zone",
+        "Asia/Shanghai",
+    ]);
+    folder.json(&["project", "add", "Search team", "--customer", "wenxin", "--id", "search"]);
+
+    let customer = folder.json(&["customer", "show", "wenxin"]);
+    assert_eq!(customer["name"], "上海文心科技");
+    assert_eq!(customer["currency"], "CNY");
+    assert_eq!(customer["time_zone"], "Asia/Shanghai");
+    let projects = folder.lines(&["project", "list", "--customer", "wenxin"]);
+    let ids: Vec<_> = projects.iter().map(|project| project["id"].clone()).collect();
+    assert_eq!(ids, [json!("default"), json!("search")]);
+    assert!(folder.text(&["customer", "list"]).contains("上海文心科技"));
+}
+
+#[test]
+fn the_built_in_price_of_the_first_product_is_known() {
+    let folder = Folder::new();
+
+    let prices = folder.lines(&["price", "list", "--model", "ERNIE-Bot", "--currency", "CNY"]);
+
+    let price = prices[0]["price"].clone();
+    assert_eq!(price["rates"]["per_thousand"]["input_uncached"], "0.012");
+    assert_eq!(price["rates"]["per_thousand"]["output_text"], "0.012");
+    let shown = folder.text(&["price", "show", price["version"].as_str().unwrap()]);
+    assert!(shown.contains("0.012"), "{shown}");
+    assert!(shown.contains("2024-01-19"), "{shown}");
+}
+
+#[test]
+fn a_reader_who_leaves_ends_a_command_quietly() {
+    let folder = Folder::new();
+    let mut command = folder.command(&["price", "list", "--json"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    command.stdout(writer);
+    drop(reader);
+
+    let finished = Finished::of(&mut command);
+
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn two_commands_at_once_wait_for_each_other() {
+    let folder = Folder::new();
+    let started: Vec<_> = ["a", "b", "c", "d"]
+        .map(|id| folder.command(&["customer", "add", id, "--id", id]).spawn().unwrap())
+        .into();
+
+    for mut child in started {
+        assert!(child.wait().unwrap().success());
+    }
+
+    assert_eq!(folder.lines(&["customer", "list"]).len(), 4);
+}
