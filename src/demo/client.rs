@@ -47,6 +47,17 @@ impl Talker {
         Self { client, gateway, key, conversation, said: Vec::new() }
     }
 
+    /// Whether the gateway knows this talker's key already: a new key reaches it with the next
+    /// snapshot. Asks for a path that does not exist, which costs nothing and leaves no row.
+    pub(super) async fn is_known(&self) -> Result<bool, DemoError> {
+        let request = Request::get(format!("http://{}/v1/", self.gateway))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key.expose_secret()))
+            .body(Full::default())
+            .map_err(DemoError::Build)?;
+        let response = self.client.request(request).await.map_err(DemoError::Send)?;
+        Ok(response.status() != StatusCode::UNAUTHORIZED)
+    }
+
     /// Asks `text` and keeps the answer.
     pub(super) async fn ask(
         &mut self,

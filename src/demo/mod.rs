@@ -147,6 +147,10 @@ async fn talk(
     let created = access.api.post(&Path::of(&["keys"]), &body).await?;
     let key = created_secret(&created)?;
     let mut talker = Talker::new(access.gateway, key, conversation);
+    let deadline = tokio::time::Instant::now() + SETTLE;
+    while !talker.is_known().await? && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(SETTLE_POLL).await;
+    }
     for step in conversation.steps {
         let outcome = match *step {
             Step::Ask { text, tokens, stream } => talker.ask(text, tokens, stream).await?,

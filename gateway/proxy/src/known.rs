@@ -110,15 +110,16 @@ impl Knowledge {
     async fn fetch(&self, control: &dyn ControlPlane) -> Result<(), ControlError> {
         let known = self.current().map(|known| known.version);
         if let Some(snapshot) = control.snapshot(known).await? {
-            self.keep(&snapshot).await;
+            let kept = serde_json::to_vec(&snapshot);
             self.adopt(snapshot);
+            self.keep(kept).await;
         }
         Ok(())
     }
 
     /// Writes the snapshot beside the journal, readable by its owner only.
-    async fn keep(&self, snapshot: &Snapshot) {
-        let written = match serde_json::to_vec(snapshot) {
+    async fn keep(&self, snapshot: Result<Vec<u8>, serde_json::Error>) {
+        let written = match snapshot {
             Ok(bytes) => {
                 let file = Arc::clone(&self.file);
                 tokio::task::spawn_blocking(move || write_private(&file, &bytes))
