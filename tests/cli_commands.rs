@@ -79,7 +79,7 @@ fn a_limit_that_nothing_enforces_yet_is_refused_and_no_key_is_made() {
         let args = [&["key", "create", "--customer", "acme"], &limit[..]].concat();
         let refusal = folder.run(&args).refused(1);
         assert!(refusal.contains(limit[0].trim_start_matches('-')), "{refusal}");
-        assert!(refusal.contains("not supported"), "{refusal}");
+        assert!(refusal.contains("not enforced yet"), "{refusal}");
     }
 
     assert_eq!(folder.lines(&["key", "list"]), before);

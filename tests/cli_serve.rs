@@ -15,7 +15,7 @@ fn question() -> serde_json::Value {
 async fn a_first_start_prints_a_key_that_works_at_once_and_never_again() {
     let folder = Folder::new();
     let mut server = folder.serve().await;
-    let key = server.first_key();
+    let key = server.first_key().await;
 
     let reply = server.chat(&key, question()).await;
 
@@ -122,7 +122,7 @@ async fn a_second_server_on_the_same_folder_is_refused() {
 async fn after_kill_9_commands_and_a_new_server_work() {
     let folder = Folder::new();
     let mut server = folder.serve().await;
-    let key = server.first_key();
+    let key = server.first_key().await;
     assert_eq!(server.chat(&key, question()).await.status, 200);
 
     server.kill().await;
@@ -142,7 +142,7 @@ async fn metrics_and_health_are_on_their_own_listener() {
 
     assert_eq!(server.web.get(server.metrics(), "/livez").await.status, 200);
     assert_eq!(server.web.get(server.metrics(), "/readyz").await.status, 200);
-    server.chat(&server.first_key(), question()).await;
+    server.chat(&server.first_key().await, question()).await;
     assert!(server.metric("permille_requests_total").await.unwrap() >= 1.0);
     assert_ne!(server.web.get(server.gateway(), "/metrics").await.status, 200);
 }
@@ -162,7 +162,7 @@ async fn the_api_answers_nobody_without_a_token() {
 async fn a_stream_that_runs_at_the_stop_signal_is_finished() {
     let folder = Folder::new();
     let mut server = folder.serve().await;
-    let key = server.first_key();
+    let key = server.first_key().await;
     let bearer = format!("Bearer {key}");
     let headers = [("authorization", bearer.as_str()), ("x-simulate", "tokens=60,chunk_ms=10")];
     let mut body = question();
@@ -184,7 +184,7 @@ async fn a_stream_that_runs_at_the_stop_signal_is_finished() {
 async fn a_second_signal_forces_the_end() {
     let folder = Folder::new();
     let mut server = folder.serve().await;
-    let bearer = format!("Bearer {}", server.first_key());
+    let bearer = format!("Bearer {}", server.first_key().await);
     let headers = [("authorization", bearer.as_str()), ("x-simulate", "stall_after=1")];
     let mut body = question();
     body["stream"] = json!(true);

@@ -22,7 +22,7 @@ pub(crate) struct Quote {
     #[arg(long, value_name = "FILE")]
     charge: PathBuf,
     /// A quantity of one period, a decimal; several give several quotes.
-    #[arg(long = "quantity", value_name = "N", required = true)]
+    #[arg(long = "quantity", value_name = "N", required = true, allow_hyphen_values = true)]
     quantities: Vec<String>,
 }
 

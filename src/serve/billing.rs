@@ -53,6 +53,11 @@ impl BillingPart {
         OtherHalf { control: Arc::clone(&billing) as _, intake: billing }
     }
 
+    /// From now on a new or revoked key is answered once the gateway beside it knows.
+    pub(super) fn serve_gateway(&self, versions: tokio::sync::watch::Receiver<u64>) {
+        self.billing.serve_gateway(versions);
+    }
+
     /// Waits until it has ended by itself.
     pub(super) async fn failed(&mut self) -> ServeError {
         self.serving.failed().await

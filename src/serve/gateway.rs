@@ -28,6 +28,8 @@ pub(super) struct OtherHalf {
 pub(super) struct GatewayPart {
     pub(super) address: SocketAddr,
     pub(super) readiness: Readiness,
+    /// The version of keys and prices that it serves by.
+    pub(super) snapshot_versions: tokio::sync::watch::Receiver<u64>,
     journal: Journal,
     serving: Part,
     shipping: Part,
@@ -76,6 +78,7 @@ impl GatewayPart {
         let gateway = Gateway::new(gateway_config, foundation)
             .map_err(|cause| ServeError::start("the gateway", cause))?;
         let readiness = gateway.readiness();
+        let snapshot_versions = gateway.snapshot_versions();
         let shipped = journal.clone();
         let shipping = Part::start("the hand-over of usage", |stop| async move {
             if let Err(error) = ship(shipped, billing.intake, stop.cancelled_owned()).await {
@@ -83,7 +86,7 @@ impl GatewayPart {
             }
         });
         let serving = Part::start("the gateway", |stop| gateway.run(listener, stop));
-        Ok(Self { address, readiness, journal, serving, shipping, provider })
+        Ok(Self { address, readiness, snapshot_versions, journal, serving, shipping, provider })
     }
 
     /// Where the simulated provider listens, when it is in use.

@@ -84,6 +84,9 @@ impl Running {
             Some(other) => Some(GatewayPart::start(config, folder, &lock, other, &registry).await?),
             None => None,
         };
+        if let (Some(billing), Some(gateway)) = (&billing, &gateway) {
+            billing.serve_gateway(gateway.snapshot_versions.clone());
+        }
         let readiness = gateway.as_ref().map(|gateway| gateway.readiness.clone());
         let readiness: Readiness = Arc::new(move || readiness.as_ref()?.obstacle());
         let observed = Observed { registry, readiness };

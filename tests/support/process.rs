@@ -93,11 +93,14 @@ impl Server {
     }
 
     /// The key of customer `default` that the first start printed.
-    pub fn first_key(&self) -> String {
-        let printed = self.printed();
-        let begin = printed.find("sk-pm_").expect("the first start prints a key");
-        let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        printed[begin..].chars().take_while(|c| is_key(*c)).collect()
+    pub async fn first_key(&self) -> String {
+        eventually("the first start prints a key and a call", async || {
+            let printed = self.printed();
+            let begin = printed.find("sk-pm_").filter(|_| printed.contains("curl"))?;
+            let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            Some(printed[begin..].chars().take_while(|c| is_key(*c)).collect())
+        })
+        .await
     }
 
     /// Posts a chat completion and reads the whole answer.

@@ -1,6 +1,9 @@
 //! Billing in process: the two traits that gateways know it by.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use permille_ledger::{Ledger, LedgerError, Rerated};
@@ -8,6 +11,7 @@ use permille_types::{
     Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot,
 };
 use prometheus::Registry;
+use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 
@@ -15,11 +19,16 @@ use crate::metrics::Metrics;
 /// seldom, short enough for every proxy's idle limit.
 const SNAPSHOT_WAIT_MAX: Duration = Duration::from_secs(20);
 
+/// How long an answer waits for the gateway beside it; it takes a millisecond or two.
+const GATEWAY_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// Billing: the ledger and its metrics. Clones share both.
 #[derive(Clone)]
 pub struct Billing {
     pub(crate) ledger: Ledger,
     metrics: Arc<Metrics>,
+    /// The snapshot version of the gateway in this process, where there is one.
+    gateway: Arc<OnceLock<watch::Receiver<u64>>>,
 }
 
 impl Billing {
@@ -28,13 +37,32 @@ impl Billing {
     /// # Errors
     /// [`prometheus::Error`] when a metric of that name is there already.
     pub fn new(ledger: Ledger, registry: &Registry) -> Result<Self, prometheus::Error> {
-        Ok(Self { ledger, metrics: Arc::new(Metrics::register(registry)?) })
+        let metrics = Arc::new(Metrics::register(registry)?);
+        Ok(Self { ledger, metrics, gateway: Arc::default() })
     }
 
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// From now on a change of keys is answered once the gateway in this process has it.
+    pub fn serve_gateway(&self, versions: watch::Receiver<u64>) {
+        if self.gateway.set(versions).is_err() {
+            tracing::warn!("a second gateway in this process is not waited for");
+        }
+    }
+
+    /// Waits, within a bound, until the gateway in this process knows every key.
+    pub(crate) async fn until_gateway_knows(&self) {
+        let Some(versions) = self.gateway.get() else { return };
+        let newest = self.ledger.snapshot_version();
+        let mut versions = versions.clone();
+        let known = versions.wait_for(|version| *version >= newest);
+        if tokio::time::timeout(GATEWAY_WAIT_MAX, known).await.is_err() {
+            tracing::warn!(newest, "the gateway does not have the newest keys yet");
+        }
     }
 
     /// Counts what an import of prices has billed of held usage.

@@ -37,7 +37,8 @@ impl<T: DeserializeOwned> FromRequest<Billing> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, billing: &Billing) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, billing).await.map_err(|cause| refused_body(&cause))?;
+        let bytes =
+            Bytes::from_request(request, billing).await.map_err(|cause| refused_body(&cause))?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|cause| Problem::invalid(format!("the body is not accepted: {cause}")))

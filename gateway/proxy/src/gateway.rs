@@ -6,7 +6,7 @@ use permille_journal::{Health, Journal};
 use permille_limits::Budget;
 use permille_types::{Clock, ControlPlane};
 use prometheus::Registry;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -92,6 +92,12 @@ impl Gateway {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         Readiness { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Tells the version of the snapshot in force; 0 while there is none.
+    #[must_use]
+    pub fn snapshot_versions(&self) -> watch::Receiver<u64> {
+        self.shared.knowledge.versions()
     }
 
     /// Where the configuration wants it to listen.

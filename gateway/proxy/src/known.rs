@@ -16,6 +16,7 @@ use permille_rating::price_book::PriceBook;
 use permille_types::{ControlError, ControlPlane, KeyHash, KeyPolicy, Snapshot};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Wait after a failed fetch, doubled up to the bound.
@@ -45,18 +46,24 @@ pub(crate) struct Known {
     version: u64,
     pepper: Hmac<Sha256>,
     keys: HashMap<KeyHash, KeyPolicy>,
-    pub(crate) prices: PriceBook,
+    pub(crate) prices: Arc<PriceBook>,
 }
 
 impl Known {
-    fn new(snapshot: Snapshot) -> Result<Self, KnownError> {
+    fn new(snapshot: &Snapshot, before: Option<&Self>) -> Result<Self, KnownError> {
         let pepper =
             hex::decode(snapshot.pepper.expose_secret()).map_err(|_| KnownError::Pepper)?;
         let pepper = Hmac::<Sha256>::new_from_slice(&pepper).map_err(|_| KnownError::Pepper)?;
         let version = snapshot.version;
-        let prices = PriceBook::new(snapshot.prices)
-            .map_err(|cause| KnownError::Prices { version, cause })?;
-        let keys = snapshot.keys.into_iter().map(|key| (key.hash, key)).collect();
+        // Keys change often and prices seldom; compiling their patterns takes milliseconds.
+        let unchanged = before.filter(|before| before.prices.prices() == snapshot.prices);
+        let prices = match unchanged {
+            Some(before) => Arc::clone(&before.prices),
+            None => PriceBook::new(snapshot.prices.clone())
+                .map(Arc::new)
+                .map_err(|cause| KnownError::Prices { version, cause })?,
+        };
+        let keys = snapshot.keys.iter().map(|key| (key.hash, key.clone())).collect();
         Ok(Self { version, pepper, keys, prices })
     }
 
@@ -73,6 +80,7 @@ impl Known {
 #[derive(Clone)]
 pub(crate) struct Knowledge {
     current: Arc<ArcSwapOption<Known>>,
+    version: watch::Sender<u64>,
     file: Arc<Path>,
 }
 
@@ -80,10 +88,11 @@ impl Knowledge {
     /// Starts from the snapshot kept in `folder`, when there is one.
     pub(crate) fn open(folder: &Path) -> Self {
         let file: PathBuf = folder.join("snapshot.json");
-        let knowledge = Self { current: Arc::default(), file: file.into() };
+        let knowledge =
+            Self { current: Arc::default(), version: watch::Sender::new(0), file: file.into() };
         match std::fs::read(&knowledge.file) {
             Ok(bytes) => match serde_json::from_slice::<Snapshot>(&bytes) {
-                Ok(snapshot) => knowledge.adopt(snapshot),
+                Ok(snapshot) => knowledge.adopt(&snapshot),
                 Err(cause) => tracing::warn!(%cause, "the kept snapshot cannot be read"),
             },
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
@@ -96,50 +105,61 @@ impl Knowledge {
         self.current.load_full()
     }
 
-    fn adopt(&self, snapshot: Snapshot) {
+    /// Tells the version in force; 0 while there is none.
+    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    fn adopt(&self, snapshot: &Snapshot) {
         let version = snapshot.version;
-        match Known::new(snapshot) {
+        match Known::new(snapshot, self.current().as_deref()) {
             Ok(known) => {
                 tracing::info!(version, keys = known.keys.len(), "snapshot in force");
                 self.current.store(Some(Arc::new(known)));
+                self.version.send_replace(version);
             }
             Err(cause) => tracing::error!(version, error = %chain(&cause), "snapshot refused"),
         }
     }
 
-    async fn fetch(&self, control: &dyn ControlPlane) -> Result<(), ControlError> {
+    async fn fetch(
+        &self,
+        control: &dyn ControlPlane,
+        newest: &watch::Sender<Option<Arc<Snapshot>>>,
+    ) -> Result<(), ControlError> {
         let known = self.current().map(|known| known.version);
         if let Some(snapshot) = control.snapshot(known).await? {
-            let kept = serde_json::to_vec(&snapshot);
-            self.adopt(snapshot);
-            self.keep(kept).await;
+            self.adopt(&snapshot);
+            newest.send_replace(Some(Arc::new(snapshot)));
         }
         Ok(())
     }
 
-    /// Writes the snapshot beside the journal, readable by its owner only.
-    async fn keep(&self, snapshot: Result<Vec<u8>, serde_json::Error>) {
-        let written = match snapshot {
-            Ok(bytes) => {
-                let file = Arc::clone(&self.file);
-                tokio::task::spawn_blocking(move || write_private(&file, &bytes))
-                    .await
-                    .map_err(std::io::Error::other)
-                    .flatten()
+    /// Writes each newest snapshot beside the journal, readable by its owner only. Apart from the
+    /// fetching, so that a slow disk never delays a new key.
+    async fn keep(file: Arc<Path>, mut newest: watch::Receiver<Option<Arc<Snapshot>>>) {
+        while newest.changed().await.is_ok() {
+            let Some(snapshot) = newest.borrow_and_update().clone() else { continue };
+            let file = Arc::clone(&file);
+            let written = tokio::task::spawn_blocking(move || write_private(&file, &snapshot))
+                .await
+                .map_err(std::io::Error::other)
+                .flatten();
+            if let Err(cause) = written {
+                tracing::warn!(%cause, "the snapshot cannot be kept on disk");
             }
-            Err(cause) => Err(std::io::Error::other(cause)),
-        };
-        if let Err(cause) = written {
-            tracing::warn!(%cause, "the snapshot cannot be kept on disk");
         }
     }
 
     /// Fetches the first snapshot and then every newer one, until `stop`.
     pub(crate) async fn follow(self, control: Arc<dyn ControlPlane>, stop: CancellationToken) {
         let mut wait = RETRY_MIN;
+        let (newest, kept) = watch::channel(None);
+        // Ends when `newest` is dropped.
+        drop(tokio::spawn(Self::keep(Arc::clone(&self.file), kept)));
         while !stop.is_cancelled() {
             let fetched = tokio::select! {
-                fetched = self.fetch(control.as_ref()) => fetched,
+                fetched = self.fetch(control.as_ref(), &newest) => fetched,
                 () = stop.cancelled() => return,
             };
             let Err(cause) = fetched else {
@@ -156,12 +176,13 @@ impl Knowledge {
     }
 }
 
-fn write_private(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_private(file: &Path, snapshot: &Snapshot) -> std::io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let bytes = serde_json::to_vec(snapshot)?;
     let fresh = file.with_extension("json.new");
     let mut open = std::fs::OpenOptions::new();
     let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    out.write_all(bytes)?;
+    out.write_all(&bytes)?;
     out.sync_all()?;
     std::fs::rename(&fresh, file)
 }

@@ -62,6 +62,7 @@ pub(super) async fn create(
     };
     let new = NewKey { customer: new.customer, project, name: new.name, rpm: new.rpm };
     let created = billing.ledger.create_key(new).await?;
+    billing.until_gateway_knows().await;
     Ok((StatusCode::CREATED, Json(with_secret(&created.key, &created.secret)?)))
 }
 
@@ -72,5 +73,7 @@ pub(super) async fn revoke(
 ) -> Result<Json<Key>, Problem> {
     caller.may(Action::WriteKeys)?;
     let key: KeyId = id("key", &text)?;
-    Ok(Json(billing.ledger.revoke_key(&key).await?))
+    let revoked = billing.ledger.revoke_key(&key).await?;
+    billing.until_gateway_knows().await;
+    Ok(Json(revoked))
 }
