@@ -1,5 +1,14 @@
 //! `permille serve`: first start, commands beside it, refusals, the end.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use std::net::TcpListener;

@@ -2,9 +2,11 @@
 //! one row, nothing is doubled, and the totals are the provider's own.
 
 #![allow(
-    clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
     reason = "a test that cannot go on fails"
 )]
 
@@ -49,7 +51,7 @@ async fn client(
         let session = format!("client-{number}");
         let headers = [("authorization", bearer.as_str()), ("permille-session", &session)];
         let pace = if request % 4 == 0 { ",chunk_ms=3" } else { "" };
-        let (path, model) = if number % 2 == 0 {
+        let (path, model) = if number.is_multiple_of(2) {
             ("/v1/chat/completions", "gpt-4o-mini")
         } else {
             ("/anthropic/v1/messages", "claude-sonnet-4-5")

@@ -1,6 +1,15 @@
 //! The dependency direction of `docs/architecture.md`, checked over `cargo metadata`:
 //! types ← (usage, rating) ← (journal, ledger) ← (proxy, service) ← permille.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What each crate of the workspace may depend on, and nothing else of the workspace.
@@ -51,7 +60,7 @@ fn normal_dependencies() -> BTreeMap<String, BTreeSet<String>> {
                 .iter()
                 .filter(|dependency| dependency.path.is_some())
                 .filter(|dependency| dependency.kind != cargo_metadata::DependencyKind::Development)
-                .map(|dependency| dependency.name.to_string())
+                .map(|dependency| dependency.name.clone())
                 .collect();
             (package.name.to_string(), ours)
         })

@@ -1,9 +1,11 @@
 //! The official SDKs, unmodified but for base URL and key: what they saw is what is billed.
 
 #![allow(
-    clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
     reason = "a test that cannot go on fails"
 )]
 

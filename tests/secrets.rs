@@ -1,6 +1,13 @@
 //! Keys, provider credentials and prompts appear in no log, no metric and no file (S1, S2).
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 
@@ -11,16 +18,18 @@ use support::{Folder, Server, eventually};
 
 const PROMPT: &str = "canary-prompt-5f2a9c";
 
+fn holds(bytes: &[u8], secret: &str) -> bool {
+    bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
+}
+
 /// Files below `folder` whose bytes hold `secret`.
 fn holders(folder: &Path, secret: &str, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             holders(&path, secret, found);
-        } else if let Ok(bytes) = std::fs::read(&path) {
-            if bytes.windows(secret.len()).any(|window| window == secret.as_bytes()) {
-                found.push(path.display().to_string());
-            }
+        } else if std::fs::read(&path).is_ok_and(|bytes| holds(&bytes, secret)) {
+            found.push(path.display().to_string());
         }
     }
 }

@@ -136,7 +136,7 @@ async fn open_journal(
     journal.bytes_max = section.bytes_max;
     journal.sync = section.sync;
     let part = "the journal";
-    let open = move || Journal::open(Arc::new(RealFs), journal, Arc::new(SystemClock));
+    let open = move || Journal::open(Arc::new(RealFs), &journal, Arc::new(SystemClock));
     let opened = tokio::task::spawn_blocking(open)
         .await
         .map_err(|cause| ServeError::start(part, cause))?

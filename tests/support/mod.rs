@@ -17,7 +17,20 @@
 //!
 //! Everything ends with its value: a dropped [`Server`] or [`Simulator`] is killed, a dropped
 //! [`Folder`] removed. Nothing sleeps: [`eventually`] awaits a condition with a deadline.
-#![allow(dead_code, reason = "every test binary uses its own part of this module")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "every test binary uses its own part of this module"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
 
 mod command;
 mod process;
@@ -30,7 +43,7 @@ pub use web::{Reply, Streamed, Web};
 use std::time::Duration;
 
 /// How long a condition may take before a test fails: far above what a loaded machine needs.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -49,8 +62,8 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
             }
         }
     };
-    match tokio::time::timeout(DEADLINE, awaited).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: not within {} s", DEADLINE.as_secs()),
-    }
+    let Ok(value) = tokio::time::timeout(DEADLINE, awaited).await else {
+        panic!("{what}: not within {} s", DEADLINE.as_secs());
+    };
+    value
 }

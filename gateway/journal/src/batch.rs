@@ -7,7 +7,7 @@ use permille_types::Sequenced;
 
 use crate::{
     JournalError,
-    format::{self, Kind, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES},
+    format::{self, Kind, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES},
     fs::JournalFile,
     segment::Segment,
     state::State,
@@ -15,7 +15,6 @@ use crate::{
 
 /// Bytes read at once: any record fits.
 const CHUNK_BYTES: u64 = 2 << 20;
-const _: () = assert!(CHUNK_BYTES as usize > PAYLOAD_BYTES_MAX + 68, "any record fits");
 
 /// Everything before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -25,6 +25,9 @@ use crate::{
 /// past the bound the disk is in trouble and the caller should answer instead of waiting.
 const PREPARE_WAIT: Duration = Duration::from_millis(50);
 
+/// What a background thread does until the journal ends.
+type Run = fn(&Shared);
+
 /// An open journal and what was found when it was opened.
 pub struct Opened {
     /// The journal.
@@ -84,7 +87,7 @@ impl Journal {
     /// names and open again.
     pub fn open(
         fs: Arc<dyn JournalFs>,
-        config: JournalConfig,
+        config: &JournalConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<Opened, JournalError> {
         config.check()?;
@@ -102,8 +105,7 @@ impl Journal {
             handles: Mutex::new(Vec::new()),
             _lock: recovered.lock,
         };
-        let runs: [(&str, fn(&Shared)); 2] =
-            [("journal-sync", sync::run), ("journal-space", space::run)];
+        let runs = [("journal-sync", sync::run as Run), ("journal-space", space::run)];
         for (name, run) in runs {
             let shared = Arc::clone(&shared);
             let spawned = std::thread::Builder::new().name(name.into()).spawn(move || run(&shared));
@@ -240,7 +242,7 @@ impl Journal {
             };
             let wait = reason == FullReason::Preparing;
             if !wait || self.shared.room_made.wait_until(state, deadline).timed_out() {
-                self.shared.refused(state, reason);
+                Shared::refused(state, reason);
                 return Err(JournalError::Full { reason });
             }
         }

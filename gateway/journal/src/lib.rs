@@ -2,7 +2,7 @@
 //!
 //! The gateway writes what it owes billing into an append-only journal on its own disk: an
 //! *intent* when a request is admitted, *progress* now and then while a stream runs, and exactly
-//! one *settled* record however the request ends. [`ship`] hands settled records to billing and
+//! one *settled* record however the request ends. [`ship()`] hands settled records to billing and
 //! a segment file is removed only after billing has acknowledged all that it held.
 //!
 //! What holds, and until when:
@@ -13,7 +13,7 @@
 //! - a failed sync is never retried and nothing is acknowledged after it;
 //! - a request that was open when the process died is settled as `orphaned` at the next start.
 //!
-//! The file format is described in [`format`]. This crate does not count, price or interpret
+//! The file format is described in [`mod@format`]. This crate does not count, price or interpret
 //! usage, and it is not a queue for anything else. It makes every event arrive at least once;
 //! billing makes it count once, by its request id.
 

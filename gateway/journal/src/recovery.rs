@@ -25,10 +25,10 @@ pub(crate) struct Recovered {
 /// Opens the folder.
 pub(crate) fn recover(
     fs: Arc<dyn JournalFs>,
-    config: JournalConfig,
+    config: &JournalConfig,
     clock: &dyn Clock,
 ) -> Result<Recovered, JournalError> {
-    let lock = lock(&*fs, &config)?;
+    let lock = lock(&*fs, config)?;
     let store = Store {
         fs,
         directory: config.directory.clone(),
@@ -37,7 +37,7 @@ pub(crate) fn recover(
     };
     let survey = survey(&store)?;
     let watermark = Arc::new(Watermark::default());
-    let repair = Repair::begin(&store, &config, clock, survey, &watermark)?;
+    let repair = Repair::begin(&store, config, clock, survey, &watermark)?;
     let (state, report) = repair.run()?;
     Ok(Recovered { state, watermark, store, report, lock })
 }

@@ -74,7 +74,7 @@ impl Shared {
     }
 
     /// Tells the log, once, that admission has stopped.
-    pub(crate) fn refused(&self, state: &mut MutexGuard<'_, State>, reason: FullReason) {
+    pub(crate) fn refused(state: &mut MutexGuard<'_, State>, reason: FullReason) {
         state.stats.refused_total = state.stats.refused_total.saturating_add(1);
         if reason != FullReason::Preparing && !state.told_full {
             state.told_full = true;

@@ -132,13 +132,11 @@ impl Shipper {
             }
             Ok(())
         };
-        match tokio::time::timeout(FLUSH_MAX, everything).await {
-            Ok(done) => done,
-            Err(_) => {
-                let left = self.journal.stats().lag_records;
-                tracing::warn!(left, "stopped with usage not handed over: shipped at next start");
-                Ok(())
-            }
+        if let Ok(done) = tokio::time::timeout(FLUSH_MAX, everything).await {
+            return done;
         }
+        let left = self.journal.stats().lag_records;
+        tracing::warn!(left, "stopped with usage not handed over: shipped at next start");
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The tower stack between clients and model APIs: authenticates, routes, meters, passes on.
 //!
-//! [`stack`](mod@stack) reads top to bottom and is the place to begin. A request changes type from
+//! `stack.rs` reads top to bottom and is the place to begin. A request changes type from
 //! layer to layer (`context`), so the compiler checks the order. The life of a metered reply is
 //! in `exchange` (every way it can end) and `body` (what the client gets, and when).
 //!

@@ -1,7 +1,7 @@
 //! Bytes of a provider's reply in, token counts out.
 //!
 //! Pure: no input or output, no async, no clock. [`Tap`] sits beside the reply's bytes, hands them
-//! on unchanged and reads them on the way; [`count`] turns what it read into billable quantities
+//! on unchanged and reads them on the way; [`count()`] turns what it read into billable quantities
 //! and says where they come from; [`request`] is the same for the request's body.
 //!
 //! Not here: what a token costs, who pays, when bytes are sent. A new wire family is one new file

@@ -1,7 +1,7 @@
 //! Whatever comes, nothing panics, nothing grows without bound, and the bytes that come out are
 //! the bytes that went in.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

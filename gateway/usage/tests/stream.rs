@@ -1,6 +1,6 @@
 //! Streams: what is held, what is cut, and what is read of odd ones.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod common;
 

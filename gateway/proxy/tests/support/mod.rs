@@ -187,7 +187,7 @@ impl World {
             setup.last_turns.iter().map(|(id, turn)| (id.parse().unwrap(), *turn)).collect();
         let journal_folder = folder.path().join("journal");
         let journal = JournalConfig::new(&journal_folder, "node-1".parse().unwrap());
-        let journal = Journal::open(setup.fs, journal, Arc::new(SystemClock)).unwrap().journal;
+        let journal = Journal::open(setup.fs, &journal, Arc::new(SystemClock)).unwrap().journal;
         let registry = prometheus::Registry::new();
         let gateway = Gateway::new(
             setup.config,

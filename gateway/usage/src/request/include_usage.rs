@@ -9,7 +9,7 @@ use super::{RequestError, classify, top::Top};
 /// it is set already, or the reply is not to be a stream.
 ///
 /// # Errors
-/// [`RequestError`] as in [`classify`](super::classify).
+/// [`RequestError`] as in [`classify`](super::classify()).
 pub fn ask_for_usage(body: &[u8]) -> Result<Option<Vec<u8>>, RequestError> {
     let top = Top::read(body, ["stream", "stream_options"])?;
     if !classify::stream(&top)? {

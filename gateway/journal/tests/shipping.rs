@@ -1,0 +1,133 @@
+//! Hand-over: at least once, in order, acknowledged after billing's commit, deleted after that.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use common::{event, open};
+use futures_util::future::BoxFuture;
+use permille_journal::{
+    Journal, ship,
+    testing::{Loss, MemFs},
+};
+use permille_types::{Ack, Batch, ControlError, Intake, UsageEvent};
+
+/// Billing that is away a few times first.
+struct Billing {
+    away: AtomicU32,
+    rows: Mutex<Vec<UsageEvent>>,
+    /// Whether it commits and then loses its answer on the way back.
+    forgets_to_answer: AtomicU32,
+}
+
+impl Billing {
+    fn new(away: u32, forgets_to_answer: u32) -> Arc<Self> {
+        Arc::new(Self {
+            away: AtomicU32::new(away),
+            rows: Mutex::default(),
+            forgets_to_answer: AtomicU32::new(forgets_to_answer),
+        })
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.rows.lock().unwrap().iter().map(|row| row.request_id.to_string()).collect()
+    }
+}
+
+fn once(counter: &AtomicU32) -> bool {
+    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+impl Intake for Billing {
+    fn accept(&self, batch: Batch) -> BoxFuture<'_, Result<Ack, ControlError>> {
+        let away = || ControlError::Unavailable { operation: "test", cause: "away".into() };
+        Box::pin(async move {
+            if once(&self.away) {
+                return Err(away());
+            }
+            let sequence = batch.events.last().unwrap().sequence;
+            let read =
+                |event: &permille_types::Sequenced| UsageEvent::from_json(&event.payload).unwrap();
+            self.rows.lock().unwrap().extend(batch.events.iter().map(read));
+            if once(&self.forgets_to_answer) { Err(away()) } else { Ok(Ack { sequence }) }
+        })
+    }
+}
+
+async fn settle(journal: &Journal, numbers: std::ops::Range<u32>) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in numbers {
+        let event = event(number, 1);
+        journal.settle(&event).unwrap().await.unwrap();
+        ids.push(event.request_id.to_string());
+    }
+    ids
+}
+
+/// Ships until everything is acknowledged. The clock of the tests stands, so that the pauses
+/// between tries take no time.
+async fn ship_all(journal: &Journal, billing: &Arc<Billing>) {
+    let done = {
+        let journal = journal.clone();
+        async move {
+            let mut look = tokio::time::interval(Duration::from_millis(1));
+            while journal.stats().lag_records > 0 {
+                look.tick().await;
+            }
+        }
+    };
+    ship(journal.clone(), Arc::clone(billing) as _, done).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn billing_that_was_away_gets_everything_once_and_in_order() {
+    let journal = open(&MemFs::new()).unwrap().journal;
+    let sent = settle(&journal, 0..150).await;
+    let billing = Billing::new(5, 0);
+
+    ship_all(&journal, &billing).await;
+
+    assert_eq!(billing.ids(), sent);
+    assert_eq!(journal.stats().lag_records, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_means_the_same_events_again() {
+    let journal = open(&MemFs::new()).unwrap().journal;
+    let sent = settle(&journal, 0..20).await;
+    let billing = Billing::new(0, 1);
+
+    ship_all(&journal, &billing).await;
+
+    assert_eq!(billing.ids(), [sent.clone(), sent].concat());
+}
+
+#[tokio::test]
+async fn a_segment_goes_only_after_billing_has_all_of_it() {
+    let fs = MemFs::new();
+    let journal = open(&fs).unwrap().journal;
+    settle(&journal, 0..100).await;
+    let batch = journal.next_batch(1_000, 1 << 30).await.unwrap();
+    let segments = journal.stats().segments;
+    assert!(segments > 4, "the script crosses segments: {segments}");
+
+    // Not acknowledged: a crash gives all of it again.
+    let again = open(&fs.crash(Loss::Everything)).unwrap();
+    assert_eq!(common::shippable(&again.journal).await.len(), 100);
+
+    journal.acknowledge(batch.events[49].sequence).unwrap();
+    while journal.stats().segments >= segments {
+        tokio::task::yield_now().await;
+    }
+    let again = open(&fs.crash(Loss::Nothing)).unwrap();
+    let left = common::shippable(&again.journal).await;
+    assert!(left.len() >= 50, "{} of the 50 that billing does not have", left.len());
+}
