@@ -1,0 +1,165 @@
+//! The published wire shapes, pinned by files: each reads, and is written back byte for byte.
+//!
+//! A golden file is never edited. A change of shape gets a new version and a new file beside it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
+
+use permille_types::{
+    Ended, Flag, IntakeReply, IntakeRequest, Intent, Progress, Snapshot, Source, TokenClass,
+    TurnReply, USAGE_EVENT_VERSION, Unit, UsageEvent, UsageEventError,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+const FULL: &str = include_str!("golden/usage_event_v1_full.json");
+const LEAST: &str = include_str!("golden/usage_event_v1_least.json");
+const INTENT: &str = include_str!("golden/intent_v1.json");
+const PROGRESS: &str = include_str!("golden/progress_v1.json");
+const INTAKE_REQUEST: &str = include_str!("golden/intake_request_v1.json");
+const INTAKE_REPLY: &str = include_str!("golden/intake_reply_v1.json");
+const TURN_REPLY: &str = include_str!("golden/turn_reply_v1.json");
+const SNAPSHOT: &str = include_str!("golden/snapshot_v1.json");
+
+/// The golden file reads as a `T` and is written back as it stands.
+fn check<T: Serialize + DeserializeOwned>(golden: &str) {
+    let line = golden.strip_suffix('\n').unwrap();
+
+    let read: T = serde_json::from_str(line).unwrap();
+
+    assert_eq!(serde_json::to_string(&read).unwrap(), line);
+}
+
+/// Whether `golden` still reads as a `T` with a field that no version has, put at `pointer`.
+fn reads_with_a_stray_field<T: DeserializeOwned>(golden: &str, pointer: &str) -> bool {
+    let mut value: Value = serde_json::from_str(golden).unwrap();
+    let place = value.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
+    place.insert("stray".to_owned(), Value::Null);
+    serde_json::from_str::<T>(&value.to_string()).is_ok()
+}
+
+/// The JSON of `golden` with one field set.
+fn with(golden: &str, field: &str, value: impl Into<Value>) -> Vec<u8> {
+    let mut event: Value = serde_json::from_str(golden).unwrap();
+    event.as_object_mut().unwrap().insert(field.to_owned(), value.into());
+    serde_json::to_vec(&event).unwrap()
+}
+
+fn unknown_version(bytes: &[u8]) -> Option<u16> {
+    match UsageEvent::from_json(bytes) {
+        Err(UsageEventError::UnknownVersion { version }) => Some(version),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_published_shape_is_written_back_byte_for_byte() {
+    check::<UsageEvent>(FULL);
+    check::<UsageEvent>(LEAST);
+    check::<Intent>(INTENT);
+    check::<Progress>(PROGRESS);
+    check::<IntakeRequest>(INTAKE_REQUEST);
+    check::<IntakeReply>(INTAKE_REPLY);
+    check::<TurnReply>(TURN_REPLY);
+    check::<Snapshot>(SNAPSHOT);
+}
+
+#[test]
+fn an_event_is_written_by_its_own_writer_as_the_golden_file_says() {
+    for golden in [FULL, LEAST] {
+        let event = UsageEvent::from_json(golden.as_bytes()).unwrap();
+
+        assert_eq!(event.to_json().unwrap(), golden.trim_end().as_bytes());
+    }
+}
+
+#[test]
+fn every_field_of_version_1_means_what_it_meant() {
+    let event = UsageEvent::from_json(FULL.as_bytes()).unwrap();
+
+    assert_eq!(event.version, USAGE_EVENT_VERSION);
+    assert_eq!(event.at.timestamp_subsec_nanos(), 123_456_789);
+    assert_eq!((event.ended, event.source), (Ended::ClientGone, Source::Partial));
+    assert_eq!(event.tokens.get(&TokenClass::CACHE_WRITE_1H), Some(&12));
+    assert_eq!(event.tokens.get(&TokenClass::named("smell_in")), Some(&7));
+    assert_eq!(event.units.get(&Unit::Searches), Some(&2));
+    assert_eq!(event.flags, [Flag::UsageMismatch, Flag::Drained]);
+    assert_eq!(event.model().as_str(), "claude-x-20260101");
+    assert_eq!(event.attempts.len(), 2);
+}
+
+#[test]
+fn an_absent_count_is_not_zero_and_an_explicit_zero_stays() {
+    let full = UsageEvent::from_json(FULL.as_bytes()).unwrap();
+    let least = UsageEvent::from_json(LEAST.as_bytes()).unwrap();
+
+    assert_eq!(full.tokens.get(&TokenClass::AUDIO_IN), Some(&0));
+    assert_eq!(full.tokens.get(&TokenClass::IMAGE_IN), None);
+    assert_eq!((least.input_total, least.output_total), (None, None));
+    assert_eq!((least.status, least.upstream, least.first_token_ms), (None, None, None));
+}
+
+#[test]
+fn what_is_counted_by_refuses_a_field_that_it_does_not_know() {
+    for pointer in ["", "/attempts/0"] {
+        assert!(!reads_with_a_stray_field::<UsageEvent>(FULL, pointer), "{pointer}");
+    }
+    assert!(!reads_with_a_stray_field::<Intent>(INTENT, ""));
+    assert!(!reads_with_a_stray_field::<Intent>(INTENT, "/event"));
+    assert!(!reads_with_a_stray_field::<Progress>(PROGRESS, ""));
+    assert!(!reads_with_a_stray_field::<IntakeRequest>(INTAKE_REQUEST, ""));
+    assert!(!reads_with_a_stray_field::<IntakeRequest>(INTAKE_REQUEST, "/events/0"));
+    assert!(!reads_with_a_stray_field::<Snapshot>(SNAPSHOT, "/prices/0"));
+    assert!(!reads_with_a_stray_field::<Snapshot>(SNAPSHOT, "/prices/0/bands/0/when"));
+}
+
+#[test]
+fn answers_of_billing_may_say_more_than_a_gateway_knows() {
+    assert!(reads_with_a_stray_field::<IntakeReply>(INTAKE_REPLY, ""));
+    assert!(reads_with_a_stray_field::<TurnReply>(TURN_REPLY, ""));
+    assert!(reads_with_a_stray_field::<Snapshot>(SNAPSHOT, ""));
+    assert!(reads_with_a_stray_field::<Snapshot>(SNAPSHOT, "/keys/0"));
+}
+
+#[test]
+fn an_event_of_another_version_is_told_apart_from_a_malformed_one() {
+    let newer = with(FULL, "version", 2);
+    let newer_with_more = with(&String::from_utf8(newer.clone()).unwrap(), "mood", "good");
+
+    assert_eq!(unknown_version(&newer), Some(2));
+    assert_eq!(unknown_version(&newer_with_more), Some(2));
+    assert_eq!(unknown_version(&with(FULL, "version", 0)), Some(0));
+    for (field, value) in [
+        ("version", Value::from("1")),
+        ("mood", Value::from("good")),
+        ("turn", Value::from(-1)),
+        ("customer", Value::from("")),
+        ("customer", Value::from("a\u{7}b")),
+        ("request_id", Value::from("chatcmpl-1")),
+        ("ended", Value::from("happily")),
+        ("at", Value::from("2026-11-20T09:30:00")),
+        ("tokens", serde_json::json!({ "output_text": -1 })),
+        ("tokens", serde_json::json!({ "output_text": 1.5 })),
+        ("tokens", serde_json::json!({ "output_text": "1" })),
+        ("units", serde_json::json!({ "smells": 1 })),
+    ] {
+        let error = UsageEvent::from_json(&with(FULL, field, value.clone())).unwrap_err();
+        assert!(matches!(error, UsageEventError::Malformed(_)), "{field} {value}: {error}");
+    }
+}
+
+#[test]
+fn a_price_travels_as_text_and_a_number_is_refused() {
+    let number = SNAPSHOT.replace(r#""input_uncached":"0.012""#, r#""input_uncached":0.012"#);
+
+    assert_ne!(number, SNAPSHOT);
+    assert!(serde_json::from_str::<Snapshot>(&number).is_err());
+}
+
+#[test]
+fn a_snapshot_does_not_show_its_secrets_when_it_is_printed() {
+    let snapshot: Snapshot = serde_json::from_str(SNAPSHOT).unwrap();
+
+    let printed = format!("{snapshot:?}");
+
+    assert!(printed.contains("key_0VsQ1"));
+    assert!(!printed.contains("07070707") && !printed.contains("00112233"), "{printed}");
+}
