@@ -1,11 +1,14 @@
-//! What callers send: query, body and ids, parsed at the edge with errors that name the field.
+//! What callers send: path, query and body, parsed at the edge with errors that name the field.
+
+use std::error::Error;
 
 use axum::{
+    Json,
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Request, rejection::BytesRejection},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request},
 };
-use http::{StatusCode, request::Parts};
-use permille_ledger::Page;
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use permille_ledger::{PAGE_ROWS_MAX, Page};
 use permille_types::CustomerId;
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -16,6 +19,19 @@ pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Largest batch of usage events, in bytes: gateways send 1 MiB of payloads at a time.
 pub(crate) const INTAKE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// The one variable part of a path, as text.
+pub(crate) struct Segment(pub(crate) String);
+
+impl FromRequestParts<Billing> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, billing: &Billing) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, billing).await;
+        // Only an escape that is no UTF-8 does not read, and no id is such.
+        text.map(|Path(text)| Self(text)).map_err(|_| Problem::no_path())
+    }
+}
+
 /// A query string. Unknown keys are refused, not ignored.
 pub(crate) struct Params<T>(pub(crate) T);
 
@@ -23,34 +39,93 @@ impl<T: DeserializeOwned> FromRequestParts<Billing> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Billing) -> Result<Self, Problem> {
-        let query = parts.uri.query().unwrap_or_default();
-        serde_urlencoded::from_str(query)
-            .map(Self)
-            .map_err(|cause| Problem::invalid(format!("the query is not accepted: {cause}")))
+        Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params)).map_err(|cause| {
+            refused_query(parts.uri.query().unwrap_or_default(), &innermost(&cause))
+        })
     }
 }
 
-/// A JSON body. Unknown fields are refused, not ignored.
-pub(crate) struct Body<T>(pub(crate) T);
+/// `reason` is a field and what is wrong with it, or what is wrong with the whole.
+fn refused_query(query: &str, reason: &str) -> Problem {
+    let field = reason.split_once(": ").map_or("", |(field, _)| field);
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+    let value = pairs.into_iter().find(|(name, _)| name == field).map(|(_, value)| value);
+    Problem::invalid(match (value, accepted(field)) {
+        (Some(value), Some(accepted)) if !reason.contains(": duplicate field") => {
+            format!("{field} `{value}` is not accepted; accepted: {accepted}")
+        }
+        _ => format!("the query is not accepted: {reason}"),
+    })
+}
 
-impl<T: DeserializeOwned> FromRequest<Billing> for Body<T> {
+/// What a parameter that is more than a text accepts.
+fn accepted(parameter: &str) -> Option<String> {
+    match parameter {
+        "limit" => Some(format!("1 to {PAGE_ROWS_MAX}")),
+        "since" | "until" | "at" => {
+            Some("an instant such as 2026-11-01T00:00:00Z, a `+` in it written %2B".to_owned())
+        }
+        "request" => Some("a request id (a UUID)".to_owned()),
+        "currency" => Some("an ISO 4217 code such as CNY or USD".to_owned()),
+        "known" => Some("the version of a snapshot, a number".to_owned()),
+        "customer" | "session" => Some("an id of 1 to 256 bytes on one line".to_owned()),
+        _ => None,
+    }
+}
+
+/// A body that has not been read: the caller's role is asked first.
+pub(crate) struct Body(Request);
+
+impl FromRequest<Billing> for Body {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, billing: &Billing) -> Result<Self, Problem> {
-        let bytes =
-            Bytes::from_request(request, billing).await.map_err(|cause| refused_body(&cause))?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|cause| Problem::invalid(format!("the body is not accepted: {cause}")))
+    async fn from_request(request: Request, _: &Billing) -> Result<Self, Problem> {
+        Ok(Self(request))
     }
 }
 
-fn refused_body(cause: &BytesRejection) -> Problem {
-    if cause.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        Problem::too_large(BODY_BYTES_MAX)
-    } else {
-        Problem::invalid(cause.body_text())
+impl Body {
+    /// The JSON that people send. Unknown fields are refused, not ignored.
+    pub(crate) async fn read<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        self.read_within(BODY_BYTES_MAX).await
     }
+
+    /// JSON of at most `bytes_max` bytes.
+    pub(crate) async fn read_within<T: DeserializeOwned>(
+        self,
+        bytes_max: usize,
+    ) -> Result<T, Problem> {
+        let mut request = self.0;
+        json_or_untold(request.headers())?;
+        DefaultBodyLimit::max(bytes_max).apply(&mut request);
+        let bytes = Bytes::from_request(request, &()).await.map_err(|cause| {
+            if cause.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::too_large(bytes_max)
+            } else {
+                Problem::invalid(cause.body_text())
+            }
+        })?;
+        Json::from_bytes(&bytes).map(|Json(body)| body).map_err(|cause| {
+            Problem::invalid(format!("the body is not accepted: {}", innermost(&cause)))
+        })
+    }
+}
+
+/// Refuses a body that is said to be something else than JSON.
+fn json_or_untold(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let kind = String::from_utf8_lossy(kind.as_bytes());
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(Problem::media_type(&kind))
+    }
+}
+
+/// What is wrong, without the framework's words before it.
+fn innermost(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// The query of a list that can be restricted to a customer.

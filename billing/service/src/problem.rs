@@ -41,6 +41,18 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, code: "not_found", detail: detail.into() }
     }
 
+    pub(crate) fn no_path() -> Self {
+        Self::not_found("there is nothing at this path")
+    }
+
+    pub(crate) fn media_type(given: &str) -> Self {
+        Self {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            code: "unsupported_media_type",
+            detail: format!("content-type `{given}` is not accepted; accepted: application/json"),
+        }
+    }
+
     pub(crate) fn too_large(bytes_max: usize) -> Self {
         Self {
             status: StatusCode::PAYLOAD_TOO_LARGE,

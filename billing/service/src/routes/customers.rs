@@ -1,9 +1,6 @@
 //! `/api/v1/customers`.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use permille_ledger::{Customer, Listing, NewCustomer};
 use permille_types::{Currency, CustomerId};
@@ -12,7 +9,7 @@ use serde::Deserialize;
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Body, ListParams, Params, id},
+    input::{Body, ListParams, Params, Segment, id},
     problem::Problem,
 };
 
@@ -43,7 +40,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(billing): State<Billing>,
     caller: Caller,
-    Path(text): Path<String>,
+    Segment(text): Segment,
 ) -> Result<Json<Customer>, Problem> {
     caller.may(Action::ReadCustomers)?;
     let customer: CustomerId = id("customer", &text)?;
@@ -54,9 +51,10 @@ pub(super) async fn show(
 pub(super) async fn create(
     State(billing): State<Billing>,
     caller: Caller,
-    Body(new): Body<New>,
+    body: Body,
 ) -> Result<(StatusCode, Json<Customer>), Problem> {
     caller.may(Action::WriteCustomers)?;
+    let new: New = body.read().await?;
     let currency = Currency::from_code(&new.currency.to_ascii_uppercase()).ok_or_else(|| {
         Problem::invalid(format!(
             "currency `{}` is not accepted; accepted: an ISO 4217 code such as CNY or USD",

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Body, Params},
+    input::{Body, INTAKE_BYTES_MAX, Params},
     problem::Problem,
 };
 
@@ -37,9 +37,10 @@ pub(super) struct OfSession {
 pub(super) async fn intake(
     State(billing): State<Billing>,
     caller: Caller,
-    Body(request): Body<IntakeRequest>,
+    body: Body,
 ) -> Result<Json<IntakeReply>, Problem> {
     caller.may(Action::ServeGateways)?;
+    let request: IntakeRequest = body.read_within(INTAKE_BYTES_MAX).await?;
     let batch = request.into_batch().map_err(|cause| Problem::invalid(cause.to_string()))?;
     let ack = billing.accept(batch).await?;
     Ok(Json(IntakeReply { version: WIRE_VERSION, sequence: ack.sequence }))

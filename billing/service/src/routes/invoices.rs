@@ -1,9 +1,6 @@
 //! `/api/v1/invoices`: previews and drafts share one computation.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use permille_ledger::{Invoice, InvoiceSummary, Listing};
 use permille_types::{CustomerId, InvoiceId};
 use serde::Deserialize;
@@ -11,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Body, ListParams, Params, id},
+    input::{Body, ListParams, Params, Segment, id},
     problem::Problem,
 };
 
@@ -37,7 +34,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(billing): State<Billing>,
     caller: Caller,
-    Path(text): Path<String>,
+    Segment(text): Segment,
 ) -> Result<Json<Invoice>, Problem> {
     caller.may(Action::ReadInvoices)?;
     let id: InvoiceId = id("invoice", &text)?;
@@ -52,9 +49,10 @@ pub(super) async fn show(
 pub(super) async fn preview(
     State(billing): State<Billing>,
     caller: Caller,
-    Body(month): Body<Month>,
+    body: Body,
 ) -> Result<Json<Invoice>, Problem> {
     caller.may(Action::ReadInvoices)?;
+    let month: Month = body.read().await?;
     caller.owns(&month.customer)?;
     Ok(Json(billing.ledger.preview_invoice(&month.customer, &month.period).await?))
 }
@@ -62,8 +60,9 @@ pub(super) async fn preview(
 pub(super) async fn draft(
     State(billing): State<Billing>,
     caller: Caller,
-    Body(month): Body<Month>,
+    body: Body,
 ) -> Result<Json<Invoice>, Problem> {
     caller.may(Action::WriteInvoices)?;
+    let month: Month = body.read().await?;
     Ok(Json(billing.ledger.draft_invoice(&month.customer, &month.period).await?))
 }

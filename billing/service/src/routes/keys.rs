@@ -1,9 +1,6 @@
 //! `/api/v1/keys`. A secret is in the answer to its creation and nowhere else.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use permille_ledger::{DEFAULT_PROJECT, Key, Listing, NewKey};
 use permille_types::{CustomerId, KeyId, ProjectId};
@@ -14,7 +11,7 @@ use super::tokens::with_secret;
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Body, ListParams, Params, id},
+    input::{Body, ListParams, Params, Segment, id},
     problem::Problem,
 };
 
@@ -46,9 +43,10 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(billing): State<Billing>,
     caller: Caller,
-    Body(new): Body<New>,
+    body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.may(Action::WriteKeys)?;
+    let new: New = body.read().await?;
     for (field, given) in [("tpm", &new.tpm), ("budget", &new.budget)] {
         if given.as_ref().is_some_and(|value| !value.is_null()) {
             return Err(Problem::invalid(format!(
@@ -69,7 +67,7 @@ pub(super) async fn create(
 pub(super) async fn revoke(
     State(billing): State<Billing>,
     caller: Caller,
-    Path(text): Path<String>,
+    Segment(text): Segment,
 ) -> Result<Json<Key>, Problem> {
     caller.may(Action::WriteKeys)?;
     let key: KeyId = id("key", &text)?;

@@ -12,16 +12,11 @@ mod usage;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
     routing::{get, post},
 };
 use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, TURN_PATH};
 
-use crate::{
-    billing::Billing,
-    input::{BODY_BYTES_MAX, INTAKE_BYTES_MAX},
-    problem::Problem,
-};
+use crate::{billing::Billing, problem::Problem};
 
 /// All routes over `billing`. Each requires a token.
 pub fn router(billing: Billing) -> Router {
@@ -42,17 +37,15 @@ pub fn router(billing: Billing) -> Router {
         .route("/invoices", get(invoices::list))
         .route("/invoices/preview", post(invoices::preview))
         .route("/invoices/draft", post(invoices::draft))
-        .route("/invoices/{id}", get(invoices::show))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        .route("/invoices/{id}", get(invoices::show));
     let gateways = Router::new()
         .route(INTAKE_PATH, post(internal::intake))
         .route(SNAPSHOT_PATH, get(internal::snapshot))
-        .route(TURN_PATH, get(internal::turn))
-        .layer(DefaultBodyLimit::max(INTAKE_BYTES_MAX));
+        .route(TURN_PATH, get(internal::turn));
     Router::new()
         .nest("/api/v1", people)
         .merge(gateways)
-        .fallback(async || Problem::not_found("there is nothing at this path"))
+        .fallback(async || Problem::no_path())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(billing)
 }

@@ -1,9 +1,6 @@
 //! `/api/v1/prices`: the price book, for every role that sees costs.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use permille_ledger::{ListedPrice, Listing, Page, PriceFilter};
 use permille_types::{Currency, PriceVersion};
@@ -12,7 +9,7 @@ use serde::Deserialize;
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Params, id},
+    input::{Params, Segment, id},
     problem::Problem,
 };
 
@@ -41,7 +38,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(billing): State<Billing>,
     caller: Caller,
-    Path(text): Path<String>,
+    Segment(text): Segment,
 ) -> Result<Json<ListedPrice>, Problem> {
     caller.may(Action::ReadPrices)?;
     let version: PriceVersion = id("price version", &text)?;

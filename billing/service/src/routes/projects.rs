@@ -36,9 +36,10 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(billing): State<Billing>,
     caller: Caller,
-    Body(new): Body<New>,
+    body: Body,
 ) -> Result<(StatusCode, Json<Project>), Problem> {
     caller.may(Action::WriteCustomers)?;
+    let new: New = body.read().await?;
     let new = NewProject { customer: new.customer, id: new.id, name: new.name };
     Ok((StatusCode::CREATED, Json(billing.ledger.create_project(new).await?)))
 }

@@ -1,9 +1,6 @@
 //! `/api/v1/sessions`: multi-turn conversations and what each turn cost.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use permille_ledger::{Listing, Page, Session, SessionDetail};
 use permille_types::{CustomerId, SessionId};
 use serde::Deserialize;
@@ -11,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{ListParams, Params, id},
+    input::{ListParams, Params, Segment, id},
     problem::Problem,
 };
 
@@ -36,7 +33,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(billing): State<Billing>,
     caller: Caller,
-    Path(text): Path<String>,
+    Segment(text): Segment,
     Params(owner): Params<Owner>,
 ) -> Result<Json<SessionDetail>, Problem> {
     caller.may(Action::ReadUsage)?;

@@ -1,9 +1,6 @@
 //! `/api/v1/tokens`: credentials for this API.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use permille_ledger::{Listing, Role, Token, TokenId};
 use permille_types::CustomerId;
@@ -14,7 +11,7 @@ use serde_json::Value;
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Body, PageParams, Params, id},
+    input::{Body, PageParams, Params, Segment, id},
     problem::Problem,
 };
 
@@ -39,9 +36,10 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(billing): State<Billing>,
     caller: Caller,
-    Body(new): Body<New>,
+    body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.may(Action::ManageTokens)?;
+    let new: New = body.read().await?;
     let role = Role::named(&new.role, new.customer)?;
     let created = billing.ledger.create_token(role, new.name.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(with_secret(&created.token, &created.secret)?)))
@@ -50,7 +48,7 @@ pub(super) async fn create(
 pub(super) async fn revoke(
     State(billing): State<Billing>,
     caller: Caller,
-    Path(text): Path<String>,
+    Segment(text): Segment,
 ) -> Result<Json<Token>, Problem> {
     caller.may(Action::ManageTokens)?;
     let token: TokenId = id("token", &text)?;

@@ -1,0 +1,254 @@
+//! Who may ask what: every role on every route, from one table.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    events::{Gateway, body, event, payload},
+    support::{Api, encoded},
+};
+
+const ROLES: [&str; 5] = ["admin", "finance", "operator", "customer", "gateway"];
+
+const READERS: &str = "admin finance operator customer";
+const KEEPERS: &str = "admin operator";
+const BILLERS: &str = "admin finance customer";
+
+/// Each method of each route, the roles that may use it, and the status of their answer.
+const ROUTES: [(&str, &str, &str, u16); 23] = [
+    ("GET", "/customers", READERS, 200),
+    ("POST", "/customers", KEEPERS, 201),
+    ("GET", "/customers/{id}", READERS, 200),
+    ("GET", "/projects", READERS, 200),
+    ("POST", "/projects", KEEPERS, 201),
+    ("GET", "/keys", "admin operator customer", 200),
+    ("POST", "/keys", KEEPERS, 201),
+    ("POST", "/keys/{id}/revoke", KEEPERS, 200),
+    ("GET", "/tokens", "admin", 200),
+    ("POST", "/tokens", "admin", 201),
+    ("POST", "/tokens/{id}/revoke", "admin", 200),
+    ("GET", "/prices", READERS, 200),
+    ("GET", "/prices/{version}", READERS, 200),
+    ("GET", "/usage", READERS, 200),
+    ("GET", "/usage/quarantine", KEEPERS, 200),
+    ("GET", "/sessions", READERS, 200),
+    ("GET", "/sessions/{id}", READERS, 200),
+    ("GET", "/invoices", BILLERS, 200),
+    ("POST", "/invoices/preview", BILLERS, 200),
+    ("POST", "/invoices/draft", "admin finance", 200),
+    ("GET", "/invoices/{id}", BILLERS, 200),
+    ("POST", "INTAKE_PATH", "gateway", 200),
+    ("GET", "SNAPSHOT_PATH", "gateway", 200),
+];
+/// The one route that needs a query.
+const TURN: (&str, &str, &str, u16) = ("GET", "TURN_PATH", "gateway", 200);
+
+fn table() -> impl Iterator<Item = (Method, &'static str, &'static str, u16)> {
+    let rows = ROUTES.into_iter().chain([TURN]);
+    rows.map(|(method, route, roles, status)| (method.parse().unwrap(), route, roles, status))
+}
+
+/// One of everything, so that every route has something to answer.
+struct World {
+    api: Api,
+    key: Value,
+    token: Value,
+    invoice: Value,
+    version: String,
+    batch: Vec<u8>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let api = Api::with_acme().await;
+        let key = api.add_key("acme").await;
+        let event = event(1, "acme", key["id"].as_str().unwrap());
+        Gateway::of(&api, "n1").await.ship(1, std::slice::from_ref(&event)).await;
+        let spare = json!({"role": "finance", "name": "spare"});
+        let token = api.post("/api/v1/tokens", &spare).await.created();
+        let month = json!({"customer": "acme", "period": "2026-11"});
+        let invoice = api.post("/api/v1/invoices/draft", &month).await.ok();
+        let prices = api.items("/api/v1/prices").await;
+        let version = prices[0]["price"]["version"].as_str().unwrap().to_owned();
+        let batch = body("n1", 1, &[payload(&event)]);
+        Self { api, key, token, invoice, version, batch }
+    }
+
+    /// The path of a route, and a body that it takes from the caller of that number.
+    fn request(&self, method: &Method, route: &str, caller: usize) -> (String, Vec<u8>) {
+        let id = match route.split('/').nth(1) {
+            Some("keys") => &self.key["id"],
+            Some("tokens") => &self.token["id"],
+            Some("invoices") => &self.invoice["id"],
+            Some("sessions") => &json!("chat-1"),
+            _ => &json!("acme"),
+        };
+        let path = match route {
+            "INTAKE_PATH" => return (permille_types::INTAKE_PATH.to_owned(), self.batch.clone()),
+            "SNAPSHOT_PATH" => permille_types::SNAPSHOT_PATH.to_owned(),
+            "TURN_PATH" => format!("{}?customer=acme&session=chat-1", permille_types::TURN_PATH),
+            _ => format!("/api/v1{route}")
+                .replace("/sessions/{id}", "/sessions/{id}?customer=acme")
+                .replace("{id}", id.as_str().unwrap())
+                .replace("{version}", &encoded(&self.version)),
+        };
+        let body = match (method.as_str(), route) {
+            ("POST", "/customers") => {
+                json!({"id": format!("new-{caller}"), "name": "New", "currency": "USD"})
+            }
+            ("POST", "/projects") => {
+                json!({"customer": "acme", "id": format!("new-{caller}"), "name": "New"})
+            }
+            ("POST", "/keys") => json!({"customer": "acme"}),
+            ("POST", "/tokens") => json!({"role": "operator"}),
+            ("POST", "/invoices/preview" | "/invoices/draft") => {
+                json!({"customer": "acme", "period": "2026-11"})
+            }
+            _ => return (path, Vec::new()),
+        };
+        (path, body.to_string().into_bytes())
+    }
+}
+
+#[tokio::test]
+async fn each_role_may_what_the_table_says_and_nothing_else() {
+    let world = World::new().await;
+    for (caller, role) in ROLES.into_iter().enumerate() {
+        let token = world.api.token(role).await;
+        for (method, route, roles, status) in table() {
+            let (path, body) = world.request(&method, route, caller);
+
+            let reply = world.api.ask(method.clone(), &token, &path, body).await;
+
+            if roles.split(' ').any(|allowed| allowed == role) {
+                assert_eq!(reply.status, status, "{role}: {method} {path}: {}", reply.text());
+            } else {
+                assert_eq!(reply.status, 403, "{role}: {method} {path}: {}", reply.text());
+                let detail = reply.problem(403, "forbidden");
+                assert_eq!(detail, format!("a token of role {role} may not do this"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_is_answered() {
+    let world = World::new().await;
+    for (method, route, ..) in table() {
+        let (path, body) = world.request(&method, route, 0);
+
+        let reply = world.api.send(method.clone(), &path, &[], body).await;
+
+        assert_eq!(reply.status, 401, "{method} {path}: {}", reply.text());
+        let detail = reply.problem(401, "unauthenticated");
+        assert_eq!(detail, "send an API token: `Authorization: Bearer pmt_…`");
+        assert_eq!(reply.header("www-authenticate"), "Bearer");
+    }
+}
+
+/// Reads the routes from the router's source: a new one without a row here is found.
+#[test]
+fn the_table_has_every_route() {
+    let source = include_str!("../../src/routes/mod.rs");
+    let mut routed: Vec<(Method, String)> = Vec::new();
+    for line in source.lines().filter_map(|line| line.trim().strip_prefix(".route(")) {
+        let (path, handlers) = line.split_once(", ").unwrap();
+        for (method, call) in [(Method::GET, "get("), (Method::POST, "post(")] {
+            if handlers.contains(call) {
+                routed.push((method, path.trim_matches('"').to_owned()));
+            }
+        }
+        let other = ["put(", "delete(", "patch(", "any(", "options("];
+        assert!(other.iter().all(|call| !handlers.contains(call)), "{line}");
+    }
+    let mut listed: Vec<_> =
+        table().map(|(method, route, ..)| (method, route.to_owned())).collect();
+    let by_path = |row: &(Method, String)| format!("{} {}", row.1, row.0);
+    routed.sort_by_key(by_path);
+    listed.sort_by_key(by_path);
+
+    assert_eq!(routed, listed);
+}
+
+#[tokio::test]
+async fn only_a_whole_token_in_the_right_place_is_one() {
+    let api = Api::with_acme().await;
+    let good = api.token("finance").await;
+    let key = api.add_key("acme").await;
+    let key = key["secret"].as_str().unwrap();
+    let (cut, longer) = (&good[..good.len() - 1], format!("{good}x"));
+    let other = if good.ends_with('x') { 'y' } else { 'x' };
+    for authorization in [
+        "",
+        "Bearer",
+        "Bearer ",
+        &good,
+        &format!("Basic {good}"),
+        &format!("Bearer={good}"),
+        &format!("Bearer {cut}"),
+        &format!("Bearer {cut}{other}"),
+        &format!("Bearer {longer}"),
+        &format!("Bearer {}", good.to_uppercase()),
+        &format!("Bearer Bearer {good}"),
+        &format!("Bearer {good} {good}"),
+        &format!("Bearer {key}"),
+        &format!("Bearer {}", key.replace("sk-pm_", "pmt_")),
+        "Bearer pmt_",
+        "Bearer ünïcode",
+    ] {
+        let headers = [("authorization", authorization)];
+
+        let reply = api.send(Method::GET, "/api/v1/prices", &headers, "").await;
+
+        assert_eq!(reply.status, 401, "`{authorization}`: {}", reply.text());
+        reply.problem(401, "unauthenticated");
+    }
+    for authorization in [format!("bearer {good}"), format!("BEARER   {good} ")] {
+        let headers = [("authorization", authorization.as_str())];
+        let reply = api.send(Method::GET, "/api/v1/prices", &headers, "").await;
+        assert_eq!(reply.status, 200, "`{authorization}`: {}", reply.text());
+    }
+    for elsewhere in [("x-api-key", good.as_str()), ("cookie", &format!("token={good}"))] {
+        api.send(Method::GET, "/api/v1/prices", &[elsewhere], "")
+            .await
+            .problem(401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_at_once_and_stays_listed() {
+    let api = Api::start().await;
+    let made = api.post("/api/v1/tokens", &json!({"role": "operator"})).await.created();
+    let secret = made["secret"].as_str().unwrap();
+    api.get_as(secret, "/api/v1/customers").await.ok();
+
+    let path = format!("/api/v1/tokens/{}/revoke", made["id"].as_str().unwrap());
+    let revoked = api.post(&path, &Value::Null).await.ok();
+    let again = api.post(&path, &Value::Null).await.ok();
+
+    api.get_as(secret, "/api/v1/customers").await.problem(401, "unauthenticated");
+    assert_eq!(revoked["revoked_at"], crate::support::NOW);
+    assert_eq!(again, revoked, "revoking again changes nothing");
+    assert!(api.items("/api/v1/tokens").await.contains(&revoked));
+}
+
+#[tokio::test]
+async fn who_may_not_write_is_told_so_before_the_body_is_read() {
+    let api = Api::with_acme().await;
+    let token = api.token("customer").await;
+    let unread = [b"not json".to_vec(), b"{}".to_vec()];
+    for (method, route, roles, _) in table() {
+        if method == Method::GET || roles.contains("customer") || route.contains("revoke") {
+            continue;
+        }
+        let path = match route {
+            "INTAKE_PATH" => permille_types::INTAKE_PATH.to_owned(),
+            _ => format!("/api/v1{route}"),
+        };
+        for body in &unread {
+            let reply = api.ask(Method::POST, &token, &path, body.clone()).await;
+
+            assert_eq!(reply.status, 403, "{path}: {}", reply.text());
+        }
+    }
+}

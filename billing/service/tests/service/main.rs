@@ -1,0 +1,13 @@
+//! The billing API over real HTTP, on a real ledger.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod access;
+mod events;
+mod support;
