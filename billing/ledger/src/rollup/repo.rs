@@ -58,13 +58,16 @@ pub(crate) async fn add_quantity(
     changed(OPERATION, 1, done.rows_affected())
 }
 
+/// Adds `counts` to an hour. They may be negative: held requests that now have a price.
 pub(crate) async fn add_requests(
     connection: &mut Connection,
     key: &RequestKey,
     counts: RequestCounts,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "add to hour's requests";
-    let done = sqlx::query(
+    // The row is made first and added to after: the values of an `insert` must meet the table's
+    // checks even where it would become an `update`, and a negative count alone does not.
+    sqlx::query(
         "insert into request_hour (
              customer,
              hour,
@@ -73,12 +76,24 @@ pub(crate) async fn add_requests(
              unpriced,
              estimated,
              simulated
-         ) values ($1, $2, $3, $4, $5, $6, $7)
-         on conflict (customer, hour, project) do update
-         set requests = request_hour.requests + excluded.requests,
-             unpriced = request_hour.unpriced + excluded.unpriced,
-             estimated = request_hour.estimated + excluded.estimated,
-             simulated = request_hour.simulated + excluded.simulated",
+         ) values ($1, $2, $3, 0, 0, 0, 0)
+         on conflict (customer, hour, project) do nothing",
+    )
+    .bind(key.customer.as_str())
+    .bind(column::micros(key.hour))
+    .bind(key.project.as_str())
+    .execute(&mut *connection)
+    .await
+    .during(OPERATION)?;
+    let done = sqlx::query(
+        "update request_hour
+         set requests = requests + $4,
+             unpriced = unpriced + $5,
+             estimated = estimated + $6,
+             simulated = simulated + $7
+         where customer = $1
+           and hour = $2
+           and project = $3",
     )
     .bind(key.customer.as_str())
     .bind(column::micros(key.hour))
