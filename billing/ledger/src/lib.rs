@@ -118,7 +118,7 @@ impl Ledger {
         catalogue::bump(&mut tx).await?;
         let catalogue = Catalogue::load(&mut tx).await?;
         tx.commit().await.during("commit")?;
-        self.catalogue.send_replace(Arc::new(catalogue));
+        self.publish(Arc::new(catalogue));
         Ok(())
     }
 }

@@ -142,8 +142,20 @@ impl Ledger {
             return Ok(known);
         }
         let fresh = Arc::new(Catalogue::load(connection).await?);
-        self.catalogue.send_replace(Arc::clone(&fresh));
+        self.publish(Arc::clone(&fresh));
         Ok(fresh)
+    }
+
+    /// Makes `fresh` the newest catalogue, unless a newer one came first: a slow reader of an older
+    /// state must not bring a revoked key back into force.
+    pub(crate) fn publish(&self, fresh: Arc<Catalogue>) {
+        self.catalogue.send_if_modified(|known| {
+            let newer = fresh.version > known.version;
+            if newer {
+                *known = fresh;
+            }
+            newer
+        });
     }
 }
 
