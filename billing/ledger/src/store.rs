@@ -7,7 +7,7 @@ use std::{borrow::Cow, path::Path, time::Duration};
 
 use sqlx::{
     Sqlite, SqliteConnection, SqlitePool, Transaction,
-    migrate::{Migration, MigrationType, Migrator},
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
     pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -20,6 +20,10 @@ const READERS_MAX: u32 = 4;
 const ACQUIRE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long `SQLite` waits for another process's lock, such as a backup's.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often the first connection is tried, and how long between: two seconds in all, a hundred
+/// times what another process takes to set the journal mode of a new file.
+const CONNECT_TRIES_MAX: u32 = 100;
+const CONNECT_RETRY_WAIT: Duration = Duration::from_millis(20);
 /// Prepared statements kept per connection: more than there are statements.
 const STATEMENTS_MAX: usize = 256;
 
@@ -48,12 +52,10 @@ impl Store {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        let writer =
-            pool(1).connect_with(options.clone()).await.during("open store for writing")?;
-        migrator()
-            .run(&writer)
+        let writer = connect(pool(1), options.clone())
             .await
-            .map_err(|cause| LedgerError::Migrate { path: path.to_owned(), cause: cause.into() })?;
+            .map_err(|cause| LedgerError::Open { path: path.to_owned(), cause })?;
+        migrate(&writer, path).await?;
         let readers = pool(READERS_MAX).connect_lazy_with(options.read_only(true));
         Ok(Self { readers, writer })
     }
@@ -76,6 +78,56 @@ impl Store {
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+/// Connects. Of two processes that open a new file at once, one sets the journal mode and the other
+/// is told at once that the file is locked, whatever it would wait: so it tries again.
+async fn connect(
+    pool: SqlitePoolOptions,
+    options: SqliteConnectOptions,
+) -> Result<SqlitePool, sqlx::Error> {
+    for _ in 1..CONNECT_TRIES_MAX {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(cause) if is_busy(&cause) => tokio::time::sleep(CONNECT_RETRY_WAIT).await,
+            done => return done,
+        }
+    }
+    pool.connect_with(options).await
+}
+
+/// Whether another process holds the file's lock. The low byte of a code is its primary code.
+///
+/// Source: `SQLite`, "Result and Error Codes", `SQLITE_BUSY` (5).
+fn is_busy(cause: &sqlx::Error) -> bool {
+    cause
+        .as_database_error()
+        .and_then(|refusal| refusal.code()?.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
+}
+
+/// Brings the tables up to date, all or nothing. The transaction takes the file's lock first, so
+/// that of two processes that open a new file at once one makes the tables and the other finds
+/// them.
+async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), LedgerError> {
+    let migrator = migrator();
+    let mut tx = writer.begin_with("begin immediate").await.during("begin migrations")?;
+    // `run` does the same, but its bound on connections is too narrow for a future that is `Send`.
+    migrator
+        .run_direct(None, &mut *tx, false)
+        .await
+        .map_err(|cause| refused(path, cause, &migrator))?;
+    tx.commit().await.during("commit migrations")
+}
+
+fn refused(path: &Path, cause: MigrateError, migrator: &Migrator) -> LedgerError {
+    let path = path.to_owned();
+    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or_default();
+    match cause {
+        MigrateError::VersionMissing(found) if found > known => {
+            LedgerError::NewerStore { path, found, known }
+        }
+        cause => LedgerError::Migrate { path, cause: cause.into() },
     }
 }
 
