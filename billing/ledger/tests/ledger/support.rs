@@ -1,7 +1,7 @@
 //! A ledger on a real file, with a clock that a test sets and events that it makes up.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -59,7 +59,7 @@ pub(crate) struct Books {
     pub(crate) clock: Arc<SetClock>,
     pub(crate) path: PathBuf,
     pub(crate) key: CreatedKey,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Books {
@@ -79,8 +79,14 @@ impl Books {
         Self { ledger, clock, path, key, folder }
     }
 
+    /// Another ledger on the same file, beside the first one or after it.
     pub(crate) async fn reopened(&self) -> Ledger {
         open(&self.path, &self.clock).await
+    }
+
+    /// What opens a ledger on any file with this clock.
+    pub(crate) fn config(&self, path: &Path) -> LedgerConfig {
+        config(path, &self.clock)
     }
 
     /// An event of this customer: 1,000 tokens in, 500 out, at the default model.
@@ -95,15 +101,27 @@ impl Books {
 
     /// The single value of a query against the file itself.
     pub(crate) async fn value(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool().await).await.unwrap()
+    }
+
+    /// Runs a statement against the file itself, as a damaged or foreign program would.
+    pub(crate) async fn tamper(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.pool().await).await.unwrap();
+    }
+
+    /// The lines of a query against the file itself.
+    pub(crate) async fn lines(&self, sql: &'static str) -> Vec<String> {
+        sqlx::query_scalar::<_, String>(sql).fetch_all(&self.pool().await).await.unwrap()
+    }
+
+    async fn pool(&self) -> sqlx::SqlitePool {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.path);
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap()
+        sqlx::SqlitePool::connect_with(options).await.unwrap()
     }
 
     /// Everything in the file that money depends on, in an order of its own.
     pub(crate) async fn dump(&self) -> Vec<String> {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.path);
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let pool = self.pool().await;
         let mut lines = Vec::new();
         for sql in [
             "select json_array('usage', request_id, hex(payload_sha256), at, tokens, cost,
@@ -125,13 +143,16 @@ impl Books {
     }
 }
 
-async fn open(path: &std::path::Path, clock: &Arc<SetClock>) -> Ledger {
-    let config = LedgerConfig {
+async fn open(path: &Path, clock: &Arc<SetClock>) -> Ledger {
+    Ledger::open(config(path, clock)).await.unwrap()
+}
+
+fn config(path: &Path, clock: &Arc<SetClock>) -> LedgerConfig {
+    LedgerConfig {
         path: path.to_owned(),
         pepper: Pepper::new([7; 32]),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
-    };
-    Ledger::open(config).await.unwrap()
+    }
 }
 
 pub(crate) async fn import(ledger: &Ledger, toml: &str) -> permille_ledger::PriceImport {
