@@ -47,14 +47,15 @@ impl<T: DeserializeOwned> FromRequestParts<Billing> for Params<T> {
 
 /// `reason` is a field and what is wrong with it, or what is wrong with the whole.
 fn refused_query(query: &str, reason: &str) -> Problem {
-    let field = reason.split_once(": ").map_or("", |(field, _)| field);
+    let (field, wrong) = reason.split_once(": ").unwrap_or(("", reason));
+    let bad_value = !wrong.starts_with("unknown field") && !wrong.starts_with("duplicate field");
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
     let value = pairs.into_iter().find(|(name, _)| name == field).map(|(_, value)| value);
     Problem::invalid(match (value, accepted(field)) {
-        (Some(value), Some(accepted)) if !reason.contains(": duplicate field") => {
+        (Some(value), Some(accepted)) if bad_value => {
             format!("{field} `{value}` is not accepted; accepted: {accepted}")
         }
-        _ => format!("the query is not accepted: {reason}"),
+        _ => format!("the query is not accepted: {wrong}"),
     })
 }
 

@@ -4,9 +4,16 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use permille_ledger::LedgerError;
+use permille_ledger::{KEY_PREFIX, LedgerError, TOKEN_PREFIX};
 use permille_types::ControlError;
 use serde::Serialize;
+
+/// Longest detail, in characters: what a terminal shows. The beginning of a longer one names the
+/// field and the end what is accepted, so the middle goes.
+const DETAIL_CHARS_MAX: usize = 2_000;
+/// From so many characters on, what follows the prefix of a secret is taken for one: half of a
+/// real one, and more than names have.
+const SECRET_CHARS_MIN: usize = 24;
 
 /// Why a request got no document.
 #[derive(Debug)]
@@ -108,6 +115,38 @@ impl From<ControlError> for Problem {
     }
 }
 
+/// `detail` as it is shown: without the secrets that a caller put where a name belongs, and short.
+fn presentable(detail: &str) -> String {
+    let mut text = detail.to_owned();
+    for prefix in [KEY_PREFIX, TOKEN_PREFIX] {
+        text = masked(&text, prefix);
+    }
+    let chars = text.chars().count();
+    if chars <= DETAIL_CHARS_MAX {
+        return text;
+    }
+    let kept = DETAIL_CHARS_MAX / 2;
+    let head = text.chars().take(kept);
+    let tail = text.chars().skip(chars.saturating_sub(kept));
+    head.chain(" … ".chars()).chain(tail).collect()
+}
+
+fn masked(text: &str, prefix: &str) -> String {
+    let mut pieces = text.split(prefix);
+    let mut shown = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        shown.push_str(prefix);
+        let rest = piece.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+        if piece.len().saturating_sub(rest.len()) >= SECRET_CHARS_MIN {
+            shown.push('…');
+            shown.push_str(rest);
+        } else {
+            shown.push_str(piece);
+        }
+    }
+    shown
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         /// The members of RFC 9457, and our code.
@@ -123,7 +162,7 @@ impl IntoResponse for Problem {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
-            detail: &self.detail,
+            detail: &presentable(&self.detail),
             code: self.code,
         };
         let mut response = (self.status, axum::Json(document)).into_response();

@@ -10,4 +10,7 @@
 
 mod access;
 mod events;
+mod input;
+mod nouns;
 mod support;
+mod usage;
