@@ -5,35 +5,51 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use permille_ledger::{Accepted, Billed};
+use permille_ledger::{Accepted, Billed, BilledTokens};
 use prometheus::{
     CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
     core::Collector,
 };
 
-/// Distinct values of one label; every further one is counted as `other`. Keeps what a scrape
-/// costs bounded however many customers there are.
+/// Distinct values of one label; every further one is counted as `other`.
 const LABEL_VALUES_MAX: usize = 500;
+/// Distinct combinations of the labels of tokens; every further one is counted as `other` in each
+/// label. About 1 MiB of a scrape, however many customers use however many models.
+const TOKEN_SERIES_MAX: usize = 10_000;
+/// Between the parts of a combination: ids hold no control characters.
+const UNIT_SEPARATOR: &str = "\u{1f}";
 /// What a value beyond the bound is counted as.
 const OTHER: &str = "other";
 /// Seconds of one batch: from 1 ms to 5 s.
 const BATCH_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
 
-/// A label with a bounded set of values.
-#[derive(Default)]
-struct Capped(Mutex<HashSet<String>>);
+/// A bounded set of values that are counted by name.
+struct Capped {
+    known: Mutex<HashSet<String>>,
+    max: usize,
+}
 
 impl Capped {
-    fn value<'a>(&self, value: &'a str) -> &'a str {
-        let mut known = self.0.lock();
+    fn new(max: usize) -> Self {
+        Self { known: Mutex::default(), max }
+    }
+
+    /// Whether `value` is among those that are counted by name.
+    fn admits(&self, value: &str) -> bool {
+        let mut known = self.known.lock();
         if known.contains(value) {
-            return value;
+            return true;
         }
-        if known.len() >= LABEL_VALUES_MAX {
-            return OTHER;
+        let room = known.len() < self.max;
+        if room {
+            known.insert(value.to_owned());
         }
-        known.insert(value.to_owned());
-        value
+        room
+    }
+
+    /// The label's value for `value`.
+    fn value<'a>(&self, value: &'a str) -> &'a str {
+        if self.admits(value) { value } else { OTHER }
     }
 }
 
@@ -43,6 +59,7 @@ pub(crate) struct Metrics {
     projects: Capped,
     models: Capped,
     classes: Capped,
+    token_series: Capped,
     events: IntCounterVec,
     tokens: IntCounterVec,
     cost: CounterVec,
@@ -66,10 +83,11 @@ impl Metrics {
         let cost =
             Opts::new("permille_cost_total", "Cost of rated usage, by customer and currency.");
         Ok(Self {
-            customers: Capped::default(),
-            projects: Capped::default(),
-            models: Capped::default(),
-            classes: Capped::default(),
+            customers: Capped::new(LABEL_VALUES_MAX),
+            projects: Capped::new(LABEL_VALUES_MAX),
+            models: Capped::new(LABEL_VALUES_MAX),
+            classes: Capped::new(LABEL_VALUES_MAX),
+            token_series: Capped::new(TOKEN_SERIES_MAX),
             events: counters(
                 "permille_intake_events_total",
                 "Usage events taken in, by what became of them.",
@@ -115,15 +133,19 @@ impl Metrics {
             self.cost.with_label_values(&[customer, cost.currency.code()]).inc_by(amount);
         }
         for billed in &billed.tokens {
-            self.tokens
-                .with_label_values(&[
-                    self.customers.value(billed.customer.as_str()),
-                    self.projects.value(billed.project.as_str()),
-                    self.models.value(billed.model.as_str()),
-                    self.classes.value(billed.class.as_str()),
-                ])
-                .inc_by(billed.tokens);
+            self.tokens.with_label_values(&self.token_labels(billed)).inc_by(billed.tokens);
         }
+    }
+
+    /// Customer, project, model and class as they are counted.
+    fn token_labels<'a>(&self, billed: &'a BilledTokens) -> [&'a str; 4] {
+        let labels = [
+            self.customers.value(billed.customer.as_str()),
+            self.projects.value(billed.project.as_str()),
+            self.models.value(billed.model.as_str()),
+            self.classes.value(billed.class.as_str()),
+        ];
+        if self.token_series.admits(&labels.join(UNIT_SEPARATOR)) { labels } else { [OTHER; 4] }
     }
 }
 
@@ -141,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_label_never_has_more_values_than_its_bound() {
-        let label = Capped::default();
+        let label = Capped::new(LABEL_VALUES_MAX);
 
         let values: HashSet<String> =
             (0..2_000).map(|n| label.value(&format!("c{n}")).to_owned()).collect();

@@ -86,8 +86,9 @@ impl From<&Sequenced> for IntakeEvent {
         let raw = std::str::from_utf8(&event.payload)
             .ok()
             .and_then(|text| RawValue::from_string(text.to_owned()).ok())
-            // Space around the value is not part of it and would not arrive.
-            .filter(|raw| raw.get().len() == event.payload.len());
+            // Space around the value is not part of it and would not arrive; `null` would arrive
+            // as an absent field.
+            .filter(|raw| raw.get().len() == event.payload.len() && raw.get() != "null");
         let bytes_hex = raw.is_none().then(|| hex::encode(&event.payload));
         Self { sequence: event.sequence, event: raw, bytes_hex }
     }
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn payload_bytes_travel_unchanged_even_when_they_are_no_json() {
-        let sent = batch(&[br#"{"a": 1.50,  "b":"\u00e9"}"#, b" {} ", b"\xff\x00", b""]);
+        let sent = batch(&[br#"{"a": 1.50,  "b":"\u00e9"}"#, b" {} ", b"\xff\x00", b"", b"null"]);
 
         let body = serde_json::to_vec(&IntakeRequest::from(&sent)).unwrap();
         let read: IntakeRequest = serde_json::from_slice(&body).unwrap();

@@ -11,6 +11,9 @@
 mod access;
 mod events;
 mod input;
+mod intake;
+mod metrics;
 mod nouns;
+mod scope;
 mod support;
 mod usage;

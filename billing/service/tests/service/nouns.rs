@@ -94,8 +94,8 @@ async fn a_token_says_its_role_and_customer() {
     assert_eq!(names(&made), ["created_at", "customer", "id", "last4", "name", "prefix", "role"]);
     assert_eq!((&made["role"], &made["customer"]), (&json!("customer"), &json!("acme")));
     let listed = api.items("/api/v1/tokens").await;
-    assert_eq!(column(&listed, "role"), ["admin", "customer"]);
-    assert_eq!(listed[1], made);
+    assert_eq!(listed.len(), 2, "beside the admin's own");
+    assert!(listed.contains(&made), "{listed:?}");
 }
 
 #[tokio::test]
