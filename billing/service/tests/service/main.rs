@@ -15,5 +15,7 @@ mod intake;
 mod metrics;
 mod nouns;
 mod scope;
+mod secrets;
+mod store;
 mod support;
 mod usage;
