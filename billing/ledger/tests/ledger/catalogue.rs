@@ -8,10 +8,10 @@ use secrecy::ExposeSecret;
 
 use crate::support::{Books, PRICES, add_customer, add_key, batch, import};
 
-/// Whether `changes` tells of a change at once.
-async fn has_changed(changes: &mut SnapshotChanges) -> bool {
-    let mut changed = pin!(changes.changed());
-    std::future::poll_fn(|context| Poll::Ready(changed.as_mut().poll(context).is_ready())).await
+/// Whether `watched` tells of a change at once.
+async fn has_changed(watched: &mut SnapshotChanges) -> bool {
+    let mut telling = pin!(watched.changed());
+    std::future::poll_fn(|context| Poll::Ready(telling.as_mut().poll(context).is_ready())).await
 }
 
 const LATER_PRICE: &str = r#"

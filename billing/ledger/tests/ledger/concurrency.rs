@@ -43,7 +43,7 @@ async fn overlapping_batches_of_several_nodes_at_once_book_each_request_once() {
         ["n1", "n2", "n3"].iter().flat_map(|node| overlapping(node, &events)).collect();
     let sent: usize = batches.iter().map(|batch| batch.events.len()).sum();
 
-    let (booked, duplicates) = send(&[books.ledger.clone()], batches).await;
+    let (booked, duplicates) = send(std::slice::from_ref(&books.ledger), batches).await;
 
     assert_eq!(booked, 120);
     assert_eq!(booked + duplicates, u64::try_from(sent).unwrap());

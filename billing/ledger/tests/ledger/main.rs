@@ -4,8 +4,13 @@
 
 mod catalogue;
 mod concurrency;
+mod drafts;
 mod intake;
+mod invoices;
+mod keys_and_tokens;
+mod postings;
 mod prices;
 mod reopening;
+mod rollups;
 mod sessions;
 mod support;
