@@ -10,6 +10,7 @@
 
 mod access;
 mod events;
+mod gateway;
 mod input;
 mod intake;
 mod metrics;
