@@ -10,8 +10,10 @@ use std::{
     sync::Arc,
 };
 
-/// Zeros are written in pieces of this size when a segment is prepared.
-const ZERO_BYTES: usize = 1 << 20;
+/// Zeros are written in pieces of this size when a segment is prepared. The page cache keeps a
+/// file in the pieces in which it was written, and every later small write walks all blocks of its
+/// piece: large pieces make preparing cheaper and every record dearer.
+const ZERO_BYTES: usize = 16 << 10;
 
 /// One open segment file. All calls may come from any thread.
 pub trait JournalFile: Send + Sync + 'static {

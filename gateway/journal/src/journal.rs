@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Mutex, MutexGuard};
 use permille_types::{Batch, Clock, Intent, Progress, UsageEvent, UsageEventError};
 use uuid::Uuid;
 
@@ -14,6 +13,7 @@ use crate::{
     Durable, FullReason, Health, JournalConfig, JournalError, JournalFs, RecoveryReport, Settled,
     Stats, SyncMode,
     format::{Kind, RECORD_HEADER_BYTES},
+    lock::{Held, Lock},
     recovery,
     shared::Shared,
     space,
@@ -47,7 +47,7 @@ pub struct Journal {
 /// Ends the background threads with the last handle.
 struct Threads {
     shared: Arc<Shared>,
-    handles: Mutex<Vec<JoinHandle<()>>>,
+    handles: Lock<Vec<JoinHandle<()>>>,
     /// Held until the threads have ended, so that nobody else opens the folder before.
     _lock: Box<dyn std::any::Any + Send + Sync>,
 }
@@ -102,7 +102,7 @@ impl Journal {
         ));
         let threads = Threads {
             shared: Arc::clone(&shared),
-            handles: Mutex::new(Vec::new()),
+            handles: Lock::new(Vec::new()),
             _lock: recovered.lock,
         };
         let runs = [("journal-sync", sync::run as Run), ("journal-space", space::run)];
@@ -155,13 +155,13 @@ impl Journal {
             }
         };
         let spare = state.admission_spare();
-        self.wait_for_room(&mut state, &payload, spare, refuse_known)?;
+        state = self.wait_for_room(state, &payload, spare, refuse_known)?;
         let place =
             state.append(&Entry { kind: Kind::Intent, request, payload: &payload, now_us })?;
         state.open.insert(request, OpenRequest { intent: place, progress: None });
         state.active.open = state.active.open.saturating_add(1);
         let sequence = state.stats.written_sequence;
-        shared.written(&mut state, sequence, sync);
+        shared.written(state, sequence, sync);
         Ok(sequence)
     }
 
@@ -189,7 +189,7 @@ impl Journal {
             open.progress = Some(place);
         }
         let sequence = state.stats.written_sequence;
-        self.shared.written(&mut state, sequence, false);
+        self.shared.written(state, sequence, false);
         Ok(())
     }
 
@@ -215,36 +215,36 @@ impl Journal {
         if state.open.contains_key(&request) && state.fits(record_bytes(&payload)) {
             state.check_usable()?;
         } else {
-            self.wait_for_room(&mut state, &payload, 0, refuse_settled)?;
+            state = self.wait_for_room(state, &payload, 0, refuse_settled)?;
         }
         state.append(&Entry { kind: Kind::Settled, request, payload: &payload, now_us })?;
         let sequence = state.stats.written_sequence;
         close_request(&mut state, request, sequence);
         let wait = matches!(shared.mode, SyncMode::Settle | SyncMode::IntentAndSettle);
-        shared.written(&mut state, sequence, wait);
+        shared.written(state, sequence, wait);
         Ok(self.durable(sequence, wait))
     }
 
     /// Waits, within a bound, until a record with `payload` fits beside what is reserved.
-    fn wait_for_room(
+    fn wait_for_room<'a>(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        mut state: Held<'a, State>,
         payload: &[u8],
         spare: u64,
         check: impl Fn(&State) -> Result<(), JournalError>,
-    ) -> Result<(), JournalError> {
+    ) -> Result<Held<'a, State>, JournalError> {
         let deadline = Instant::now() + PREPARE_WAIT;
         loop {
             state.check_usable()?;
-            check(state)?;
+            check(&state)?;
             let Some(reason) = state.lack_of_room(record_bytes(payload), spare) else {
-                return Ok(());
+                return Ok(state);
             };
-            let wait = reason == FullReason::Preparing;
-            if !wait || self.shared.room_made.wait_until(state, deadline).timed_out() {
-                Shared::refused(state, reason);
+            if reason != FullReason::Preparing || Instant::now() >= deadline {
+                Shared::refused(&mut state, reason);
                 return Err(JournalError::Full { reason });
             }
+            state = self.shared.room_made.wait_until(state, deadline);
         }
     }
 
@@ -320,7 +320,7 @@ impl Journal {
         let mut state = self.shared.state.lock();
         state.check_usable()?;
         state.acknowledge(sequence)?;
-        self.shared.wake_space(&state);
+        self.shared.wake_space(state);
         Ok(())
     }
 

@@ -24,6 +24,7 @@ pub mod format;
 mod fs;
 mod health;
 mod journal;
+mod lock;
 mod recovery;
 mod repair;
 mod report;

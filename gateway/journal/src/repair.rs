@@ -159,7 +159,7 @@ impl<'a> Repair<'a> {
             .and_then(|()| self.store.sync_directory());
         synced.map_err(|cause| self.store.open_error("sync", self.state.active.first, cause))?;
         self.state.settled_synced = self.state.last_settled;
-        self.state.watermark.advance(self.state.stats.written_sequence);
+        self.state.watermark.reached(self.state.stats.written_sequence);
         Ok(())
     }
 }

@@ -2,26 +2,28 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use permille_types::Clock;
 
 use crate::{
-    FullReason, Health, JournalError, Stats, SyncMode, state::State, store::Store,
+    FullReason, Health, JournalError, Stats, SyncMode,
+    lock::{Due, Held, Lock},
+    state::State,
+    store::Store,
     watermark::Watermark,
 };
 
 pub(crate) struct Shared {
-    pub(crate) state: Mutex<State>,
+    pub(crate) state: Lock<State>,
     pub(crate) watermark: Arc<Watermark>,
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) mode: SyncMode,
     /// Wakes the sync thread.
-    pub(crate) sync_due: Condvar,
+    pub(crate) sync_due: Due,
     /// Wakes the space thread.
-    pub(crate) space_due: Condvar,
+    pub(crate) space_due: Due,
     /// Wakes appenders that wait for a prepared segment.
-    pub(crate) room_made: Condvar,
+    pub(crate) room_made: Due,
 }
 
 impl Shared {
@@ -33,14 +35,14 @@ impl Shared {
         mode: SyncMode,
     ) -> Self {
         Self {
-            state: Mutex::new(state),
+            state: Lock::new(state),
             watermark,
             store,
             clock,
             mode,
-            sync_due: Condvar::new(),
-            space_due: Condvar::new(),
-            room_made: Condvar::new(),
+            sync_due: Due::default(),
+            space_due: Due::default(),
+            room_made: Due::default(),
         }
     }
 
@@ -49,21 +51,25 @@ impl Shared {
         self.clock.now().timestamp_micros()
     }
 
-    /// Wakes whoever has work after a record was written. `sync` asks for a sync of it.
-    pub(crate) fn written(&self, state: &mut State, sequence: u64, sync: bool) {
+    /// Gives the state back after a record was written and wakes whoever has work then. `sync`
+    /// asks for a sync of it.
+    pub(crate) fn written(&self, mut state: Held<'_, State>, sequence: u64, sync: bool) {
         if sync {
             state.sync_wanted = state.sync_wanted.max(sequence);
         }
-        if sync || self.mode.interval().is_some() {
-            self.sync_due.notify_one();
-        }
         self.wake_space(state);
+        if sync || self.mode.interval().is_some() {
+            self.sync_due.notify_all();
+        }
     }
 
-    /// Wakes the space thread when it has something to do.
-    pub(crate) fn wake_space(&self, state: &State) {
-        if state.chore().is_some() {
-            self.space_due.notify_one();
+    /// Gives the state back and wakes the space thread when it has something to do: in this
+    /// order, or it would wake only to wait for the state.
+    pub(crate) fn wake_space(&self, state: Held<'_, State>) {
+        let work = state.chore().is_some();
+        drop(state);
+        if work {
+            self.space_due.notify_all();
         }
     }
 
@@ -74,7 +80,7 @@ impl Shared {
     }
 
     /// Tells the log, once, that admission has stopped.
-    pub(crate) fn refused(state: &mut MutexGuard<'_, State>, reason: FullReason) {
+    pub(crate) fn refused(state: &mut State, reason: FullReason) {
         state.stats.refused_total = state.stats.refused_total.saturating_add(1);
         if reason != FullReason::Preparing && !state.told_full {
             state.told_full = true;

@@ -103,12 +103,10 @@ fn next_chore(shared: &Shared) -> Option<Chore> {
             return Some(chore);
         }
         let pauses = [state.disk_full_until, state.carry_paused_until];
-        match pauses.into_iter().flatten().min() {
-            Some(at) => {
-                shared.space_due.wait_until(&mut state, at);
-            }
-            None => shared.space_due.wait(&mut state),
-        }
+        state = match pauses.into_iter().flatten().min() {
+            Some(at) => shared.space_due.wait_until(state, at),
+            None => shared.space_due.wait(state),
+        };
     }
 }
 
@@ -202,7 +200,7 @@ fn carry_request(
     match append_carried(&mut state, request, payloads, now_us) {
         Ok((carried, sequence)) => {
             move_open(&mut state, request, open, carried, sequence);
-            shared.written(&mut state, sequence, true);
+            shared.written(state, sequence, true);
             true
         }
         Err(error) => {

@@ -60,23 +60,20 @@ fn next_group(shared: &Shared) -> Option<Group> {
         if wanted || due_at.is_some_and(|at| at <= Instant::now()) {
             return Some(Group::take(&mut state));
         }
-        match due_at {
-            Some(at) => {
-                shared.sync_due.wait_until(&mut state, at);
-            }
-            None => shared.sync_due.wait(&mut state),
-        }
+        state = match due_at {
+            Some(at) => shared.sync_due.wait_until(state, at),
+            None => shared.sync_due.wait(state),
+        };
     }
 }
 
 fn synced(shared: &Shared, group: &Group, took: Duration) {
-    {
-        let mut state = shared.state.lock();
-        state.settled_synced = state.settled_synced.max(group.last_settled);
-        state.stats.syncs_total = state.stats.syncs_total.saturating_add(1);
-        state.stats.sync_time = state.stats.sync_time.saturating_add(took);
-    }
-    shared.watermark.advance(group.sequence);
-    // A segment may wait for this sync before it can be removed.
-    shared.wake_space(&shared.state.lock());
+    shared.watermark.reached(group.sequence);
+    let mut state = shared.state.lock();
+    state.settled_synced = state.settled_synced.max(group.last_settled);
+    state.stats.syncs_total = state.stats.syncs_total.saturating_add(1);
+    state.stats.sync_time = state.stats.sync_time.saturating_add(took);
+    // A segment may have waited for this sync before it can be removed.
+    shared.wake_space(state);
+    shared.watermark.wake(group.sequence);
 }

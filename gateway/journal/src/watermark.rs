@@ -13,10 +13,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::JournalError;
+use crate::{JournalError, lock::Lock};
 
 /// The highest synced sequence number, or why it will never move again.
 #[derive(Debug, Default)]
@@ -24,7 +23,7 @@ pub(crate) struct Watermark {
     synced: AtomicU64,
     ended: OnceLock<JournalError>,
     /// One waker per sequence number. Bounded by the requests in flight.
-    waiters: Mutex<BTreeMap<u64, Waker>>,
+    waiters: Lock<BTreeMap<u64, Waker>>,
     /// Tells the shipper of progress and of the end.
     pub(crate) advanced: Notify,
 }
@@ -38,9 +37,13 @@ impl Watermark {
         self.ended.get()
     }
 
-    /// Everything up to `sequence` is on disk.
-    pub(crate) fn advance(&self, sequence: u64) {
+    /// Everything up to `sequence` is on disk. [`Watermark::wake`] tells those who wait for it.
+    pub(crate) fn reached(&self, sequence: u64) {
         self.synced.fetch_max(sequence, Ordering::AcqRel);
+    }
+
+    /// Wakes who waited for a record up to `sequence`, and the shipper.
+    pub(crate) fn wake(&self, sequence: u64) {
         let mut ready = {
             let mut waiters = self.waiters.lock();
             let later = waiters.split_off(&sequence.saturating_add(1));

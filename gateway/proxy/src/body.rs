@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -115,6 +116,38 @@ impl MeteredBody {
             last_read: Instant::now(),
             tick: None,
         }
+    }
+
+    /// Takes what is already there of the reply. Where that is all of it, this waits until the
+    /// end may be released, so that head and body go out in one write; else it does not wait.
+    ///
+    /// # Errors
+    /// [`SettleError`] when the reply's usage could not be recorded. Nothing was sent yet, so the
+    /// client can be answered properly.
+    pub(crate) async fn gather(&mut self) -> Result<(), SettleError> {
+        poll_fn(|cx| {
+            if let Upstream::Replying(body) = &mut self.exchange.upstream
+                && let Poll::Ready(frame) = Pin::new(body).poll_frame(cx)
+            {
+                self.take(frame);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        match self.pieces.pop_front() {
+            Some(Piece::Terminal(bytes)) => {
+                self.settle(self.exchange.ending(), Some(bytes));
+                let released = poll_fn(|cx| self.poll_hold(cx)).await;
+                self.pieces.extend(released.map(Piece::Pass));
+            }
+            Some(piece) => self.pieces.push_front(piece),
+            None => {}
+        }
+        match self.broken.take() {
+            Some(Broken::Unrecorded(cause)) => return Err(cause),
+            other => self.broken = other,
+        }
+        Ok(())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {

@@ -31,6 +31,8 @@ pub(crate) enum Upstream {
 
 /// What is made of the reply's bytes.
 pub(crate) enum Reader {
+    /// There is no reply yet.
+    Unanswered,
     /// They are metered.
     Tap(Box<Tap>),
     /// They only pass: an error body, or an endpoint that bills nothing. Ends like this.
@@ -65,7 +67,7 @@ impl Exchange {
         Self {
             metering,
             upstream: Upstream::Called(call),
-            reader: reply::unanswered(asked),
+            reader: Reader::Unanswered,
             record: Some(record),
             asked,
             held: classified.routed.held.take(),
@@ -118,6 +120,7 @@ impl Exchange {
         match &self.reader {
             Reader::Tap(tap) => Some(tap.reading()),
             Reader::Plain(_) => None,
+            Reader::Unanswered => reply::unanswered(self.asked),
         }
     }
 
@@ -136,7 +139,7 @@ impl Exchange {
         }
         match &mut self.reader {
             Reader::Tap(tap) => tap.push(bytes, out),
-            Reader::Plain(_) => out.push(Piece::Pass(bytes)),
+            Reader::Plain(_) | Reader::Unanswered => out.push(Piece::Pass(bytes)),
         }
     }
 
@@ -160,6 +163,7 @@ impl Exchange {
     pub(crate) fn ending(&self) -> Ended {
         match &self.reader {
             Reader::Plain(ended) => *ended,
+            Reader::Unanswered => Ended::UpstreamError,
             Reader::Tap(tap) => {
                 let reading = tap.reading();
                 let whole = reading.terminal
@@ -224,7 +228,6 @@ impl Exchange {
 
     /// The rest of an exchange whose client is not there any more.
     async fn leave(mut self, ended: Ended) {
-        self.left = true;
         let drains = ended == Ended::ClientGone && self.metering.drains_when_client_is_gone();
         let place = if drains { self.metering.drains.take(1) } else { None };
         let flags: &[Flag] = match (&self.upstream, &place) {
@@ -260,7 +263,8 @@ impl Drop for Exchange {
             record: Some(record),
             asked: self.asked,
             held: self.held.take(),
-            left: false,
+            // From here on: a runtime that is shutting down drops the task without polling it.
+            left: true,
         };
         drop(metering.tasks.spawn(rest.leave(ended)));
     }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, header, response::Parts};
 use permille_types::{Ended, Endpoint};
-use permille_usage::{Encoding, Framing, Tap, TapConfig};
+use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig};
 
 use crate::exchange::Reader;
 
@@ -14,9 +14,10 @@ pub(crate) struct Asked {
     pub(crate) usage_added: bool,
 }
 
-/// The reader of a call that has not been answered: its prompt was sent, nothing came back.
-pub(crate) fn unanswered(asked: Asked) -> Reader {
-    metered(asked, Framing::Json, Encoding::Identity)
+/// What is known of a call that has not been answered: its prompt was sent, nothing came back.
+pub(crate) fn unanswered(asked: Asked) -> Option<Reading> {
+    let tap = tap(asked, Framing::Json, Encoding::Identity);
+    asked.endpoint.is_metered().then(|| tap.reading())
 }
 
 /// The reader of a reply with this head. Error bodies are never counted as output (M8).
@@ -32,12 +33,16 @@ fn metered(asked: Asked, framing: Framing, encoding: Encoding) -> Reader {
     if !asked.endpoint.is_metered() {
         return Reader::Plain(Ended::Complete);
     }
-    Reader::Tap(Box::new(Tap::new(TapConfig {
+    Reader::Tap(Box::new(tap(asked, framing, encoding)))
+}
+
+fn tap(asked: Asked, framing: Framing, encoding: Encoding) -> Tap {
+    Tap::new(TapConfig {
         endpoint: asked.endpoint,
         framing,
         encoding,
         cut_usage_frame: asked.usage_added,
-    })))
+    })
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

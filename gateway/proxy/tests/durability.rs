@@ -12,7 +12,7 @@ use permille_journal::{
     Journal, JournalConfig,
     testing::{Loss, MemFs},
 };
-use permille_types::{SystemClock, UsageEvent};
+use permille_types::{Ended, SystemClock, UsageEvent};
 use support::{World, chat, eventually, message, read_all};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -41,14 +41,13 @@ async fn until_it_waits(body: &mut Incoming) -> (Vec<u8>, bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_the_end_of_a_reply_waits_for_the_disk() {
+async fn only_the_end_of_a_stream_waits_for_the_disk() {
     let fs = MemFs::new();
     let world = world_on(&fs, Duration::from_secs(20)).await;
 
     for (path, body, end) in [
         (CHAT, chat("tokens=8", true), "data: [DONE]\n\n"),
         ("/anthropic/v1/messages", message("tokens=8", true), "message_stop\"}\n\n"),
-        (CHAT, chat("tokens=8", false), "}"),
     ] {
         let gate = fs.hold_syncs();
         let mut reply = world.post(path, &body).await.into_body();
@@ -62,6 +61,37 @@ async fn only_the_end_of_a_reply_waits_for_the_disk() {
         let whole = [before, rest].concat();
         assert!(String::from_utf8_lossy(&whole).ends_with(end));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_is_there_at_once_waits_for_the_disk_as_a_whole() {
+    let fs = MemFs::new();
+    let world = world_on(&fs, Duration::from_secs(20)).await;
+    let gate = fs.hold_syncs();
+    let body = chat("tokens=8", false);
+    let reply = world.post(CHAT, &body);
+    tokio::pin!(reply);
+
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut reply).await;
+    assert!(early.is_err(), "the reply began before its record was on disk");
+
+    drop(gate);
+    let reply = reply.await;
+    assert_eq!(reply.status(), 200);
+    assert!(read_all(reply.into_body()).await.unwrap().ends_with(b"}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_reply_that_cannot_be_recorded_is_answered_as_an_error() {
+    let fs = MemFs::new();
+    let world = world_on(&fs, Duration::from_secs(20)).await;
+    fs.fail_sync(fs.syncs() + 1, io::ErrorKind::Other);
+
+    let reply = world.post(CHAT, &chat("tokens=8", false)).await;
+
+    assert_eq!(reply.status(), 503);
+    let body = read_all(reply.into_body()).await.unwrap();
+    assert!(String::from_utf8_lossy(&body).contains("permille_journal_unavailable"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,6 +148,34 @@ async fn power_loss_right_after_the_last_byte_loses_no_reply() {
             assert_eq!(found[0].output_total, Some(4));
         }
     }
+}
+
+#[test]
+fn a_runtime_that_ends_while_replies_are_open_settles_them() {
+    const OPEN: usize = 8;
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let fs = MemFs::new();
+    let ending = runtime();
+    let (world, replies) = ending.block_on(async {
+        let world = world_on(&fs, Duration::from_secs(20)).await;
+        let mut replies = Vec::new();
+        for _ in 0..OPEN {
+            let ask = chat("tokens=9,stall_after=3", true);
+            let mut reply = world.post(CHAT, &ask).await.into_body();
+            support::read_events(&mut reply, 2).await;
+            replies.push(reply);
+        }
+        (world, replies)
+    });
+
+    drop(ending);
+
+    let rows = runtime().block_on(recovered(&world, fs.crash(Loss::Nothing)));
+    assert_eq!(rows.len(), OPEN);
+    for row in rows {
+        assert_eq!(row.ended, Ended::ClientGone, "the row of a dropped reply, not of an orphan");
+    }
+    drop(replies);
 }
 
 /// The settled records on a disk, as a restarted gateway would ship them.

@@ -91,7 +91,7 @@ impl Installation {
         let key = self.ask(&["key", "create", "--customer", CUSTOMER]).await?;
         let key = text(&key, "secret").ok_or_else(|| lacks("key create", "secret"))?;
         let token = self.ask(&["token", "create", "--role", "gateway"]).await?;
-        let token = text(&token, "token").ok_or_else(|| lacks("token create", "token"))?;
+        let token = text(&token, "secret").ok_or_else(|| lacks("token create", "secret"))?;
 
         write(&self.folder.join("gateway.token"), &token)?;
         let file = self.folder.join("gateway.toml");

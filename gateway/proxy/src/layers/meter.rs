@@ -17,6 +17,7 @@ use crate::{
     context::{InSession, Outgoing},
     exchange::Exchange,
     headers,
+    known::chain,
     metering::Metering,
     record::Record,
     refusal::Refusal,
@@ -71,7 +72,11 @@ where
                 // The frame that is cut out is missing from the announced length.
                 head.headers.remove(header::CONTENT_LENGTH);
             }
-            let body = MeteredBody::new(exchange, request.targeted.upstream.idle_max);
+            let mut body = MeteredBody::new(exchange, request.targeted.upstream.idle_max);
+            body.gather().await.map_err(|cause| {
+                tracing::error!(error = %chain(&cause), "a reply is withheld");
+                Refusal::JournalUnavailable { reason: cause.to_string() }
+            })?;
             Ok(Response::from_parts(head, ReplyBody::Metered(Box::new(body))))
         })
     }
