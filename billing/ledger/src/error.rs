@@ -171,6 +171,11 @@ impl LedgerError {
         Self::Invalid { field, value: value.to_string(), accepted: accepted.into() }
     }
 
+    /// Whether a sum does not fit what must hold it: the same numbers will never fit.
+    pub(crate) fn is_overflow(&self) -> bool {
+        matches!(self, Self::Count { .. } | Self::Posting(_) | Self::Amount { .. })
+    }
+
     pub(crate) fn corrupt(column: &'static str, value: &(impl ToString + ?Sized)) -> Self {
         Self::Corrupt { column, value: value.to_string() }
     }

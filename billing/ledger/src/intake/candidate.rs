@@ -9,7 +9,8 @@ use permille_rating::{
 use permille_types::{Currency, Flag, Source, UsageEvent};
 
 use crate::{
-    catalogue::Catalogue, column, error::Chain, quarantine::QuarantineReason, usage::Pricing,
+    LedgerError, catalogue::Catalogue, column, error::Chain, quarantine::QuarantineReason,
+    usage::Pricing,
 };
 
 /// Largest quantity of one class or unit, and longest time in milliseconds, that is believed of
@@ -30,6 +31,18 @@ pub(super) struct Refusal {
     pub(super) reason: QuarantineReason,
     pub(super) detail: String,
     pub(super) request_id: Option<String>,
+}
+
+impl Refusal {
+    /// That of an event whose amounts do not fit the books they would be added to.
+    pub(super) fn too_large(payload: &[u8], cause: &LedgerError) -> Self {
+        let event = UsageEvent::from_json(payload).ok();
+        Self {
+            reason: QuarantineReason::OutOfRange,
+            detail: Chain(cause).to_string(),
+            request_id: event.map(|event| event.request_id.to_string()),
+        }
+    }
 }
 
 impl Candidate {

@@ -6,16 +6,20 @@
 
 mod candidate;
 mod deltas;
+mod rerate;
 
+use chrono::{DateTime, Utc};
 use permille_types::{Ack, Batch, Flag, NodeId, Sequenced};
 use sha2::{Digest, Sha256};
+use sqlx::Connection as _;
 
 pub use deltas::{Billed, BilledCost, BilledTokens};
+pub use rerate::Rerated;
 
 use crate::{
     Ledger, LedgerError,
     catalogue::Catalogue,
-    checkpoint, column,
+    checkpoint,
     error::During,
     quarantine::{self, QuarantineReason, Quarantined},
     secret::public_id,
@@ -27,8 +31,6 @@ use deltas::{Booking, Deltas};
 
 /// Most events of one batch: what one transaction takes in well under a second.
 pub const BATCH_EVENTS_MAX: usize = 10_000;
-/// Rows that are priced in one transaction when a price arrives: other writers wait for it.
-const RERATE_ROWS_MAX: i64 = 500;
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,13 +53,22 @@ pub struct Accepted {
     pub billed: Billed,
 }
 
-/// What pricing held usage did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rerated {
-    /// Requests that were held and now have a price.
-    pub priced: u64,
-    /// What they cost.
-    pub billed: Vec<Billed>,
+impl Accepted {
+    /// Adds what became of other events of the same batch.
+    fn add(&mut self, other: Self) {
+        for (sum, more) in [
+            (&mut self.booked, other.booked),
+            (&mut self.duplicates, other.duplicates),
+            (&mut self.conflicts, other.conflicts),
+            (&mut self.quarantined, other.quarantined),
+            (&mut self.unpriced, other.unpriced),
+            (&mut self.mismatched, other.mismatched),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.billed.costs.extend(other.billed.costs);
+        self.billed.tokens.extend(other.billed.tokens);
+    }
 }
 
 impl Ledger {
@@ -74,57 +85,55 @@ impl Ledger {
             return Err(LedgerError::invalid("batch", &count, accepted));
         };
 
+        match self.accept_whole(batch, Ack { sequence }).await {
+            // An amount that does not fit the books would fail again and again and hold up its
+            // journal for ever: the events are booked one by one, without those that do not fit.
+            Err(cause) if cause.is_overflow() => self.accept_each(batch, Ack { sequence }).await,
+            done => done,
+        }
+    }
+
+    async fn accept_whole(&self, batch: &Batch, ack: Ack) -> Result<Accepted, LedgerError> {
         let now = self.now();
         let mut tx = self.store.write().await?;
         let catalogue = self.current(&mut tx).await?;
-        let mut books = Books::new(Ack { sequence });
+        let mut books = Books::new(ack);
         for event in &batch.events {
             books.take(&mut tx, &catalogue, &batch.node, event, now).await?;
         }
-        let subject = format!("usage of node {} up to {sequence}", batch.node);
-        books.deltas.write(&mut tx, &subject, now).await?;
-        checkpoint::advance(&mut tx, &batch.node, sequence, now).await?;
+        books.write(&mut tx, &batch.node, now).await?;
+        checkpoint::advance(&mut tx, &batch.node, ack.sequence, now).await?;
         tx.commit().await.during("commit batch")?;
-        books.accepted.billed = books.deltas.billed();
-        Ok(books.accepted)
+        Ok(books.closed())
     }
 
-    /// Prices usage that is held for want of a price, where there is one now: exactly once each,
-    /// by the book in force at the time of the request.
-    ///
-    /// # Errors
-    /// The store's failure; what was priced before it stays priced.
-    pub async fn rerate_held(&self) -> Result<Rerated, LedgerError> {
-        let mut rerated = Rerated::default();
-        let mut place = (i64::MIN, String::new());
-        loop {
-            let now = self.now();
-            let mut tx = self.store.write().await?;
-            let catalogue = self.current(&mut tx).await?;
-            let held = usage::held(&mut tx, (place.0, &place.1), RERATE_ROWS_MAX).await?;
-            let Some(last) = held.last() else { break };
-            place = (column::micros(last.event.at), last.event.request_id.to_string());
-            let mut deltas = Deltas::default();
-            let mut priced = 0_u64;
-            for row in held {
-                // What cannot be rated stays held: it was booked, so it is not quarantined.
-                let Ok(found) = Candidate::rated(row.event, &catalogue) else { continue };
-                let pricing = found.pricing();
-                if pricing == Pricing::Held {
-                    continue;
+    async fn accept_each(&self, batch: &Batch, ack: Ack) -> Result<Accepted, LedgerError> {
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        let catalogue = self.current(&mut tx).await?;
+        let mut accepted = Books::new(ack).closed();
+        for event in &batch.events {
+            let mut books = Books::new(ack);
+            let mut one = tx.begin().await.during("begin event")?;
+            let booked = match books.take(&mut one, &catalogue, &batch.node, event, now).await {
+                Ok(()) => books.write(&mut one, &batch.node, now).await,
+                Err(cause) => Err(cause),
+            };
+            match booked {
+                Ok(()) => one.commit().await.during("commit event")?,
+                Err(cause) if cause.is_overflow() => {
+                    one.rollback().await.during("undo event")?;
+                    books = Books::new(ack);
+                    let refusal = Refusal::too_large(&event.payload, &cause);
+                    books.set_aside(&mut tx, &batch.node, event, refusal, now).await?;
                 }
-                usage::price(&mut tx, &found.event.request_id, &pricing).await?;
-                deltas.add(&found, Booking::Repriced)?;
-                priced = priced.saturating_add(1);
+                Err(cause) => return Err(cause),
             }
-            if priced > 0 {
-                deltas.write(&mut tx, "held usage priced", now).await?;
-                tx.commit().await.during("commit priced usage")?;
-                rerated.priced = rerated.priced.saturating_add(priced);
-                rerated.billed.push(deltas.billed());
-            }
+            accepted.add(books.closed());
         }
-        Ok(rerated)
+        checkpoint::advance(&mut tx, &batch.node, ack.sequence, now).await?;
+        tx.commit().await.during("commit batch")?;
+        Ok(accepted)
     }
 }
 
@@ -155,16 +164,43 @@ impl Books {
         catalogue: &Catalogue,
         node: &NodeId,
         event: &Sequenced,
-        now: chrono::DateTime<chrono::Utc>,
+        now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        let hash = Sha256::digest(&event.payload);
         let refusal = match Candidate::read(&event.payload, catalogue) {
-            Ok(found) => match self.book(connection, &found, &hash).await? {
+            Ok(found) => match self.book(connection, &found, &event.payload).await? {
                 None => return Ok(()),
                 Some(conflict) => conflict,
             },
             Err(refusal) => refusal,
         };
+        self.set_aside(connection, node, event, refusal, now).await
+    }
+
+    /// Writes what the events add to roll-ups, sessions and receivables.
+    async fn write(
+        &self,
+        connection: &mut Connection,
+        node: &NodeId,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        let subject = format!("usage of node {node} up to {}", self.accepted.ack.sequence);
+        self.deltas.write(connection, &subject, now).await
+    }
+
+    fn closed(mut self) -> Accepted {
+        self.accepted.billed = self.deltas.billed();
+        self.accepted
+    }
+
+    /// Quarantines an event that is not booked.
+    async fn set_aside(
+        &mut self,
+        connection: &mut Connection,
+        node: &NodeId,
+        event: &Sequenced,
+        refusal: Refusal,
+        now: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
         let reason = refusal.reason;
         let quarantined = Quarantined {
             id: public_id("qtn_", now)?,
@@ -176,6 +212,7 @@ impl Books {
             payload: event.payload.to_vec(),
             created_at: now,
         };
+        let hash = Sha256::digest(&event.payload);
         let new = quarantine::insert(connection, &quarantined, &hash).await?;
         let counter = match reason {
             _ if !new => &mut self.accepted.duplicates,
@@ -191,12 +228,13 @@ impl Books {
         &mut self,
         connection: &mut Connection,
         found: &Candidate,
-        hash: &[u8],
+        payload: &[u8],
     ) -> Result<Option<Refusal>, LedgerError> {
+        let hash = Sha256::digest(payload);
         let pricing = found.pricing();
-        if usage::insert(connection, &found.event, hash, &pricing).await? == Inserted::IdTaken {
+        if usage::insert(connection, &found.event, &hash, &pricing).await? == Inserted::IdTaken {
             let stored = usage::payload_sha256(connection, &found.event.request_id).await?;
-            if stored.as_deref() == Some(hash) {
+            if stored.as_deref() == Some(hash.as_slice()) {
                 self.accepted.duplicates = self.accepted.duplicates.saturating_add(1);
                 return Ok(None);
             }

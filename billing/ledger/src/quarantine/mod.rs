@@ -27,7 +27,7 @@ pub enum QuarantineReason {
     UnknownProject,
     /// It names a key that does not exist or belongs to another project.
     UnknownKey,
-    /// A quantity is larger than any request can have.
+    /// A quantity is larger than any request can have, or an amount does not fit the books.
     OutOfRange,
     /// Its cost has too many digits.
     Unratable,

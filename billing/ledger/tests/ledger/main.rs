@@ -5,6 +5,7 @@
 mod catalogue;
 mod concurrency;
 mod drafts;
+mod extremes;
 mod intake;
 mod invoices;
 mod keys_and_tokens;

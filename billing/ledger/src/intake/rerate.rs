@@ -1,0 +1,102 @@
+//! Held usage gets its price: once each, in transactions of a bounded size.
+
+use chrono::{DateTime, Utc};
+use sqlx::Connection as _;
+
+use super::{
+    Billed,
+    candidate::Candidate,
+    deltas::{Booking, Deltas},
+};
+use crate::{
+    Ledger, LedgerError,
+    catalogue::Catalogue,
+    column,
+    error::During,
+    store::Connection,
+    usage::{self, Pricing, StoredUsage},
+};
+
+/// Rows that are priced in one transaction when a price arrives: other writers wait for it.
+const RERATE_ROWS_MAX: i64 = 500;
+
+/// What pricing held usage did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rerated {
+    /// Requests that were held and now have a price.
+    pub priced: u64,
+    /// What they cost.
+    pub billed: Vec<Billed>,
+}
+
+impl Ledger {
+    /// Prices usage that is held for want of a price, where there is one now: exactly once each,
+    /// by the book in force at the time of the request.
+    ///
+    /// # Errors
+    /// The store's failure; what was priced before it stays priced.
+    pub async fn rerate_held(&self) -> Result<Rerated, LedgerError> {
+        let mut rerated = Rerated::default();
+        let mut place = (i64::MIN, String::new());
+        loop {
+            let now = self.now();
+            let mut tx = self.store.write().await?;
+            let catalogue = self.current(&mut tx).await?;
+            let held = usage::held(&mut tx, (place.0, &place.1), RERATE_ROWS_MAX).await?;
+            let Some(last) = held.last() else { break };
+            place = (column::micros(last.event.at), last.event.request_id.to_string());
+            let mut done = Rerated::default();
+            let mut groups = vec![held];
+            while let Some(rows) = groups.pop() {
+                let mut part = tx.begin().await.during("begin pricing")?;
+                match price_rows(&mut part, &catalogue, &rows, now).await {
+                    Ok((priced, billed)) => {
+                        part.commit().await.during("commit pricing")?;
+                        if priced > 0 {
+                            done.priced = done.priced.saturating_add(priced);
+                            done.billed.push(billed);
+                        }
+                    }
+                    Err(cause) if cause.is_overflow() => {
+                        part.rollback().await.during("undo pricing")?;
+                        // One by one; what alone does not fit stays held and is shown as such.
+                        if rows.len() > 1 {
+                            groups.extend(rows.into_iter().rev().map(|row| vec![row]));
+                        }
+                    }
+                    Err(cause) => return Err(cause),
+                }
+            }
+            if done.priced > 0 {
+                tx.commit().await.during("commit priced usage")?;
+                rerated.priced = rerated.priced.saturating_add(done.priced);
+                rerated.billed.append(&mut done.billed);
+            }
+        }
+        Ok(rerated)
+    }
+}
+
+/// Prices those of `rows` that have a price now. How many, and what they cost.
+async fn price_rows(
+    connection: &mut Connection,
+    catalogue: &Catalogue,
+    rows: &[StoredUsage],
+    now: DateTime<Utc>,
+) -> Result<(u64, Billed), LedgerError> {
+    let mut deltas = Deltas::default();
+    let mut priced = 0_u64;
+    for row in rows {
+        // What cannot be rated stays held: it was booked, so it is not quarantined.
+        let Ok(found) = Candidate::rated(row.event.clone(), catalogue) else { continue };
+        let pricing = found.pricing();
+        if pricing == Pricing::Held {
+            continue;
+        }
+        usage::price(connection, &found.event.request_id, &pricing).await?;
+        deltas.add(&found, Booking::Repriced)?;
+        priced = priced.saturating_add(1);
+    }
+    deltas.write(connection, "held usage priced", now).await?;
+    Ok((priced, deltas.billed()))
+}
