@@ -9,6 +9,7 @@ mod extremes;
 mod intake;
 mod invoices;
 mod keys_and_tokens;
+mod listing;
 mod postings;
 mod prices;
 mod reopening;
