@@ -87,7 +87,8 @@ fn as_text<S: serde::Serializer>(payload: &[u8], s: S) -> Result<S::Ok, S::Error
 }
 
 impl Ledger {
-    /// Quarantined payloads in the order they came.
+    /// Quarantined payloads in the order they came, to the millisecond: those of one batch come
+    /// together, in no order among themselves.
     ///
     /// # Errors
     /// The store's failure.

@@ -1,7 +1,7 @@
 //! Batches of several nodes at once, overlapping and repeated: each request once, and checkpoints
 //! that only grow.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use permille_ledger::{Ledger, Page, UsageFilter};
 use permille_types::{Batch, UsageEvent};
@@ -97,7 +97,7 @@ async fn a_checkpoint_never_moves_back_while_batches_arrive_in_any_order() {
     });
 
     running.join_all().await;
-    let deadline = std::time::Duration::from_secs(20);
+    let deadline = Duration::from_secs(20);
     let reads = tokio::time::timeout(deadline, watching).await.unwrap().unwrap();
 
     assert!(reads > 0);
@@ -124,6 +124,22 @@ async fn whoever_sees_an_acknowledgement_sees_the_rows() {
     for (acknowledged, rows, place) in running.join_all().await {
         assert_eq!((acknowledged, rows), (place, 1));
     }
+}
+
+#[tokio::test]
+async fn a_lock_of_another_process_is_waited_for() {
+    let books = Books::open().await;
+    let other = books.pool().await.begin_with("begin immediate").await.unwrap();
+    let (ledger, sent) = (books.ledger.clone(), batch("n1", 1, &[books.event(1)]));
+    let mut waiting = tokio::spawn(async move { ledger.accept(&sent).await });
+
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut waiting).await;
+    // A read does not wait for a writer.
+    assert_eq!(books.ledger.checkpoints().await.unwrap(), []);
+    other.rollback().await.unwrap();
+
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!(waiting.await.unwrap().unwrap().booked, 1);
 }
 
 /// Money and counts of the whole file, without ids that each installation makes anew.

@@ -258,3 +258,20 @@ async fn the_list_shows_when_each_version_holds() {
     assert_eq!(then, [(october, Some(november))]);
     assert_eq!(none, []);
 }
+
+#[tokio::test]
+async fn a_pattern_that_is_no_glob_is_refused_and_the_book_stays_in_force() {
+    let books = Books::open().await;
+    let version = books.ledger.snapshot_version();
+    let good = entry("m", FROM_OCTOBER, "1");
+    let prices = parsed(&format!("{good}{}", entry("gpt-[", FROM_OCTOBER, "1")));
+
+    let error = books.ledger.import_prices(&prices, PriceOrigin::Operator).await.unwrap_err();
+
+    let named = std::error::Error::source(&error).unwrap().to_string();
+    assert!(named.contains("gpt-["), "{error}: {named}");
+    assert_eq!(books.value("select count(*) from price").await, 2);
+    assert_eq!(books.ledger.snapshot_version(), version);
+    assert_eq!(books.accept(&[books.event(1)]).await.unpriced, 0);
+    assert!(books.reopened().await.snapshot(None).is_some());
+}

@@ -114,7 +114,7 @@ impl Books {
         sqlx::query_scalar::<_, String>(sql).fetch_all(&self.pool().await).await.unwrap()
     }
 
-    async fn pool(&self) -> sqlx::SqlitePool {
+    pub(crate) async fn pool(&self) -> sqlx::SqlitePool {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.path);
         sqlx::SqlitePool::connect_with(options).await.unwrap()
     }
