@@ -94,17 +94,21 @@ async fn unpriced_and_mismatched_usage_is_counted_apart_from_cost() {
     let key = key_of(&api, "acme").await;
     let mut unknown = event(1, "acme", &key);
     unknown.model_requested = "new-model".parse().unwrap();
-    let mut wrong = event(2, "acme", &key);
-    wrong.flags = vec![Flag::UsageMismatch];
+    let wrong = [2, 3].map(|number| {
+        let mut wrong = event(number, "acme", &key);
+        wrong.flags = vec![Flag::UsageMismatch];
+        wrong
+    });
     let gateway = Gateway::of(&api, "n1").await;
 
-    gateway.ship(1, &[unknown, wrong]).await;
+    gateway.ship(1, &[unknown]).await;
+    gateway.ship(2, &wrong).await;
 
     assert_eq!(sample(&api.registry, "permille_unpriced_requests_total").unwrap(), "1");
-    assert_eq!(sample(&api.registry, "permille_usage_mismatch_total").unwrap(), "1");
+    assert_eq!(sample(&api.registry, "permille_usage_mismatch_total").unwrap(), "2");
     let text = exposition(&api.registry);
     assert!(!text.contains("new-model"), "unrated tokens are no rated tokens");
-    let row = api.items("/api/v1/usage?limit=2").await.remove(1);
+    let row = api.items("/api/v1/usage").await.remove(2);
     assert_eq!((row.get("cost"), row["flags"][0].as_str()), (None, Some("unpriced")));
 }
 
