@@ -153,27 +153,27 @@ async fn an_empty_batch_is_refused() {
     assert!(matches!(error, LedgerError::Invalid { field: "batch", .. }));
 }
 
-/// Drops the call after more and more steps: whatever the step, the batch is there whole, with its
+/// Drops the call after some of its steps, more and fewer: whatever the step, the batch is there whole, with its
 /// checkpoint, or not at all.
 #[tokio::test]
 async fn a_batch_dropped_midway_leaves_nothing_or_everything() {
     let books = Books::open().await;
     let events: Vec<_> = (1..=3).map(|number| books.event(number)).collect();
     let mut dropped = 0;
-    let mut whole_early = 0;
 
-    for polls in 0_u32.. {
+    for round in 0_u32..60 {
+        let polls = round % 6;
         let fresh: Vec<_> = events
             .iter()
             .enumerate()
             .map(|(place, event)| {
                 let mut event = event.clone();
-                let number = polls * 10 + u32::try_from(place).unwrap();
+                let number = round * 10 + u32::try_from(place).unwrap();
                 event.request_id = crate::support::request_id(number);
                 event
             })
             .collect();
-        let sequence = u64::from(polls) * 10 + 1;
+        let sequence = u64::from(round) * 10 + 1;
         let before = books.value("select count(*) from usage").await;
         let sent = batch("n1", sequence, &fresh);
         let mut call = Box::pin(books.ledger.accept(&sent));
@@ -202,15 +202,13 @@ async fn a_batch_dropped_midway_leaves_nothing_or_everything() {
             Some(done) => {
                 done.unwrap();
                 assert!(here);
-                break;
             }
-            None if here => whole_early += 1,
-            None => dropped += 1,
+            // Dropped after its commit, it is whole all the same.
+            None => dropped += u32::from(!here),
         }
     }
 
-    assert!(dropped > 3, "only {dropped} calls were dropped midway");
-    assert!(whole_early <= 2, "{whole_early} calls were dropped after their commit");
+    assert!(dropped >= 5, "only {dropped} calls were dropped midway");
 }
 
 #[tokio::test]
