@@ -138,7 +138,8 @@ proptest! {
         events in proptest::collection::vec(events(), 0..12),
     ) {
         let rated: Vec<_> = events.iter().map(|event| rated(event, &book)).collect();
-        let sums = events.iter().zip(&rated).flat_map(|(event, rated)| sums(event, rated)).collect();
+        let pairs = events.iter().zip(&rated);
+        let sums = pairs.flat_map(|(event, rated)| sums(event, rated)).collect();
         let lines = lines(sums, &book);
 
         let rows = total(rated.iter().map(|rated| rated.cost.unwrap().amount()));

@@ -41,7 +41,7 @@
 //! | 20..28 | highest sequence number known to be synced when this was written |
 //! | 28..36 | when this was written, microseconds since 1970 |
 //! | 36..52 | request id; zero for a gap |
-//! | 52..68 | chain value: the first 16 bytes of SHA-256 of (previous chain value ‖ bytes 4..52 ‖ payload) |
+//! | 52..68 | chain value: SHA-256 of (previous chain value ‖ bytes 4..52 ‖ payload), 16 bytes |
 //! | 68.. | payload: the JSON of an intent, a progress, a usage event, or a gap |
 //!
 //! Inside a segment sequence numbers grow by one. A segment's first number leaves room for as

@@ -1,8 +1,8 @@
 //! A model provider to try things against: real HTTP, its own books, faults on demand.
 //!
 //! It is what `permille serve` offers when no upstream is configured, what the demo drives and what
-//! tests compare with, to the token. Therefore it shares nothing with the gateway: no counting code,
-//! no types, no clock. It is not a model; replies are words from a list.
+//! tests compare with, to the token. Therefore it shares nothing with the gateway: no counting
+//! code, no types, no clock. It is not a model; replies are words from a list.
 //!
 //! Shapes: OpenAI (`/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`) and
 //! Anthropic (`/v1/messages`, `/v1/messages/count_tokens`, the same below `/anthropic`), over
@@ -17,8 +17,8 @@
 //!
 //! | key | does |
 //! |---|---|
-//! | `tokens=N` | the completion is exactly N tokens, reasoning included (a smaller limit cuts it) |
-//! | `first_ms=` `chunk_ms=` `slow_head_ms=` | pace: to the first piece, between pieces, to the head |
+//! | `tokens=N` | the completion is exactly N tokens, reasoning included; a smaller limit cuts |
+//! | `first_ms=` `chunk_ms=` `slow_head_ms=` | pace: to the first piece, between pieces, to head |
 //! | `stall_after=N` | after N pieces nothing more comes; the connection stays open |
 //! | `cut_after=N` | after N pieces the connection (HTTP/2: the stream) is reset |
 //! | `end_after=N` | after N pieces the body ends cleanly, without its terminal event |

@@ -24,7 +24,8 @@ use crate::{
     whole::{self, HalfBody},
 };
 
-/// Answers `asked`; every ending is booked by `account`. A [`Reset`] is no failure: it was asked for.
+/// Answers `asked`; every ending is booked by `account`. A [`Reset`] is no failure: it was asked
+/// for.
 pub(crate) async fn reply(
     provider: &Arc<Provider>,
     endpoint: Endpoint,

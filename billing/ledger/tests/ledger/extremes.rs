@@ -146,7 +146,8 @@ input = "0.000000000000000000000001"
 output = "9.99"
 "#;
 
-/// The first fits; the second's own cost has too many digits; the third is one digit too long a sum with the first.
+/// The first fits; the second's own cost has too many digits; the third is one digit too long a sum
+/// with the first.
 fn fine(books: &Books) -> Vec<UsageEvent> {
     let counts = [(1, 0), (1, 1_000_000_000_000), (0, 999_999_999_999)];
     let events = (1_u32..).zip(counts).map(|(number, (input, output))| {

@@ -153,8 +153,8 @@ async fn an_empty_batch_is_refused() {
     assert!(matches!(error, LedgerError::Invalid { field: "batch", .. }));
 }
 
-/// Drops the call after some of its steps, more and fewer: whatever the step, the batch is there whole, with its
-/// checkpoint, or not at all.
+/// Drops the call after some of its steps, more and fewer: whatever the step, the batch is there
+/// whole, with its checkpoint, or not at all.
 #[tokio::test]
 async fn a_batch_dropped_midway_leaves_nothing_or_everything() {
     let books = Books::open().await;
