@@ -17,7 +17,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use permille_types::Ended;
 use permille_usage::Piece;
 use tokio::time::Sleep;
@@ -141,6 +140,11 @@ impl MeteredBody {
                 self.pieces.extend(released.map(Piece::Pass));
             }
             Some(piece) => self.pieces.push_front(piece),
+            // Nobody asks for a body that the head says is empty, so its end is here.
+            None if matches!(self.exchange.upstream, Upstream::Ended) => {
+                self.settle(self.exchange.ending(), None);
+                poll_fn(|cx| self.poll_hold(cx)).await;
+            }
             None => {}
         }
         match self.broken.take() {
@@ -207,13 +211,14 @@ impl MeteredBody {
 
     fn take_data(&mut self, bytes: Bytes) {
         self.exchange.read(bytes, &mut self.read);
-        // A body of known length ends with its last byte: that byte is what must be held back.
+        // A body of known length ends with its last byte: that byte is what must be held back. Over
+        // HTTP/2 the stream may end later; it is left open for that, or it would be reset.
         let at_end = match &self.exchange.upstream {
-            Upstream::Replying(body) => <Incoming as Body>::is_end_stream(body),
+            Upstream::Replying(body) => body.is_end_stream() || body.size_hint().exact() == Some(0),
             _ => true,
         };
         if at_end {
-            self.exchange.finish(&mut self.read);
+            self.exchange.read_all(&mut self.read);
             let settles = self.read.iter().any(|piece| matches!(piece, Piece::Terminal(_)));
             if let (false, false, Some(last)) =
                 (settles, self.exchange.is_settled(), self.read.last_mut())

@@ -146,6 +146,11 @@ impl Exchange {
     /// The upstream's reply has ended well, as far as HTTP can tell.
     pub(crate) fn finish(&mut self, out: &mut Vec<Piece>) {
         self.upstream = Upstream::Ended;
+        self.read_all(out);
+    }
+
+    /// No more bytes will come; what the reader still holds is given out.
+    pub(crate) fn read_all(&mut self, out: &mut Vec<Piece>) {
         if let Reader::Tap(tap) = &mut self.reader {
             tap.finish(out);
         }
