@@ -13,6 +13,7 @@ use permille_limits::Taken;
 use permille_types::{Ended, Flag};
 use permille_usage::{Piece, Reading, Tap};
 use tokio::time::timeout;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
     context::InSession, known::chain, metering::Metering, record::Record, refusal::Refusal, reply,
@@ -50,6 +51,8 @@ pub(crate) struct Exchange {
     held: Option<(Taken, Taken)>,
     /// Whether the client's leaving is already being dealt with.
     left: bool,
+    /// Shutdown waits for it: HTTP/2 replies outlive the task of their connection.
+    _open: TaskTrackerToken,
 }
 
 impl Exchange {
@@ -65,6 +68,7 @@ impl Exchange {
             usage_added: classified.usage_added,
         };
         Self {
+            _open: metering.tasks.token(),
             metering,
             upstream: Upstream::Called(call),
             reader: Reader::Unanswered,
@@ -262,6 +266,7 @@ impl Drop for Exchange {
             return;
         }
         let rest = Self {
+            _open: metering.tasks.token(),
             metering: Arc::clone(&metering),
             upstream: std::mem::replace(&mut self.upstream, Upstream::Ended),
             reader: std::mem::replace(&mut self.reader, Reader::Plain(Ended::UpstreamError)),

@@ -22,7 +22,7 @@ pub(crate) struct Metering {
     pub(crate) deadline: Duration,
     /// Places for drains.
     pub(crate) drains: Arc<Budget>,
-    /// Work that goes on after its request: drains and counting. Awaited at shutdown.
+    /// Open exchanges, and work that goes on after them: drains and counting. Awaited at shutdown.
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the grace of a shutdown is over: nothing is read on any more.
