@@ -1,7 +1,10 @@
 //! What the layers know of a request, one type per stage. A layer takes the stage before it and
 //! gives the next, so the compiler checks the order of the stack.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -117,4 +120,6 @@ pub(crate) struct Outgoing {
     pub(crate) upstream: Arc<Upstream>,
     /// What is sent.
     pub(crate) request: http::Request<http_body_util::Full<Bytes>>,
+    /// How long the head of the reply may take.
+    pub(crate) head_time_max: Duration,
 }

@@ -20,10 +20,11 @@ impl Service<Outgoing> for Call {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, Outgoing { upstream, request }: Outgoing) -> Self::Future {
+    fn call(&mut self, outgoing: Outgoing) -> Self::Future {
+        let Outgoing { upstream, request, head_time_max } = outgoing;
         Box::pin(async move {
             let sent = upstream.client.request(request);
-            match tokio::time::timeout(upstream.idle_max, sent).await {
+            match tokio::time::timeout(head_time_max, sent).await {
                 Ok(Ok(response)) => Ok(response),
                 Ok(Err(cause)) => {
                     tracing::warn!(upstream = %upstream.name, error = %chain(&cause), "call failed");
@@ -31,7 +32,7 @@ impl Service<Outgoing> for Call {
                 }
                 Err(_) => Err(Refusal::UpstreamTimeout {
                     upstream: upstream.name.to_string(),
-                    seconds: upstream.idle_max.as_secs(),
+                    seconds: head_time_max.as_secs(),
                 }),
             }
         })

@@ -4,6 +4,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -60,7 +61,7 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            let outgoing = outgoing(&mut request)?;
+            let outgoing = outgoing(&mut request, metering.deadline)?;
             let record = Record::open(Arc::clone(&metering), &request).await?;
             metering.metrics.overhead_seconds.observe(record.elapsed().as_secs_f64());
             let call = Box::pin(inner.call(outgoing));
@@ -82,7 +83,7 @@ where
     }
 }
 
-fn outgoing(request: &mut InSession) -> Result<Outgoing, Refusal> {
+fn outgoing(request: &mut InSession, deadline: Duration) -> Result<Outgoing, Refusal> {
     let upstream = Arc::clone(&request.targeted.upstream);
     let classified = &mut request.targeted.classified;
     let head = &mut classified.routed;
@@ -95,7 +96,9 @@ fn outgoing(request: &mut InSession) -> Result<Outgoing, Refusal> {
     *sent.uri_mut() = target;
     *sent.headers_mut() = std::mem::take(&mut head.parts.headers);
     headers::for_upstream(sent.headers_mut());
-    Ok(Outgoing { upstream, request: sent })
+    // The head may take as long as any other silence, but the deadline holds for it too.
+    let head_time_max = upstream.idle_max.min(deadline.saturating_sub(head.started.elapsed()));
+    Ok(Outgoing { upstream, request: sent, head_time_max })
 }
 
 fn name_session(headers: &mut HeaderMap, request: &InSession) {
