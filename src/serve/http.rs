@@ -12,11 +12,13 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use permille_proxy::nothing_asked;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::ServeError;
 
@@ -70,12 +72,21 @@ where
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
         builder.http2().timer(TokioTimer::new());
-        let service = TowerToHyperService::new(service.clone());
+        let asked = Arc::new(Notify::new());
+        let request_came = Arc::clone(&asked);
+        let service = service.clone().map_request(move |request| {
+            request_came.notify_one();
+            request
+        });
+        let service = TowerToHyperService::new(service);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "a connection ended early");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(error, "a connection ended early");
+                },
+                () = nothing_asked(&asked, HEADERS) => {}
             }
             drop(place);
         });
@@ -94,4 +105,32 @@ async fn accept(
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_ask_for_nothing_do_not_keep_others_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = tower::service_fn(|_: Request<Incoming>| async {
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+        });
+        tokio::spawn(serve(listener, service, CancellationToken::new()));
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+
+        for client in &mut silent {
+            let closed = client.read_to_end(&mut Vec::new()).await;
+
+            assert!(closed.is_ok_and(|read| read == 0), "a silent client holds its place");
+        }
+    }
 }

@@ -29,4 +29,5 @@ mod upstream;
 pub use gateway::{Foundation, Gateway, GatewayError, Readiness};
 pub use known::KnownError;
 pub use remote::{RemoteBilling, RemoteError};
+pub use server::nothing_asked;
 pub use upstream::UpstreamError;

@@ -12,10 +12,12 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinSet,
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use crate::{
     metrics::Metrics,
@@ -67,14 +69,26 @@ impl Server {
                 }
             };
             let Ok(io) = prepared(socket) else { continue };
-            let service = TowerToHyperService::new(self.stack.clone());
+            let asked = Arc::new(Notify::new());
+            let request_came = Arc::clone(&asked);
+            let service = self.stack.clone().map_request(move |request| {
+                request_came.notify_one();
+                request
+            });
+            let service = TowerToHyperService::new(service);
             let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
             let connection = graceful.watch(connection);
+            let silence_max = self.header_time_max;
             let gauge = self.metrics.connections.clone();
             gauge.inc();
             connections.spawn(async move {
-                if let Err(cause) = connection.await {
-                    tracing::debug!(%cause, "connection ended");
+                tokio::select! {
+                    ended = connection => if let Err(cause) = ended {
+                        tracing::debug!(%cause, "connection ended");
+                    },
+                    () = nothing_asked(&asked, silence_max) => {
+                        tracing::debug!("connection closed: it asked for nothing");
+                    }
                 }
                 gauge.dec();
             });
@@ -105,6 +119,15 @@ impl Server {
             .max_send_buf_size(H2_SEND_BYTES)
             .keep_alive_interval(Duration::from_secs(30));
         builder
+    }
+}
+
+/// Resolves when a new connection has brought no request for `silence_max`; `asked` is told of each
+/// request. Hyper's own bound on headers begins once the protocol is known, which a client that
+/// sends nothing never lets it be, and for HTTP/2 there is none.
+pub async fn nothing_asked(asked: &Notify, silence_max: Duration) {
+    if tokio::time::timeout(silence_max, asked.notified()).await.is_ok() {
+        std::future::pending().await
     }
 }
 
