@@ -42,8 +42,10 @@ impl Record {
         };
         let admitted =
             record.metering.journal.admit_durable(&intent).map_err(|cause| unrecordable(&cause))?;
+        let mut unsent = Unsent(Some(record));
         admitted.await.map_err(|cause| unrecordable(&cause))?;
-        Ok(record)
+        let gone = || Refusal::JournalUnavailable { reason: "the record is gone".to_owned() };
+        unsent.0.take().ok_or_else(gone)
     }
 
     fn new(metering: Arc<Metering>, request: &InSession) -> Result<Self, Refusal> {
@@ -179,6 +181,20 @@ impl Record {
             if let Err(cause) = metering.journal.progress(&progress) {
                 tracing::debug!(%request_id, %cause, "progress not written");
             }
+        }
+    }
+}
+
+/// A record whose request has not been sent. Dropped, it is settled with nothing: the client has
+/// left while its intent was being synced.
+struct Unsent(Option<Record>);
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        let Some(record) = self.0.take() else { return };
+        let ended = record.metering.ending_of_a_dropped_reply();
+        if let Err(cause) = record.settle(ended, None, &[]) {
+            tracing::error!(error = %crate::known::chain(&cause), "an unsent request not recorded");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{io, sync::Arc, time::Duration};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use permille_journal::{
-    Journal, JournalConfig,
+    Journal, JournalConfig, SyncMode,
     testing::{Loss, MemFs},
 };
 use permille_types::{Ended, SystemClock, UsageEvent};
@@ -148,6 +148,32 @@ async fn power_loss_right_after_the_last_byte_loses_no_reply() {
             assert_eq!(found[0].output_total, Some(4));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_while_its_intent_is_synced_leaves_one_free_row() {
+    let fs = MemFs::new();
+    let disk = Arc::new(fs.clone());
+    let world = World::with(|setup| {
+        setup.fs = disk;
+        setup.sync = SyncMode::IntentAndSettle;
+    })
+    .await;
+    let gate = fs.hold_syncs();
+    let body = chat("tokens=8", true);
+
+    let asking = tokio::time::timeout(Duration::from_millis(300), world.post(CHAT, &body));
+    assert!(asking.await.is_err(), "the upstream was called before the intent was on disk");
+    eventually("the request is closed", || {
+        (world.journal.stats().open_requests == 0).then_some(())
+    })
+    .await;
+
+    drop(gate);
+    let rows = world.rows(1).await;
+    assert_eq!(rows[0].ended, Ended::ClientGone);
+    assert!(rows[0].tokens.is_empty(), "nothing was sent upstream: {:?}", rows[0]);
+    assert!(world.books(0).await.is_empty());
 }
 
 #[test]

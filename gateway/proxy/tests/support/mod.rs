@@ -21,7 +21,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use parking_lot::Mutex;
-use permille_journal::{Journal, JournalConfig, RealFs};
+use permille_journal::{Journal, JournalConfig, RealFs, SyncMode};
 use permille_proxy::{
     Foundation, Gateway,
     config::{
@@ -114,6 +114,7 @@ pub struct Setup {
     pub config: GatewayConfig,
     pub simulator: SimulatorConfig,
     pub fs: Arc<dyn permille_journal::JournalFs>,
+    pub sync: SyncMode,
     /// Sessions that billing already has.
     pub last_turns: Vec<(&'static str, u32)>,
 }
@@ -169,7 +170,8 @@ impl World {
             hold_max: Duration::from_secs(20),
         };
         let fs = Arc::new(RealFs);
-        let mut setup = Setup { config, simulator, fs, last_turns: Vec::new() };
+        let sync = SyncMode::default();
+        let mut setup = Setup { config, simulator, fs, sync, last_turns: Vec::new() };
         change(&mut setup);
 
         let stop = CancellationToken::new();
@@ -186,7 +188,8 @@ impl World {
         *billing.last_turns.lock() =
             setup.last_turns.iter().map(|(id, turn)| (id.parse().unwrap(), *turn)).collect();
         let journal_folder = folder.path().join("journal");
-        let journal = JournalConfig::new(&journal_folder, "node-1".parse().unwrap());
+        let mut journal = JournalConfig::new(&journal_folder, "node-1".parse().unwrap());
+        journal.sync = setup.sync;
         let journal = Journal::open(setup.fs, &journal, Arc::new(SystemClock)).unwrap().journal;
         let registry = prometheus::Registry::new();
         let gateway = Gateway::new(
