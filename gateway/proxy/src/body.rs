@@ -35,6 +35,8 @@ const TICK: Duration = Duration::from_secs(5);
 pub(crate) enum Broken {
     #[error("the upstream's reply broke off")]
     Upstream(#[source] hyper::Error),
+    #[error("the upstream's connection ended before its reply")]
+    CutShort,
     #[error("the upstream fell silent")]
     Silent,
     #[error("the request's deadline has passed")]
@@ -204,7 +206,13 @@ impl MeteredBody {
                 drop(self.exchange.settle(Ended::UpstreamError, &[]));
                 self.broken = Some(Broken::Upstream(cause));
             }
-            None => self.exchange.finish(&mut self.read),
+            None => {
+                self.exchange.finish(&mut self.read);
+                if self.exchange.is_cut_short() {
+                    drop(self.exchange.settle(Ended::UpstreamError, &[]));
+                    self.broken = Some(Broken::CutShort);
+                }
+            }
         }
         self.pieces.extend(self.read.drain(..));
     }

@@ -47,6 +47,8 @@ pub(crate) struct Exchange {
     pub(crate) reader: Reader,
     record: Option<Record>,
     asked: reply::Asked,
+    /// Whether only the end of its connection ends the reply.
+    ended_by_connection: bool,
     /// The request's place and the memory of its body, given back when the exchange has ended.
     held: Option<(Taken, Taken)>,
     /// Whether the client's leaving is already being dealt with.
@@ -74,6 +76,7 @@ impl Exchange {
             reader: Reader::Unanswered,
             record: Some(record),
             asked,
+            ended_by_connection: false,
             held: classified.routed.held.take(),
             left: false,
         }
@@ -107,6 +110,7 @@ impl Exchange {
             record.answered(head.status, &head.headers);
         }
         self.reader = reply::reader(&head, self.asked);
+        self.ended_by_connection = reply::is_ended_by_its_connection(&head);
         self.upstream = Upstream::Replying(body);
         head
     }
@@ -158,6 +162,12 @@ impl Exchange {
         if let Reader::Tap(tap) = &mut self.reader {
             tap.finish(out);
         }
+    }
+
+    /// Whether a reply that has ended lacks its own end where HTTP has none.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        let Reader::Tap(tap) = &self.reader else { return false };
+        self.ended_by_connection && reply::lacks_its_end(&tap.reading())
     }
 
     /// The upstream's reply broke off: what was held back may still go to the client.
@@ -272,6 +282,7 @@ impl Drop for Exchange {
             reader: std::mem::replace(&mut self.reader, Reader::Plain(Ended::UpstreamError)),
             record: Some(record),
             asked: self.asked,
+            ended_by_connection: self.ended_by_connection,
             held: self.held.take(),
             // From here on: a runtime that is shutting down drops the task without polling it.
             left: true,

@@ -1,8 +1,8 @@
 //! What a reply's head says about how its body is to be read.
 
-use http::{HeaderMap, header, response::Parts};
+use http::{HeaderMap, Version, header, response::Parts};
 use permille_types::{Ended, Endpoint};
-use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig};
+use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig, Usage};
 
 use crate::exchange::Reader;
 
@@ -27,6 +27,21 @@ pub(crate) fn reader(head: &Parts, asked: Asked) -> Reader {
     }
     let framing = if is_event_stream(&head.headers) { Framing::Sse } else { Framing::Json };
     metered(asked, framing, encoding(&head.headers))
+}
+
+/// Whether nothing but the end of its connection ends the reply with this head, so that HTTP cannot
+/// tell whether all of it came. Source: RFC 9112, section 6.3.
+pub(crate) fn is_ended_by_its_connection(head: &Parts) -> bool {
+    head.version < Version::HTTP_2
+        && !head.headers.contains_key(header::CONTENT_LENGTH)
+        && !head.headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Whether what was read of a reply lacks the reply's own end, as far as it could be read.
+pub(crate) fn lacks_its_end(reading: &Reading) -> bool {
+    let counted = reading.usage.as_ref().is_some_and(Usage::is_complete);
+    let unknown = reading.tap_error || reading.unreadable;
+    !(reading.terminal || reading.error || counted || unknown)
 }
 
 fn metered(asked: Asked, framing: Framing, encoding: Encoding) -> Reader {
