@@ -55,7 +55,7 @@ async fn each_bad_request_names_what_is_wrong() {
     let large = chat(&"x".repeat(5_000), false).to_string();
     let unknown = good.replace("gpt-4o-mini", "gpt-99");
     let not_text = good.replace("\"gpt-4o-mini\"", "7");
-    let post = Method::POST;
+    let (post, get) = (Method::POST, Method::GET);
 
     for (method, path, key, body, status, code, names) in [
         (&post, CHAT, "", &*good, 401, "permille_missing_key", "sk-pm_"),
@@ -68,7 +68,11 @@ async fn each_bad_request_names_what_is_wrong() {
         (&post, CHAT, KEY, &not_text, 400, "permille_invalid_request", "model"),
         (&post, "/v1/responses", KEY, &good, 404, "permille_unsupported_path", "/v1/responses"),
         (&post, "/v1/files", KEY, &good, 404, "permille_unsupported_path", "/v1/files"),
-        (&Method::GET, CHAT, KEY, "", 405, "permille_unsupported_method", "POST"),
+        (&get, "/v1/models/..", KEY, "", 404, "permille_unsupported_path", "/v1/models/.."),
+        (&get, "/v1/models/.%2E", KEY, "", 404, "permille_unsupported_path", "%2E"),
+        (&get, "/v1/models/..%2ffiles", KEY, "", 404, "permille_unsupported_path", "files"),
+        (&get, "/v1/models/x%5c..%5cfiles", KEY, "", 404, "permille_unsupported_path", "files"),
+        (&get, CHAT, KEY, "", 405, "permille_unsupported_method", "POST"),
         (&post, "/anthropic/v1/messages", "", &good, 401, "permille_missing_key", "sk-pm_"),
         (&post, "/anthropic/v1/x", KEY, &good, 404, "permille_unsupported_path", "/anthropic/v1/x"),
     ] {

@@ -2,6 +2,7 @@
 
 use http::Method;
 use matchit::Router;
+use percent_encoding::percent_decode_str;
 use permille_types::{Endpoint, Family};
 
 use crate::{
@@ -50,13 +51,20 @@ fn below_base(path: &str, family: Family) -> &str {
     path.strip_prefix(base).unwrap_or(path)
 }
 
+/// Whether a server that decodes `path` might climb out of the route with it, to what our
+/// credential may see and our client may not.
+fn climbs(path: &str) -> bool {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    decoded.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
+}
+
 impl Stage<Authenticated> for Route {
     type Out = Routed;
 
     async fn enter(&self, authenticated: Authenticated) -> Result<Routed, Refusal> {
         let head = &authenticated.admitted.inbound.head;
         let path = head.uri.path();
-        let Ok(found) = self.paths.at(path) else {
+        let Some(found) = self.paths.at(path).ok().filter(|_| !climbs(path)) else {
             return Err(Refusal::UnsupportedPath { path: path.to_owned(), accepted: ACCEPTED });
         };
         let (method, endpoint) = found.value;
@@ -89,6 +97,13 @@ mod tests {
             assert!(route.paths.at(path.trim()).is_ok(), "{path}");
         }
         assert!(route.paths.at("/v1/responses").is_err());
+    }
+
+    #[test]
+    fn a_model_name_with_dots_or_an_encoded_slash_does_not_climb() {
+        assert!(!climbs("/v1/models/gpt-4.1"));
+        assert!(!climbs("/v1/models/org%2Fmodel..v2"));
+        assert!(climbs("/v1/models/org%2F..%2f..%2ffiles"));
     }
 
     #[test]
