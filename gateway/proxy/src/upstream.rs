@@ -36,8 +36,13 @@ const IDLE_CONNECTION_SECONDS: u64 = 50;
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 /// HTTP/2 flow control of one stream, in bytes: a slow client slows only its own stream.
 pub(crate) const H2_STREAM_BYTES: u32 = 64 * 1024;
-/// HTTP/2 flow control of one connection, in bytes.
+/// HTTP/2 flow control of a client's connection, in bytes.
 pub(crate) const H2_CONNECTION_BYTES: u32 = 1024 * 1024;
+/// HTTP/2 flow control of an upstream's connection, in bytes: the largest there is. Many clients
+/// share it, so those who do not read must not fill it; memory is bounded by each stream's own
+/// window. The same number bounds how many small frames may lie unread before h2 gives the whole
+/// connection up, and a stream of tokens is made of small frames.
+const H2_UPSTREAM_CONNECTION_BYTES: u32 = (1 << 31) - 1;
 
 pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -242,7 +247,7 @@ pub(crate) fn client(
         .http1_max_buf_size(BUFFER_BYTES)
         .http2_only(http2)
         .http2_initial_stream_window_size(H2_STREAM_BYTES)
-        .http2_initial_connection_window_size(H2_CONNECTION_BYTES)
+        .http2_initial_connection_window_size(H2_UPSTREAM_CONNECTION_BYTES)
         .build(connector))
 }
 
