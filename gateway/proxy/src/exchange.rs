@@ -51,6 +51,8 @@ pub(crate) struct Exchange {
     ended_by_connection: bool,
     /// The request's place and the memory of its body, given back when the exchange has ended.
     held: Option<(Taken, Taken)>,
+    /// The room that the reply takes on its way from the upstream.
+    lane: Option<Arc<Option<Taken>>>,
     /// Whether the client's leaving is already being dealt with.
     left: bool,
     /// Shutdown waits for it: HTTP/2 replies outlive the task of their connection.
@@ -78,6 +80,7 @@ impl Exchange {
             asked,
             ended_by_connection: false,
             held: classified.routed.held.take(),
+            lane: None,
             left: false,
         }
     }
@@ -105,7 +108,8 @@ impl Exchange {
     }
 
     fn answered(&mut self, response: Response<Incoming>) -> http::response::Parts {
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        self.lane = head.extensions.remove();
         if let Some(record) = &mut self.record {
             record.answered(head.status, &head.headers);
         }
@@ -284,6 +288,7 @@ impl Drop for Exchange {
             asked: self.asked,
             ended_by_connection: self.ended_by_connection,
             held: self.held.take(),
+            lane: self.lane.take(),
             // From here on: a runtime that is shutting down drops the task without polling it.
             left: true,
         };

@@ -14,6 +14,7 @@ mod exchange;
 mod gateway;
 mod headers;
 mod known;
+mod lanes;
 mod layers;
 mod metering;
 mod metrics;

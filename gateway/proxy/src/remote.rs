@@ -13,7 +13,7 @@ use permille_types::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
-use crate::upstream::{HttpClient, UpstreamError, client};
+use crate::upstream::{HttpClient, UpstreamError, client_over, connector};
 
 /// Seconds to connect to billing.
 const CONNECT_SECONDS: u32 = 5;
@@ -59,8 +59,10 @@ impl RemoteBilling {
         let bearer = format!("Bearer {}", token.expose_secret());
         let mut token = HeaderValue::from_str(&bearer).map_err(|_| RemoteError::Token)?;
         token.set_sensitive(true);
+        let connector =
+            connector(scheme, None, CONNECT_SECONDS, false).map_err(RemoteError::Client)?;
         Ok(Self {
-            client: client(scheme, None, CONNECT_SECONDS, false).map_err(RemoteError::Client)?,
+            client: client_over(&connector, false),
             base: url.trim_end_matches('/').to_owned(),
             token,
         })

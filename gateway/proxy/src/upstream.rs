@@ -26,7 +26,7 @@ use rustls::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::UpstreamConfig;
+use crate::{config::UpstreamConfig, lanes::Lanes};
 
 /// Idle connections kept per upstream: enough for the next burst, few enough to be polite.
 const IDLE_CONNECTIONS_MAX: usize = 512;
@@ -44,7 +44,8 @@ pub(crate) const H2_CONNECTION_BYTES: u32 = 1024 * 1024;
 /// connection up, and a stream of tokens is made of small frames.
 const H2_UPSTREAM_CONNECTION_BYTES: u32 = (1 << 31) - 1;
 
-pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub(crate) type Connector = HttpsConnector<HttpConnector>;
+pub(crate) type HttpClient = Client<Connector, Full<Bytes>>;
 
 /// Why an upstream's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +98,7 @@ pub(crate) struct Upstream {
     pub(crate) family: Family,
     pub(crate) simulated: bool,
     pub(crate) idle_max: Duration,
-    pub(crate) client: HttpClient,
+    pub(crate) lanes: Lanes,
     models: GlobSet,
     scheme: uri::Scheme,
     authority: uri::Authority,
@@ -129,12 +130,15 @@ impl Upstream {
             family: section.family,
             simulated: config.simulated,
             idle_max: Duration::from_secs(section.idle_seconds_max.into()),
-            client: client(
-                &scheme,
-                section.ca_file.as_deref(),
-                section.connect_seconds_max,
+            lanes: Lanes::new(
+                connector(
+                    &scheme,
+                    section.ca_file.as_deref(),
+                    section.connect_seconds_max,
+                    section.http2,
+                )?,
                 section.http2,
-            )?,
+            ),
             models: patterns(&section.name, &section.models)?,
             scheme,
             authority: base.authority.ok_or_else(refused)?,
@@ -222,24 +226,28 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, UpstreamError> {
     Ok(roots)
 }
 
-/// An HTTP client for servers reached by `scheme`.
-pub(crate) fn client(
+/// Connects to servers reached by `scheme`.
+pub(crate) fn connector(
     scheme: &uri::Scheme,
     ca_file: Option<&Path>,
     connect_seconds: u32,
     http2: bool,
-) -> Result<HttpClient, UpstreamError> {
+) -> Result<Connector, UpstreamError> {
     // A machine without root certificates can still serve upstreams that need none.
     let roots =
         if *scheme == uri::Scheme::HTTPS { roots(ca_file)? } else { RootCertStore::empty() };
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-    let connector = if http2 {
+    Ok(if http2 {
         tls.enable_http2().wrap_connector(tcp(connect_seconds))
     } else {
         tls.enable_all_versions().wrap_connector(tcp(connect_seconds))
-    };
-    Ok(Client::builder(TokioExecutor::new())
+    })
+}
+
+/// An HTTP client with connections of its own.
+pub(crate) fn client_over(connector: &Connector, http2: bool) -> HttpClient {
+    Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(IDLE_CONNECTION_SECONDS))
@@ -248,7 +256,7 @@ pub(crate) fn client(
         .http2_only(http2)
         .http2_initial_stream_window_size(H2_STREAM_BYTES)
         .http2_initial_connection_window_size(H2_UPSTREAM_CONNECTION_BYTES)
-        .build(connector))
+        .build(connector.clone())
 }
 
 #[cfg(test)]

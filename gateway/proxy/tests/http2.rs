@@ -38,11 +38,13 @@ use support::{KEY, World, chat, client, eventually, message, read_all, read_even
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::Notify,
 };
+use tokio_util::sync::CancellationToken;
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/anthropic/v1/messages";
+/// How long a reply may take that nothing holds up.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 type Http2 = Client<HttpConnector, Full<Bytes>>;
 
@@ -97,7 +99,7 @@ const DONE: &str = "data: [DONE]\n\n";
 #[derive(Clone, Default)]
 struct Upstream {
     events: Arc<AtomicU64>,
-    go: Arc<Notify>,
+    go: CancellationToken,
 }
 
 impl Upstream {
@@ -135,7 +137,7 @@ impl Upstream {
         } else {
             let end = async move {
                 if asked.contains("later") {
-                    self.go.notified().await;
+                    self.go.cancelled().await;
                 }
                 DONE
             };
@@ -160,20 +162,26 @@ async fn deaf(world: &World) -> TcpStream {
     socket
 }
 
-async fn others_are_served_beside(unread: usize, streams: u32) {
-    let provider = Upstream::default();
+async fn in_front_of(provider: &Upstream, streams: u32) -> World {
     let address = provider.clone().serve(streams).await;
-    let world = World::with(|setup| {
+    World::with(|setup| {
         setup.config.metering.drain_seconds_max = 1;
         let mut over_h2 = upstream("endless", Family::OpenAi, format!("http://{address}/v1"));
         over_h2.section.http2 = true;
         setup.config.upstreams = vec![over_h2];
     })
-    .await;
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_do_not_read_do_not_fill_the_window_of_an_upstreams_connection() {
+    const UNREAD: usize = 40;
+    let provider = Upstream::default();
+    let world = in_front_of(&provider, 1_000).await;
     let mut open = world.post(CHAT, &chat("later", true)).await.into_body();
     read_events(&mut open, 1).await;
     let mut held = Vec::new();
-    for _ in 0..unread {
+    for _ in 0..UNREAD {
         held.push(deaf(&world).await);
     }
     let (mut last, mut still) = (u64::MAX, 0);
@@ -189,33 +197,42 @@ async fn others_are_served_beside(unread: usize, streams: u32) {
         let short = async { read_all(world.post(CHAT, &asked).await.into_body()).await };
         assert_served(short).await;
     }
-    provider.go.notify_one();
+    provider.go.cancel();
     assert_served(read_all(open)).await;
     drop(held);
 }
 
 async fn assert_served(reply: impl Future<Output = Option<Bytes>>) {
-    let read = tokio::time::timeout(Duration::from_secs(20), reply).await;
+    let read = tokio::time::timeout(PATIENCE, reply).await;
     let read = read.expect("held up by clients that do not read");
     assert!(read.unwrap().ends_with(DONE.as_bytes()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_do_not_read_do_not_fill_the_window_of_an_upstreams_connection() {
-    others_are_served_beside(40, 1_000).await;
+async fn more_replies_are_open_at_once_than_an_upstream_takes_on_a_connection() {
+    let provider = Upstream::default();
+    let world = in_front_of(&provider, 100).await;
+    let client = client(false);
+    let asked = chat("later", true);
+
+    let mut open = Vec::new();
+    for _ in 0..250 {
+        let reply = tokio::time::timeout(PATIENCE, ask(&world, &client, CHAT, &asked)).await;
+        let mut body = reply.expect("it waits for another to end").into_body();
+        read_events(&mut body, 1).await;
+        open.push(body);
+    }
+
+    provider.go.cancel();
+    for body in open {
+        assert_served(read_all(body)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_is_not_read_holds_up_no_other_of_its_connection() {
     const UNREAD: usize = 20;
-    let address = Upstream::default().serve(1_000).await;
-    let world = World::with(|setup| {
-        setup.config.metering.drain_seconds_max = 1;
-        let mut over_h2 = upstream("endless", Family::OpenAi, format!("http://{address}/v1"));
-        over_h2.section.http2 = true;
-        setup.config.upstreams = vec![over_h2];
-    })
-    .await;
+    let world = in_front_of(&Upstream::default(), 1_000).await;
     // What lies unread in all streams fits the client's window of the connection.
     let client = Client::builder(TokioExecutor::new())
         .http2_only(true)

@@ -1,6 +1,9 @@
 //! The innermost service: calls the upstream. Never more than once per request.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use http::Response;
 use hyper::body::Incoming;
@@ -23,9 +26,13 @@ impl Service<Outgoing> for Call {
     fn call(&mut self, outgoing: Outgoing) -> Self::Future {
         let Outgoing { upstream, request, head_time_max } = outgoing;
         Box::pin(async move {
-            let sent = upstream.client.request(request);
+            let (client, room) = upstream.lanes.enter();
+            let sent = client.request(request);
             match tokio::time::timeout(head_time_max, sent).await {
-                Ok(Ok(response)) => Ok(response),
+                Ok(Ok(mut response)) => {
+                    response.extensions_mut().insert(Arc::new(room));
+                    Ok(response)
+                }
                 Ok(Err(cause)) => {
                     tracing::warn!(upstream = %upstream.name, error = %chain(&cause), "call failed");
                     Err(Refusal::UpstreamUnreachable { upstream: upstream.name.to_string() })
