@@ -30,6 +30,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{guard::Guard, load::Load, run::Options, subject::THREADS};
 
+/// The allocator of `permille`: the bare proxy shall not be slower for want of it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Load bench: permille gateway beside a bare hyper proxy and nginx.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, about, max_term_width = 100)]
