@@ -130,10 +130,10 @@ pub(crate) struct BillingSection {
     /// Base URL of the billing half's console listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
-    /// Environment variable that holds an operator token.
+    /// Environment variable that holds a token of the role `gateway`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_env: Option<String>,
-    /// File that holds an operator token.
+    /// File that holds a token of the role `gateway`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_file: Option<PathBuf>,
 }

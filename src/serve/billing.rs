@@ -1,6 +1,6 @@
 //! Billing: the ledger and the API on the console listener.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -9,6 +9,7 @@ use super::{
     ServeError,
     gateway::OtherHalf,
     http::{bind, serve},
+    observe::Readiness,
     part::Part,
 };
 use crate::{
@@ -17,6 +18,9 @@ use crate::{
     error::CliError,
     store::Store,
 };
+
+/// Supervisors ask every few seconds and give up as soon.
+const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The running half.
 pub(super) struct BillingPart {
@@ -56,6 +60,21 @@ impl BillingPart {
     /// From now on a new or revoked key is answered once the gateway beside it knows.
     pub(super) fn serve_gateway(&self, versions: tokio::sync::watch::Receiver<u64>) {
         self.billing.serve_gateway(versions);
+    }
+
+    /// Whether the store answers, and answers in time.
+    pub(super) fn readiness(&self) -> Readiness {
+        let billing = self.billing.clone();
+        Arc::new(move || {
+            let billing = billing.clone();
+            Box::pin(async move {
+                match tokio::time::timeout(STORE_TIME_MAX, billing.ledger().ping()).await {
+                    Ok(Ok(())) => None,
+                    Ok(Err(cause)) => Some(format!("the store cannot be read: {cause}")),
+                    Err(_) => Some("the store does not answer".to_owned()),
+                }
+            })
+        })
     }
 
     /// Waits until it has ended by itself.

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, fmt, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::http::serve;
 
 /// Says why the server is not ready; `None` when it is.
-pub(crate) type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+pub(crate) type Readiness = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// What the listener answers from.
 #[derive(Clone)]
@@ -33,17 +34,20 @@ impl fmt::Debug for Observed {
 /// Serves metrics and health until `stop`.
 pub(crate) async fn observe(listener: TcpListener, observed: Observed, stop: CancellationToken) {
     let service = tower::service_fn(move |request: Request<Incoming>| {
-        let answer = answer(&observed, request.method(), request.uri().path());
-        async move { Ok::<_, Infallible>(answer) }
+        let observed = observed.clone();
+        async move {
+            let answer = answer(&observed, request.method(), request.uri().path()).await;
+            Ok::<_, Infallible>(answer)
+        }
     });
     serve(listener, service, stop).await;
 }
 
-fn answer(observed: &Observed, method: &Method, path: &str) -> Response<Full<Bytes>> {
+async fn answer(observed: &Observed, method: &Method, path: &str) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     let (status, kind, body) = match (method, path) {
         (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, TEXT, "ok\n".into()),
-        (&Method::GET | &Method::HEAD, "/readyz") => match (observed.readiness)() {
+        (&Method::GET | &Method::HEAD, "/readyz") => match (observed.readiness)().await {
             None => (StatusCode::OK, TEXT, "ok\n".into()),
             Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, reason + "\n"),
         },
@@ -72,17 +76,20 @@ fn encode(registry: &Registry) -> prometheus::Result<String> {
 mod tests {
     use super::*;
 
-    fn status(reason: Option<&'static str>, path: &str) -> StatusCode {
-        let readiness: Readiness = Arc::new(move || reason.map(str::to_owned));
+    async fn status(reason: Option<&'static str>, path: &str) -> StatusCode {
+        let readiness: Readiness =
+            Arc::new(move || Box::pin(std::future::ready(reason.map(str::to_owned))));
         let observed = Observed { registry: Registry::new(), readiness };
-        answer(&observed, &Method::GET, path).status()
+        answer(&observed, &Method::GET, path).await.status()
     }
 
-    #[test]
-    fn a_server_that_is_not_ready_is_still_alive() {
-        assert_eq!(status(Some("journal is full"), "/readyz"), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(status(Some("journal is full"), "/livez"), StatusCode::OK);
-        assert_eq!(status(None, "/readyz"), StatusCode::OK);
-        assert_eq!(status(None, "/"), StatusCode::NOT_FOUND);
+    #[tokio::test]
+    async fn a_server_that_is_not_ready_is_still_alive() {
+        let full = Some("journal is full");
+
+        assert_eq!(status(full, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(full, "/livez").await, StatusCode::OK);
+        assert_eq!(status(None, "/readyz").await, StatusCode::OK);
+        assert_eq!(status(None, "/").await, StatusCode::NOT_FOUND);
     }
 }

@@ -87,8 +87,7 @@ impl Running {
         if let (Some(billing), Some(gateway)) = (&billing, &gateway) {
             billing.serve_gateway(gateway.snapshot_versions.clone());
         }
-        let readiness = gateway.as_ref().map(|gateway| gateway.readiness.clone());
-        let readiness: Readiness = Arc::new(move || readiness.as_ref()?.obstacle());
+        let readiness = readiness(gateway.as_ref(), billing.as_ref());
         let observed = Observed { registry, readiness };
         let observing =
             Part::start("the metrics listener", |stop| observe(listener, observed, stop));
@@ -181,6 +180,19 @@ impl Running {
         self.observing.stop().await;
         self.folder.withdraw(&self.lock)?;
         Ok(journal?)
+    }
+}
+
+/// A gateway is ready when it admits requests: it serves on while billing is away. Billing alone
+/// is ready when its store answers.
+fn readiness(gateway: Option<&GatewayPart>, billing: Option<&BillingPart>) -> Readiness {
+    match (gateway, billing) {
+        (Some(gateway), _) => {
+            let gateway = gateway.readiness.clone();
+            Arc::new(move || Box::pin(std::future::ready(gateway.obstacle())))
+        }
+        (None, Some(billing)) => billing.readiness(),
+        (None, None) => Arc::new(|| Box::pin(std::future::ready(None))),
     }
 }
 

@@ -98,6 +98,15 @@ impl Ledger {
         })
     }
 
+    /// Whether the store answers now.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be read.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        let mut reader = self.store.read().await?;
+        self.current(&mut reader).await.map(drop)
+    }
+
     /// Waits for running statements and closes the file. Later calls fail.
     pub async fn close(&self) {
         self.store.close().await;
