@@ -9,7 +9,7 @@
     reason = "a test that cannot go on fails"
 )]
 
-use std::{path::Path, process::Command};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 /// Longest file, in lines. Past 600 nobody reads a file as a whole.
 const FILE_LINES_MAX: usize = 600;
@@ -162,6 +162,32 @@ fn sql_stands_only_in_the_repo_file_of_its_noun() {
         .collect();
 
     assert_none("statements live in repo.rs", &broken);
+}
+
+#[test]
+fn metrics_and_their_documentation_agree() {
+    // Names with a quote before them are defined here; names in documents are spoken of.
+    let names = |text: &str, defined: bool| -> BTreeSet<String> {
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        text.match_indices("permille_")
+            .filter(|(at, _)| {
+                let before = text[..*at].chars().next_back();
+                if defined { before == Some('"') } else { !before.is_some_and(is_name) }
+            })
+            .map(|(at, _)| text[at..].chars().take_while(|c| is_name(*c)).collect::<String>())
+            .map(|name| name.trim_end_matches("_bucket").to_owned())
+            .collect()
+    };
+    let of = |ending: &str, defined: bool| -> BTreeSet<String> {
+        tracked(ending).iter().flat_map(|source| names(&source.text, defined)).collect()
+    };
+    let defined = of("src/metrics.rs", true);
+    let documented = of("docs/operations.md", false);
+    let queried = of("dashboards/README.md", false);
+
+    assert!(defined.len() > 20, "{defined:?}");
+    assert_eq!(defined, documented, "docs/operations.md lists every metric, and no other");
+    assert!(queried.is_subset(&defined), "{:?}", queried.difference(&defined));
 }
 
 #[test]
