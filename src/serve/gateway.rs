@@ -167,6 +167,8 @@ fn simulated_upstreams(address: SocketAddr) -> Result<Vec<UpstreamConfig>, Serve
                 base_url: format!("http://{address}{path}"),
                 api_key_env: None,
                 api_key_file: None,
+                credential_in: None,
+                provider: None,
                 ca_file: None,
                 models: vec!["*".to_owned()],
                 http2: false,

@@ -154,9 +154,9 @@ pub struct UsageEvent {
     pub session_explicit: bool,
     /// Turn inside the session, from 1.
     pub turn: u32,
-    /// Wire family of the path.
+    /// Wire family of the upstream: its convention is that of the counts.
     pub family: Family,
-    /// The routed path.
+    /// What was asked for.
     pub endpoint: Endpoint,
     /// The model as the client asked for it.
     pub model_requested: ModelName,

@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
 
 use permille_types::{
-    Ended, Flag, IntakeReply, IntakeRequest, Intent, Progress, Snapshot, Source, TokenClass,
-    TurnReply, USAGE_EVENT_VERSION, Unit, UsageEvent, UsageEventError,
+    Ended, Endpoint, Family, Flag, IntakeReply, IntakeRequest, Intent, Progress, Snapshot, Source,
+    TokenClass, TurnReply, USAGE_EVENT_VERSION, Unit, UsageEvent, UsageEventError,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -17,6 +17,8 @@ const PROGRESS: &str = include_str!("golden/progress_v1.json");
 const INTAKE_REQUEST: &str = include_str!("golden/intake_request_v1.json");
 const INTAKE_REPLY: &str = include_str!("golden/intake_reply_v1.json");
 const TURN_REPLY: &str = include_str!("golden/turn_reply_v1.json");
+const FAMILIES: &str = include_str!("golden/families_v1.json");
+const ENDPOINTS: &str = include_str!("golden/endpoints_v1.json");
 const SNAPSHOT: &str = include_str!("golden/snapshot_v1.json");
 
 /// The golden file reads as a `T` and is written back as it stands.
@@ -60,6 +62,21 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<IntakeReply>(INTAKE_REPLY);
     check::<TurnReply>(TURN_REPLY);
     check::<Snapshot>(SNAPSHOT);
+}
+
+#[test]
+fn families_and_endpoints_have_the_names_that_were_published() {
+    check::<Vec<Family>>(FAMILIES);
+    check::<Vec<Endpoint>>(ENDPOINTS);
+    let families: Vec<&str> = serde_json::from_str(FAMILIES).unwrap();
+    let endpoints: Vec<&str> = serde_json::from_str(ENDPOINTS).unwrap();
+
+    assert!(Family::ALL.iter().map(|family| family.as_str()).eq(families.iter().copied()));
+    assert!(Endpoint::ALL.iter().map(|endpoint| endpoint.as_str()).eq(endpoints));
+    for name in families {
+        assert_eq!(name.parse::<Family>().unwrap().as_str(), name);
+    }
+    assert!("open-ai".parse::<Family>().unwrap_err().contains("azure-openai"));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::{fmt::Debug, str::FromStr};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use permille_types::{
-    Attempt, Batch, Ended, Endpoint, Flag, IntakeRequest, RequestId, Sequenced, Source, TokenClass,
-    TokenCounts, Unit, UnitCounts, UsageEvent, UsageEventError,
+    Attempt, Batch, Ended, Endpoint, Family, Flag, IntakeRequest, RequestId, Sequenced, Source,
+    TokenClass, TokenCounts, Unit, UnitCounts, UsageEvent, UsageEventError,
 };
 use proptest::{collection, option, prelude::*, sample::select};
 
@@ -78,20 +78,17 @@ fn flags() -> impl Strategy<Value = Vec<Flag>> {
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
-    select(vec![
-        Endpoint::ChatCompletions,
-        Endpoint::Completions,
-        Endpoint::Embeddings,
-        Endpoint::Models,
-        Endpoint::Messages,
-        Endpoint::CountTokens,
-    ])
+    select(Endpoint::ALL)
+}
+
+fn family() -> impl Strategy<Value = Family> {
+    select(Family::ALL)
 }
 
 /// Any event at all: every optional part there or not, every number to its limit.
 fn event() -> impl Strategy<Value = UsageEvent> {
     let who = (request_id(), instant(), id(), id(), id(), id(), any::<bool>(), any::<u32>());
-    let what = (endpoint(), id(), option::of(id()), option::of(".*"), option::of(id()));
+    let what = (endpoint(), id(), option::of(id()), option::of(".*"), option::of(id()), family());
     let source =
         select(vec![Source::Reported, Source::Estimated, Source::Partial, Source::Missing]);
     let how = (option::of(any::<u16>()), any::<bool>(), ended(), source, flags());
@@ -107,7 +104,7 @@ fn event() -> impl Strategy<Value = UsageEvent> {
         session: who.5,
         session_explicit: who.6,
         turn: who.7,
-        family: what.0.family(),
+        family: what.5,
         endpoint: what.0,
         model_requested: what.1,
         model_served: what.2,

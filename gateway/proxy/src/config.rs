@@ -6,6 +6,8 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use permille_types::{Family, UpstreamName};
 use serde::{Deserialize, Serialize};
 
+pub use crate::credential::CredentialPlace;
+
 /// Everything the gateway needs to know at start.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -73,6 +75,14 @@ pub struct UpstreamSection {
     /// File that holds our credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_file: Option<std::path::PathBuf>,
+    /// Where our credential goes: `bearer`, `header:NAME` or `query:NAME`; absent means where the
+    /// family's providers want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_in: Option<CredentialPlace>,
+    /// Whose API it is (`deepseek`, `qianfan`): paths below that provider's own prefix go to it.
+    /// Absent means the family's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// Models it serves, exact or globs; absent means every model.
     #[serde(default = "every_model")]
     pub models: Vec<String>,

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use http::request::Parts;
 use hyper::body::Incoming;
 use permille_limits::Taken;
-use permille_types::{Endpoint, KeyPolicy, RequestId, SessionId};
+use permille_types::{Endpoint, Family, KeyPolicy, RequestId, SessionId};
 use permille_usage::request::RequestFacts;
 
 use crate::{known::Known, upstream::Upstream};
@@ -52,8 +52,14 @@ pub(crate) struct Authenticated {
 pub(crate) struct Routed {
     /// The request.
     pub(crate) authenticated: Authenticated,
+    /// Whose format it has.
+    pub(crate) family: Family,
+    /// Whose upstreams may serve it; absent where all of the family may.
+    pub(crate) provider: Option<&'static str>,
     /// What it asks for.
     pub(crate) endpoint: Endpoint,
+    /// The model, where the path names it.
+    pub(crate) model: Option<String>,
     /// Path below the upstream's base URL, with the query.
     pub(crate) upstream_path: String,
 }
@@ -88,6 +94,10 @@ pub(crate) struct Head {
     pub(crate) key: KeyPolicy,
     /// The keys and prices in force when it arrived.
     pub(crate) known: Arc<Known>,
+    /// Whose format it has.
+    pub(crate) family: Family,
+    /// Whose upstreams may serve it; absent where all of the family may.
+    pub(crate) provider: Option<&'static str>,
     /// What it asks for.
     pub(crate) endpoint: Endpoint,
     /// Path below the upstream's base URL, with the query.

@@ -68,6 +68,7 @@ impl Exchange {
     ) -> Self {
         let classified = &mut request.targeted.classified;
         let asked = reply::Asked {
+            family: request.targeted.upstream.family,
             endpoint: classified.routed.endpoint,
             usage_added: classified.usage_added,
         };

@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::client_key;
+
 /// Headers that hold for one connection only, and framing, which is made anew on each side.
 /// Source: RFC 9110, section 7.6.1.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -15,18 +17,15 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// Headers of a request that must not reach an upstream: our credentials and names, the
+/// Headers of a request that must not reach an upstream, beside those that hold a key: the
 /// client's network, what we set ourselves.
-const NOT_UPSTREAM: [HeaderName; 12] = [
-    header::AUTHORIZATION,
+const NOT_UPSTREAM: [HeaderName; 9] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::ACCEPT_ENCODING,
     header::COOKIE,
     header::EXPECT,
     header::FORWARDED,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("proxy-connection"),
@@ -56,7 +55,7 @@ fn strip(headers: &mut HeaderMap) {
 /// Makes a client's headers fit to be sent upstream.
 pub(crate) fn for_upstream(headers: &mut HeaderMap) {
     strip(headers);
-    for name in NOT_UPSTREAM.iter().chain(&SESSION) {
+    for name in NOT_UPSTREAM.iter().chain(&client_key::HEADERS).chain(&SESSION) {
         headers.remove(name);
     }
     let ours: Vec<HeaderName> =
@@ -92,6 +91,8 @@ mod tests {
             ("authorization", "Bearer sk-pm_x"),
             ("x-api-key", "sk-pm_x"),
             ("api-key", "sk-pm_x"),
+            ("x-goog-api-key", "sk-pm_x"),
+            ("x-auth-token", "sk-pm_x"),
             ("permille-want", "cost"),
             ("anthropic-version", "2023-06-01"),
         ]);

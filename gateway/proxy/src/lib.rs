@@ -8,8 +8,10 @@
 //! (`permille-rating`). This crate never sees the billing database.
 
 mod body;
+mod client_key;
 pub mod config;
 mod context;
+mod credential;
 mod exchange;
 mod gateway;
 mod headers;
@@ -22,6 +24,7 @@ mod record;
 mod refusal;
 mod remote;
 mod reply;
+mod routes;
 mod server;
 mod stack;
 mod stage;

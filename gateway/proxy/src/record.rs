@@ -69,7 +69,7 @@ impl Record {
             session: request.session.clone(),
             session_explicit: request.explicit,
             turn: request.turn,
-            family: head.endpoint.family(),
+            family: upstream.family,
             endpoint: head.endpoint,
             model_requested,
             model_served: None,

@@ -1,7 +1,7 @@
 //! What a reply's head says about how its body is to be read.
 
 use http::{HeaderMap, Version, header, response::Parts};
-use permille_types::{Ended, Endpoint};
+use permille_types::{Ended, Endpoint, Family};
 use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig, Usage};
 
 use crate::exchange::Reader;
@@ -9,6 +9,8 @@ use crate::exchange::Reader;
 /// What was asked, as far as reading the reply needs it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
+    /// The upstream's: it reads the reply.
+    pub(crate) family: Family,
     pub(crate) endpoint: Endpoint,
     /// Whether we asked for a usage frame that the client did not ask for.
     pub(crate) usage_added: bool,
@@ -25,8 +27,7 @@ pub(crate) fn reader(head: &Parts, asked: Asked) -> Reader {
     if !head.status.is_success() {
         return Reader::Plain(Ended::UpstreamError);
     }
-    let framing = if is_event_stream(&head.headers) { Framing::Sse } else { Framing::Json };
-    metered(asked, framing, encoding(&head.headers))
+    metered(asked, framing(asked.endpoint, &head.headers), encoding(&head.headers))
 }
 
 /// Whether nothing but the end of its connection ends the reply with this head, so that HTTP cannot
@@ -53,6 +54,7 @@ fn metered(asked: Asked, framing: Framing, encoding: Encoding) -> Reader {
 
 fn tap(asked: Asked, framing: Framing, encoding: Encoding) -> Tap {
     Tap::new(TapConfig {
+        family: asked.family,
         endpoint: asked.endpoint,
         framing,
         encoding,
@@ -60,11 +62,9 @@ fn tap(asked: Asked, framing: Framing, encoding: Encoding) -> Tap {
     })
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
-    let kind = kind.as_bytes();
-    let expected = b"text/event-stream";
-    kind.get(..expected.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(expected))
+fn framing(endpoint: Endpoint, headers: &HeaderMap) -> Framing {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    Framing::of(endpoint, kind.unwrap_or_default())
 }
 
 fn encoding(headers: &HeaderMap) -> Encoding {

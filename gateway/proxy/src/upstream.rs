@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use http::{HeaderName, HeaderValue, Uri, header, uri};
+use http::{Uri, uri};
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -24,9 +24,13 @@ use rustls::{
         pem::{self, PemObject as _},
     },
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use crate::{config::UpstreamConfig, lanes::Lanes};
+use crate::{
+    config::{CredentialPlace, UpstreamConfig, UpstreamSection},
+    credential::Credential,
+    lanes::Lanes,
+};
 
 /// Idle connections kept per upstream: enough for the next burst, few enough to be polite.
 const IDLE_CONNECTIONS_MAX: usize = 512;
@@ -96,6 +100,7 @@ pub enum UpstreamError {
 pub(crate) struct Upstream {
     pub(crate) name: UpstreamName,
     pub(crate) family: Family,
+    pub(crate) credential: Credential,
     pub(crate) simulated: bool,
     pub(crate) idle_max: Duration,
     pub(crate) lanes: Lanes,
@@ -103,7 +108,7 @@ pub(crate) struct Upstream {
     scheme: uri::Scheme,
     authority: uri::Authority,
     prefix: String,
-    credential: (HeaderName, HeaderValue),
+    provider: String,
 }
 
 impl fmt::Debug for Upstream {
@@ -143,7 +148,8 @@ impl Upstream {
             scheme,
             authority: base.authority.ok_or_else(refused)?,
             prefix: path.trim_end_matches('/').to_owned(),
-            credential: credential(&section.name, section.family, &config.credential)?,
+            provider: section.provider.clone().unwrap_or_else(|| section.family.to_string()),
+            credential: credential(section, &config.credential)?,
         }))
     }
 
@@ -160,8 +166,9 @@ impl Upstream {
             .build()
     }
 
-    pub(crate) fn credential(&self) -> (HeaderName, HeaderValue) {
-        self.credential.clone()
+    /// Whether requests of `family` go here: to any `provider` when none is named.
+    pub(crate) fn answers(&self, family: Family, provider: Option<&str>) -> bool {
+        self.family == family && provider.is_none_or(|provider| self.provider == provider)
     }
 }
 
@@ -179,20 +186,13 @@ fn patterns(upstream: &UpstreamName, models: &[String]) -> Result<GlobSet, Upstr
 }
 
 fn credential(
-    upstream: &UpstreamName,
-    family: Family,
+    section: &UpstreamSection,
     secret: &SecretString,
-) -> Result<(HeaderName, HeaderValue), UpstreamError> {
-    let (name, text) = match family {
-        Family::Anthropic => {
-            (HeaderName::from_static("x-api-key"), secret.expose_secret().to_owned())
-        }
-        _ => (header::AUTHORIZATION, format!("Bearer {}", secret.expose_secret())),
-    };
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| UpstreamError::Credential { upstream: upstream.clone() })?;
-    value.set_sensitive(true);
-    Ok((name, value))
+) -> Result<Credential, UpstreamError> {
+    let place = section.credential_in.clone();
+    let place = place.unwrap_or_else(|| CredentialPlace::of(section.family));
+    Credential::new(place, secret)
+        .ok_or_else(|| UpstreamError::Credential { upstream: section.name.clone() })
 }
 
 /// Connects with `TCP_NODELAY`: without it Nagle's algorithm and delayed acknowledgements stall
@@ -273,6 +273,8 @@ mod tests {
                 base_url: base_url.to_owned(),
                 api_key_env: None,
                 api_key_file: None,
+                credential_in: None,
+                provider: None,
                 ca_file: None,
                 models: vec!["gpt-4o*".to_owned()],
                 http2: false,
@@ -315,10 +317,24 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_that_is_named_must_be_the_upstreams_own() {
+        let mut of_deepseek = config("http://127.0.0.1:9");
+        of_deepseek.section.provider = Some("deepseek".to_owned());
+        let of_deepseek = Upstream::new(&of_deepseek).unwrap();
+        let unnamed = Upstream::new(&config("http://127.0.0.1:9")).unwrap();
+
+        assert!(of_deepseek.answers(Family::OpenAi, None));
+        assert!(of_deepseek.answers(Family::OpenAi, Some("deepseek")));
+        assert!(!unnamed.answers(Family::OpenAi, Some("deepseek")));
+        assert!(unnamed.answers(Family::OpenAi, Some("openai")));
+        assert!(!of_deepseek.answers(Family::Anthropic, None));
+    }
+
+    #[test]
     fn an_upstream_never_shows_its_credential() {
         let upstream = Upstream::new(&config("http://127.0.0.1:9")).unwrap();
 
         assert!(!format!("{upstream:?} {:?}", config("http://x")).contains("secret"));
-        assert!(!format!("{:?}", upstream.credential()).contains("secret"));
+        assert!(!format!("{:?}", upstream.credential).contains("secret"));
     }
 }

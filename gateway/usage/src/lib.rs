@@ -10,6 +10,7 @@
 mod count;
 mod decode;
 mod document;
+mod elements;
 mod estimate;
 mod event;
 mod family;

@@ -5,11 +5,12 @@ use permille_types::Endpoint;
 
 use crate::{
     document::Document,
-    event::{self, LongEvent},
+    elements::{ElementReader, ElementScanner, Form},
+    event::{self, Event, LongEvent},
     family::{Parser, Verdict},
     reading::{Facts, Reading},
     sse::{EventReader, Scanner},
-    tap::{Framing, Piece},
+    tap::{Framing, Piece, TapConfig},
     text::DeliveredText,
 };
 
@@ -33,6 +34,8 @@ struct Meter {
 enum Body {
     /// Events; `true` while nothing but white space has come.
     Sse(Scanner, bool),
+    /// Many documents, in lines or in a list.
+    Elements(ElementScanner),
     /// One document.
     Json(Document),
 }
@@ -45,19 +48,21 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// A reader of `endpoint`'s replies; absent when they consume nothing.
-    pub(crate) fn new(endpoint: Endpoint, framing: Framing, cut_usage_frame: bool) -> Option<Self> {
-        let parser = Parser::of(endpoint)?;
+    /// A reader of the replies that `config` says; absent when they consume nothing.
+    pub(crate) fn new(config: TapConfig, cut_usage_frame: bool) -> Option<Self> {
+        let parser = Parser::of(config.family, config.endpoint)?;
         let meter = Meter {
-            endpoint,
+            endpoint: config.endpoint,
             parser,
             facts: Facts::default(),
             cut_usage_frame,
             joined: Vec::new(),
         };
-        let body = match framing {
+        let body = match config.framing {
             Framing::Sse => Body::Sse(Scanner::new(), true),
             Framing::Json => Body::Json(meter.document()),
+            Framing::JsonLines => Body::Elements(ElementScanner::new(Form::Lines)),
+            Framing::JsonArray => Body::Elements(ElementScanner::new(Form::List)),
         };
         Some(Self { meter, body })
     }
@@ -82,6 +87,7 @@ impl Reader {
         }
         match &mut self.body {
             Body::Sse(scanner, _) => scanner.push(&bytes, &mut self.meter, out),
+            Body::Elements(scanner) => scanner.push(&bytes, &mut self.meter, out),
             Body::Json(document) => {
                 document.push(&bytes);
                 if !bytes.is_empty() {
@@ -94,10 +100,13 @@ impl Reader {
     /// The body ended: what was held, and what it is.
     pub(crate) fn finish(&mut self) -> Option<(Bytes, Verdict)> {
         self.meter.facts.ended = true;
-        let Body::Sse(scanner, _) = &mut self.body else { return None };
         // An event that was cut short is no defect of the tap.
         let tap_error = self.meter.facts.tap_error;
-        let rest = scanner.finish(&mut self.meter);
+        let rest = match &mut self.body {
+            Body::Sse(scanner, _) => scanner.finish(&mut self.meter),
+            Body::Elements(scanner) => scanner.finish(&mut self.meter),
+            Body::Json(_) => None,
+        };
         self.meter.facts.tap_error = tap_error;
         rest.map(|(raw, verdict)| match verdict {
             Verdict::UsageOnly if self.meter.cut_usage_frame => (Bytes::new(), verdict),
@@ -130,7 +139,7 @@ impl Reader {
         let usage = parser.usage(self.meter.endpoint, &facts);
         let text = match &self.body {
             _ if usage.as_ref().is_some_and(crate::Usage::is_complete) => DeliveredText::default(),
-            Body::Sse(..) => self.meter.facts.text.clone(),
+            Body::Sse(..) | Body::Elements(_) => self.meter.facts.text.clone(),
             Body::Json(document) => parser.document_text(document),
         };
         Reading {
@@ -151,8 +160,14 @@ impl Reader {
 impl Meter {
     fn document(&self) -> Document {
         // An embeddings reply delivers no text.
-        let kept = if self.endpoint == Endpoint::Embeddings { 0 } else { DOCUMENT_BYTES_KEPT };
+        let kept = if self.endpoint.is_embedding() { 0 } else { DOCUMENT_BYTES_KEPT };
         self.parser.empty_document(kept)
+    }
+
+    /// The data of an event that was too long to be held.
+    fn long_document(&mut self, document: &Document, name: &[u8]) {
+        self.parser.document(document, name, &mut self.facts);
+        self.facts.text.append(&self.parser.document_text(document));
     }
 }
 
@@ -168,11 +183,29 @@ impl EventReader for Meter {
 
     fn end_long(&mut self, event: LongEvent) {
         let (name, document) = event.finish();
-        self.parser.document(&document, &name, &mut self.facts);
-        self.facts.text.append(&self.parser.document_text(&document));
+        self.long_document(&document, &name);
     }
 
     fn cuts_usage(&self) -> bool {
         self.cut_usage_frame
+    }
+}
+
+impl ElementReader for Meter {
+    fn element(&mut self, raw: &[u8]) -> Verdict {
+        self.parser.event(&Event { name: None, data: Some(raw) }, &mut self.facts)
+    }
+
+    fn begin_document(&self) -> Document {
+        self.document()
+    }
+
+    fn end_document(&mut self, document: &Document) {
+        self.long_document(document, b"");
+    }
+
+    fn end_list(&mut self) {
+        self.facts.terminal = true;
+        self.facts.output_final |= self.facts.parts.output.is_some();
     }
 }

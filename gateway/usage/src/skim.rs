@@ -261,13 +261,13 @@ impl Skimmer {
 
 /// What ended a run of string bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
+pub(crate) enum Stop {
     Backslash,
     Quote,
 }
 
 /// How many bytes of `rest` belong to the string that it is inside of, the stop included.
-fn in_text(escaped: bool, rest: &[u8]) -> (usize, Option<Stop>) {
+pub(crate) fn in_text(escaped: bool, rest: &[u8]) -> (usize, Option<Stop>) {
     if escaped {
         return (1, None);
     }

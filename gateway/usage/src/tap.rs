@@ -1,7 +1,7 @@
 //! The tap: bytes of a reply in, the same bytes out, and what they said.
 
 use bytes::Bytes;
-use permille_types::Endpoint;
+use permille_types::{Endpoint, Family};
 
 use crate::{
     decode::{Coding, Decoder},
@@ -18,6 +18,24 @@ pub enum Framing {
     Sse,
     /// One JSON document.
     Json,
+    /// A JSON document on each line (Ollama).
+    JsonLines,
+    /// One list of JSON documents, sent as it grows (Gemini without `alt=sse`).
+    JsonArray,
+}
+
+impl Framing {
+    /// The framing of a reply to `endpoint` with this `content-type`.
+    #[must_use]
+    pub fn of(endpoint: Endpoint, content_type: &str) -> Self {
+        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match kind.as_str() {
+            "text/event-stream" => Self::Sse,
+            "application/x-ndjson" | "application/jsonl" => Self::JsonLines,
+            _ if endpoint == Endpoint::StreamGenerateContent => Self::JsonArray,
+            _ => Self::Json,
+        }
+    }
 }
 
 /// How a reply's body is encoded (`content-encoding`).
@@ -36,7 +54,9 @@ pub enum Encoding {
 /// What a tap must know beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TapConfig {
-    /// What was asked; its family reads the reply.
+    /// The family of the upstream: it reads the reply (M2).
+    pub family: Family,
+    /// What was asked.
     pub endpoint: Endpoint,
     /// How the body is framed.
     pub framing: Framing,
@@ -91,7 +111,7 @@ impl Tap {
             }
         };
         let cut = config.cut_usage_frame && coding.is_none();
-        let inner = match (Reader::new(config.endpoint, config.framing, cut), coding) {
+        let inner = match (Reader::new(config, cut), coding) {
             (None, _) => Inner::Free,
             (Some(reader), None) => Inner::Plain(Box::new(reader)),
             (Some(reader), Some(coding)) => Inner::Tee(Box::new(Decoder::new(coding, reader))),

@@ -4,12 +4,13 @@
 
 mod common;
 
-use common::{chat_stream, run, stream};
+use common::{chat_stream, family_of, run, stream};
 use permille_types::{Endpoint, TokenClass, Unit};
 use permille_usage::{Framing, TapConfig, Usage};
 
 fn reply(endpoint: Endpoint, body: &str) -> Usage {
-    let config = TapConfig { endpoint, framing: Framing::Json, ..chat_stream(false) };
+    let family = family_of(endpoint);
+    let config = TapConfig { family, endpoint, framing: Framing::Json, ..chat_stream(false) };
     run(config, [body.as_bytes()]).reading.usage.unwrap()
 }
 
@@ -30,7 +31,8 @@ fn message_stream(start: &str, deltas: &[&str]) -> Usage {
     let mut data = vec![start.as_str()];
     data.extend(deltas.iter().map(String::as_str));
     data.push(r#"{"type":"message_stop"}"#);
-    let config = TapConfig { endpoint: Endpoint::Messages, ..chat_stream(false) };
+    let endpoint = Endpoint::Messages;
+    let config = TapConfig { family: family_of(endpoint), endpoint, ..chat_stream(false) };
     run(config, [stream(&data).as_slice()]).reading.usage.unwrap()
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{REQUEST, break_off, chat_stream, fixture, leave, run, stream};
+use common::{REQUEST, break_off, chat_stream, family_of, fixture, leave, run, stream};
 use permille_types::{Endpoint, Flag, Source, TokenClass};
 use permille_usage::{Counted, Encoding, Framing, Reading, TapConfig, count, estimate_input};
 
@@ -13,7 +13,7 @@ fn chat(reading: &Reading) -> Counted {
 }
 
 fn config(endpoint: Endpoint, framing: Framing) -> TapConfig {
-    TapConfig { endpoint, framing, ..chat_stream(false) }
+    TapConfig { family: family_of(endpoint), endpoint, framing, ..chat_stream(false) }
 }
 
 const DELTA: &str = r#"{"choices":[{"index":0,"delta":{"content":"The Nile."}}]}"#;

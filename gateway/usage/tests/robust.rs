@@ -9,18 +9,16 @@ use std::io::Write;
 
 use common::{chat_stream, fixture, run, split};
 use flate2::{Compression, write::GzEncoder};
-use permille_types::Endpoint;
+use permille_types::{Endpoint, Family};
 use permille_usage::{Encoding, Framing, TapConfig, count, estimate_input, request};
 use proptest::prelude::*;
 
-const ENDPOINTS: [Endpoint; 6] = [
-    Endpoint::ChatCompletions,
-    Endpoint::Completions,
-    Endpoint::Embeddings,
-    Endpoint::Models,
-    Endpoint::Messages,
-    Endpoint::CountTokens,
-];
+/// Every family with every operation, also those that do not go together.
+fn asked() -> impl Iterator<Item = (Family, Endpoint)> {
+    let with_all =
+        |family: &Family| Endpoint::ALL.iter().map(|endpoint| (*family, *endpoint)).collect();
+    Family::ALL.iter().flat_map(with_all as fn(&Family) -> Vec<(Family, Endpoint)>)
+}
 
 /// Bytes that often look like a stream or a document, and sometimes are one.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -51,8 +49,14 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 
 fn config() -> impl Strategy<Value = TapConfig> {
     (
-        prop::sample::select(ENDPOINTS.to_vec()),
-        prop::sample::select(vec![Framing::Sse, Framing::Json]),
+        prop::sample::select(Family::ALL),
+        prop::sample::select(Endpoint::ALL),
+        prop::sample::select(vec![
+            Framing::Sse,
+            Framing::Json,
+            Framing::JsonLines,
+            Framing::JsonArray,
+        ]),
         prop::sample::select(vec![
             Encoding::Identity,
             Encoding::Identity,
@@ -61,7 +65,8 @@ fn config() -> impl Strategy<Value = TapConfig> {
             Encoding::Opaque,
         ]),
     )
-        .prop_map(|(endpoint, framing, encoding)| TapConfig {
+        .prop_map(|(family, endpoint, framing, encoding)| TapConfig {
+            family,
             endpoint,
             framing,
             encoding,
@@ -104,8 +109,9 @@ proptest! {
 
     #[test]
     fn request_bodies_of_any_kind_are_read_or_refused(body in bytes()) {
-        for endpoint in ENDPOINTS {
-            let refused = request::classify(endpoint, &body).is_err();
+        for (family, endpoint) in asked() {
+            let asked = request::Asked { family, endpoint, model: None, stream: false };
+            let refused = request::classify(asked, &body).is_err();
             let is_json = serde_json::from_slice::<serde_json::Value>(&body).is_ok();
             prop_assert!(refused || is_json);
             prop_assert!(estimate_input(endpoint, &body) < 1_000_000);

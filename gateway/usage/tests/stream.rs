@@ -5,7 +5,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{break_off, chat_stream, fixture, leave, run, stream};
+use common::{break_off, chat_stream, family_of, fixture, leave, run, stream};
 use permille_types::{Endpoint, TokenClass};
 use permille_usage::{Framing, Piece, Tap, TapConfig};
 
@@ -14,7 +14,8 @@ const USAGE: &str =
     r#"{"id":"a","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}"#;
 
 fn messages(framing: Framing) -> TapConfig {
-    TapConfig { endpoint: Endpoint::Messages, framing, ..chat_stream(false) }
+    let endpoint = Endpoint::Messages;
+    TapConfig { family: family_of(endpoint), endpoint, framing, ..chat_stream(false) }
 }
 
 #[test]

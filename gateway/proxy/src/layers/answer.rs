@@ -15,7 +15,7 @@ use permille_types::{Clock, RequestId};
 use tower::{Layer, Service};
 
 use crate::{
-    body::ReplyBody, context::Inbound, layers::route::family_of, metrics::Metrics, refusal::Refusal,
+    body::ReplyBody, context::Inbound, metrics::Metrics, refusal::Refusal, routes::family_of,
 };
 
 pub(crate) struct AnswerLayer {
@@ -63,7 +63,7 @@ where
             let mut response = answer.await.unwrap_or_else(|refusal| {
                 tracing::debug!(request.id = %id, code = refusal.code(), "refused");
                 metrics.refused(refusal.code());
-                refusal.answer(family).map(|bytes| ReplyBody::Own(Some(bytes)))
+                refusal.answer(family, id).map(|bytes| ReplyBody::Own(Some(bytes)))
             });
             metrics.answered(family, response.status());
             if let Ok(value) = HeaderValue::from_str(&id.to_string()) {

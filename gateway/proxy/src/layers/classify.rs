@@ -8,8 +8,8 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use permille_limits::{Budget, Taken};
-use permille_types::Endpoint;
-use permille_usage::request::{ask_for_usage, classify};
+use permille_types::{Endpoint, Family};
+use permille_usage::request::{Asked, ask_for_usage, classify};
 
 use crate::{
     context::{Classified, Head, Routed},
@@ -45,10 +45,12 @@ impl Stage<Routed> for Classify {
             held: Some((routed.authenticated.admitted.place, memory)),
             key: routed.authenticated.key,
             known: routed.authenticated.known,
+            family: routed.family,
+            provider: routed.provider,
             endpoint,
             upstream_path: routed.upstream_path,
         };
-        if endpoint == Endpoint::Models {
+        if !endpoint.names_model() {
             let upstream_body = body.clone();
             return Ok(Classified {
                 routed: head,
@@ -61,9 +63,12 @@ impl Stage<Routed> for Classify {
         let invalid = |cause: permille_usage::request::RequestError| {
             Refusal::InvalidRequest(cause.to_string())
         };
-        let facts = classify(endpoint, &body).map_err(invalid)?;
+        let asked =
+            Asked { family: head.family, endpoint, model: routed.model.as_deref(), stream: false };
+        let facts = classify(asked, &body).map_err(invalid)?;
         let asks = facts.stream
             && !facts.usage_wanted
+            && head.family == Family::OpenAi
             && matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
         let asking = if asks { ask_for_usage(&body).map_err(invalid)? } else { None };
         let usage_added = asking.is_some();

@@ -8,8 +8,9 @@ impl Stage<Outgoing> for Credential {
     type Out = Outgoing;
 
     async fn enter(&self, mut outgoing: Outgoing) -> Result<Outgoing, Refusal> {
-        let (name, value) = outgoing.upstream.credential();
-        outgoing.request.headers_mut().insert(name, value);
+        outgoing.upstream.credential.put_into(&mut outgoing.request).map_err(|cause| {
+            Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
+        })?;
         Ok(outgoing)
     }
 }

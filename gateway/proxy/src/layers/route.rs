@@ -1,54 +1,40 @@
-//! Path → endpoint of a wire family. Only the paths listed here pass (M8).
+//! Path → operation of a wire family. Only the paths of `routes` pass (M8).
 
 use http::Method;
 use matchit::Router;
 use percent_encoding::percent_decode_str;
-use permille_types::{Endpoint, Family};
+use permille_types::Endpoint;
 
 use crate::{
+    client_key,
     context::{Authenticated, Routed},
     refusal::Refusal,
+    routes::{BASES, Base, base_of},
     stage::Stage,
 };
 
-/// What a refusal of an unknown path names.
-const ACCEPTED: &str = "/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, \
-                        /anthropic/v1/messages, /anthropic/v1/messages/count_tokens";
-
 pub(crate) struct Route {
-    paths: Router<(Method, Endpoint)>,
+    paths: Router<Served>,
+}
+
+/// What is served on a path.
+struct Served {
+    base: &'static Base,
+    method: Method,
+    endpoint: Endpoint,
 }
 
 impl Route {
     pub(crate) fn new() -> Result<Self, matchit::InsertError> {
         let mut paths = Router::new();
-        for (path, method, endpoint) in [
-            ("/v1/chat/completions", Method::POST, Endpoint::ChatCompletions),
-            ("/v1/completions", Method::POST, Endpoint::Completions),
-            ("/v1/embeddings", Method::POST, Endpoint::Embeddings),
-            ("/v1/models", Method::GET, Endpoint::Models),
-            ("/v1/models/{model}", Method::GET, Endpoint::Models),
-            ("/anthropic/v1/messages", Method::POST, Endpoint::Messages),
-            ("/anthropic/v1/messages/count_tokens", Method::POST, Endpoint::CountTokens),
-        ] {
-            paths.insert(path, (method, endpoint))?;
+        for base in BASES {
+            for (path, method, endpoint) in base.paths {
+                let served = Served { base, method: method.clone(), endpoint: *endpoint };
+                paths.insert(format!("{}{path}", base.prefix), served)?;
+            }
         }
         Ok(Self { paths })
     }
-}
-
-/// The family whose format an answer to `path` takes, also when the path is refused.
-pub(crate) fn family_of(path: &str) -> Family {
-    if path.starts_with("/anthropic") { Family::Anthropic } else { Family::OpenAi }
-}
-
-/// The part of a routed path that follows the family's base URL, as its SDK would append it.
-fn below_base(path: &str, family: Family) -> &str {
-    let base = match family {
-        Family::Anthropic => "/anthropic",
-        _ => "/v1",
-    };
-    path.strip_prefix(base).unwrap_or(path)
 }
 
 /// Whether a server that decodes `path` might climb out of the route with it, to what our
@@ -65,9 +51,12 @@ impl Stage<Authenticated> for Route {
         let head = &authenticated.admitted.inbound.head;
         let path = head.uri.path();
         let Some(found) = self.paths.at(path).ok().filter(|_| !climbs(path)) else {
-            return Err(Refusal::UnsupportedPath { path: path.to_owned(), accepted: ACCEPTED });
+            return Err(Refusal::UnsupportedPath {
+                path: path.to_owned(),
+                accepted: accepted(path),
+            });
         };
-        let (method, endpoint) = found.value;
+        let Served { base, method, endpoint } = found.value;
         if head.method != method {
             return Err(Refusal::UnsupportedMethod {
                 method: head.method.clone(),
@@ -75,14 +64,35 @@ impl Stage<Authenticated> for Route {
                 accepted: method.clone(),
             });
         }
-        let mut upstream_path = below_base(path, endpoint.family()).to_owned();
-        if let Some(query) = head.uri.query() {
+        let mut upstream_path = path.strip_prefix(base.prefix).unwrap_or(path).to_owned();
+        if let Some(query) = head.uri.query().and_then(client_key::without_key) {
             upstream_path.push('?');
-            upstream_path.push_str(query);
+            upstream_path.push_str(&query);
         }
+        let model = found.params.get("model").map(decoded).transpose()?;
         let endpoint = *endpoint;
-        Ok(Routed { authenticated, endpoint, upstream_path })
+        let (family, provider) = (base.family, base.provider);
+        Ok(Routed { authenticated, family, provider, endpoint, model, upstream_path })
     }
+}
+
+/// The text of a path segment.
+fn decoded(segment: &str) -> Result<String, Refusal> {
+    percent_decode_str(segment).decode_utf8().map(Into::into).map_err(|_| {
+        Refusal::InvalidRequest("the path names a model that is not UTF-8 text".to_owned())
+    })
+}
+
+/// The paths that are served below the base of a refused one.
+fn accepted(path: &str) -> String {
+    let listed = |base: &Base| {
+        let paths = base.paths.iter().map(|(path, ..)| format!("{}{path}", base.prefix));
+        paths.collect::<Vec<_>>().join(", ")
+    };
+    base_of(path).map_or_else(
+        || BASES.iter().map(|base| format!("{}/…", base.prefix)).collect::<Vec<_>>().join(", "),
+        listed,
+    )
 }
 
 #[cfg(test)]
@@ -90,13 +100,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_accepted_path_is_routed() {
+    fn every_path_of_the_table_is_routed_and_no_other() {
         let route = Route::new().unwrap();
 
-        for path in ACCEPTED.split(", ") {
-            assert!(route.paths.at(path.trim()).is_ok(), "{path}");
+        for base in BASES {
+            for (path, _, endpoint) in base.paths {
+                let full = format!("{}{path}", base.prefix);
+                let found = route.paths.at(&full).unwrap().value;
+                assert_eq!((found.endpoint, found.base.prefix), (*endpoint, base.prefix));
+            }
         }
-        assert!(route.paths.at("/v1/responses").is_err());
+        for path in ["/v1/responses/x/y/z", "/v1/files", "/deepseek/v1/chat/completions", "/v1"] {
+            assert!(route.paths.at(path).is_err(), "{path}");
+        }
     }
 
     #[test]
@@ -107,8 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn a_path_continues_below_the_providers_base_url() {
-        assert_eq!(below_base("/v1/chat/completions", Family::OpenAi), "/chat/completions");
-        assert_eq!(below_base("/anthropic/v1/messages", Family::Anthropic), "/v1/messages");
+    fn a_refused_path_is_told_what_its_base_serves() {
+        assert!(accepted("/anthropic/v1/x").contains("/anthropic/v1/messages/count_tokens"));
+        assert!(!accepted("/anthropic/v1/x").contains("/v1/chat"));
+        assert!(accepted("/x").contains("/openrouter/api/v1/…"));
     }
 }

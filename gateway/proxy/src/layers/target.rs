@@ -23,8 +23,9 @@ impl Stage<Classified> for Target {
 
     async fn enter(&self, classified: Classified) -> Result<Targeted, Refusal> {
         let endpoint: Endpoint = classified.routed.endpoint;
-        let family = endpoint.family();
-        let mut of_family = self.upstreams.iter().filter(|upstream| upstream.family == family);
+        let (family, provider) = (classified.routed.family, classified.routed.provider);
+        let mut of_family =
+            self.upstreams.iter().filter(|upstream| upstream.answers(family, provider));
         let Some(facts) = &classified.facts else {
             let upstream = of_family.next().ok_or(Refusal::NoUpstream { family })?;
             return Ok(Targeted { upstream: Arc::clone(upstream), classified });

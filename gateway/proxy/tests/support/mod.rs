@@ -141,6 +141,8 @@ pub fn upstream(name: &str, family: Family, base_url: String) -> UpstreamConfig 
             base_url,
             api_key_env: None,
             api_key_file: None,
+            credential_in: None,
+            provider: None,
             ca_file: None,
             models: vec!["*".to_owned()],
             http2: false,

@@ -41,40 +41,71 @@ pub(crate) trait WireFamily {
     fn text(json: &[u8], text: &mut DeliveredText);
 }
 
-/// The parser of one reply.
-#[derive(Debug, Clone)]
-pub(crate) enum Parser {
-    OpenAi(openai::OpenAi),
-    Anthropic(Box<anthropic::Anthropic>),
-}
+/// The parser of one reply: `$name` holds the state of whichever family it is.
+macro_rules! parsers {
+    ($($name:ident($parser:ty)),+ $(,)?) => {
+        #[derive(Debug, Clone)]
+        pub(crate) enum Parser {
+            $($name(Box<$parser>)),+
+        }
 
-/// Calls the same method on whichever family it is.
-macro_rules! dispatch {
-    ($self:expr, $family:ident, $parser:ident => $call:expr) => {
-        match $self {
-            Parser::OpenAi($parser) => {
-                type $family = openai::OpenAi;
-                $call
+        impl Parser {
+            fn convention(&self) -> Convention {
+                match self {
+                    $(Self::$name(_) => <$parser>::CONVENTION),+
+                }
             }
-            Parser::Anthropic($parser) => {
-                type $family = anthropic::Anthropic;
-                $call
+
+            fn keys(&self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$name(_) => <$parser>::KEYS),+
+                }
+            }
+
+            /// See [`WireFamily::event`].
+            pub(crate) fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+                match self {
+                    $(Self::$name(parser) => parser.event(event, facts)),+
+                }
+            }
+
+            /// See [`WireFamily::document`].
+            pub(crate) fn document(
+                &mut self,
+                document: &Document,
+                name: &[u8],
+                facts: &mut Facts,
+            ) -> Verdict {
+                match self {
+                    $(Self::$name(parser) => parser.document(document, name, facts)),+
+                }
+            }
+
+            fn text(&self, json: &[u8], text: &mut DeliveredText) {
+                match self {
+                    $(Self::$name(_) => <$parser>::text(json, text)),+
+                }
             }
         }
     };
 }
 
+parsers! {
+    OpenAi(openai::OpenAi),
+    Anthropic(anthropic::Anthropic),
+}
+
 impl Parser {
-    /// The parser of `endpoint`'s replies; absent when its replies consume nothing.
-    pub(crate) fn of(endpoint: Endpoint) -> Option<Self> {
+    /// The parser of `family`'s replies to `endpoint`; absent when they consume nothing.
+    pub(crate) fn of(family: Family, endpoint: Endpoint) -> Option<Self> {
         if !endpoint.is_metered() {
             return None;
         }
-        match endpoint.family() {
-            Family::OpenAi => Some(Self::OpenAi(openai::OpenAi::default())),
-            Family::Anthropic => Some(Self::Anthropic(Box::default())),
-            _ => None,
-        }
+        Some(match family {
+            Family::OpenAi | Family::AzureOpenAi => Self::OpenAi(Box::default()),
+            Family::Anthropic => Self::Anthropic(Box::default()),
+            _ => return None,
+        })
     }
 
     /// What was reported, in disjoint classes; absent when nothing was.
@@ -82,9 +113,9 @@ impl Parser {
         if facts.parts.is_empty() && !facts.parts.bad {
             return None;
         }
-        let mut usage = facts.parts.tally(dispatch!(self, F, _parser => F::CONVENTION));
+        let mut usage = facts.parts.tally(self.convention());
         usage.output_final = facts.output_final && usage.output_total.is_some();
-        if endpoint == Endpoint::Embeddings {
+        if endpoint.is_embedding() {
             // Embeddings have no output to report, and most servers do not.
             usage.output_total = usage.output_total.or(Some(0));
             usage.output_final = true;
@@ -94,30 +125,14 @@ impl Parser {
 
     /// An empty document of this family that keeps its first `beginning_bytes_max` bytes.
     pub(crate) fn empty_document(&self, beginning_bytes_max: usize) -> Document {
-        let keys = dispatch!(self, F, _parser => F::KEYS);
-        Document::new(keys, beginning_bytes_max)
-    }
-
-    /// See [`WireFamily::event`].
-    pub(crate) fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
-        dispatch!(self, F, parser => F::event(parser, event, facts))
-    }
-
-    /// See [`WireFamily::document`].
-    pub(crate) fn document(
-        &mut self,
-        document: &Document,
-        name: &[u8],
-        facts: &mut Facts,
-    ) -> Verdict {
-        dispatch!(self, F, parser => F::document(parser, document, name, facts))
+        Document::new(self.keys(), beginning_bytes_max)
     }
 
     /// The text of a document, as far as it was kept; what was not is extrapolated.
     pub(crate) fn document_text(&self, document: &Document) -> DeliveredText {
         let mut text = DeliveredText::default();
         if let Some((json, kept)) = document.readable() {
-            dispatch!(self, F, _parser => F::text(&json, &mut text));
+            self.text(&json, &mut text);
             text.extrapolate(kept, document.bytes());
         }
         text

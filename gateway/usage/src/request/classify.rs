@@ -8,6 +8,19 @@ use super::{RequestError, top::Top};
 /// that a reservation of output times choices stays a number.
 const CHOICES_MAX: u64 = 1_000;
 
+/// What is known of a request before its body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Whose format the body has.
+    pub family: Family,
+    /// The operation.
+    pub endpoint: Endpoint,
+    /// The model, where the path names it; the body's is not looked at then.
+    pub model: Option<&'a str>,
+    /// Whether a header asks for a stream.
+    pub stream: bool,
+}
+
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestFacts {
@@ -23,19 +36,20 @@ pub struct RequestFacts {
     pub choices: u32,
 }
 
-/// Reads the body of a request to `endpoint`, an endpoint that takes one.
+/// Reads the body of a request that names a model, in it or in the path.
 ///
 /// # Errors
 /// [`RequestError`] when the body is no JSON object, names no model, or has a field of the wrong
 /// kind, or twice, among those that decide metering.
-pub fn classify(endpoint: Endpoint, body: &[u8]) -> Result<RequestFacts, RequestError> {
-    match endpoint.family() {
-        Family::Anthropic => messages(body),
-        _ => open_ai(endpoint, body),
+pub fn classify(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> {
+    match (asked.family, asked.endpoint) {
+        (Family::OpenAi | Family::AzureOpenAi, _) => open_ai(asked, body),
+        (Family::Anthropic, _) => messages(asked, body),
+        _ => native(asked, body),
     }
 }
 
-fn open_ai(endpoint: Endpoint, body: &[u8]) -> Result<RequestFacts, RequestError> {
+fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> {
     let top = Top::read(
         body,
         [
@@ -48,8 +62,8 @@ fn open_ai(endpoint: Endpoint, body: &[u8]) -> Result<RequestFacts, RequestError
             "best_of",
         ],
     )?;
-    let mut facts = RequestFacts { stream: stream(&top)?, ..of_model(&top)? };
-    if endpoint == Endpoint::Embeddings {
+    let mut facts = asked.facts(&top)?;
+    if asked.endpoint.is_embedding() {
         return Ok(facts);
     }
     facts.usage_wanted = match top.get("stream_options") {
@@ -61,17 +75,40 @@ fn open_ai(endpoint: Endpoint, body: &[u8]) -> Result<RequestFacts, RequestError
     // Servers differ on which of the two they heed: the larger one is what can be billed.
     facts.max_output = newer.max(older);
     facts.choices = choices(&top, "n")?;
-    if endpoint == Endpoint::Completions {
+    if asked.endpoint == Endpoint::Completions {
         // All of `best_of` are generated and billed, `n` of them are sent.
         facts.choices = facts.choices.max(choices(&top, "best_of")?);
     }
     Ok(facts)
 }
 
-fn messages(body: &[u8]) -> Result<RequestFacts, RequestError> {
+fn messages(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> {
     let top = Top::read(body, ["model", "stream", "max_tokens"])?;
     let max_output = top.get("max_tokens").map(|limit| limit.whole_number()).transpose()?;
-    Ok(RequestFacts { stream: stream(&top)?, max_output, ..of_model(&top)? })
+    Ok(RequestFacts { max_output, ..asked.facts(&top)? })
+}
+
+/// A format of which nothing is known but what most have in common.
+fn native(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> {
+    asked.facts(&Top::read(body, ["model", "stream"])?)
+}
+
+impl Asked<'_> {
+    /// The facts of a request that asks for nothing but a model's answer, whole or as a stream.
+    fn facts<const N: usize>(&self, top: &Top<'_, N>) -> Result<RequestFacts, RequestError> {
+        let missing = RequestError::Missing { field: "model", accepted: "the name of a model" };
+        let model = match self.model {
+            Some(model) => model.parse(),
+            None => top.get("model").ok_or(missing)?.text()?.parse(),
+        };
+        Ok(RequestFacts {
+            model: model.map_err(RequestError::Model)?,
+            stream: self.stream || self.endpoint.always_streams() || stream(top)?,
+            usage_wanted: false,
+            max_output: None,
+            choices: 1,
+        })
+    }
 }
 
 /// Whether `options`, the value of `stream_options`, asks for usage; absent when it does not say.
@@ -94,19 +131,17 @@ fn choices<const N: usize>(top: &Top<'_, N>, field: &'static str) -> Result<u32,
     u32::try_from(count).map_err(|_| accepted())
 }
 
-/// The facts of a request that asks for nothing but a model's answer.
-fn of_model<const N: usize>(top: &Top<'_, N>) -> Result<RequestFacts, RequestError> {
-    let missing = RequestError::Missing { field: "model", accepted: "the name of a model" };
-    let model = top.get("model").ok_or(missing)?.text()?.parse().map_err(RequestError::Model)?;
-    Ok(RequestFacts { model, stream: false, usage_wanted: false, max_output: None, choices: 1 })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn asked(family: Family, endpoint: Endpoint) -> Asked<'static> {
+        Asked { family, endpoint, model: None, stream: false }
+    }
+
     fn chat(body: &str) -> Result<RequestFacts, String> {
-        classify(Endpoint::ChatCompletions, body.as_bytes()).map_err(|error| error.to_string())
+        classify(asked(Family::OpenAi, Endpoint::ChatCompletions), body.as_bytes())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -199,7 +234,7 @@ mod tests {
     #[test]
     fn a_messages_request_has_no_stream_options() {
         let body = br#"{"model":"claude","max_tokens":9,"stream":true,"stream_options":1,"n":"x"}"#;
-        let facts = classify(Endpoint::Messages, body).unwrap();
+        let facts = classify(asked(Family::Anthropic, Endpoint::Messages), body).unwrap();
 
         assert_eq!((facts.max_output, facts.choices, facts.stream), (Some(9), 1, true));
     }
@@ -208,7 +243,29 @@ mod tests {
     fn best_of_counts_as_choices_of_a_completion() {
         let body = br#"{"model":"m","n":2,"best_of":4}"#;
 
-        assert_eq!(classify(Endpoint::Completions, body).unwrap().choices, 4);
-        assert_eq!(classify(Endpoint::ChatCompletions, body).unwrap().choices, 2);
+        for (endpoint, choices) in [(Endpoint::Completions, 4), (Endpoint::ChatCompletions, 2)] {
+            assert_eq!(classify(asked(Family::OpenAi, endpoint), body).unwrap().choices, choices);
+        }
+    }
+
+    #[test]
+    fn the_model_in_the_path_and_the_stream_in_a_header_win() {
+        let body = br#"{"model":7,"messages":[]}"#;
+        let deployment = Asked {
+            model: Some("prod-chat"),
+            stream: true,
+            ..asked(Family::AzureOpenAi, Endpoint::ChatCompletions)
+        };
+
+        let facts = classify(deployment, body).unwrap();
+
+        assert_eq!((facts.model.as_str(), facts.stream), ("prod-chat", true));
+    }
+
+    #[test]
+    fn an_operation_that_always_streams_needs_no_flag() {
+        let facts = classify(asked(Family::Tgi, Endpoint::GenerateStream), br#"{"model":"m"}"#);
+
+        assert!(facts.unwrap().stream);
     }
 }

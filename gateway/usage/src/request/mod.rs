@@ -8,6 +8,6 @@ mod error;
 mod include_usage;
 mod top;
 
-pub use classify::{RequestFacts, classify};
+pub use classify::{Asked, RequestFacts, classify};
 pub use error::RequestError;
 pub use include_usage::ask_for_usage;

@@ -5,13 +5,14 @@
 use std::{collections::BTreeSet, fmt, fs, path::PathBuf};
 
 use bytes::Bytes;
-use permille_types::{Endpoint, Source, TokenClass};
+use permille_types::{Endpoint, Family, Source, TokenClass};
 use permille_usage::{Counted, Encoding, Framing, Piece, Reading, Tap, TapConfig, count};
 use serde_json::Value;
 
 /// A reply and what must be counted of it.
 pub(crate) struct Fixture {
     pub(crate) name: String,
+    pub(crate) family: Family,
     pub(crate) endpoint: Endpoint,
     pub(crate) framing: Framing,
     pub(crate) encoding: Encoding,
@@ -22,6 +23,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) fn config(&self, cut_usage_frame: bool) -> TapConfig {
         TapConfig {
+            family: self.family,
             endpoint: self.endpoint,
             framing: self.framing,
             encoding: self.encoding,
@@ -34,19 +36,30 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
+/// Whose reply a fixture is, and to what.
+fn asked(folder: &str, _case: &str) -> (Family, Endpoint) {
+    match folder {
+        "anthropic-messages" => (Family::Anthropic, Endpoint::Messages),
+        "azure-openai" => (Family::AzureOpenAi, Endpoint::ChatCompletions),
+        "openai-completions" => (Family::OpenAi, Endpoint::Completions),
+        "openai-embeddings" => (Family::OpenAi, Endpoint::Embeddings),
+        _ => (Family::OpenAi, Endpoint::ChatCompletions),
+    }
+}
+
 /// One fixture, `folder/case`.
 pub(crate) fn fixture(name: &str) -> Fixture {
     let (folder, case) = name.split_once('/').unwrap();
     let path = |suffix: &str| root().join(folder).join(format!("{case}{suffix}"));
     let expected = fs::read(path(".expected.json")).ok();
     let expected = expected.map(|json| serde_json::from_slice(&json).unwrap());
+    let (family, endpoint) = asked(folder, case);
     let (mut framing, mut encoding) = (Framing::Sse, Encoding::Identity);
     let body = if let Ok(http) = fs::read(path(".response.http")) {
         let end = http.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
         let head = String::from_utf8(http[..end].to_vec()).unwrap().to_lowercase();
-        if head.contains("content-type: application/json") {
-            framing = Framing::Json;
-        }
+        let kind = head.lines().find_map(|line| line.strip_prefix("content-type:"));
+        framing = Framing::of(endpoint, kind.unwrap());
         http[end + 4..].to_vec()
     } else if let Ok(body) = fs::read(path(".body")) {
         body
@@ -54,13 +67,7 @@ pub(crate) fn fixture(name: &str) -> Fixture {
         encoding = Encoding::Gzip;
         fs::read(path(".body.gz")).unwrap()
     };
-    let endpoint = match folder {
-        "anthropic-messages" => Endpoint::Messages,
-        "openai-completions" => Endpoint::Completions,
-        "openai-embeddings" => Endpoint::Embeddings,
-        _ => Endpoint::ChatCompletions,
-    };
-    Fixture { name: name.to_owned(), endpoint, framing, encoding, body, expected }
+    Fixture { name: name.to_owned(), family, endpoint, framing, encoding, body, expected }
 }
 
 /// Every fixture, by name.
@@ -164,9 +171,18 @@ pub(crate) fn stream(data: &[&str]) -> Vec<u8> {
     data.iter().flat_map(|data| format!("data: {data}\n\n").into_bytes()).collect()
 }
 
+/// The family that a reply to `endpoint` is from, where a test does not say.
+pub(crate) fn family_of(endpoint: Endpoint) -> Family {
+    match endpoint {
+        Endpoint::Messages | Endpoint::CountTokens => Family::Anthropic,
+        _ => Family::OpenAi,
+    }
+}
+
 /// A tap of an unencoded chat stream.
 pub(crate) fn chat_stream(cut_usage_frame: bool) -> TapConfig {
     TapConfig {
+        family: Family::OpenAi,
         endpoint: Endpoint::ChatCompletions,
         framing: Framing::Sse,
         encoding: Encoding::Identity,

@@ -1,10 +1,12 @@
 //! Why a request is answered by Permille itself, and how that reads in the caller's own format.
 
+mod body;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use permille_types::{Currency, Family, ModelName};
+use permille_types::{Currency, Family, ModelName, RequestId};
 
 /// A request that goes no further. Its text is for the client: it names the thing, what is wrong
 /// and what is accepted, and never holds a key or a prompt.
@@ -17,7 +19,7 @@ pub(crate) enum Refusal {
     #[error("the API key was revoked: create a new one with `permille key create`")]
     RevokedKey,
     #[error("the path `{path}` is not served: accepted are {accepted}")]
-    UnsupportedPath { path: String, accepted: &'static str },
+    UnsupportedPath { path: String, accepted: String },
     #[error("the method {method} is not served on `{path}`: accepted is {accepted}")]
     UnsupportedMethod { method: Method, path: String, accepted: Method },
     #[error("{0}")]
@@ -112,13 +114,9 @@ impl Refusal {
         }
     }
 
-    /// The refusal as an answer in the format of `family`.
-    pub(crate) fn answer(&self, family: Family) -> Response<Bytes> {
-        let body = match family {
-            Family::Anthropic => self.anthropic(),
-            _ => self.openai(),
-        };
-        let mut response = Response::new(Bytes::from(body.to_string()));
+    /// The refusal of request `id` as an answer in the format of `family`.
+    pub(crate) fn answer(&self, family: Family, id: RequestId) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from(self.body(family, id).to_string()));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -129,71 +127,65 @@ impl Refusal {
         }
         response
     }
-
-    /// Source: OpenAI API reference, "Error codes": `{"error":{message,type,param,code}}`.
-    fn openai(&self) -> serde_json::Value {
-        let kind = match self.status() {
-            StatusCode::UNAUTHORIZED => "authentication_error",
-            StatusCode::TOO_MANY_REQUESTS => "requests",
-            StatusCode::PAYMENT_REQUIRED => "insufficient_quota",
-            status if status.is_server_error() => "server_error",
-            _ => "invalid_request_error",
-        };
-        serde_json::json!({ "error": {
-            "message": self.to_string(), "type": kind, "param": null, "code": self.code(),
-            "retryable": self.is_retryable(),
-        }})
-    }
-
-    /// Source: Anthropic API reference, "Errors": `{"type":"error","error":{type,message}}`.
-    fn anthropic(&self) -> serde_json::Value {
-        let kind = match self.status() {
-            StatusCode::UNAUTHORIZED => "authentication_error",
-            StatusCode::PAYMENT_REQUIRED => "billing_error",
-            StatusCode::NOT_FOUND => "not_found_error",
-            StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
-            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-            StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
-            StatusCode::GATEWAY_TIMEOUT => "timeout_error",
-            status if status.is_server_error() => "api_error",
-            _ => "invalid_request_error",
-        };
-        serde_json::json!({ "type": "error", "error": {
-            "type": kind, "message": self.to_string(), "code": self.code(),
-            "retryable": self.is_retryable(),
-        }})
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn body(refusal: &Refusal, family: Family) -> serde_json::Value {
-        serde_json::from_slice(refusal.answer(family).body()).unwrap()
+    fn answer(refusal: &Refusal, family: Family) -> Response<Bytes> {
+        refusal.answer(family, RequestId::new(chrono::DateTime::UNIX_EPOCH))
     }
 
     #[test]
     fn a_refusal_speaks_the_callers_format() {
         let refusal = Refusal::UnknownModel { model: "gpt-99".parse().unwrap() };
+        for (family, code, message) in [
+            (Family::OpenAi, "/error/code", "/error/message"),
+            (Family::AzureOpenAi, "/error/code", "/error/message"),
+            (Family::Anthropic, "/error/code", "/error/message"),
+            (Family::Gemini, "/error/details/0/reason", "/error/message"),
+            (Family::QianfanV1, "/error_code", "/error_msg"),
+            (Family::Dashscope, "/code", "/message"),
+            (Family::Hunyuan, "/Response/Error/Code", "/Response/Error/Message"),
+            (Family::Pangu, "/error_code", "/error_msg"),
+            (Family::Tgi, "/error_type", "/error"),
+            (Family::Ollama, "/error_type", "/error"),
+            (Family::LlamaCpp, "/error/code", "/error/message"),
+            (Family::Generic, "/error/code", "/error/message"),
+        ] {
+            let body: serde_json::Value =
+                serde_json::from_slice(answer(&refusal, family).body()).unwrap();
+            let text = |place| body.pointer(place).and_then(serde_json::Value::as_str).unwrap();
 
-        let openai = body(&refusal, Family::OpenAi);
-        assert_eq!(openai["error"]["code"], "permille_unknown_model");
-        assert!(openai["error"]["message"].as_str().unwrap().contains("gpt-99"));
+            assert_eq!(text(code), "permille_unknown_model", "{family}");
+            assert!(text(message).contains("gpt-99"), "{family}");
+        }
+    }
 
-        let anthropic = body(&refusal, Family::Anthropic);
-        assert_eq!(anthropic["type"], "error");
-        assert_eq!(anthropic["error"]["type"], "not_found_error");
+    #[test]
+    fn a_refusal_names_the_status_as_each_family_does() {
+        let body = |family| -> serde_json::Value {
+            serde_json::from_slice(answer(&Refusal::UnknownKey, family).body()).unwrap()
+        };
+
+        assert_eq!(body(Family::Anthropic)["type"], "error");
+        assert_eq!(body(Family::Anthropic)["error"]["type"], "authentication_error");
+        assert_eq!(body(Family::Gemini)["error"]["status"], "UNAUTHENTICATED");
+        assert_eq!(body(Family::Gemini)["error"]["code"], 401);
     }
 
     #[test]
     fn a_refusal_says_whether_retrying_helps() {
         let limited = Refusal::RateLimited { rpm: 3, retry_after: Duration::from_secs(7) };
 
-        let answer = limited.answer(Family::OpenAi);
+        let limited = answer(&limited, Family::OpenAi);
 
-        assert_eq!(answer.headers()["retry-after"], "7");
-        assert_eq!(answer.headers()["x-should-retry"], "true");
-        assert_eq!(Refusal::UnknownKey.answer(Family::OpenAi).headers()["x-should-retry"], "false");
+        assert_eq!(limited.headers()["retry-after"], "7");
+        assert_eq!(limited.headers()["x-should-retry"], "true");
+        assert_eq!(
+            answer(&Refusal::UnknownKey, Family::OpenAi).headers()["x-should-retry"],
+            "false"
+        );
     }
 }

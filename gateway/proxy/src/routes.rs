@@ -1,0 +1,108 @@
+//! The data plane's paths: one base for each wire format and provider, and what each serves.
+//!
+//! Only the paths listed here pass (M8). The part of a path behind its base is the provider's
+//! own, and is appended to the upstream's base URL as the provider's SDK would.
+
+use http::Method;
+use permille_types::{Endpoint, Family};
+
+/// One path below a base. A segment in braces is any text; `model` and `call` name the model.
+pub(crate) type Path = (&'static str, Method, Endpoint);
+
+/// Paths that begin alike.
+pub(crate) struct Base {
+    /// How they begin.
+    pub(crate) prefix: &'static str,
+    /// Whose format requests and replies have.
+    pub(crate) family: Family,
+    /// Which provider's upstreams serve them; absent where all of the family do.
+    pub(crate) provider: Option<&'static str>,
+    /// How they go on.
+    pub(crate) paths: &'static [Path],
+}
+
+impl Base {
+    const fn new(
+        prefix: &'static str,
+        family: Family,
+        provider: Option<&'static str>,
+        paths: &'static [Path],
+    ) -> Self {
+        Self { prefix, family, provider, paths }
+    }
+
+    const fn openai(prefix: &'static str, provider: &'static str) -> Self {
+        Self::new(prefix, Family::OpenAi, Some(provider), OPENAI)
+    }
+
+    /// Whether `path` lies below this base.
+    fn holds(&self, path: &str) -> bool {
+        path.strip_prefix(self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// Every base.
+pub(crate) const BASES: &[Base] = &[
+    Base::new("/v1", Family::OpenAi, None, OPENAI),
+    Base::openai("/qianfan/v2", "qianfan"),
+    Base::openai("/dashscope/compatible-mode/v1", "dashscope"),
+    Base::openai("/tokenhub/v1", "tokenhub"),
+    Base::openai("/zhipu/api/paas/v4", "zhipu"),
+    Base::openai("/deepseek", "deepseek"),
+    Base::openai("/moonshot/v1", "moonshot"),
+    Base::openai("/openrouter/api/v1", "openrouter"),
+    Base::openai("/vllm/v1", "vllm"),
+    Base::openai("/sglang/v1", "sglang"),
+    Base::openai("/llamacpp/v1", "llamacpp"),
+    Base::new("/anthropic", Family::Anthropic, None, ANTHROPIC),
+];
+
+/// Source: `OpenAI` API reference, "Chat", "Completions", "Embeddings", "Models".
+const OPENAI: &[Path] = &[
+    ("/chat/completions", Method::POST, Endpoint::ChatCompletions),
+    ("/completions", Method::POST, Endpoint::Completions),
+    ("/embeddings", Method::POST, Endpoint::Embeddings),
+    ("/models", Method::GET, Endpoint::Models),
+    ("/models/{name}", Method::GET, Endpoint::Models),
+];
+
+/// Source: Anthropic API reference, "Messages", "Count message tokens".
+const ANTHROPIC: &[Path] = &[
+    ("/v1/messages", Method::POST, Endpoint::Messages),
+    ("/v1/messages/count_tokens", Method::POST, Endpoint::CountTokens),
+];
+
+/// The base that `path` lies below, served or not; the most specific one.
+pub(crate) fn base_of(path: &str) -> Option<&'static Base> {
+    BASES.iter().filter(|base| base.holds(path)).max_by_key(|base| base.prefix.len())
+}
+
+/// The family whose format an answer to `path` takes, also when the path is refused.
+pub(crate) fn family_of(path: &str) -> Family {
+    base_of(path).map_or(Family::OpenAi, |base| base.family)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_base_decides_whose_format_a_path_has() {
+        for (path, family) in [
+            ("/v1/chat/completions", Family::OpenAi),
+            ("/anthropic/v1/anything", Family::Anthropic),
+            ("/anthropic", Family::Anthropic),
+            ("/anthropics/v1/messages", Family::OpenAi),
+            ("/qianfan/v2/chat/completions", Family::OpenAi),
+            ("/", Family::OpenAi),
+        ] {
+            assert_eq!(family_of(path), family, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_provider_has_its_own_prefix_and_the_shared_one_names_none() {
+        assert_eq!(base_of("/v1/models").unwrap().provider, None);
+        assert_eq!(base_of("/deepseek/chat/completions").unwrap().provider, Some("deepseek"));
+    }
+}
