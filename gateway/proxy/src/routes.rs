@@ -6,7 +6,8 @@
 use http::Method;
 use permille_types::{Endpoint, Family};
 
-/// One path below a base. A segment in braces is any text; `model` and `call` name the model.
+/// One path below a base. A segment in braces is any text; `{model}` names the model, and
+/// `{model}:verb` is a model with one of Google's verbs behind it.
 pub(crate) type Path = (&'static str, Method, Endpoint);
 
 /// Paths that begin alike.
@@ -55,6 +56,8 @@ pub(crate) const BASES: &[Base] = &[
     Base::openai("/sglang/v1", "sglang"),
     Base::openai("/llamacpp/v1", "llamacpp"),
     Base::new("/anthropic", Family::Anthropic, None, ANTHROPIC),
+    Base::new("/gemini", Family::Gemini, Some("gemini"), GEMINI),
+    Base::new("/vertex", Family::Gemini, Some("vertex"), VERTEX),
 ];
 
 /// Source: `OpenAI` API reference, "Chat", "Completions", "Embeddings", "Models".
@@ -70,6 +73,52 @@ const OPENAI: &[Path] = &[
 const ANTHROPIC: &[Path] = &[
     ("/v1/messages", Method::POST, Endpoint::Messages),
     ("/v1/messages/count_tokens", Method::POST, Endpoint::CountTokens),
+];
+
+/// Source: Gemini API reference, "Generating content", "Counting tokens", "Embeddings", "Models".
+const GEMINI: &[Path] = &[
+    ("/v1beta/models", Method::GET, Endpoint::Models),
+    ("/v1beta/models/{model}", Method::GET, Endpoint::Models),
+    ("/v1beta/models/{model}:generateContent", Method::POST, Endpoint::GenerateContent),
+    ("/v1beta/models/{model}:streamGenerateContent", Method::POST, Endpoint::StreamGenerateContent),
+    ("/v1beta/models/{model}:countTokens", Method::POST, Endpoint::CountTokens),
+    ("/v1beta/models/{model}:embedContent", Method::POST, Endpoint::EmbedContent),
+    ("/v1beta/models/{model}:batchEmbedContents", Method::POST, Endpoint::EmbedContent),
+    ("/v1/models", Method::GET, Endpoint::Models),
+    ("/v1/models/{model}", Method::GET, Endpoint::Models),
+    ("/v1/models/{model}:generateContent", Method::POST, Endpoint::GenerateContent),
+    ("/v1/models/{model}:streamGenerateContent", Method::POST, Endpoint::StreamGenerateContent),
+    ("/v1/models/{model}:countTokens", Method::POST, Endpoint::CountTokens),
+    ("/v1/models/{model}:embedContent", Method::POST, Endpoint::EmbedContent),
+    ("/v1/models/{model}:batchEmbedContents", Method::POST, Endpoint::EmbedContent),
+];
+
+/// One of Google's verbs for a model of Google, below a version of Vertex AI.
+macro_rules! vertex {
+    ($version:literal, $verb:literal, $endpoint:ident) => {
+        (
+            concat!(
+                "/",
+                $version,
+                "/projects/{project}/locations/{location}/publishers/google/models/{model}:",
+                $verb
+            ),
+            Method::POST,
+            Endpoint::$endpoint,
+        )
+    };
+}
+
+/// Source: Vertex AI REST reference, "publishers.models".
+const VERTEX: &[Path] = &[
+    vertex!("v1", "generateContent", GenerateContent),
+    vertex!("v1", "streamGenerateContent", StreamGenerateContent),
+    vertex!("v1", "countTokens", CountTokens),
+    vertex!("v1", "embedContent", EmbedContent),
+    vertex!("v1beta1", "generateContent", GenerateContent),
+    vertex!("v1beta1", "streamGenerateContent", StreamGenerateContent),
+    vertex!("v1beta1", "countTokens", CountTokens),
+    vertex!("v1beta1", "embedContent", EmbedContent),
 ];
 
 /// The base that `path` lies below, served or not; the most specific one.
@@ -94,6 +143,7 @@ mod tests {
             ("/anthropic", Family::Anthropic),
             ("/anthropics/v1/messages", Family::OpenAi),
             ("/qianfan/v2/chat/completions", Family::OpenAi),
+            ("/vertex/v1/projects/p", Family::Gemini),
             ("/", Family::OpenAi),
         ] {
             assert_eq!(family_of(path), family, "{path}");

@@ -15,39 +15,8 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use permille_types::{Ended, Family};
 use serde_json::Value;
-use support::{KEY, World, chat, client, message, read_all, upstream};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-};
-
-/// An upstream that answers every request with these bytes, one write per given size, and keeps
-/// what it was sent.
-async fn recorded(
-    reply: &'static [u8],
-    piece: usize,
-) -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (sent, requests) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            socket.set_nodelay(true).unwrap();
-            let sent = sent.clone();
-            tokio::spawn(async move {
-                let mut request = vec![0; 65_536];
-                let read = socket.read(&mut request).await.unwrap();
-                request.truncate(read);
-                sent.send(request).unwrap();
-                for bytes in reply.chunks(piece) {
-                    socket.write_all(bytes).await.unwrap();
-                    tokio::task::yield_now().await;
-                }
-            });
-        }
-    });
-    (address, requests)
-}
+use support::{KEY, World, chat, client, message, read_all, recorded::recorded, upstream};
+use tokio::net::TcpListener;
 
 const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
     connection: close\r\nx-request-id: req_1\r\n\r\n\

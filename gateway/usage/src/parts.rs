@@ -31,6 +31,7 @@ pub(crate) struct Parts {
     pub(crate) cache_write_12h: Option<TokenCount>,
     pub(crate) audio_in: Option<TokenCount>,
     pub(crate) image_in: Option<TokenCount>,
+    pub(crate) video_in: Option<TokenCount>,
     pub(crate) reasoning: Option<TokenCount>,
     pub(crate) audio_out: Option<TokenCount>,
     pub(crate) image_out: Option<TokenCount>,
@@ -50,8 +51,8 @@ impl Parts {
             ($($field:ident),+ $(,)?) => { $(self.$field = newer.$field.or(self.$field);)+ };
         }
         last!(input, output, total, cache_read, cache_write, cache_write_5m, cache_write_30m);
-        last!(cache_write_1h, cache_write_12h, audio_in, image_in, reasoning, audio_out);
-        last!(image_out, searches);
+        last!(cache_write_1h, cache_write_12h, audio_in, image_in, video_in, reasoning);
+        last!(audio_out, image_out, searches);
         self.bad |= newer.bad;
     }
 
@@ -61,8 +62,8 @@ impl Parts {
             ($($field:ident),+ $(,)?) => { $(self.$field = sum(self.$field, other.$field);)+ };
         }
         sum!(input, output, cache_read, cache_write, cache_write_5m, cache_write_30m);
-        sum!(cache_write_1h, cache_write_12h, audio_in, image_in, reasoning, audio_out);
-        sum!(image_out, searches);
+        sum!(cache_write_1h, cache_write_12h, audio_in, image_in, video_in, reasoning);
+        sum!(audio_out, image_out, searches);
         self.bad |= other.bad;
     }
 
@@ -80,6 +81,7 @@ impl Parts {
         cache.extend(writes);
         inside.extend(self.audio_in.map(|count| (TokenClass::AUDIO_IN, count)));
         inside.extend(self.image_in.map(|count| (TokenClass::IMAGE_IN, count)));
+        inside.extend(self.video_in.map(|count| (TokenClass::VIDEO_IN, count)));
         let input = side(self.input, TokenClass::INPUT_UNCACHED, inside, outside);
 
         let (mut inside, mut outside) = (Vec::new(), Vec::new());

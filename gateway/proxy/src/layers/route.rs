@@ -1,5 +1,7 @@
 //! Path → operation of a wire family. Only the paths of `routes` pass (M8).
 
+use std::collections::BTreeMap;
+
 use http::Method;
 use matchit::Router;
 use percent_encoding::percent_decode_str;
@@ -14,26 +16,50 @@ use crate::{
 };
 
 pub(crate) struct Route {
-    paths: Router<Served>,
+    paths: Router<Vec<Served>>,
 }
 
-/// What is served on a path.
+/// What is served on a path, by one method and verb.
 struct Served {
     base: &'static Base,
     method: Method,
+    /// What must stand behind the model: `:generateContent`.
+    verb: Option<&'static str>,
     endpoint: Endpoint,
 }
 
 impl Route {
     pub(crate) fn new() -> Result<Self, matchit::InsertError> {
-        let mut paths = Router::new();
+        let mut served = BTreeMap::<_, Vec<Served>>::new();
         for base in BASES {
             for (path, method, endpoint) in base.paths {
-                let served = Served { base, method: method.clone(), endpoint: *endpoint };
-                paths.insert(format!("{}{path}", base.prefix), served)?;
+                let (path, verb) = match path.split_once("{model}:") {
+                    Some((start, verb)) => (format!("{}{start}{{model}}", base.prefix), Some(verb)),
+                    None => (format!("{}{path}", base.prefix), None),
+                };
+                let (method, endpoint) = (method.clone(), *endpoint);
+                served.entry(path).or_default().push(Served { base, method, verb, endpoint });
             }
         }
+        let mut paths = Router::new();
+        for (path, served) in served {
+            paths.insert(path, served)?;
+        }
         Ok(Self { paths })
+    }
+
+    /// What is served on `path`, whatever the method, and the model that it names.
+    fn at<'p>(&self, path: &'p str) -> Option<(Vec<&Served>, Option<&'p str>)> {
+        let found = self.paths.at(path).ok()?;
+        let name = found.params.get("model");
+        let (model, verb) = match name.and_then(|name| name.rsplit_once(':')) {
+            Some((model, verb)) if found.value.iter().any(|served| served.verb == Some(verb)) => {
+                (Some(model), Some(verb))
+            }
+            _ => (name, None),
+        };
+        let served: Vec<_> = found.value.iter().filter(|served| served.verb == verb).collect();
+        (!served.is_empty()).then_some((served, model))
     }
 }
 
@@ -50,26 +76,26 @@ impl Stage<Authenticated> for Route {
     async fn enter(&self, authenticated: Authenticated) -> Result<Routed, Refusal> {
         let head = &authenticated.admitted.inbound.head;
         let path = head.uri.path();
-        let Some(found) = self.paths.at(path).ok().filter(|_| !climbs(path)) else {
+        let Some((served, model)) = self.at(path).filter(|_| !climbs(path)) else {
             return Err(Refusal::UnsupportedPath {
                 path: path.to_owned(),
                 accepted: accepted(path),
             });
         };
-        let Served { base, method, endpoint } = found.value;
-        if head.method != method {
+        let of_method = served.iter().find(|served| served.method == head.method);
+        let Some(Served { base, endpoint, .. }) = of_method else {
             return Err(Refusal::UnsupportedMethod {
                 method: head.method.clone(),
                 path: path.to_owned(),
-                accepted: method.clone(),
+                accepted: served.first().map(|served| served.method.clone()).unwrap_or_default(),
             });
-        }
+        };
         let mut upstream_path = path.strip_prefix(base.prefix).unwrap_or(path).to_owned();
         if let Some(query) = head.uri.query().and_then(client_key::without_key) {
             upstream_path.push('?');
             upstream_path.push_str(&query);
         }
-        let model = found.params.get("model").map(decoded).transpose()?;
+        let model = model.map(decoded).transpose()?;
         let endpoint = *endpoint;
         let (family, provider) = (base.family, base.provider);
         Ok(Routed { authenticated, family, provider, endpoint, model, upstream_path })
@@ -104,14 +130,17 @@ mod tests {
         let route = Route::new().unwrap();
 
         for base in BASES {
-            for (path, _, endpoint) in base.paths {
+            for (path, method, endpoint) in base.paths {
                 let full = format!("{}{path}", base.prefix);
-                let found = route.paths.at(&full).unwrap().value;
-                assert_eq!((found.endpoint, found.base.prefix), (*endpoint, base.prefix));
+                let (served, _) = route.at(&full).unwrap();
+                assert!(served.iter().any(|served| {
+                    (served.endpoint, &served.method, served.base.prefix)
+                        == (*endpoint, method, base.prefix)
+                }));
             }
         }
         for path in ["/v1/responses/x/y/z", "/v1/files", "/deepseek/v1/chat/completions", "/v1"] {
-            assert!(route.paths.at(path).is_err(), "{path}");
+            assert!(route.at(path).is_none(), "{path}");
         }
     }
 
@@ -120,6 +149,25 @@ mod tests {
         assert!(!climbs("/v1/models/gpt-4.1"));
         assert!(!climbs("/v1/models/org%2Fmodel..v2"));
         assert!(climbs("/v1/models/org%2F..%2f..%2ffiles"));
+    }
+
+    #[test]
+    fn a_verb_behind_a_model_decides_the_operation() {
+        let route = Route::new().unwrap();
+        for (path, endpoint, model) in [
+            ("m-2.5:streamGenerateContent", Endpoint::StreamGenerateContent, "m-2.5"),
+            ("a:b:countTokens", Endpoint::CountTokens, "a:b"),
+            ("m-2.5", Endpoint::Models, "m-2.5"),
+            ("m-2.5:tune", Endpoint::Models, "m-2.5:tune"),
+        ] {
+            let path = format!("/gemini/v1beta/models/{path}");
+            let (served, named) = route.at(&path).unwrap();
+
+            assert_eq!(named, Some(model));
+            assert!(served.iter().all(|served| served.endpoint == endpoint), "{path}");
+        }
+        let vertex = "/vertex/v1/projects/p/locations/l/publishers/google/models/";
+        assert!(route.at(&format!("{vertex}m:predict")).is_none());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this module")]
 #![allow(missing_docs, reason = "read by the tests beside it only")]
 
+pub mod recorded;
+
 use std::{
     net::SocketAddr,
     path::PathBuf,

@@ -43,7 +43,8 @@ impl Request {
     pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Self {
         let mut request = Self::default();
         let place = match endpoint {
-            Endpoint::Embeddings | Endpoint::Completions => Place::Body { chat: false },
+            _ if endpoint.is_embedding() => Place::Body { chat: false },
+            Endpoint::Completions => Place::Body { chat: false },
             _ => Place::Body { chat: true },
         };
         let mut deserializer = serde_json::Deserializer::from_slice(body);
@@ -101,7 +102,7 @@ enum Place {
         chat: bool,
     },
     Model,
-    /// The list of messages.
+    /// The list of messages, or one text instead of it.
     Messages,
     Message,
     /// Text, a list of parts, or one part.
@@ -127,16 +128,20 @@ impl Walk<'_> {
     fn member<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         let place = match (self.place, key) {
             (Place::Body { .. }, "model") => Place::Model,
-            (Place::Body { chat: true }, "messages") => Place::Messages,
+            (Place::Body { chat: true }, "messages" | "input" | "contents") => Place::Messages,
             (Place::Body { chat: false }, "input" | "prompt" | "suffix") => Place::Prompt,
             (Place::Body { chat: true }, "tools" | "functions" | "response_format")
-            | (Place::Content, "input") => return self.raw(map),
-            (Place::Body { chat: true }, "system")
+            | (Place::Content, "input" | "functionCall" | "functionResponse") => {
+                return self.raw(map);
+            }
+            (Place::Body { chat: true }, "system" | "instructions" | "systemInstruction")
+            | (Place::Body { chat: false }, "content" | "requests")
             | (
                 Place::Message,
-                "content" | "role" | "refusal" | "reasoning_content" | "reasoning",
+                "content" | "role" | "refusal" | "reasoning_content" | "reasoning" | "parts"
+                | "arguments" | "output",
             )
-            | (Place::Content, "text" | "thinking" | "content" | "name" | "title")
+            | (Place::Content, "text" | "thinking" | "content" | "name" | "title" | "parts")
             | (Place::Calls, "name" | "arguments") => Place::Content,
             (Place::Message, "name") => {
                 self.request.names = self.request.names.saturating_add(1);
@@ -145,7 +150,7 @@ impl Walk<'_> {
             (Place::Message, "tool_calls" | "function_call") | (Place::Calls, "function") => {
                 Place::Calls
             }
-            (Place::Content, "image_url" | "source") => {
+            (Place::Content, "image_url" | "source" | "inlineData" | "fileData") => {
                 self.request.images = self.request.images.saturating_add(1);
                 return map.next_value::<IgnoredAny>().map(|_| ());
             }
@@ -179,8 +184,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
         match self.place {
             Place::Model => self.request.model = Some(text.to_owned()),
-            Place::Content | Place::Prompt => self.request.push(text),
-            Place::Body { .. } | Place::Messages | Place::Message | Place::Calls => {}
+            Place::Content | Place::Prompt | Place::Messages => self.request.push(text),
+            Place::Body { .. } | Place::Message | Place::Calls => {}
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! rest of the crate knows none of them.
 
 mod anthropic;
+mod gemini;
 mod openai;
 
 use permille_types::{Endpoint, Family};
@@ -93,6 +94,7 @@ macro_rules! parsers {
 parsers! {
     OpenAi(openai::OpenAi),
     Anthropic(anthropic::Anthropic),
+    Gemini(gemini::Gemini),
 }
 
 impl Parser {
@@ -104,6 +106,7 @@ impl Parser {
         Some(match family {
             Family::OpenAi | Family::AzureOpenAi => Self::OpenAi(Box::default()),
             Family::Anthropic => Self::Anthropic(Box::default()),
+            Family::Gemini => Self::Gemini(Box::default()),
             _ => return None,
         })
     }

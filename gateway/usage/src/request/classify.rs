@@ -45,6 +45,7 @@ pub fn classify(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestEr
     match (asked.family, asked.endpoint) {
         (Family::OpenAi | Family::AzureOpenAi, _) => open_ai(asked, body),
         (Family::Anthropic, _) => messages(asked, body),
+        (Family::Gemini, _) => gemini(asked, body),
         _ => native(asked, body),
     }
 }
@@ -86,6 +87,24 @@ fn messages(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError>
     let top = Top::read(body, ["model", "stream", "max_tokens"])?;
     let max_output = top.get("max_tokens").map(|limit| limit.whole_number()).transpose()?;
     Ok(RequestFacts { max_output, ..asked.facts(&top)? })
+}
+
+fn gemini(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> {
+    let top = Top::read(body, ["generationConfig", "generation_config"])?;
+    let mut facts = asked.facts(&top)?;
+    let config = top.get("generationConfig").or(top.get("generation_config"));
+    if let Some(config) = config {
+        let config = Top::read(
+            config.object()?.as_bytes(),
+            ["maxOutputTokens", "max_output_tokens", "candidateCount", "candidate_count"],
+        )?;
+        // Google's JSON also writes numbers as strings: what cannot be read sets no limit here.
+        let number = |field| config.get(field).and_then(|value| value.whole_number().ok());
+        facts.max_output = number("maxOutputTokens").or(number("max_output_tokens"));
+        let choices = number("candidateCount").or(number("candidate_count")).unwrap_or(1);
+        facts.choices = choices.clamp(1, CHOICES_MAX).try_into().unwrap_or(1);
+    }
+    Ok(facts)
 }
 
 /// A format of which nothing is known but what most have in common.
@@ -260,6 +279,25 @@ mod tests {
         let facts = classify(deployment, body).unwrap();
 
         assert_eq!((facts.model.as_str(), facts.stream), ("prod-chat", true));
+    }
+
+    #[test]
+    fn a_gemini_request_is_read_with_its_limits_in_both_spellings() {
+        for config in [
+            r#""generationConfig":{"maxOutputTokens":9,"candidateCount":2}"#,
+            r#""generation_config":{"max_output_tokens":9,"candidate_count":2}"#,
+        ] {
+            let body = format!(r#"{{"contents":[],"model":7,"stream":"x",{config}}}"#);
+            let path = Asked {
+                model: Some("gemini-2.5-pro"),
+                ..asked(Family::Gemini, Endpoint::GenerateContent)
+            };
+
+            let facts = classify(path, body.as_bytes()).unwrap();
+
+            assert_eq!((facts.model.as_str(), facts.stream), ("gemini-2.5-pro", false));
+            assert_eq!((facts.max_output, facts.choices), (Some(9), 2));
+        }
     }
 
     #[test]

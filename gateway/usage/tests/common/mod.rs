@@ -37,11 +37,14 @@ fn root() -> PathBuf {
 }
 
 /// Whose reply a fixture is, and to what.
-fn asked(folder: &str, _case: &str) -> (Family, Endpoint) {
+fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
     match folder {
         "anthropic-messages" => (Family::Anthropic, Endpoint::Messages),
         "azure-openai" => (Family::AzureOpenAi, Endpoint::ChatCompletions),
         "openai-completions" => (Family::OpenAi, Endpoint::Completions),
+        "gemini" if case.starts_with("stream") => (Family::Gemini, Endpoint::StreamGenerateContent),
+        "gemini" if case.starts_with("embed") => (Family::Gemini, Endpoint::EmbedContent),
+        "gemini" => (Family::Gemini, Endpoint::GenerateContent),
         "openai-embeddings" => (Family::OpenAi, Endpoint::Embeddings),
         _ => (Family::OpenAi, Endpoint::ChatCompletions),
     }
@@ -175,6 +178,9 @@ pub(crate) fn stream(data: &[&str]) -> Vec<u8> {
 pub(crate) fn family_of(endpoint: Endpoint) -> Family {
     match endpoint {
         Endpoint::Messages | Endpoint::CountTokens => Family::Anthropic,
+        Endpoint::GenerateContent | Endpoint::StreamGenerateContent | Endpoint::EmbedContent => {
+            Family::Gemini
+        }
         _ => Family::OpenAi,
     }
 }

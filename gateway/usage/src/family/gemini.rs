@@ -1,0 +1,301 @@
+//! Gemini: `generateContent` and its relatives, on the Gemini API and on Vertex AI.
+//!
+//! Source: Gemini API reference, "Generating content", `GenerateContentResponse` and
+//! `UsageMetadata`; field meanings as in the official Python SDK.
+
+use permille_types::TokenCount;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Verdict, WireFamily};
+use crate::{
+    document::Document,
+    event::Event,
+    lenient::{Count, Few, Object, Present, Text},
+    parts::{Convention, Parts},
+    reading::Facts,
+    text::DeliveredText,
+};
+
+/// The parser of one reply: the last report of each number that is summed with another.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gemini {
+    prompt: Option<TokenCount>,
+    tool_use: Option<TokenCount>,
+    output: Option<TokenCount>,
+    /// More than one candidate was seen: a candidate's end is not the reply's.
+    several_candidates: bool,
+    /// A candidate has ended.
+    finish_seen: bool,
+}
+
+/// One chunk of a stream, or a whole reply: they have the same shape.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    response_id: Text<'a>,
+    #[serde(borrow, default)]
+    model_version: Text<'a>,
+    #[serde(borrow, default)]
+    candidates: Few<Candidate<'a>>,
+    #[serde(borrow, default)]
+    usage_metadata: Object<WireUsage<'a>>,
+    #[serde(default)]
+    prompt_feedback: Object<PromptFeedback>,
+    #[serde(default)]
+    error: Present,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate<'a> {
+    #[serde(default)]
+    index: Count,
+    #[serde(borrow, default)]
+    content: Object<Content<'a>>,
+    #[serde(default)]
+    finish_reason: Present,
+    #[serde(borrow, default)]
+    grounding_metadata: Object<Grounding<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    parts: Few<Part<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    /// The text is a summary of the model's thoughts.
+    #[serde(default)]
+    thought: Present,
+    #[serde(borrow, default)]
+    function_call: Object<FunctionCall<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionCall<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    args: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Grounding<'a> {
+    #[serde(borrow, default)]
+    web_search_queries: Few<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PromptFeedback {
+    #[serde(default)]
+    block_reason: Present,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireUsage<'a> {
+    prompt_token_count: Count,
+    tool_use_prompt_token_count: Count,
+    cached_content_token_count: Count,
+    candidates_token_count: Count,
+    thoughts_token_count: Count,
+    total_token_count: Count,
+    #[serde(borrow)]
+    prompt_tokens_details: Few<OfModality<'a>>,
+    #[serde(borrow)]
+    tool_use_prompt_tokens_details: Few<OfModality<'a>>,
+    #[serde(borrow)]
+    cache_tokens_details: Few<OfModality<'a>>,
+    #[serde(borrow)]
+    candidates_tokens_details: Few<OfModality<'a>>,
+    #[serde(borrow)]
+    traffic_type: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OfModality<'a> {
+    #[serde(borrow, default)]
+    modality: Text<'a>,
+    #[serde(default)]
+    token_count: Count,
+}
+
+impl WireFamily for Gemini {
+    /// `promptTokenCount` holds cached tokens; tokens of tool use come on top of it.
+    /// `candidatesTokenCount` holds no thoughts: they come on top.
+    const CONVENTION: Convention =
+        Convention { input_includes_cache: true, output_includes_reasoning: false };
+    const KEYS: &'static [&'static str] =
+        &["responseId", "modelVersion", "candidates", "usageMetadata", "error"];
+
+    fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+        let Some(data) = event.data.map(<[u8]>::trim_ascii).filter(|data| !data.is_empty()) else {
+            return Verdict::Plain;
+        };
+        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(data) {
+            self.reply(reply, facts);
+            return Verdict::Plain;
+        }
+        // An odd field must not cost the usage beside it: read the top level alone.
+        let mut document = Document::new(Self::KEYS, 0);
+        document.push(data);
+        facts.tap_error |= !document.is_closed();
+        self.document(&document, b"", facts)
+    }
+
+    fn document(&mut self, document: &Document, _: &[u8], facts: &mut Facts) -> Verdict {
+        facts.note_id(&document.text("responseId").unwrap_or_default());
+        facts.note_model(&document.text("modelVersion").unwrap_or_default());
+        facts.tap_error |= document.is_broken() || document.is_too_large("usageMetadata");
+        facts.error |= document.value("error").is_some();
+        let candidates = document.value("candidates").map(serde_json::from_slice);
+        if let Some(Ok(candidates)) = candidates {
+            self.candidates(&candidates, facts);
+        }
+        if let Some(raw) = document.value("usageMetadata") {
+            match serde_json::from_slice::<Object<WireUsage<'_>>>(raw) {
+                Ok(usage) => self.usage(usage, facts),
+                Err(_) => facts.parts.bad = true,
+            }
+        }
+        Verdict::Plain
+    }
+
+    fn text(json: &[u8], text: &mut DeliveredText) {
+        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+            reply.candidates.iter().for_each(|candidate| candidate_text(candidate, text));
+        }
+    }
+}
+
+impl Gemini {
+    fn reply(&mut self, reply: Reply<'_>, facts: &mut Facts) {
+        facts.note_id(reply.response_id.as_str());
+        facts.note_model(reply.model_version.as_str());
+        facts.error |= reply.error.is_present();
+        self.candidates(&reply.candidates, facts);
+        reply.candidates.iter().for_each(|candidate| candidate_text(candidate, &mut facts.text));
+        self.finish_seen |=
+            reply.prompt_feedback.get().is_some_and(|feedback| feedback.block_reason.is_present());
+        // No event says that the stream is complete; a finish reason says it of a candidate.
+        facts.terminal |= self.finish_seen;
+        if reply.usage_metadata.is_present() {
+            self.usage(reply.usage_metadata, facts);
+        }
+        facts.output_final = self.finish_seen && !self.several_candidates;
+    }
+
+    fn candidates(&mut self, candidates: &Few<Candidate<'_>>, facts: &mut Facts) {
+        let mut searches = 0;
+        for candidate in candidates.iter() {
+            self.several_candidates |= !matches!(candidate.index, Count::Absent | Count::Value(0));
+            self.finish_seen |= candidate.finish_reason.is_present();
+            let grounding = candidate.grounding_metadata.get();
+            searches += grounding.map_or(0, |found| found.web_search_queries.iter().count());
+        }
+        if searches > 0 {
+            facts.parts.searches = searches.try_into().ok();
+        }
+    }
+
+    fn usage(&mut self, usage: Object<WireUsage<'_>>, facts: &mut Facts) {
+        let mut bad = false;
+        let usage = usage.read(&mut bad);
+        facts.note_tier(usage.traffic_type.as_str());
+        let thoughts = usage.thoughts_token_count.read(&mut bad);
+        let total = usage.total_token_count.read(&mut bad);
+        self.prompt = usage.prompt_token_count.read(&mut bad).or(self.prompt);
+        self.tool_use = usage.tool_use_prompt_token_count.read(&mut bad).or(self.tool_use);
+        self.output = usage.candidates_token_count.read(&mut bad).or(self.output);
+        let input = self.prompt.map(|prompt| prompt.saturating_add(self.tool_use.unwrap_or(0)));
+        // Zeros are left out of Google's JSON: the total tells a zero from a missing report.
+        let told = thoughts.or(facts.parts.reasoning).unwrap_or(0);
+        let told = told.saturating_add(input.unwrap_or(0));
+        let output = self.output.or((total == Some(told)).then_some(0));
+        let prompt = Modalities::of(&usage.prompt_tokens_details, &mut bad);
+        let tool_use = Modalities::of(&usage.tool_use_prompt_tokens_details, &mut bad);
+        let cached = Modalities::of(&usage.cache_tokens_details, &mut bad);
+        let candidates = Modalities::of(&usage.candidates_tokens_details, &mut bad);
+        let mut uncached = |of: fn(Modalities) -> Option<TokenCount>| {
+            uncached(of(prompt), of(tool_use), of(cached), &mut bad)
+        };
+        let audio_in = uncached(|tokens| tokens.audio);
+        let image_in = uncached(|tokens| tokens.image);
+        let video_in = uncached(|tokens| tokens.video);
+        facts.parts.merge(&Parts {
+            input,
+            output,
+            total,
+            cache_read: usage.cached_content_token_count.read(&mut bad),
+            audio_in,
+            image_in,
+            video_in,
+            reasoning: thoughts,
+            audio_out: candidates.audio,
+            image_out: candidates.image,
+            bad,
+            ..Parts::default()
+        });
+    }
+}
+
+/// Tokens by modality. Text and documents, which are billed as text, are what is left over.
+#[derive(Debug, Clone, Copy, Default)]
+struct Modalities {
+    audio: Option<TokenCount>,
+    image: Option<TokenCount>,
+    video: Option<TokenCount>,
+}
+
+impl Modalities {
+    fn of(details: &Few<OfModality<'_>>, bad: &mut bool) -> Self {
+        let mut modalities = Self::default();
+        for detail in details.iter() {
+            let slot = match detail.modality.as_str() {
+                "AUDIO" => &mut modalities.audio,
+                "IMAGE" => &mut modalities.image,
+                "VIDEO" => &mut modalities.video,
+                _ => continue,
+            };
+            *slot = detail.token_count.read(bad);
+        }
+        modalities
+    }
+}
+
+/// What is neither text nor already counted as read from the cache.
+fn uncached(
+    prompt: Option<TokenCount>,
+    tool_use: Option<TokenCount>,
+    cached: Option<TokenCount>,
+    bad: &mut bool,
+) -> Option<TokenCount> {
+    let told = match (prompt, tool_use) {
+        (None, only) | (only, None) => only?,
+        (Some(prompt), Some(tool_use)) => prompt.saturating_add(tool_use),
+    };
+    let rest = told.checked_sub(cached.unwrap_or(0));
+    *bad |= rest.is_none();
+    rest
+}
+
+fn candidate_text(candidate: &Candidate<'_>, text: &mut DeliveredText) {
+    for part in candidate.content.get().iter().flat_map(|content| content.parts.iter()) {
+        let kind = if part.thought.is_present() { &mut text.reasoning } else { &mut text.visible };
+        kind.push(part.text.as_str());
+        if let Some(call) = part.function_call.get() {
+            text.visible.push(call.name.as_str());
+            text.visible.push(call.args.map(RawValue::get).unwrap_or_default());
+        }
+    }
+}
