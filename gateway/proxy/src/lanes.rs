@@ -24,17 +24,17 @@ struct Lane {
 pub(crate) struct Lanes {
     connector: Connector,
     http2: bool,
-    lanes: Mutex<Vec<Lane>>,
+    open: Mutex<Vec<Lane>>,
 }
 
 impl Lanes {
     pub(crate) fn new(connector: Connector, http2: bool) -> Self {
-        Self { connector, http2, lanes: Mutex::default() }
+        Self { connector, http2, open: Mutex::default() }
     }
 
     /// A client with room for one more request, and the room, to be held until its reply has ended.
     pub(crate) fn enter(&self) -> (HttpClient, Option<Taken>) {
-        let mut lanes = self.lanes.lock();
+        let mut lanes = self.open.lock();
         for lane in &*lanes {
             if let Some(room) = lane.requests.take(1) {
                 return (lane.client.clone(), Some(room));

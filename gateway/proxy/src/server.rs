@@ -127,7 +127,7 @@ impl Server {
 /// sends nothing never lets it be, and for HTTP/2 there is none.
 pub async fn nothing_asked(asked: &Notify, silence_max: Duration) {
     if tokio::time::timeout(silence_max, asked.notified()).await.is_ok() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -40,7 +40,7 @@ async fn raw(reply: String) -> SocketAddr {
             let reply = reply.clone();
             tokio::spawn(async move {
                 let mut request = vec![0; 65_536];
-                socket.read(&mut request).await.unwrap();
+                assert!(socket.read(&mut request).await.unwrap() > 0);
                 socket.write_all(reply.as_bytes()).await.unwrap();
             });
         }

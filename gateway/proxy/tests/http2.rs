@@ -1,6 +1,7 @@
 //! What is different over HTTP/2: many requests share a connection, and each may end by itself.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test that cannot go on fails"

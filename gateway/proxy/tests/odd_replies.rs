@@ -101,7 +101,7 @@ async fn replaying(replies: Vec<Vec<u8>>, piece: usize) -> SocketAddr {
             let (mut socket, _) = listener.accept().await.unwrap();
             socket.set_nodelay(true).unwrap();
             let mut request = vec![0; 65_536];
-            socket.read(&mut request).await.unwrap();
+            assert!(socket.read(&mut request).await.unwrap() > 0);
             for bytes in reply.chunks(piece) {
                 socket.write_all(bytes).await.unwrap();
                 tokio::task::yield_now().await;
