@@ -14,7 +14,8 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use permille_types::{Ended, Family};
+use permille_proxy::config::MeteringSection;
+use permille_types::{Ended, Family, Flag};
 use support::{KEY, World, chat, client, eventually, read_all, read_events, upstream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -109,6 +110,32 @@ async fn stopping_settles_the_streams_of_http2_connections_too() {
     assert_eq!(world.journal.stats().open_requests, 0, "a stream was left unsettled");
     for row in world.rows(OPEN).await {
         assert_eq!(row.ended, Ended::Shutdown);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_is_bounded_in_bytes_in_time_and_in_number() {
+    let drained = [Flag::Simulated, Flag::Drained, Flag::DrainBound];
+    let cancelled = [Flag::Simulated, Flag::Cancelled, Flag::DrainBound];
+    let bytes = |metering: &mut MeteringSection| metering.drain_bytes_max = 2_000;
+    let time = |metering: &mut MeteringSection| metering.drain_seconds_max = 1;
+    let number = |metering: &mut MeteringSection| metering.drains_max = 0;
+    for (bound, ask, flags) in [
+        (bytes as fn(&mut MeteringSection), "tokens=400,chunk_ms=2", drained),
+        (time, "tokens=400,stall_after=9", drained),
+        (number, "tokens=400,chunk_ms=2", cancelled),
+    ] {
+        let world = World::with(|setup| bound(&mut setup.config.metering)).await;
+        let (head, mut body) = world.post(CHAT, &chat(ask, true)).await.into_parts();
+        read_events(&mut body, 3).await;
+        drop(body);
+
+        let row = world.row_of(&head.headers).await;
+
+        assert_eq!((row.ended, &*row.flags), (Ended::ClientGone, &flags[..]), "{ask}");
+        let output = row.output_total.unwrap();
+        assert!((2..400).contains(&output), "{ask}: what was delivered is billed, not {output}");
+        assert_eq!(world.journal.stats().open_requests, 0);
     }
 }
 

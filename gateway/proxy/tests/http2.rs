@@ -176,7 +176,7 @@ async fn in_front_of(provider: &Upstream, streams: u32) -> World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_do_not_read_do_not_fill_the_window_of_an_upstreams_connection() {
-    const UNREAD: usize = 40;
+    const UNREAD: usize = 20;
     let provider = Upstream::default();
     let world = in_front_of(&provider, 1_000).await;
     let mut open = world.post(CHAT, &chat("later", true)).await.into_body();
