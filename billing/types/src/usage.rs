@@ -107,6 +107,8 @@ pub enum Flag {
     DrainBound,
     /// The terminal frame went out before the journal had synced it.
     HoldExceeded,
+    /// The work goes on in the background after the reply: usage is not known with it.
+    Background,
     /// Served by the built-in simulated provider; never on a final invoice.
     Simulated,
 }

@@ -72,9 +72,10 @@ fn flags() -> impl Strategy<Value = Vec<Flag>> {
         Flag::Cancelled,
         Flag::DrainBound,
         Flag::HoldExceeded,
+        Flag::Background,
         Flag::Simulated,
     ];
-    proptest::sample::subsequence(all, 0..=8)
+    proptest::sample::subsequence(all, 0..=9)
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {

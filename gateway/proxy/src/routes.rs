@@ -60,10 +60,15 @@ pub(crate) const BASES: &[Base] = &[
     Base::new("/vertex", Family::Gemini, Some("vertex"), VERTEX),
 ];
 
-/// Source: `OpenAI` API reference, "Chat", "Completions", "Embeddings", "Models".
+/// Source: `OpenAI` API reference, "Chat", "Completions", "Responses", "Embeddings", "Models".
 const OPENAI: &[Path] = &[
     ("/chat/completions", Method::POST, Endpoint::ChatCompletions),
     ("/completions", Method::POST, Endpoint::Completions),
+    ("/responses", Method::POST, Endpoint::Responses),
+    ("/responses/{id}", Method::GET, Endpoint::StoredResponse),
+    ("/responses/{id}", Method::DELETE, Endpoint::StoredResponse),
+    ("/responses/{id}/cancel", Method::POST, Endpoint::StoredResponse),
+    ("/responses/{id}/input_items", Method::GET, Endpoint::StoredResponse),
     ("/embeddings", Method::POST, Endpoint::Embeddings),
     ("/models", Method::GET, Endpoint::Models),
     ("/models/{name}", Method::GET, Endpoint::Models),

@@ -11,7 +11,7 @@ mod support;
 
 use http::Request;
 use permille_proxy::config::Unpriced;
-use permille_types::{Ended, Family, ModelName};
+use permille_types::{Ended, Endpoint, Family, ModelName};
 use serde_json::Value;
 use support::{KEY, World, read_all, recorded::recorded, upstream};
 
@@ -74,9 +74,12 @@ async fn check(case: Case) {
             upstream("recorded", case.family, format!("http://{address}{}", case.base));
         of_case.section.provider = case.provider.map(str::to_owned);
         of_case.section.credential_in = case.credential_in.map(|place| place.parse().unwrap());
-        // A second upstream of the same family that must not be taken.
-        let mut other = upstream("other", Family::OpenAi, "http://127.0.0.1:9".to_owned());
-        other.section.provider = Some("another-provider".to_owned());
+        // Another upstream of the same family, which must not be taken.
+        let mut other = upstream("other", case.family, "http://127.0.0.1:9".to_owned());
+        match case.provider {
+            Some(_) => other.section.provider = Some("another-provider".to_owned()),
+            None => other.section.models = vec!["another-model".to_owned()],
+        }
         setup.config.upstreams = vec![other, of_case];
         setup.config.pricing.unpriced = Unpriced::Hold;
     })
@@ -164,6 +167,56 @@ async fn vertex_answers_whole_below_its_own_prefix() {
         ..GEMINI
     })
     .await;
+}
+
+const RESPONSES: Case = Case {
+    family: Family::OpenAi,
+    provider: None,
+    base: "/v1",
+    path: "/v1/responses",
+    key: ("authorization", "Bearer "),
+    body: r#"{"model":"gpt-5.6","input":"Which river?","stream":true}"#,
+    fixture: "openai-responses/stream",
+    target: "/v1/responses",
+    credential_in: None,
+    credential: "authorization: Bearer provider-secret",
+    model: ("gpt-5.6", Some("gpt-5.6")),
+    streamed: true,
+    refusal: "/error/code",
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn responses_stream_to_their_terminal_event() {
+    check(RESPONSES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn responses_that_are_incomplete_are_whole_replies_with_usage() {
+    check(Case { fixture: "openai-responses/stream-incomplete", ..RESPONSES }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_of_stored_responses_never_bill() {
+    let (answer, body) = reply("openai-responses/nonstream");
+    let (address, mut requests) = recorded(answer, 4096).await;
+    let world = World::with(|setup| {
+        setup.config.upstreams =
+            vec![upstream("recorded", Family::OpenAi, format!("http://{address}/v1"))];
+    })
+    .await;
+
+    for _ in 0..2 {
+        let request =
+            Request::get(world.url("/v1/responses/resp_C1?stream=false")).header("api-key", KEY);
+        let response = world.send(request, "").await;
+        let (head, reply) = response.into_parts();
+        assert_eq!(read_all(reply).await.unwrap(), body);
+        let sent = String::from_utf8(requests.recv().await.unwrap()).unwrap();
+        assert!(sent.starts_with("GET /v1/responses/resp_C1?stream=false HTTP/1.1"), "{sent}");
+        let row = world.row_of(&head.headers).await;
+        assert_eq!((row.endpoint, row.ended), (Endpoint::StoredResponse, Ended::Complete));
+        assert!(row.tokens.is_empty() && row.input_total.is_none());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -34,6 +34,8 @@ pub struct Counted {
 /// | nothing | something was delivered, or the reply has not failed | `estimated` |
 /// | nothing | nothing was delivered and the reply failed | `missing`, no tokens |
 ///
+/// A reply that only says that the work goes on in the background gives `missing`, no tokens.
+///
 /// An endpoint that consumes nothing gives an exact nothing: `reported`, no tokens.
 ///
 /// Estimating costs time in proportion to the text, a few milliseconds at its bounds; a reply with
@@ -63,6 +65,11 @@ pub fn count(reading: &Reading, endpoint: Endpoint, request_body: &[u8]) -> Coun
     if usage.is_complete() {
         counted.take_input(usage);
         counted.take_output(usage);
+        return counted;
+    }
+    if reading.pending {
+        counted.source = Source::Missing;
+        counted.flags.push(Flag::Background);
         return counted;
     }
     let nothing_reported = usage.input_total.is_none() && usage.output_total.is_none();

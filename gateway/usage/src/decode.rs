@@ -74,6 +74,11 @@ impl Decoder {
         };
         for portion in encoded.chunks(PORTION_BYTES) {
             let written = self.stage.write(portion);
+            if written.is_err() {
+                // What was decoded before the defect comes out first: how much is read must not
+                // depend on the split.
+                drop(self.stage.finish());
+            }
             self.drain();
             if written.is_err() {
                 return self.stop();

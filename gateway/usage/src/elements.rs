@@ -34,7 +34,7 @@ pub(crate) trait ElementReader {
     /// An element that will be too long to hold, before its first byte.
     fn begin_document(&self) -> Document;
     /// The end of a long element.
-    fn end_document(&mut self, document: &Document);
+    fn end_document(&mut self, document: &Document) -> Verdict;
     /// The list is closed: the reply is complete.
     fn end_list(&mut self);
 }
@@ -126,7 +126,7 @@ impl ElementScanner {
     /// The body ended: what is still held, read if it can be, and what it turned out to be.
     pub(crate) fn finish(&mut self, reader: &mut impl ElementReader) -> Option<(Bytes, Verdict)> {
         if let Some(long) = self.long.take() {
-            reader.end_document(&long);
+            self.done |= reader.end_document(&long) == Verdict::Terminal;
         }
         self.inside = false;
         if self.held.is_empty() {
@@ -188,8 +188,7 @@ impl ElementScanner {
         if self.long.is_some() || self.held.len().saturating_add(part.len()) > HELD_BYTES_MAX {
             let mut long = self.lengthen(reader, out);
             long.push(part);
-            reader.end_document(&long);
-            return (Verdict::Plain, None);
+            return (reader.end_document(&long), None);
         }
         if self.held.is_empty() {
             return (reader.element(part), None);

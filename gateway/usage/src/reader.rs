@@ -149,6 +149,7 @@ impl Reader {
             service_tier: facts.service_tier,
             terminal: facts.terminal,
             error: facts.error,
+            pending: facts.pending,
             failed,
             tap_error: facts.tap_error,
             unreadable: facts.unreadable,
@@ -165,9 +166,10 @@ impl Meter {
     }
 
     /// The data of an event that was too long to be held.
-    fn long_document(&mut self, document: &Document, name: &[u8]) {
-        self.parser.document(document, name, &mut self.facts);
+    fn long_document(&mut self, document: &Document, name: &[u8]) -> Verdict {
+        let verdict = self.parser.document(document, name, &mut self.facts);
         self.facts.text.append(&self.parser.document_text(document));
+        verdict
     }
 }
 
@@ -181,9 +183,9 @@ impl EventReader for Meter {
         LongEvent::new(first, self.document())
     }
 
-    fn end_long(&mut self, event: LongEvent) {
+    fn end_long(&mut self, event: LongEvent) -> Verdict {
         let (name, document) = event.finish();
-        self.long_document(&document, &name);
+        self.long_document(&document, &name)
     }
 
     fn cuts_usage(&self) -> bool {
@@ -200,8 +202,8 @@ impl ElementReader for Meter {
         self.document()
     }
 
-    fn end_document(&mut self, document: &Document) {
-        self.long_document(document, b"");
+    fn end_document(&mut self, document: &Document) -> Verdict {
+        self.long_document(document, b"")
     }
 
     fn end_list(&mut self) {

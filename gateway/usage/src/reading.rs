@@ -25,6 +25,8 @@ pub struct Reading {
     pub terminal: bool,
     /// The body of a successful status is, or holds, an error.
     pub error: bool,
+    /// The reply only says that the work goes on in the background: it consumed nothing yet.
+    pub pending: bool,
     /// The reply failed: an error, cut off by the upstream, or ended without having begun.
     pub failed: bool,
     /// A part of the reply could not be read; its bytes passed all the same (M5).
@@ -47,6 +49,7 @@ pub(crate) struct Facts {
     pub(crate) output_final: bool,
     pub(crate) terminal: bool,
     pub(crate) error: bool,
+    pub(crate) pending: bool,
     pub(crate) tap_error: bool,
     pub(crate) unreadable: bool,
     /// The body ended, cleanly or not.

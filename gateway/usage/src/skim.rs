@@ -2,7 +2,7 @@
 //!
 //! Keeps the raw values of a few named keys and nothing else, so that the 30 MB of an embeddings
 //! reply cost no memory. Not a validator: brackets are counted, not matched, and what it does not
-//! need it does not look at.
+//! need it does not look at. A key with a dot, `response.usage`, is one level further down.
 
 use memchr::memchr2;
 
@@ -54,8 +54,12 @@ struct Captured {
 /// See the module's text.
 #[derive(Debug, Clone)]
 pub(crate) struct Skimmer {
-    keys: &'static [&'static str],
+    keys: Vec<&'static str>,
     captured: Vec<Captured>,
+    /// Objects whose own keys are wanted, by their key.
+    inner: Vec<(&'static str, Self)>,
+    /// Index of the object that is being read.
+    inside: Option<usize>,
     state: State,
     key: Vec<u8>,
     /// Index of the key whose value is being read, and the value so far.
@@ -67,9 +71,24 @@ pub(crate) struct Skimmer {
 impl Skimmer {
     /// Reads the values of `keys`.
     pub(crate) fn new(keys: &'static [&'static str]) -> Self {
+        let (nested, keys): (Vec<&'static str>, Vec<_>) =
+            keys.iter().partition(|key| key.contains('.'));
+        let mut inner: Vec<(&'static str, Self)> = Vec::new();
+        for (object, key) in nested.iter().filter_map(|key| key.split_once('.')) {
+            match inner.iter_mut().find(|(known, _)| *known == object) {
+                Some((_, skimmer)) => skimmer.want(key),
+                None => inner.push((object, Self::empty(vec![key]))),
+            }
+        }
+        Self { inner, ..Self::empty(keys) }
+    }
+
+    fn empty(keys: Vec<&'static str>) -> Self {
         Self {
-            keys,
             captured: vec![Captured::default(); keys.len()],
+            keys,
+            inner: Vec::new(),
+            inside: None,
             state: State::Start,
             key: Vec::new(),
             target: None,
@@ -110,7 +129,15 @@ impl Skimmer {
         }
     }
 
+    fn want(&mut self, key: &'static str) {
+        self.keys.push(key);
+        self.captured.push(Captured::default());
+    }
+
     fn slot(&self, key: &str) -> Option<&Captured> {
+        if let Some((object, key)) = key.split_once('.') {
+            return self.inner.iter().find(|(known, _)| *known == object)?.1.slot(key);
+        }
         let index = self.keys.iter().position(|known| *known == key)?;
         self.captured.get(index)
     }
@@ -209,6 +236,7 @@ impl Skimmer {
             key.strip_suffix(b"\"")
         };
         self.target = self.keys.iter().position(|known| Some(known.as_bytes()) == name);
+        self.inside = self.inner.iter().position(|(known, _)| Some(known.as_bytes()) == name);
         key.clear();
         self.key = key;
     }
@@ -233,8 +261,11 @@ impl Skimmer {
     /// Keeps the first `taken` bytes of `rest` when their key is wanted; returns `taken`.
     fn keep(&mut self, rest: &[u8], taken: usize, next: State) -> usize {
         self.state = next;
+        let bytes = rest.get(..taken).unwrap_or(rest);
+        if let Some((_, inner)) = self.inside.and_then(|index| self.inner.get_mut(index)) {
+            inner.push(bytes);
+        }
         if self.target.is_some() && !self.overflow {
-            let bytes = rest.get(..taken).unwrap_or(rest);
             self.overflow = self.value.len().saturating_add(bytes.len()) > VALUE_BYTES_MAX;
             if self.overflow {
                 self.value = Vec::new();
@@ -303,6 +334,34 @@ mod tests {
             assert_eq!(skimmer.value("usage"), Some(br#"{"a":[{}]}"#.as_slice()), "at {at}");
             assert_eq!(skimmer.value("model"), Some(br#""m\"}""#.as_slice()), "at {at}");
             assert!(skimmer.is_closed(), "at {at}");
+        }
+    }
+
+    #[test]
+    fn keys_of_an_object_are_read_at_any_split_however_large_it_is() {
+        let filler = "x".repeat(VALUE_BYTES_MAX);
+        let body = format!(
+            r#"{{"id":"outer","response":{{"text":"{filler}","id":"inner","usage":{{"id":3}}}},"usage":7}}"#
+        );
+        let keys = &["id", "usage", "response.id", "response.usage", "other.id"];
+        for at in (0..40).chain(body.len() - 60..=body.len()) {
+            let mut skimmer = Skimmer::new(keys);
+            skimmer.push(&body.as_bytes()[..at]);
+            skimmer.push(&body.as_bytes()[at..]);
+
+            let value = |key| skimmer.value(key).map(|raw| std::str::from_utf8(raw).unwrap());
+            assert_eq!(value("id"), Some(r#""outer""#), "at {at}");
+            assert_eq!(value("usage"), Some("7"), "at {at}");
+            assert_eq!(value("response.id"), Some(r#""inner""#), "at {at}");
+            assert_eq!(value("response.usage"), Some(r#"{"id":3}"#), "at {at}");
+            assert_eq!(value("other.id"), None);
+            assert!(skimmer.is_closed(), "at {at}");
+        }
+        for body in [r#"{"response":null}"#, r#"{"response":[{"id":1}]}"#, r#"{"response":7}"#] {
+            let mut skimmer = Skimmer::new(keys);
+            skimmer.push(body.as_bytes());
+            assert_eq!(skimmer.value("response.id"), None, "{body}");
+            assert!(skimmer.is_closed());
         }
     }
 

@@ -10,8 +10,9 @@ use memchr::memchr2;
 
 use crate::{event::LongEvent, family::Verdict, tap::Piece};
 
-/// Longest event that is held, in bytes. Terminal events and usage-only frames have under 4 KiB;
-/// a longer event passes as it comes, so that one stream holds no more than this.
+/// Longest event that is held, in bytes. Usage-only frames have under 4 KiB; a longer event passes
+/// as it comes, so that one stream holds no more than this. Of a longer terminal event the last
+/// bytes wait: without them it is not complete.
 pub(crate) const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// What reads the events.
@@ -20,8 +21,8 @@ pub(crate) trait EventReader {
     fn event(&mut self, raw: &[u8], first: bool) -> Verdict;
     /// An event that will be too long to hold, before its first byte.
     fn begin_long(&self, first: bool) -> LongEvent;
-    /// The end of a long event.
-    fn end_long(&mut self, event: LongEvent);
+    /// The end of a long event. What has passed of it cannot be cut; its last bytes can wait.
+    fn end_long(&mut self, event: LongEvent) -> Verdict;
     /// Whether a usage-only frame is to be cut out.
     fn cuts_usage(&self) -> bool;
 }
@@ -130,7 +131,7 @@ impl Scanner {
     /// The body ended: what is still held, read if it can be, and what it turned out to be.
     pub(crate) fn finish(&mut self, reader: &mut impl EventReader) -> Option<(Bytes, Verdict)> {
         if let Some(long) = self.long.take() {
-            reader.end_long(long);
+            self.done |= reader.end_long(long) == Verdict::Terminal;
         }
         self.in_event = false;
         self.in_line = false;
@@ -195,16 +196,17 @@ impl Scanner {
         let part = pass.event();
         // The LF of a split CRLF does not count, or the bound would depend on the split.
         let is_long = self.held.len().saturating_add(part.len()) > HELD_BYTES_MAX;
-        let verdict = if let Some(mut long) = self.long.take() {
-            long.feed(part);
-            reader.end_long(long);
-            Verdict::Plain
-        } else if is_long {
-            let mut long = reader.begin_long(self.first);
+        let verdict = if self.long.is_some() || is_long {
+            let mut long = self.long.take().unwrap_or_else(|| reader.begin_long(self.first));
             long.feed(&self.held);
             long.feed(part);
-            reader.end_long(long);
-            Verdict::Plain
+            if !self.held.is_empty() {
+                out.push(Piece::Pass(self.held.split().freeze()));
+            }
+            match reader.end_long(long) {
+                Verdict::Terminal => Verdict::Terminal,
+                Verdict::Plain | Verdict::UsageOnly => Verdict::Plain,
+            }
         } else if self.held.is_empty() {
             reader.event(part, self.first)
         } else {

@@ -203,3 +203,25 @@ fn usage_at_the_end_of_a_large_embeddings_reply_is_read_without_keeping_it() {
     assert_eq!(outcome.reading.usage.unwrap().input_total, Some(9));
     assert_eq!(outcome.reading.model.as_deref(), Some("e"));
 }
+
+#[test]
+fn what_was_encoded_before_a_defect_is_read_at_any_split() {
+    let text = "The longest river is the Nile. ".repeat(20);
+    let delta = format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#);
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&common::stream(&[&delta])).unwrap();
+    gzip.flush().unwrap();
+    let mut body = gzip.get_ref().clone();
+    let end = body.len();
+    // A block of a type that does not exist. Source: RFC 1951, section 3.2.3.
+    body.extend_from_slice(&[0b111; 30]);
+    let config = TapConfig { encoding: Encoding::Gzip, ..chat_stream(false) };
+
+    let whole = run(config, [body.as_slice()]);
+
+    assert!(whole.reading.tap_error);
+    assert_eq!(whole.reading.text.visible.kept(), text);
+    for size in [1, 7, end, end + 1] {
+        assert_eq!(run(config, body.chunks(size)).reading, whole.reading, "in parts of {size}");
+    }
+}

@@ -4,6 +4,7 @@
 mod anthropic;
 mod gemini;
 mod openai;
+mod responses;
 
 use permille_types::{Endpoint, Family};
 
@@ -93,6 +94,7 @@ macro_rules! parsers {
 
 parsers! {
     OpenAi(openai::OpenAi),
+    Responses(responses::Responses),
     Anthropic(anthropic::Anthropic),
     Gemini(gemini::Gemini),
 }
@@ -104,6 +106,9 @@ impl Parser {
             return None;
         }
         Some(match family {
+            Family::OpenAi | Family::AzureOpenAi if endpoint == Endpoint::Responses => {
+                Self::Responses(Box::default())
+            }
             Family::OpenAi | Family::AzureOpenAi => Self::OpenAi(Box::default()),
             Family::Anthropic => Self::Anthropic(Box::default()),
             Family::Gemini => Self::Gemini(Box::default()),

@@ -59,12 +59,18 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
             "stream_options",
             "max_tokens",
             "max_completion_tokens",
+            "max_output_tokens",
             "n",
             "best_of",
         ],
     )?;
     let mut facts = asked.facts(&top)?;
     if asked.endpoint.is_embedding() {
+        return Ok(facts);
+    }
+    if asked.endpoint == Endpoint::Responses {
+        let limit = top.get("max_output_tokens");
+        facts.max_output = limit.map(|limit| limit.whole_number()).transpose()?;
         return Ok(facts);
     }
     facts.usage_wanted = match top.get("stream_options") {
@@ -279,6 +285,15 @@ mod tests {
         let facts = classify(deployment, body).unwrap();
 
         assert_eq!((facts.model.as_str(), facts.stream), ("prod-chat", true));
+    }
+
+    #[test]
+    fn a_responses_request_is_read_with_its_own_limit() {
+        let body = br#"{"model":"gpt-5.6","input":"x","stream":true,"max_output_tokens":9,
+            "max_tokens":"x","n":0,"stream_options":{"include_obfuscation":false}}"#;
+        let facts = classify(asked(Family::OpenAi, Endpoint::Responses), body).unwrap();
+
+        assert_eq!((facts.max_output, facts.choices, facts.stream), (Some(9), 1, true));
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
         "gemini" if case.starts_with("stream") => (Family::Gemini, Endpoint::StreamGenerateContent),
         "gemini" if case.starts_with("embed") => (Family::Gemini, Endpoint::EmbedContent),
         "gemini" => (Family::Gemini, Endpoint::GenerateContent),
+        "openai-responses" => (Family::OpenAi, Endpoint::Responses),
         "openai-embeddings" => (Family::OpenAi, Endpoint::Embeddings),
         _ => (Family::OpenAi, Endpoint::ChatCompletions),
     }

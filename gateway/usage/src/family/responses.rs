@@ -1,0 +1,268 @@
+//! `OpenAI` responses, on `OpenAI`, on Azure and on the servers of that shape.
+//!
+//! Source: `OpenAI` API reference, "Responses", "Streaming events", "Background mode"; field
+//! meanings as in the official Python SDK's `ResponseUsage`.
+
+use serde::Deserialize;
+
+use super::{Verdict, WireFamily};
+use crate::{
+    document::Document,
+    event::Event,
+    lenient::{Count, Few, Object, Present, Text},
+    parts::{Convention, Parts},
+    reading::Facts,
+    text::DeliveredText,
+};
+
+/// The parser of one reply. Each report is of the whole reply: nothing has to be remembered.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Responses;
+
+/// Where a whole reply has its id, model, tier, status, usage and error, and where an event has.
+const WHOLE: [&str; 6] = ["id", "model", "service_tier", "status", "usage", "error"];
+const IN_EVENT: [&str; 6] = [
+    "response.id",
+    "response.model",
+    "response.service_tier",
+    "response.status",
+    "response.usage",
+    "response.error",
+];
+
+/// Any event of a stream; each uses some of the fields.
+#[derive(Debug, Deserialize)]
+struct StreamEvent<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    response: Object<Response<'a>>,
+    #[serde(borrow, default)]
+    item: Object<Item<'a>>,
+    #[serde(borrow, default)]
+    delta: Text<'a>,
+}
+
+/// A response: a whole reply, or a part of an event.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Response<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    model: Text<'a>,
+    #[serde(borrow)]
+    service_tier: Text<'a>,
+    #[serde(borrow)]
+    status: Text<'a>,
+    usage: Object<WireUsage>,
+    error: Present,
+    #[serde(borrow)]
+    output: Few<Item<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Item<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    arguments: Text<'a>,
+    #[serde(borrow)]
+    input: Text<'a>,
+    #[serde(borrow)]
+    content: Few<Content<'a>>,
+    #[serde(borrow)]
+    summary: Few<Content<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Content<'a> {
+    #[serde(borrow)]
+    text: Text<'a>,
+    #[serde(borrow)]
+    refusal: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireUsage {
+    input_tokens: Count,
+    output_tokens: Count,
+    total_tokens: Count,
+    input_tokens_details: Object<InputDetails>,
+    output_tokens_details: Object<OutputDetails>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct InputDetails {
+    cached_tokens: Count,
+    cache_write_tokens: Count,
+    cache_write_tokens_details: Object<CacheWrites>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CacheWrites {
+    ttl_30m_tokens: Count,
+    ttl_12h_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    reasoning_tokens: Count,
+}
+
+impl WireFamily for Responses {
+    /// `input_tokens` holds cached and written tokens, `output_tokens` holds reasoning.
+    const CONVENTION: Convention =
+        Convention { input_includes_cache: true, output_includes_reasoning: true };
+    const KEYS: &'static [&'static str] = &[
+        "type",
+        "id",
+        "model",
+        "service_tier",
+        "status",
+        "usage",
+        "error",
+        "response.id",
+        "response.model",
+        "response.service_tier",
+        "response.status",
+        "response.usage",
+        "response.error",
+    ];
+
+    fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+        let name = event.name.unwrap_or_default();
+        let Some(data) = event.data.map(<[u8]>::trim_ascii).filter(|data| !data.is_empty()) else {
+            return named(name, facts);
+        };
+        if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(data) {
+            let kind = event.kind.as_str();
+            event_text(&event, &mut facts.text);
+            let verdict = named(if kind.is_empty() { name } else { kind.as_bytes() }, facts);
+            if let Object::Value(response) = event.response {
+                take(response, facts);
+            }
+            return verdict;
+        }
+        // An odd field must not cost the usage beside it: read the named keys alone.
+        let mut document = Document::new(Self::KEYS, 0);
+        document.push(data);
+        facts.tap_error |= !document.is_closed();
+        self.document(&document, name, facts)
+    }
+
+    fn document(&mut self, document: &Document, name: &[u8], facts: &mut Facts) -> Verdict {
+        let kind = document.text("type").unwrap_or_default();
+        let kind = if kind.is_empty() { name } else { kind.as_bytes() };
+        facts.tap_error |= document.is_broken();
+        for [id, model, tier, status, usage, error] in [WHOLE, IN_EVENT] {
+            let text = |key| document.text(key).unwrap_or_default();
+            facts.note_id(&text(id));
+            facts.note_model(&text(model));
+            facts.note_tier(&text(tier));
+            facts.tap_error |= document.is_too_large(usage);
+            let usage = document.value(usage).map(serde_json::from_slice);
+            facts.parts.bad |= matches!(usage, Some(Err(_)));
+            let usage = usage.and_then(Result::ok).unwrap_or_default();
+            state(&text(status), document.value(error).is_some(), usage, facts);
+        }
+        let status = document.text("status").unwrap_or_default();
+        facts.pending |= matches!(status.as_str(), "queued" | "in_progress");
+        named(kind, facts)
+    }
+
+    fn text(json: &[u8], text: &mut DeliveredText) {
+        if let Ok(Object::Value(response)) = serde_json::from_slice::<Object<Response<'_>>>(json) {
+            response.output.iter().for_each(|item| item_text(item, text));
+        }
+        if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(json) {
+            event_text(&event, text);
+        }
+    }
+}
+
+/// What an event's type says by itself.
+fn named(kind: &[u8], facts: &mut Facts) -> Verdict {
+    match kind {
+        b"response.completed" | b"response.incomplete" | b"response.cancelled" => {}
+        b"response.failed" => facts.error = true,
+        b"error" => {
+            facts.error = true;
+            return Verdict::Plain;
+        }
+        _ => return Verdict::Plain,
+    }
+    facts.terminal = true;
+    Verdict::Terminal
+}
+
+fn take(response: Response<'_>, facts: &mut Facts) {
+    facts.note_id(response.id.as_str());
+    facts.note_model(response.model.as_str());
+    facts.note_tier(response.service_tier.as_str());
+    state(response.status.as_str(), response.error.is_present(), response.usage, facts);
+}
+
+/// Takes over how far a response is and what it consumed.
+fn state(status: &str, error: bool, usage: Object<WireUsage>, facts: &mut Facts) {
+    facts.error |= error || status == "failed";
+    if usage.is_present() {
+        facts.parts.merge(&usage_parts(usage));
+        facts.output_final = true;
+    }
+}
+
+/// Text of the events that bring it first; those that repeat it bring nothing new.
+fn event_text(event: &StreamEvent<'_>, text: &mut DeliveredText) {
+    let kind = event.kind.as_str();
+    if kind.rsplit('.').next() == Some("delta") {
+        let reasoning = kind.starts_with("response.reasoning");
+        let sample = if reasoning { &mut text.reasoning } else { &mut text.visible };
+        sample.push(event.delta.as_str());
+    }
+    if kind == "response.output_item.added"
+        && let Some(item) = event.item.get()
+    {
+        text.visible.push(item.name.as_str());
+    }
+}
+
+fn item_text(item: &Item<'_>, text: &mut DeliveredText) {
+    let reasoning = item.kind.as_str() == "reasoning";
+    let sample = if reasoning { &mut text.reasoning } else { &mut text.visible };
+    for part in item.content.iter().chain(item.summary.iter()) {
+        sample.push(part.text.as_str());
+        sample.push(part.refusal.as_str());
+    }
+    sample.push(item.name.as_str());
+    sample.push(item.arguments.as_str());
+    sample.push(item.input.as_str());
+}
+
+fn usage_parts(usage: Object<WireUsage>) -> Parts {
+    let mut bad = false;
+    let usage = usage.read(&mut bad);
+    let input = usage.input_tokens_details.read(&mut bad);
+    let writes = input.cache_write_tokens_details.read(&mut bad);
+    let output = usage.output_tokens_details.read(&mut bad);
+    Parts {
+        input: usage.input_tokens.read(&mut bad),
+        output: usage.output_tokens.read(&mut bad),
+        total: usage.total_tokens.read(&mut bad),
+        cache_read: input.cached_tokens.read(&mut bad),
+        cache_write: input.cache_write_tokens.read(&mut bad),
+        cache_write_30m: writes.ttl_30m_tokens.read(&mut bad),
+        cache_write_12h: writes.ttl_12h_tokens.read(&mut bad),
+        reasoning: output.reasoning_tokens.read(&mut bad),
+        bad,
+        ..Parts::default()
+    }
+}
