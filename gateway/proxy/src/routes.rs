@@ -55,6 +55,7 @@ pub(crate) const BASES: &[Base] = &[
     Base::openai("/vllm/v1", "vllm"),
     Base::openai("/sglang/v1", "sglang"),
     Base::openai("/llamacpp/v1", "llamacpp"),
+    Base::new("/azure", Family::AzureOpenAi, None, AZURE),
     Base::new("/anthropic", Family::Anthropic, None, ANTHROPIC),
     Base::new("/gemini", Family::Gemini, Some("gemini"), GEMINI),
     Base::new("/vertex", Family::Gemini, Some("vertex"), VERTEX),
@@ -72,6 +73,25 @@ const OPENAI: &[Path] = &[
     ("/embeddings", Method::POST, Endpoint::Embeddings),
     ("/models", Method::GET, Endpoint::Models),
     ("/models/{name}", Method::GET, Endpoint::Models),
+];
+
+/// Source: Azure OpenAI REST API reference, "Inference", and "Azure OpenAI v1 API".
+const AZURE: &[Path] = &[
+    ("/openai/deployments/{model}/chat/completions", Method::POST, Endpoint::ChatCompletions),
+    ("/openai/deployments/{model}/completions", Method::POST, Endpoint::Completions),
+    ("/openai/deployments/{model}/embeddings", Method::POST, Endpoint::Embeddings),
+    ("/openai/responses", Method::POST, Endpoint::Responses),
+    ("/openai/responses/{id}", Method::GET, Endpoint::StoredResponse),
+    ("/openai/responses/{id}", Method::DELETE, Endpoint::StoredResponse),
+    ("/openai/v1/chat/completions", Method::POST, Endpoint::ChatCompletions),
+    ("/openai/v1/completions", Method::POST, Endpoint::Completions),
+    ("/openai/v1/responses", Method::POST, Endpoint::Responses),
+    ("/openai/v1/responses/{id}", Method::GET, Endpoint::StoredResponse),
+    ("/openai/v1/responses/{id}", Method::DELETE, Endpoint::StoredResponse),
+    ("/openai/v1/responses/{id}/cancel", Method::POST, Endpoint::StoredResponse),
+    ("/openai/v1/responses/{id}/input_items", Method::GET, Endpoint::StoredResponse),
+    ("/openai/v1/embeddings", Method::POST, Endpoint::Embeddings),
+    ("/openai/v1/models", Method::GET, Endpoint::Models),
 ];
 
 /// Source: Anthropic API reference, "Messages", "Count message tokens".
@@ -145,6 +165,7 @@ mod tests {
         for (path, family) in [
             ("/v1/chat/completions", Family::OpenAi),
             ("/anthropic/v1/anything", Family::Anthropic),
+            ("/azure/openai/deployments/x/y", Family::AzureOpenAi),
             ("/anthropic", Family::Anthropic),
             ("/anthropics/v1/messages", Family::OpenAi),
             ("/qianfan/v2/chat/completions", Family::OpenAi),

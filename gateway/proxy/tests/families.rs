@@ -169,6 +169,70 @@ async fn vertex_answers_whole_below_its_own_prefix() {
     .await;
 }
 
+const AZURE: Case = Case {
+    family: Family::AzureOpenAi,
+    provider: None,
+    base: "",
+    path: "/azure/openai/deployments/prod-chat/chat/completions?api-version=2024-10-21",
+    key: ("api-key", ""),
+    body: r#"{"messages":[],"stream":true,"stream_options":{"include_usage":true}}"#,
+    fixture: "azure-openai/stream",
+    target: "/openai/deployments/prod-chat/chat/completions?api-version=2024-10-21",
+    credential_in: None,
+    credential: "api-key: provider-secret",
+    model: ("prod-chat", Some("gpt-4o-2024-11-20")),
+    streamed: true,
+    refusal: "/error/code",
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn azure_serves_a_deployment_and_the_reply_names_the_model() {
+    check(AZURE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn azures_first_version_takes_the_deployment_in_the_body_and_an_entra_token() {
+    check(Case {
+        path: "/azure/openai/v1/chat/completions",
+        key: ("authorization", "Bearer "),
+        body: r#"{"model":"prod-chat","messages":[]}"#,
+        fixture: "azure-openai/nonstream",
+        target: "/openai/v1/chat/completions",
+        credential_in: Some("bearer"),
+        credential: "authorization: Bearer provider-secret",
+        streamed: false,
+        ..AZURE
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn azure_is_asked_for_usage_only_where_its_api_version_takes_that() {
+    let (answer, _) = reply("azure-openai/stream");
+    let (address, mut requests) = recorded(answer, 4096).await;
+    let world = World::with(|setup| {
+        setup.config.upstreams =
+            vec![upstream("recorded", Family::AzureOpenAi, format!("http://{address}"))];
+        setup.config.pricing.unpriced = Unpriced::Hold;
+    })
+    .await;
+
+    for (version, asked) in [("2024-10-21", true), ("2024-06-01", false)] {
+        let path =
+            format!("/azure/openai/deployments/prod-chat/chat/completions?api-version={version}");
+        let body = serde_json::json!({"messages": [], "stream": true});
+        let response = world.post(&path, &body).await;
+        let (head, reply) = response.into_parts();
+        let bytes = read_all(reply).await.unwrap();
+
+        let sent = String::from_utf8(requests.recv().await.unwrap()).unwrap();
+        assert_eq!(sent.contains("include_usage"), asked, "{version}");
+        let usage_frame = String::from_utf8(bytes.to_vec()).unwrap().contains("\"usage\":{");
+        assert_eq!(usage_frame, !asked, "a frame is cut only where it was asked for");
+        assert_eq!(world.row_of(&head.headers).await.input_total, Some(25));
+    }
+}
+
 const RESPONSES: Case = Case {
     family: Family::OpenAi,
     provider: None,

@@ -13,9 +13,10 @@ fn config(endpoint: Endpoint, framing: Framing) -> TapConfig {
 }
 
 fn stream(chunks: &[&str]) -> Reading {
-    let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect();
+    let event = |chunk: &&str| format!("data: {chunk}\r\n\r\n").into_bytes();
+    let body: Vec<u8> = chunks.iter().flat_map(event).collect();
     let config = config(Endpoint::StreamGenerateContent, Framing::Sse);
-    run(config, [body.as_bytes()]).reading
+    run(config, [body.as_slice()]).reading
 }
 
 fn usage_of(usage: &str) -> Usage {

@@ -110,7 +110,8 @@ proptest! {
     #[test]
     fn request_bodies_of_any_kind_are_read_or_refused(body in bytes()) {
         for (family, endpoint) in asked() {
-            let asked = request::Asked { family, endpoint, model: None, stream: false };
+            let (model, api_version) = (None, None);
+            let asked = request::Asked { family, endpoint, model, stream: false, api_version };
             let refused = request::classify(asked, &body).is_err();
             let is_json = serde_json::from_slice::<serde_json::Value>(&body).is_ok();
             prop_assert!(refused || is_json);

@@ -8,7 +8,6 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use permille_limits::{Budget, Taken};
-use permille_types::{Endpoint, Family};
 use permille_usage::request::{Asked, ask_for_usage, classify};
 
 use crate::{
@@ -63,13 +62,15 @@ impl Stage<Routed> for Classify {
         let invalid = |cause: permille_usage::request::RequestError| {
             Refusal::InvalidRequest(cause.to_string())
         };
-        let asked =
-            Asked { family: head.family, endpoint, model: routed.model.as_deref(), stream: false };
+        let asked = Asked {
+            family: head.family,
+            endpoint,
+            model: routed.model.as_deref(),
+            stream: false,
+            api_version: head.parts.uri.query().and_then(api_version),
+        };
         let facts = classify(asked, &body).map_err(invalid)?;
-        let asks = facts.stream
-            && !facts.usage_wanted
-            && head.family == Family::OpenAi
-            && matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        let asks = facts.stream && !facts.usage_wanted && facts.usage_askable;
         let asking = if asks { ask_for_usage(&body).map_err(invalid)? } else { None };
         let usage_added = asking.is_some();
         let upstream_body = asking.map_or_else(|| body.clone(), Bytes::from);
@@ -120,6 +121,11 @@ impl Classify {
         }
         Ok((if rest.is_empty() { first } else { rest.freeze() }, memory))
     }
+}
+
+/// Azure's way to name the version of its API.
+fn api_version(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("api-version="))
 }
 
 fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {

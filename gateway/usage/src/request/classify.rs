@@ -8,6 +8,9 @@ use super::{RequestError, top::Top};
 /// that a reservation of output times choices stays a number.
 const CHOICES_MAX: u64 = 1_000;
 
+/// First API version of Azure whose streams can be asked for usage.
+const STREAM_OPTIONS_SINCE: &str = "2024-09-01";
+
 /// What is known of a request before its body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked<'a> {
@@ -19,6 +22,8 @@ pub struct Asked<'a> {
     pub model: Option<&'a str>,
     /// Whether a header asks for a stream.
     pub stream: bool,
+    /// The version of its API that the client asks for (Azure).
+    pub api_version: Option<&'a str>,
 }
 
 /// What a request asks for.
@@ -30,6 +35,8 @@ pub struct RequestFacts {
     pub stream: bool,
     /// Whether the client itself asks for usage in the stream (`include_usage: true`).
     pub usage_wanted: bool,
+    /// Whether a stream reports usage only when it is asked to, and takes being asked.
+    pub usage_askable: bool,
     /// The client's limit of output tokens, for each choice; absent when it sets none.
     pub max_output: Option<u64>,
     /// How many answers are generated; at least 1.
@@ -62,6 +69,7 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
             "max_output_tokens",
             "n",
             "best_of",
+            "data_sources",
         ],
     )?;
     let mut facts = asked.facts(&top)?;
@@ -77,6 +85,7 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
         Some(options) => include_usage(options.object()?)?.unwrap_or(false),
         None => false,
     };
+    facts.usage_askable = asked.takes_stream_options() && top.get("data_sources").is_none();
     let newer = top.get("max_completion_tokens").map(|limit| limit.whole_number()).transpose()?;
     let older = top.get("max_tokens").map(|limit| limit.whole_number()).transpose()?;
     // Servers differ on which of the two they heed: the larger one is what can be billed.
@@ -119,6 +128,19 @@ fn native(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> {
 }
 
 impl Asked<'_> {
+    /// Whether the provider knows `stream_options`. Azure knows them since an API version, and in
+    /// its version 1, which needs none; not together with data sources of its own.
+    ///
+    /// Source: Azure OpenAI REST specifications of 2024-08-01-preview and 2024-10-21.
+    fn takes_stream_options(&self) -> bool {
+        let since =
+            |version: &str| version.get(..10).is_some_and(|date| date >= STREAM_OPTIONS_SINCE);
+        self.family != Family::AzureOpenAi
+            || self.api_version.is_none_or(|version| {
+                !version.starts_with(|first: char| first.is_ascii_digit()) || since(version)
+            })
+    }
+
     /// The facts of a request that asks for nothing but a model's answer, whole or as a stream.
     fn facts<const N: usize>(&self, top: &Top<'_, N>) -> Result<RequestFacts, RequestError> {
         let missing = RequestError::Missing { field: "model", accepted: "the name of a model" };
@@ -130,6 +152,7 @@ impl Asked<'_> {
             model: model.map_err(RequestError::Model)?,
             stream: self.stream || self.endpoint.always_streams() || stream(top)?,
             usage_wanted: false,
+            usage_askable: false,
             max_output: None,
             choices: 1,
         })
@@ -161,7 +184,7 @@ mod tests {
     use super::*;
 
     fn asked(family: Family, endpoint: Endpoint) -> Asked<'static> {
-        Asked { family, endpoint, model: None, stream: false }
+        Asked { family, endpoint, model: None, stream: false, api_version: None }
     }
 
     fn chat(body: &str) -> Result<RequestFacts, String> {
@@ -285,6 +308,34 @@ mod tests {
         let facts = classify(deployment, body).unwrap();
 
         assert_eq!((facts.model.as_str(), facts.stream), ("prod-chat", true));
+    }
+
+    #[test]
+    fn azure_is_asked_for_usage_only_where_it_takes_that() {
+        let plain = r#"{"stream":true,"messages":[]}"#;
+        let sources = r#"{"stream":true,"messages":[],"data_sources":[{}]}"#;
+        for (api_version, body, askable) in [
+            (Some("2024-10-21"), plain, true),
+            (Some("2024-09-01-preview"), plain, true),
+            (Some("2024-08-01-preview"), plain, false),
+            (Some("2023-05-15"), plain, false),
+            (Some("preview"), plain, true),
+            (None, plain, true),
+            (Some("2024-10-21"), sources, false),
+        ] {
+            let azure = Asked {
+                model: Some("prod-chat"),
+                api_version,
+                ..asked(Family::AzureOpenAi, Endpoint::ChatCompletions)
+            };
+
+            let facts = classify(azure, body.as_bytes()).unwrap();
+
+            assert_eq!(facts.usage_askable, askable, "{api_version:?} {body}");
+        }
+        assert!(chat(r#"{"model":"m","stream":true}"#).unwrap().usage_askable);
+        let embeddings = classify(asked(Family::OpenAi, Endpoint::Embeddings), br#"{"model":"m"}"#);
+        assert!(!embeddings.unwrap().usage_askable);
     }
 
     #[test]
