@@ -252,7 +252,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
     }
 }
 
-/// Whether a key holds anything but `null` and `false`.
+/// Whether a key holds anything but `null`, `false`, 0 and an empty text: all of these stand for
+/// "no error" or "not yet" in some format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Present(bool);
 
@@ -277,8 +278,13 @@ impl<'de> Deserialize<'de> for Present {
             fn visit_bool<E: de::Error>(self, value: bool) -> Result<Present, E> {
                 Ok(Present(value))
             }
-            scalars!(Present(true); visit_i64: i64, visit_u64: u64, visit_f64: f64,
-                visit_str: &str);
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Present, E> {
+                Ok(Present(value != 0))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Present, E> {
+                Ok(Present(!text.is_empty()))
+            }
+            scalars!(Present(true); visit_i64: i64, visit_f64: f64);
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Present, A::Error> {
                 drain_seq(seq).map(|()| Present(true))
             }

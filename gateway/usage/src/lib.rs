@@ -9,6 +9,7 @@
 
 mod count;
 mod decode;
+mod description;
 mod document;
 mod elements;
 mod estimate;
@@ -26,6 +27,7 @@ mod tap;
 mod text;
 
 pub use count::{Counted, count};
+pub use description::{ApiDescription, Pointer};
 pub use estimate::estimate_input;
 pub use parts::Usage;
 pub use reading::Reading;

@@ -35,7 +35,8 @@ pub(crate) struct Parts {
     pub(crate) reasoning: Option<TokenCount>,
     pub(crate) audio_out: Option<TokenCount>,
     pub(crate) image_out: Option<TokenCount>,
-    pub(crate) searches: Option<u64>,
+    /// Quantities that are not tokens.
+    pub(crate) units: UnitCounts,
     /// A field could not be read as a count.
     pub(crate) bad: bool,
 }
@@ -50,10 +51,16 @@ impl Parts {
         macro_rules! last {
             ($($field:ident),+ $(,)?) => { $(self.$field = newer.$field.or(self.$field);)+ };
         }
-        last!(input, output, total, cache_read, cache_write, cache_write_5m, cache_write_30m);
-        last!(cache_write_1h, cache_write_12h, audio_in, image_in, video_in, reasoning);
-        last!(audio_out, image_out, searches);
+        last!(input, output, total, cache_read, cache_write, cache_write_5m);
+        last!(cache_write_30m, cache_write_1h, cache_write_12h, audio_in, image_in, video_in);
+        last!(reasoning, audio_out, image_out);
+        self.units.extend(&newer.units);
         self.bad |= newer.bad;
+    }
+
+    /// Takes over the totals of a report that has nothing else.
+    pub(crate) fn tell(&mut self, input: Option<TokenCount>, output: Option<TokenCount>) {
+        self.merge(&Self { input, output, ..Self::default() });
     }
 
     /// Adds `other`'s tokens to these: for counts that a provider keeps beside its totals.
@@ -61,10 +68,19 @@ impl Parts {
         macro_rules! sum {
             ($($field:ident),+ $(,)?) => { $(self.$field = sum(self.$field, other.$field);)+ };
         }
-        sum!(input, output, cache_read, cache_write, cache_write_5m, cache_write_30m);
-        sum!(cache_write_1h, cache_write_12h, audio_in, image_in, video_in, reasoning);
-        sum!(audio_out, image_out, searches);
+        sum!(input, output, cache_read, cache_write, cache_write_5m);
+        sum!(cache_write_30m, cache_write_1h, cache_write_12h, audio_in, image_in, video_in);
+        sum!(reasoning, audio_out, image_out);
+        for (unit, count) in &other.units {
+            let sum = self.units.entry(*unit).or_default();
+            *sum = sum.saturating_add(*count);
+        }
         self.bad |= other.bad;
+    }
+
+    /// Searches, as units.
+    pub(crate) fn searches(count: Option<u64>) -> UnitCounts {
+        count.map(|count| (Unit::Searches, count)).into_iter().collect()
     }
 
     /// Whether nothing was reported.
@@ -104,7 +120,8 @@ impl Parts {
             output: output.tokens,
             output_total: output.total,
             output_final: false,
-            units: self.searches.map(|count| (Unit::Searches, count)).into_iter().collect(),
+            is_tokenless: false,
+            units: self.units.clone(),
         }
     }
 
@@ -180,6 +197,8 @@ pub struct Usage {
     pub output_total: Option<TokenCount>,
     /// Whether the output is the whole reply's, not a running count.
     pub output_final: bool,
+    /// Tokens are not what is paid for, so that none are estimated.
+    pub is_tokenless: bool,
     /// Quantities that are not tokens.
     pub units: UnitCounts,
     /// The provider's numbers contradict each other, or one of them could not be read.
@@ -190,6 +209,7 @@ impl Usage {
     /// Whether nothing more has to be known to bill the reply.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.input_total.is_some() && self.output_total.is_some() && self.output_final
+        let all_tokens = self.input_total.is_some() && self.output_total.is_some();
+        self.is_tokenless || (all_tokens && self.output_final)
     }
 }

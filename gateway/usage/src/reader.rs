@@ -1,10 +1,13 @@
 //! One reply's bytes, decoded, from framing to facts.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use permille_types::Endpoint;
 
 use crate::{
-    document::Document,
+    description::ApiDescription,
+    document::{Document, start_of_document},
     elements::{ElementReader, ElementScanner, Form},
     event::{self, Event, LongEvent},
     family::{Parser, Verdict},
@@ -49,8 +52,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// A reader of the replies that `config` says; absent when they consume nothing.
-    pub(crate) fn new(config: TapConfig, cut_usage_frame: bool) -> Option<Self> {
-        let parser = Parser::of(config.family, config.endpoint)?;
+    pub(crate) fn new(
+        config: TapConfig,
+        description: Option<&Arc<ApiDescription>>,
+        cut_usage_frame: bool,
+    ) -> Option<Self> {
+        let parser = Parser::of(config.family, config.endpoint, description)?;
         let meter = Meter {
             endpoint: config.endpoint,
             parser,
@@ -70,9 +77,7 @@ impl Reader {
     /// Reads `bytes` and gives out what may go on.
     pub(crate) fn push(&mut self, bytes: Bytes, out: &mut Vec<Piece>) {
         if let Body::Sse(scanner, undecided @ true) = &mut self.body {
-            let ignorable =
-                |byte: &u8| byte.is_ascii_whitespace() || b"\xEF\xBB\xBF".contains(byte);
-            match bytes.iter().find(|byte| !ignorable(byte)) {
+            match bytes.get(start_of_document(&bytes)) {
                 None => {}
                 // A JSON document where events were announced: an error with a success status.
                 Some(b'{') => {

@@ -1,6 +1,7 @@
 //! What is known about a reply, while it is read and afterwards.
 
 use crate::{
+    family::Verdict,
     parts::{Parts, Usage},
     text::DeliveredText,
 };
@@ -60,6 +61,13 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// The family's terminal event: the reply is complete, and its output is told.
+    pub(crate) fn end(&mut self) -> Verdict {
+        self.terminal = true;
+        self.output_final = true;
+        Verdict::Terminal
+    }
+
     /// Notes the reply's id.
     pub(crate) fn note_id(&mut self, text: &str) {
         note(&mut self.provider_id, text);

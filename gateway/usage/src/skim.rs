@@ -4,6 +4,8 @@
 //! reply cost no memory. Not a validator: brackets are counted, not matched, and what it does not
 //! need it does not look at. A key with a dot, `response.usage`, is one level further down.
 
+use std::{borrow::Cow, sync::Arc};
+
 use memchr::memchr2;
 
 /// Longest value that is kept, in bytes. A usage object has under 2 KiB; a value beyond the bound
@@ -51,10 +53,19 @@ struct Captured {
     too_large: bool,
 }
 
+/// The names of keys whose values are asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum Keys {
+    /// A family's.
+    Known(&'static [&'static str]),
+    /// Those of an API that is described by configuration: none of them has a dot.
+    Described(Arc<[String]>),
+}
+
 /// See the module's text.
 #[derive(Debug, Clone)]
 pub(crate) struct Skimmer {
-    keys: Vec<&'static str>,
+    keys: Vec<Cow<'static, str>>,
     captured: Vec<Captured>,
     /// Objects whose own keys are wanted, by their key.
     inner: Vec<(&'static str, Self)>,
@@ -70,20 +81,26 @@ pub(crate) struct Skimmer {
 
 impl Skimmer {
     /// Reads the values of `keys`.
-    pub(crate) fn new(keys: &'static [&'static str]) -> Self {
+    pub(crate) fn new(keys: &Keys) -> Self {
+        let keys: &'static [&'static str] = match keys {
+            Keys::Known(keys) => keys,
+            Keys::Described(keys) => {
+                return Self::empty(keys.iter().cloned().map(Cow::Owned).collect());
+            }
+        };
         let (nested, keys): (Vec<&'static str>, Vec<_>) =
             keys.iter().partition(|key| key.contains('.'));
         let mut inner: Vec<(&'static str, Self)> = Vec::new();
         for (object, key) in nested.iter().filter_map(|key| key.split_once('.')) {
             match inner.iter_mut().find(|(known, _)| *known == object) {
                 Some((_, skimmer)) => skimmer.want(key),
-                None => inner.push((object, Self::empty(vec![key]))),
+                None => inner.push((object, Self::empty(vec![key.into()]))),
             }
         }
-        Self { inner, ..Self::empty(keys) }
+        Self { inner, ..Self::empty(keys.into_iter().map(Cow::Borrowed).collect()) }
     }
 
-    fn empty(keys: Vec<&'static str>) -> Self {
+    fn empty(keys: Vec<Cow<'static, str>>) -> Self {
         Self {
             captured: vec![Captured::default(); keys.len()],
             keys,
@@ -130,7 +147,7 @@ impl Skimmer {
     }
 
     fn want(&mut self, key: &'static str) {
-        self.keys.push(key);
+        self.keys.push(key.into());
         self.captured.push(Captured::default());
     }
 
@@ -316,7 +333,7 @@ mod tests {
     use super::*;
 
     fn skim(pieces: &[&[u8]]) -> Skimmer {
-        let mut skimmer = Skimmer::new(&["usage", "model"]);
+        let mut skimmer = Skimmer::new(&Keys::Known(&["usage", "model"]));
         for piece in pieces {
             skimmer.push(piece);
         }
@@ -345,7 +362,7 @@ mod tests {
         );
         let keys = &["id", "usage", "response.id", "response.usage", "other.id"];
         for at in (0..40).chain(body.len() - 60..=body.len()) {
-            let mut skimmer = Skimmer::new(keys);
+            let mut skimmer = Skimmer::new(&Keys::Known(keys));
             skimmer.push(&body.as_bytes()[..at]);
             skimmer.push(&body.as_bytes()[at..]);
 
@@ -358,7 +375,7 @@ mod tests {
             assert!(skimmer.is_closed(), "at {at}");
         }
         for body in [r#"{"response":null}"#, r#"{"response":[{"id":1}]}"#, r#"{"response":7}"#] {
-            let mut skimmer = Skimmer::new(keys);
+            let mut skimmer = Skimmer::new(&Keys::Known(keys));
             skimmer.push(body.as_bytes());
             assert_eq!(skimmer.value("response.id"), None, "{body}");
             assert!(skimmer.is_closed());

@@ -1,9 +1,13 @@
 //! The tap: bytes of a reply in, the same bytes out, and what they said.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use permille_types::{Endpoint, Family};
+use permille_types::{Endpoint, Family, TokenCount};
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    ApiDescription,
     decode::{Coding, Decoder},
     family::Verdict,
     reader::Reader,
@@ -11,7 +15,8 @@ use crate::{
 };
 
 /// How a reply's body is framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Framing {
     /// Server-sent events (`text/event-stream`). A body that opens with `{` is read as a document
     /// all the same.
@@ -101,6 +106,13 @@ impl Tap {
     /// A tap for one reply.
     #[must_use]
     pub fn new(config: TapConfig) -> Self {
+        Self::described(config, None)
+    }
+
+    /// A tap for one reply of an API that may be described by configuration. The generic family
+    /// reads nothing without a description.
+    #[must_use]
+    pub fn described(config: TapConfig, description: Option<&Arc<ApiDescription>>) -> Self {
         let coding = match config.encoding {
             Encoding::Identity => None,
             Encoding::Gzip => Some(Coding::Gzip),
@@ -111,12 +123,21 @@ impl Tap {
             }
         };
         let cut = config.cut_usage_frame && coding.is_none();
-        let inner = match (Reader::new(config, cut), coding) {
+        let inner = match (Reader::new(config, description, cut), coding) {
             (None, _) => Inner::Free,
             (Some(reader), None) => Inner::Plain(Box::new(reader)),
             (Some(reader), Some(coding)) => Inner::Tee(Box::new(Decoder::new(coding, reader))),
         };
         Self { inner }
+    }
+
+    /// Counts that stood in the reply's headers: those of the body, where there are any, win.
+    pub fn tell(&mut self, input: Option<TokenCount>, output: Option<TokenCount>) {
+        match &mut self.inner {
+            Inner::Plain(reader) => reader.facts().parts.tell(input, output),
+            Inner::Tee(decoder) => decoder.reader().facts().parts.tell(input, output),
+            Inner::Free | Inner::Opaque(_) => {}
+        }
     }
 
     /// Takes the next bytes of the body; appends to `out` what may go on.

@@ -39,6 +39,10 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         Just(br#"{"type":"message_delta","usage":{"output_tokens":-3}}"#.to_vec()),
         Just(br#"{"error":{"message":"#.to_vec()),
         Just(br#","usage":{"prompt_tokens":1e400},"#.to_vec()),
+        Just(br#"{"Response":{"Usage":{"PromptTokens":5},"Error":"#.to_vec()),
+        Just(br#"{"output":{"choices":[{"index":9}]},"usage":{"output_tokens":1}}"#.to_vec()),
+        Just(br#"{"details":{"prefill":[{}],"generated_tokens":3},"token":{}}"#.to_vec()),
+        Just(br#"{"done":true,"eval_count":7}"#.to_vec()),
         Just(b"{\"".to_vec()),
         Just(b"\"\\u00".to_vec()),
         Just(b"]}".to_vec()),
@@ -110,8 +114,7 @@ proptest! {
     #[test]
     fn request_bodies_of_any_kind_are_read_or_refused(body in bytes()) {
         for (family, endpoint) in asked() {
-            let (model, api_version) = (None, None);
-            let asked = request::Asked { family, endpoint, model, stream: false, api_version };
+            let asked = request::Asked::new(family, endpoint);
             let refused = request::classify(asked, &body).is_err();
             let is_json = serde_json::from_slice::<serde_json::Value>(&body).is_ok();
             prop_assert!(refused || is_json);

@@ -63,11 +63,9 @@ impl Stage<Routed> for Classify {
             Refusal::InvalidRequest(cause.to_string())
         };
         let asked = Asked {
-            family: head.family,
-            endpoint,
             model: routed.model.as_deref(),
-            stream: false,
             api_version: head.parts.uri.query().and_then(api_version),
+            ..Asked::new(head.family, endpoint)
         };
         let facts = classify(asked, &body).map_err(invalid)?;
         let asks = facts.stream && !facts.usage_wanted && facts.usage_askable;

@@ -43,6 +43,11 @@ impl Request {
     pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Self {
         let mut request = Self::default();
         let place = match endpoint {
+            Endpoint::Chat
+            | Endpoint::Generation
+            | Endpoint::Generate
+            | Endpoint::GenerateStream
+            | Endpoint::Embed => Place::Native,
             _ if endpoint.is_embedding() => Place::Body { chat: false },
             Endpoint::Completions => Place::Body { chat: false },
             _ => Place::Body { chat: true },
@@ -101,6 +106,9 @@ enum Place {
     Body {
         chat: bool,
     },
+    /// The body of a native format, or an object in it that holds a part of the prompt: their
+    /// names for it do not contradict each other.
+    Native,
     Model,
     /// The list of messages, or one text instead of it.
     Messages,
@@ -111,6 +119,8 @@ enum Place {
     Prompt,
     /// Tool calls: names and arguments.
     Calls,
+    /// Images, each as text.
+    Images,
 }
 
 /// Reads one value.
@@ -127,30 +137,46 @@ impl Walk<'_> {
     /// Reads the value of `key`, or skips it.
     fn member<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         let place = match (self.place, key) {
-            (Place::Body { .. }, "model") => Place::Model,
-            (Place::Body { chat: true }, "messages" | "input" | "contents") => Place::Messages,
-            (Place::Body { chat: false }, "input" | "prompt" | "suffix") => Place::Prompt,
+            (Place::Body { .. } | Place::Native, "model" | "Model") => Place::Model,
+            (Place::Body { chat: true } | Place::Native, "messages" | "Messages")
+            | (Place::Body { chat: true }, "input" | "contents") => Place::Messages,
+            // `DashScope` keeps its prompt in the one and its tools in the other.
+            (Place::Native, "input" | "parameters") => Place::Native,
+            (Place::Native | Place::Message, "images") => Place::Images,
+            (Place::Body { chat: false }, "input" | "prompt" | "suffix")
+            | (
+                Place::Native,
+                "inputs" | "prompt" | "suffix" | "input_prefix" | "input_suffix" | "context"
+                | "text" | "Text" | "texts" | "contents" | "Input" | "InputList",
+            ) => Place::Prompt,
             (Place::Body { chat: true }, "tools" | "functions" | "response_format")
+            | (Place::Native, "tools" | "Tools" | "functions" | "format")
             | (Place::Content, "input" | "functionCall" | "functionResponse") => {
                 return self.raw(map);
             }
             (Place::Body { chat: true }, "system" | "instructions" | "systemInstruction")
+            | (Place::Native, "system")
             | (Place::Body { chat: false }, "content" | "requests")
             | (
                 Place::Message,
-                "content" | "role" | "refusal" | "reasoning_content" | "reasoning" | "parts"
-                | "arguments" | "output",
+                "content" | "Content" | "Contents" | "role" | "Role" | "refusal"
+                | "reasoning_content" | "reasoning" | "parts" | "arguments" | "output",
             )
-            | (Place::Content, "text" | "thinking" | "content" | "name" | "title" | "parts")
-            | (Place::Calls, "name" | "arguments") => Place::Content,
+            | (
+                Place::Content,
+                "text" | "Text" | "thinking" | "content" | "name" | "title" | "parts",
+            )
+            | (Place::Calls, "name" | "Name" | "arguments" | "Arguments") => Place::Content,
             (Place::Message, "name") => {
                 self.request.names = self.request.names.saturating_add(1);
                 Place::Content
             }
-            (Place::Message, "tool_calls" | "function_call") | (Place::Calls, "function") => {
-                Place::Calls
-            }
-            (Place::Content, "image_url" | "source" | "inlineData" | "fileData") => {
+            (Place::Message, "tool_calls" | "ToolCalls" | "function_call")
+            | (Place::Calls, "function" | "Function") => Place::Calls,
+            (
+                Place::Content,
+                "image_url" | "ImageUrl" | "image" | "source" | "inlineData" | "fileData",
+            ) => {
                 self.request.images = self.request.images.saturating_add(1);
                 return map.next_value::<IgnoredAny>().map(|_| ());
             }
@@ -184,7 +210,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
         match self.place {
             Place::Model => self.request.model = Some(text.to_owned()),
-            Place::Content | Place::Prompt | Place::Messages => self.request.push(text),
+            Place::Content | Place::Prompt | Place::Messages | Place::Native => {
+                self.request.push(text);
+            }
+            Place::Images => self.request.images = self.request.images.saturating_add(1),
             Place::Body { .. } | Place::Message | Place::Calls => {}
         }
         Ok(())
@@ -228,5 +257,54 @@ impl<'de> Visitor<'de> for Walk<'_> {
             self.member(&key, &mut map)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(endpoint: Endpoint, body: &str) -> TokenCount {
+        Request::read(endpoint, body.as_bytes()).tokens(Vocabulary::O200k)
+    }
+
+    #[test]
+    fn the_prompt_is_found_in_every_native_format() {
+        let chat = tokens(
+            Endpoint::ChatCompletions,
+            r#"{"model":"m","messages":[{"role":"user","content":"How long is the Nile?"}]}"#,
+        );
+        for body in [
+            r#"{"messages":[{"role":"user","content":"How long is the Nile?"}],"stream":true}"#,
+            r#"{"Messages":[{"Role":"user","Content":"How long is the Nile?"}],"Model":"m"}"#,
+            r#"{"Messages":[{"Role":"user","Contents":[{"Type":"text","Text":"How long is the Nile?"}]}]}"#,
+            r#"{"input":{"messages":[{"role":"user","content":[{"text":"How long is the Nile?"}]}]}}"#,
+        ] {
+            assert_eq!(tokens(Endpoint::Chat, body), chat, "{body}");
+        }
+        let text = tokens(Endpoint::Completions, r#"{"prompt":"How long is the Nile?"}"#);
+        for body in [
+            r#"{"inputs":"How long is the Nile?","parameters":{"details":true}}"#,
+            r#"{"prompt":"How long is the Nile?","n_predict":3}"#,
+            r#"{"input":{"prompt":"How long is the Nile?"}}"#,
+            r#"{"input":{"texts":["How long is the Nile?"]}}"#,
+            r#"{"input":["How long is the Nile?"]}"#,
+            r#"{"input":"How long is the Nile?"}"#,
+            r#"{"InputList":["How long is the Nile?"]}"#,
+        ] {
+            assert_eq!(tokens(Endpoint::Embed, body), text, "{body}");
+        }
+        assert_eq!(tokens(Endpoint::Generate, r#"{"prompt":[1,2,3]}"#), 3);
+    }
+
+    #[test]
+    fn tools_and_images_of_native_formats_count() {
+        let bare = tokens(Endpoint::Chat, r#"{"messages":[{"content":"x"}]}"#);
+        let seen = r#"{"messages":[{"content":"x","images":["AAAA"]}]}"#;
+        let tools =
+            r#"{"input":{"messages":[{"content":"x"}]},"parameters":{"tools":[{"a":"b"}]}}"#;
+
+        assert_eq!(tokens(Endpoint::Chat, seen), bare + TOKENS_PER_IMAGE);
+        assert!(tokens(Endpoint::Generation, tools) > bare);
     }
 }

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Verdict, WireFamily, common_keys};
+use super::{Verdict, WireFamily, common_keys, read_top_level};
 use crate::{
     document::Document,
     event::Event,
@@ -144,14 +144,10 @@ impl WireFamily for Anthropic {
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         let name = event.name.unwrap_or_default();
         let Some(data) = event.data else { return named(name, facts) };
-        if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(data) {
-            return self.stream_event(event, name, facts);
+        if let Ok(Object::Value(read)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(data) {
+            return self.stream_event(read, name, facts);
         }
-        // An odd field must not cost the usage beside it: read the top level alone.
-        let mut document = Document::new(Self::KEYS, 0);
-        document.push(data);
-        facts.tap_error |= !document.is_closed();
-        self.document(&document, name, facts)
+        read_top_level(self, event, facts)
     }
 
     fn document(&mut self, document: &Document, name: &[u8], facts: &mut Facts) -> Verdict {
@@ -174,7 +170,7 @@ impl WireFamily for Anthropic {
         named(if name.is_empty() { kind.as_bytes() } else { name }, facts)
     }
 
-    fn text(json: &[u8], text: &mut DeliveredText) {
+    fn text(&self, json: &[u8], text: &mut DeliveredText) {
         if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
             reply.content.iter().for_each(|block| block_text(block, text));
         }
@@ -293,7 +289,7 @@ fn usage_parts(usage: WireUsage<'_>, output_counts: bool) -> Parts {
         cache_write_5m: creation.ephemeral_5m_input_tokens.read(&mut bad),
         cache_write_1h: creation.ephemeral_1h_input_tokens.read(&mut bad),
         reasoning: details.thinking_tokens.read(&mut bad),
-        searches: tools.web_search_requests.read(&mut bad),
+        units: Parts::searches(tools.web_search_requests.read(&mut bad)),
         bad,
         ..Parts::default()
     }

@@ -7,7 +7,7 @@ use permille_types::TokenCount;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Verdict, WireFamily};
+use super::{Verdict, WireFamily, read_top_level};
 use crate::{
     document::Document,
     event::Event,
@@ -146,11 +146,7 @@ impl WireFamily for Gemini {
             self.reply(reply, facts);
             return Verdict::Plain;
         }
-        // An odd field must not cost the usage beside it: read the top level alone.
-        let mut document = Document::new(Self::KEYS, 0);
-        document.push(data);
-        facts.tap_error |= !document.is_closed();
-        self.document(&document, b"", facts)
+        read_top_level(self, event, facts)
     }
 
     fn document(&mut self, document: &Document, _: &[u8], facts: &mut Facts) -> Verdict {
@@ -171,7 +167,7 @@ impl WireFamily for Gemini {
         Verdict::Plain
     }
 
-    fn text(json: &[u8], text: &mut DeliveredText) {
+    fn text(&self, json: &[u8], text: &mut DeliveredText) {
         if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
             reply.candidates.iter().for_each(|candidate| candidate_text(candidate, text));
         }
@@ -204,7 +200,7 @@ impl Gemini {
             searches += grounding.map_or(0, |found| found.web_search_queries.iter().count());
         }
         if searches > 0 {
-            facts.parts.searches = searches.try_into().ok();
+            facts.parts.units = Parts::searches(searches.try_into().ok());
         }
     }
 

@@ -3,13 +3,18 @@
 
 mod anthropic;
 mod gemini;
+mod generic;
 mod openai;
 mod responses;
 
+use std::sync::Arc;
+
+use generic::Generic;
 use permille_types::{Endpoint, Family};
 
 use crate::{
-    document::Document,
+    description::ApiDescription,
+    document::{Document, Keys},
     event::Event,
     parts::{Convention, Usage},
     reading::Facts,
@@ -40,7 +45,30 @@ pub(crate) trait WireFamily {
     /// be read whole. `name` is that event's name.
     fn document(&mut self, document: &Document, name: &[u8], facts: &mut Facts) -> Verdict;
     /// The text that a reply document, or the data of an event, delivers.
-    fn text(json: &[u8], text: &mut DeliveredText);
+    fn text(&self, json: &[u8], text: &mut DeliveredText);
+
+    /// What this reply's numbers include.
+    fn convention(&self) -> Convention {
+        Self::CONVENTION
+    }
+    /// Top-level keys that are kept of this reply's document.
+    fn keys(&self) -> Keys {
+        Keys::Known(Self::KEYS)
+    }
+    /// Which tokens this reply's family reports.
+    fn reports(&self) -> Reports {
+        Reports::InputAndOutput
+    }
+}
+
+/// Which tokens a family reports at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reports {
+    InputAndOutput,
+    /// There is no output that is paid for.
+    Input,
+    /// Tokens are not what is paid for.
+    Nothing,
 }
 
 /// The parser of one reply: `$name` holds the state of whichever family it is.
@@ -54,13 +82,19 @@ macro_rules! parsers {
         impl Parser {
             fn convention(&self) -> Convention {
                 match self {
-                    $(Self::$name(_) => <$parser>::CONVENTION),+
+                    $(Self::$name(parser) => parser.convention()),+
                 }
             }
 
-            fn keys(&self) -> &'static [&'static str] {
+            fn keys(&self) -> Keys {
                 match self {
-                    $(Self::$name(_) => <$parser>::KEYS),+
+                    $(Self::$name(parser) => parser.keys()),+
+                }
+            }
+
+            fn reports(&self) -> Reports {
+                match self {
+                    $(Self::$name(parser) => parser.reports()),+
                 }
             }
 
@@ -85,7 +119,7 @@ macro_rules! parsers {
 
             fn text(&self, json: &[u8], text: &mut DeliveredText) {
                 match self {
-                    $(Self::$name(_) => <$parser>::text(json, text)),+
+                    $(Self::$name(parser) => parser.text(json, text)),+
                 }
             }
         }
@@ -97,11 +131,17 @@ parsers! {
     Responses(responses::Responses),
     Anthropic(anthropic::Anthropic),
     Gemini(gemini::Gemini),
+    Generic(generic::Generic),
 }
 
 impl Parser {
-    /// The parser of `family`'s replies to `endpoint`; absent when they consume nothing.
-    pub(crate) fn of(family: Family, endpoint: Endpoint) -> Option<Self> {
+    /// The parser of `family`'s replies to `endpoint`; absent when they consume nothing. An API of
+    /// the generic family has a description.
+    pub(crate) fn of(
+        family: Family,
+        endpoint: Endpoint,
+        description: Option<&Arc<ApiDescription>>,
+    ) -> Option<Self> {
         if !endpoint.is_metered() {
             return None;
         }
@@ -112,18 +152,22 @@ impl Parser {
             Family::OpenAi | Family::AzureOpenAi => Self::OpenAi(Box::default()),
             Family::Anthropic => Self::Anthropic(Box::default()),
             Family::Gemini => Self::Gemini(Box::default()),
+            Family::Generic => Self::Generic(Box::new(Generic::new(description?))),
             _ => return None,
         })
     }
 
     /// What was reported, in disjoint classes; absent when nothing was.
     pub(crate) fn usage(&self, endpoint: Endpoint, facts: &Facts) -> Option<Usage> {
-        if facts.parts.is_empty() && !facts.parts.bad {
+        let reports = if endpoint.is_embedding() { Reports::Input } else { self.reports() };
+        let fails = reports == Reports::Nothing && facts.is_failed();
+        if (facts.parts.is_empty() && !facts.parts.bad) || fails {
             return None;
         }
         let mut usage = facts.parts.tally(self.convention());
         usage.output_final = facts.output_final && usage.output_total.is_some();
-        if endpoint.is_embedding() {
+        usage.is_tokenless = reports == Reports::Nothing;
+        if reports == Reports::Input {
             // Embeddings have no output to report, and most servers do not.
             usage.output_total = usage.output_total.or(Some(0));
             usage.output_final = true;
@@ -133,7 +177,7 @@ impl Parser {
 
     /// An empty document of this family that keeps its first `beginning_bytes_max` bytes.
     pub(crate) fn empty_document(&self, beginning_bytes_max: usize) -> Document {
-        Document::new(self.keys(), beginning_bytes_max)
+        Document::new(&self.keys(), beginning_bytes_max)
     }
 
     /// The text of a document, as far as it was kept; what was not is extrapolated.
@@ -159,4 +203,13 @@ fn common_keys(document: &Document, facts: &mut Facts) {
         facts.note_tier(&tier);
     }
     facts.tap_error |= document.is_broken() || document.is_too_large("usage");
+}
+
+/// Reads an event whose data does not have the family's shape: an odd field must not cost the
+/// usage beside it, so its top level alone is read.
+fn read_top_level<F: WireFamily>(parser: &mut F, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+    let mut document = Document::new(&parser.keys(), 0);
+    document.push(event.data.unwrap_or_default());
+    facts.tap_error |= !document.is_closed();
+    parser.document(&document, event.name.unwrap_or_default(), facts)
 }

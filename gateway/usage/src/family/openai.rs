@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::{Verdict, WireFamily, common_keys};
+use super::{Verdict, WireFamily, common_keys, read_top_level};
 use crate::{
     document::Document,
     event::Event,
@@ -154,11 +154,7 @@ impl WireFamily for OpenAi {
         if let Ok(Object::Value(chunk)) = serde_json::from_slice::<Object<Chunk<'_>>>(data) {
             return self.chunk(chunk, facts);
         }
-        // An odd field must not cost the usage beside it: read the top level alone.
-        let mut document = Document::new(Self::KEYS, 0);
-        document.push(data);
-        facts.tap_error |= !document.is_closed();
-        self.document(&document, b"", facts)
+        read_top_level(self, event, facts)
     }
 
     fn document(&mut self, document: &Document, name: &[u8], facts: &mut Facts) -> Verdict {
@@ -174,7 +170,7 @@ impl WireFamily for OpenAi {
         Verdict::Plain
     }
 
-    fn text(json: &[u8], text: &mut DeliveredText) {
+    fn text(&self, json: &[u8], text: &mut DeliveredText) {
         if let Ok(Object::Value(chunk)) = serde_json::from_slice::<Object<Chunk<'_>>>(json) {
             chunk.choices.iter().for_each(|choice| choice_text(choice, text));
         }

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::{Verdict, WireFamily};
+use super::{Verdict, WireFamily, read_top_level};
 use crate::{
     document::Document,
     event::Event,
@@ -143,20 +143,16 @@ impl WireFamily for Responses {
         let Some(data) = event.data.map(<[u8]>::trim_ascii).filter(|data| !data.is_empty()) else {
             return named(name, facts);
         };
-        if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(data) {
-            let kind = event.kind.as_str();
-            event_text(&event, &mut facts.text);
+        if let Ok(Object::Value(read)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(data) {
+            let kind = read.kind.as_str();
+            event_text(&read, &mut facts.text);
             let verdict = named(if kind.is_empty() { name } else { kind.as_bytes() }, facts);
-            if let Object::Value(response) = event.response {
+            if let Object::Value(response) = read.response {
                 take(response, facts);
             }
             return verdict;
         }
-        // An odd field must not cost the usage beside it: read the named keys alone.
-        let mut document = Document::new(Self::KEYS, 0);
-        document.push(data);
-        facts.tap_error |= !document.is_closed();
-        self.document(&document, name, facts)
+        read_top_level(self, event, facts)
     }
 
     fn document(&mut self, document: &Document, name: &[u8], facts: &mut Facts) -> Verdict {
@@ -179,7 +175,7 @@ impl WireFamily for Responses {
         named(kind, facts)
     }
 
-    fn text(json: &[u8], text: &mut DeliveredText) {
+    fn text(&self, json: &[u8], text: &mut DeliveredText) {
         if let Ok(Object::Value(response)) = serde_json::from_slice::<Object<Response<'_>>>(json) {
             response.output.iter().for_each(|item| item_text(item, text));
         }

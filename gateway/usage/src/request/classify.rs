@@ -3,6 +3,7 @@
 use permille_types::{Endpoint, Family, ModelName};
 
 use super::{RequestError, top::Top};
+use crate::ApiDescription;
 
 /// Most answers that one request may ask for. Above what any provider takes (128); a bound, so
 /// that a reservation of output times choices stays a number.
@@ -20,10 +21,14 @@ pub struct Asked<'a> {
     pub endpoint: Endpoint,
     /// The model, where the path names it; the body's is not looked at then.
     pub model: Option<&'a str>,
+    /// The model that a request without a name asks for: of a server that has only one.
+    pub unnamed: Option<&'a str>,
     /// Whether a header asks for a stream.
     pub stream: bool,
     /// The version of its API that the client asks for (Azure).
     pub api_version: Option<&'a str>,
+    /// The API, where it is described by configuration.
+    pub description: Option<&'a ApiDescription>,
 }
 
 /// What a request asks for.
@@ -50,10 +55,10 @@ pub struct RequestFacts {
 /// kind, or twice, among those that decide metering.
 pub fn classify(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> {
     match (asked.family, asked.endpoint) {
-        (Family::OpenAi | Family::AzureOpenAi, _) => open_ai(asked, body),
+        (Family::OpenAi | Family::AzureOpenAi | Family::Pangu, _) => open_ai(asked, body),
         (Family::Anthropic, _) => messages(asked, body),
         (Family::Gemini, _) => gemini(asked, body),
-        _ => native(asked, body),
+        _ => asked.native(body),
     }
 }
 
@@ -122,35 +127,59 @@ fn gemini(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> {
     Ok(facts)
 }
 
-/// A format of which nothing is known but what most have in common.
-fn native(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> {
-    asked.facts(&Top::read(body, ["model", "stream"])?)
-}
-
 impl Asked<'_> {
-    /// Whether the provider knows `stream_options`. Azure knows them since an API version, and in
+    /// A request of which no more is known than this.
+    #[must_use]
+    pub fn new(family: Family, endpoint: Endpoint) -> Self {
+        Self {
+            family,
+            endpoint,
+            model: None,
+            unnamed: None,
+            stream: false,
+            api_version: None,
+            description: None,
+        }
+    }
+
+    /// Whether the provider knows `stream_options`. Pangu reports usage without being asked. Azure knows them since an API version, and in
     /// its version 1, which needs none; not together with data sources of its own.
     ///
     /// Source: Azure OpenAI REST specifications of 2024-08-01-preview and 2024-10-21.
     fn takes_stream_options(&self) -> bool {
         let since =
             |version: &str| version.get(..10).is_some_and(|date| date >= STREAM_OPTIONS_SINCE);
-        self.family != Family::AzureOpenAi
-            || self.api_version.is_none_or(|version| {
+        match self.family {
+            Family::Pangu => false,
+            Family::AzureOpenAi => self.api_version.is_none_or(|version| {
                 !version.starts_with(|first: char| first.is_ascii_digit()) || since(version)
-            })
+            }),
+            _ => true,
+        }
     }
 
     /// The facts of a request that asks for nothing but a model's answer, whole or as a stream.
     fn facts<const N: usize>(&self, top: &Top<'_, N>) -> Result<RequestFacts, RequestError> {
-        let missing = RequestError::Missing { field: "model", accepted: "the name of a model" };
         let model = match self.model {
-            Some(model) => model.parse(),
-            None => top.get("model").ok_or(missing)?.text()?.parse(),
+            Some(_) => None,
+            None => top.get("model").map(|model| model.text()).transpose()?,
         };
+        let stream = self.stream || self.endpoint.always_streams() || stream(top)?;
+        Ok(RequestFacts { stream, ..self.named(model.as_deref(), "model")? })
+    }
+
+    /// The facts of a request of which only the model is known: the path's, else the body's, which
+    /// stands in `field`, else the one that a request without a name asks for.
+    pub(super) fn named(
+        &self,
+        in_body: Option<&str>,
+        field: &'static str,
+    ) -> Result<RequestFacts, RequestError> {
+        let named = self.model.or(in_body).or(self.unnamed);
+        let missing = RequestError::Missing { field, accepted: "the name of a model" };
         Ok(RequestFacts {
-            model: model.map_err(RequestError::Model)?,
-            stream: self.stream || self.endpoint.always_streams() || stream(top)?,
+            model: named.ok_or(missing)?.parse().map_err(RequestError::Model)?,
+            stream: false,
             usage_wanted: false,
             usage_askable: false,
             max_output: None,
@@ -169,7 +198,10 @@ pub(super) fn stream<const N: usize>(top: &Top<'_, N>) -> Result<bool, RequestEr
     Ok(top.get("stream").map(|stream| stream.boolean()).transpose()?.unwrap_or(false))
 }
 
-fn choices<const N: usize>(top: &Top<'_, N>, field: &'static str) -> Result<u32, RequestError> {
+pub(super) fn choices<const N: usize>(
+    top: &Top<'_, N>,
+    field: &'static str,
+) -> Result<u32, RequestError> {
     let Some(value) = top.get(field) else { return Ok(1) };
     let accepted = || value.refuse("a whole number from 1 to 1000");
     let count = value.whole_number().map_err(|_| accepted())?;
@@ -184,7 +216,7 @@ mod tests {
     use super::*;
 
     fn asked(family: Family, endpoint: Endpoint) -> Asked<'static> {
-        Asked { family, endpoint, model: None, stream: false, api_version: None }
+        Asked::new(family, endpoint)
     }
 
     fn chat(body: &str) -> Result<RequestFacts, String> {
@@ -368,8 +400,8 @@ mod tests {
 
     #[test]
     fn an_operation_that_always_streams_needs_no_flag() {
-        let facts = classify(asked(Family::Tgi, Endpoint::GenerateStream), br#"{"model":"m"}"#);
+        let asked = Asked { unnamed: Some("m"), ..asked(Family::Tgi, Endpoint::GenerateStream) };
 
-        assert!(facts.unwrap().stream);
+        assert!(classify(asked, b"{}").unwrap().stream);
     }
 }

@@ -6,6 +6,7 @@
 mod classify;
 mod error;
 mod include_usage;
+mod native;
 mod top;
 
 pub use classify::{Asked, RequestFacts, classify};

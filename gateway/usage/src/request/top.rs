@@ -97,7 +97,7 @@ pub(super) struct Value<'a> {
     json: &'a str,
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
     /// The error that says what the value may be.
     pub(super) fn refuse(&self, accepted: &'static str) -> RequestError {
         let first = self.json.bytes().next().unwrap_or_default();
@@ -141,7 +141,7 @@ impl Value<'_> {
     ///
     /// # Errors
     /// [`RequestError::Unacceptable`] when it is none.
-    pub(super) fn object(&self) -> Result<&str, RequestError> {
+    pub(super) fn object(&self) -> Result<&'a str, RequestError> {
         if self.json.starts_with('{') { Ok(self.json) } else { Err(self.refuse("an object")) }
     }
 }
