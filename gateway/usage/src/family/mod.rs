@@ -5,6 +5,7 @@ mod anthropic;
 mod gemini;
 mod generic;
 mod openai;
+mod qianfan_v1;
 mod responses;
 
 use std::sync::Arc;
@@ -131,6 +132,7 @@ parsers! {
     Responses(responses::Responses),
     Anthropic(anthropic::Anthropic),
     Gemini(gemini::Gemini),
+    QianfanV1(qianfan_v1::QianfanV1),
     Generic(generic::Generic),
 }
 
@@ -152,6 +154,7 @@ impl Parser {
             Family::OpenAi | Family::AzureOpenAi => Self::OpenAi(Box::default()),
             Family::Anthropic => Self::Anthropic(Box::default()),
             Family::Gemini => Self::Gemini(Box::default()),
+            Family::QianfanV1 => Self::QianfanV1(Box::default()),
             Family::Generic => Self::Generic(Box::new(Generic::new(description?))),
             _ => return None,
         })

@@ -40,6 +40,8 @@ fn root() -> PathBuf {
 fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
     match folder {
         "anthropic-messages" => (Family::Anthropic, Endpoint::Messages),
+        "baidu-qianfan-v1" if case.starts_with("embed") => (Family::QianfanV1, Endpoint::Embed),
+        "baidu-qianfan-v1" => (Family::QianfanV1, Endpoint::Chat),
         "azure-openai" => (Family::AzureOpenAi, Endpoint::ChatCompletions),
         "openai-completions" => (Family::OpenAi, Endpoint::Completions),
         "gemini" if case.starts_with("stream") => (Family::Gemini, Endpoint::StreamGenerateContent),

@@ -1,0 +1,129 @@
+//! Baidu Qianfan's first, native format: ERNIE chat, completions and embeddings of private
+//! installations and archives. Baidu's own service of it ended on 2026-08-31.
+//!
+//! Source: Baidu Qianfan documentation, "ERNIE-4.0-8K", "Embedding-V1", "Error codes"; field names
+//! as in the official Python SDK 0.4. Every event repeats usage, as a running count.
+
+use serde::Deserialize;
+
+use super::{Verdict, WireFamily, common_keys, read_top_level};
+use crate::{
+    document::Document,
+    event::Event,
+    lenient::{Count, Object, Present, Text},
+    parts::{Convention, Parts},
+    reading::Facts,
+    text::DeliveredText,
+};
+
+/// The parser of one reply.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct QianfanV1;
+
+/// One event of a stream, or a whole reply: the two share their shape.
+#[derive(Debug, Default, Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    result: Text<'a>,
+    #[serde(borrow, default)]
+    function_call: Object<Function<'a>>,
+    #[serde(default)]
+    is_end: Present,
+    #[serde(default)]
+    usage: Object<WireUsage>,
+    #[serde(default)]
+    error_code: Present,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    arguments: Text<'a>,
+    #[serde(borrow, default)]
+    thoughts: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireUsage {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    total_tokens: Count,
+    prompt_tokens_details: Object<InputDetails>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct InputDetails {
+    cached_tokens: Count,
+}
+
+impl WireFamily for QianfanV1 {
+    /// `prompt_tokens` holds cached tokens. Reasoning is not reported.
+    const CONVENTION: Convention =
+        Convention { input_includes_cache: true, output_includes_reasoning: true };
+    const KEYS: &'static [&'static str] = &["id", "usage", "is_end", "error_code"];
+
+    fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+        let Some(data) = event.data else { return Verdict::Plain };
+        match serde_json::from_slice::<Object<Reply<'_>>>(data) {
+            Ok(Object::Value(reply)) => note(reply, facts),
+            _ => read_top_level(self, event, facts),
+        }
+    }
+
+    fn document(&mut self, document: &Document, _: &[u8], facts: &mut Facts) -> Verdict {
+        common_keys(document, facts);
+        let bad = &mut facts.parts.bad;
+        let reply = Reply {
+            usage: document.read("usage", bad),
+            is_end: document.read("is_end", bad),
+            error_code: document.read("error_code", bad),
+            ..Reply::default()
+        };
+        note(reply, facts)
+    }
+
+    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+            reply_text(&reply, text);
+        }
+    }
+}
+
+fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
+    facts.note_id(reply.id.as_str());
+    facts.error |= reply.error_code.is_present();
+    reply_text(&reply, &mut facts.text);
+    facts.parts.merge(&usage_parts(reply.usage));
+    // `is_end` closes every stream; there is no other mark.
+    if reply.is_end.is_present() { facts.end() } else { Verdict::Plain }
+}
+
+fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {
+    text.visible.push(reply.result.as_str());
+    if let Some(function) = reply.function_call.get() {
+        text.visible.push(function.name.as_str());
+        text.visible.push(function.arguments.as_str());
+        text.visible.push(function.thoughts.as_str());
+    }
+}
+
+fn usage_parts(usage: Object<WireUsage>) -> Parts {
+    let mut bad = false;
+    let usage = usage.read(&mut bad);
+    let input = usage.prompt_tokens.read(&mut bad);
+    let total = usage.total_tokens.read(&mut bad);
+    let output = usage.completion_tokens.read(&mut bad).or_else(|| {
+        // Early models report only the sum of both.
+        let output = total?.checked_sub(input?);
+        bad |= output.is_none();
+        output
+    });
+    let cache_read = usage.prompt_tokens_details.read(&mut bad).cached_tokens.read(&mut bad);
+    Parts { input, output, total, cache_read, bad, ..Parts::default() }
+}
