@@ -29,6 +29,8 @@ classes! {
     INPUT_UNCACHED = "input_uncached",
     /// Input read from the provider's prompt cache.
     CACHE_READ = "cache_read",
+    /// Input read from a cache that the request asked for, where that has a price of its own.
+    CACHE_READ_EXPLICIT = "cache_read_explicit",
     /// Input written to a cache that lives 5 minutes.
     CACHE_WRITE_5M = "cache_write_5m",
     /// Input written to a cache that lives 30 minutes.

@@ -212,6 +212,11 @@ impl<T> Default for Few<T> {
 }
 
 impl<T> Few<T> {
+    /// A list of one element.
+    fn one(element: T) -> Self {
+        Self { listed: true, first: Some(element), rest: Vec::new() }
+    }
+
     /// Whether the key holds a list, and that list is empty.
     pub(crate) fn is_empty_list(&self) -> bool {
         self.listed && self.first.is_none()
@@ -293,5 +298,59 @@ impl<'de> Deserialize<'de> for Present {
             }
         }
         deserializer.deserialize_any(PresentVisitor)
+    }
+}
+
+/// The text of a message: a string, or parts of which some have a `text`.
+#[derive(Debug, Default)]
+pub(crate) struct Content<'a>(Few<Text<'a>>);
+
+impl<'a> Content<'a> {
+    /// The texts in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Text<'a>> {
+        self.0.iter()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Part<'a> {
+            #[serde(borrow, default)]
+            text: Text<'a>,
+        }
+        struct ContentVisitor;
+        impl<'de> Visitor<'de> for ContentVisitor {
+            type Value = Content<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text or parts")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Content<'de>, E> {
+                Ok(Content(Few::one(Text(Cow::Borrowed(text)))))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<'de>, E> {
+                Ok(Content(Few::one(Text(Cow::Owned(text.to_owned())))))
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Content<'de>, E> {
+                Ok(Content::default())
+            }
+            scalars!(Content::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64,
+                visit_f64: f64);
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content<'de>, A::Error> {
+                let mut texts = Few { listed: true, first: None, rest: Vec::new() };
+                while let Some(part) = seq.next_element::<Object<Part<'de>>>()? {
+                    let Object::Value(Part { text }) = part else { continue };
+                    match texts.first {
+                        None => texts.first = Some(text),
+                        Some(_) => texts.rest.push(text),
+                    }
+                }
+                Ok(Content(texts))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content<'de>, A::Error> {
+                drain_map(map).map(|()| Content::default())
+            }
+        }
+        deserializer.deserialize_any(ContentVisitor)
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Parts {
     /// The provider's own sum, used only to check.
     pub(crate) total: Option<TokenCount>,
     pub(crate) cache_read: Option<TokenCount>,
+    /// Cache reads that a provider prices apart, because the request asked for the cache.
+    pub(crate) cache_read_explicit: Option<TokenCount>,
     /// All cache writes; the four below are its split by lifetime.
     pub(crate) cache_write: Option<TokenCount>,
     pub(crate) cache_write_5m: Option<TokenCount>,
@@ -51,7 +53,7 @@ impl Parts {
         macro_rules! last {
             ($($field:ident),+ $(,)?) => { $(self.$field = newer.$field.or(self.$field);)+ };
         }
-        last!(input, output, total, cache_read, cache_write, cache_write_5m);
+        last!(input, output, total, cache_read, cache_read_explicit, cache_write, cache_write_5m);
         last!(cache_write_30m, cache_write_1h, cache_write_12h, audio_in, image_in, video_in);
         last!(reasoning, audio_out, image_out);
         self.units.extend(&newer.units);
@@ -68,7 +70,7 @@ impl Parts {
         macro_rules! sum {
             ($($field:ident),+ $(,)?) => { $(self.$field = sum(self.$field, other.$field);)+ };
         }
-        sum!(input, output, cache_read, cache_write, cache_write_5m);
+        sum!(input, output, cache_read, cache_read_explicit, cache_write, cache_write_5m);
         sum!(cache_write_30m, cache_write_1h, cache_write_12h, audio_in, image_in, video_in);
         sum!(reasoning, audio_out, image_out);
         for (unit, count) in &other.units {
@@ -94,6 +96,7 @@ impl Parts {
         let (writes, writes_fit) = self.cache_writes();
         let cache = if convention.input_includes_cache { &mut inside } else { &mut outside };
         cache.extend(self.cache_read.map(|count| (TokenClass::CACHE_READ, count)));
+        cache.extend(self.cache_read_explicit.map(|n| (TokenClass::CACHE_READ_EXPLICIT, n)));
         cache.extend(writes);
         inside.extend(self.audio_in.map(|count| (TokenClass::AUDIO_IN, count)));
         inside.extend(self.image_in.map(|count| (TokenClass::IMAGE_IN, count)));

@@ -2,6 +2,7 @@
 //! rest of the crate knows none of them.
 
 mod anthropic;
+mod dashscope;
 mod gemini;
 mod generic;
 mod openai;
@@ -133,6 +134,7 @@ parsers! {
     Anthropic(anthropic::Anthropic),
     Gemini(gemini::Gemini),
     QianfanV1(qianfan_v1::QianfanV1),
+    Dashscope(dashscope::Dashscope),
     Generic(generic::Generic),
 }
 
@@ -155,6 +157,7 @@ impl Parser {
             Family::Anthropic => Self::Anthropic(Box::default()),
             Family::Gemini => Self::Gemini(Box::default()),
             Family::QianfanV1 => Self::QianfanV1(Box::default()),
+            Family::Dashscope => Self::Dashscope(Box::default()),
             Family::Generic => Self::Generic(Box::new(Generic::new(description?))),
             _ => return None,
         })

@@ -42,6 +42,8 @@ fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
         "anthropic-messages" => (Family::Anthropic, Endpoint::Messages),
         "baidu-qianfan-v1" if case.starts_with("embed") => (Family::QianfanV1, Endpoint::Embed),
         "baidu-qianfan-v1" => (Family::QianfanV1, Endpoint::Chat),
+        "dashscope-native" if case.starts_with("embed") => (Family::Dashscope, Endpoint::Embed),
+        "dashscope-native" => (Family::Dashscope, Endpoint::Generation),
         "azure-openai" => (Family::AzureOpenAi, Endpoint::ChatCompletions),
         "openai-completions" => (Family::OpenAi, Endpoint::Completions),
         "gemini" if case.starts_with("stream") => (Family::Gemini, Endpoint::StreamGenerateContent),

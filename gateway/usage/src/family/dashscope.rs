@@ -1,0 +1,329 @@
+//! Alibaba `DashScope`'s native format: text and multimodal generation, embeddings.
+//!
+//! Source: Alibaba Cloud Model Studio, "`DashScope` API reference", "Streaming output", "Context
+//! cache"; types of the official Python SDK 2.0 and Java SDK. Every event repeats usage, as a
+//! running count: of its own choice where there are several, so that the reply's output is their
+//! sum (`merge_single_response` of the Python SDK). There is no terminal mark: the end of the body
+//! is the end.
+
+use serde::Deserialize;
+
+use super::{Verdict, WireFamily, common_keys, read_top_level};
+use crate::{
+    document::Document,
+    event::Event,
+    lenient::{Content, Count, Few, Object, Present, Text},
+    parts::{Convention, Parts},
+    reading::Facts,
+    text::{DeliveredText, TextSample},
+};
+
+/// Choices of one reply that are told apart. The API takes at most 4.
+const CHOICES_MAX: usize = 16;
+
+/// The finish reason of a choice that goes on: a string, not a null.
+const UNFINISHED: &str = "null";
+
+/// The parser of one reply.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Dashscope {
+    choices: Vec<ChoiceState>,
+}
+
+/// What is known of one choice of a stream.
+#[derive(Debug, Clone)]
+struct ChoiceState {
+    index: u64,
+    /// Its own output.
+    output: Parts,
+    finished: bool,
+}
+
+/// One event of a stream, or a whole reply: the two share their shape.
+#[derive(Debug, Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    request_id: Text<'a>,
+    #[serde(borrow, default)]
+    output: Object<Output<'a>>,
+    #[serde(default)]
+    usage: Object<WireUsage>,
+    #[serde(default)]
+    code: Present,
+}
+
+#[derive(Debug, Deserialize)]
+struct Output<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    finish_reason: Text<'a>,
+    #[serde(borrow, default)]
+    choices: Few<Choice<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: Count,
+    #[serde(borrow, default)]
+    finish_reason: Text<'a>,
+    #[serde(borrow, default)]
+    message: Object<Message<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message<'a> {
+    /// Text, or the parts of a multimodal answer.
+    #[serde(borrow, default)]
+    content: Content<'a>,
+    #[serde(borrow, default)]
+    reasoning_content: Text<'a>,
+    #[serde(borrow, default)]
+    tool_calls: Few<ToolCall<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ToolCall<'a> {
+    #[serde(borrow, default)]
+    function: Object<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    arguments: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireUsage {
+    input_tokens: Count,
+    output_tokens: Count,
+    total_tokens: Count,
+    prompt_tokens_details: Object<CacheDetails>,
+    input_tokens_details: Object<Modalities>,
+    output_tokens_details: Object<OutputDetails>,
+    // Where older multimodal models put what newer ones put into `input_tokens_details`.
+    image_tokens: Count,
+    audio_tokens: Count,
+    video_tokens: Count,
+    plugins: Object<Plugins>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CacheDetails {
+    cached_tokens: Count,
+    /// Set where the request marked what is to be cached: reads then cost half of what they cost
+    /// where the provider caches of its own accord.
+    cache_type: Present,
+    cache_creation_input_tokens: Count,
+    cache_creation: Object<CacheCreation>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Count,
+    ephemeral_1h_input_tokens: Count,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
+struct Modalities {
+    image_tokens: Count,
+    audio_tokens: Count,
+    video_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    reasoning_tokens: Count,
+    audio_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Plugins {
+    search: Object<Search>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Search {
+    count: Count,
+}
+
+impl WireFamily for Dashscope {
+    /// `input_tokens` holds what was read from and written to a cache, and every modality;
+    /// `output_tokens` holds reasoning.
+    const CONVENTION: Convention =
+        Convention { input_includes_cache: true, output_includes_reasoning: true };
+    const KEYS: &'static [&'static str] = &["request_id", "output", "usage", "code"];
+
+    fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+        facts.error |= event.name == Some(b"error");
+        let Some(data) = event.data else { return Verdict::Plain };
+        let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(data) else {
+            return read_top_level(self, event, facts);
+        };
+        if let Some(output) = reply.output.get() {
+            output_text(output, &mut facts.text);
+        }
+        self.reply(reply, facts)
+    }
+
+    fn document(&mut self, document: &Document, name: &[u8], facts: &mut Facts) -> Verdict {
+        common_keys(document, facts);
+        facts.error |= name == b"error";
+        let bad = &mut facts.parts.bad;
+        let reply = Reply {
+            request_id: document.read("request_id", bad),
+            output: document.read("output", bad),
+            usage: document.read("usage", bad),
+            code: document.read("code", bad),
+        };
+        self.reply(reply, facts)
+    }
+
+    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json)
+            && let Some(output) = reply.output.get()
+        {
+            output_text(output, text);
+        }
+    }
+}
+
+impl Dashscope {
+    fn reply(&mut self, reply: Reply<'_>, facts: &mut Facts) -> Verdict {
+        facts.note_id(reply.request_id.as_str());
+        facts.error |= reply.code.is_present();
+        let several = reply.output.get().is_some_and(|output| output.choices.iter().count() > 1);
+        let parts = usage_parts(reply.usage);
+        if several {
+            // All of the choices at once: the usage beside them is all of theirs.
+            facts.parts.merge(&parts);
+            return Verdict::Plain;
+        }
+        let (index, finished) = match reply.output.get() {
+            Some(output) => position(output),
+            None => (0, false),
+        };
+        self.note(index, finished, &parts);
+        facts.parts.merge(&self.whole(parts));
+        let is_end = !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finished);
+        facts.terminal = is_end;
+        facts.output_final = is_end;
+        Verdict::Plain
+    }
+
+    /// Takes the usage of one choice over.
+    fn note(&mut self, index: u64, finished: bool, parts: &Parts) {
+        let known = self.choices.iter().position(|choice| choice.index == index);
+        let place = known.unwrap_or(self.choices.len());
+        if known.is_none() && place < CHOICES_MAX {
+            self.choices.push(ChoiceState { index, output: Parts::default(), finished: false });
+        }
+        if let Some(choice) = self.choices.get_mut(place) {
+            choice.finished |= finished;
+            choice.output.merge(&Parts {
+                output: parts.output,
+                reasoning: parts.reasoning,
+                audio_out: parts.audio_out,
+                ..Parts::default()
+            });
+        }
+    }
+
+    /// `parts`, with the output of all choices.
+    fn whole(&self, parts: Parts) -> Parts {
+        if self.choices.len() < 2 {
+            return parts;
+        }
+        let mut output = Parts::default();
+        self.choices.iter().for_each(|choice| output.add(&choice.output));
+        // The sum beside them is of one choice only.
+        Parts {
+            output: output.output,
+            reasoning: output.reasoning,
+            audio_out: output.audio_out,
+            total: None,
+            ..parts
+        }
+    }
+}
+
+/// Which choice an event is about, and whether it ends there.
+fn position(output: &Output<'_>) -> (u64, bool) {
+    let ends = |reason: &Text<'_>| !matches!(reason.as_str(), "" | UNFINISHED);
+    match output.choices.iter().next() {
+        Some(Choice { index: Count::Value(index), finish_reason, .. }) => {
+            (*index, ends(finish_reason))
+        }
+        Some(choice) => (0, ends(&choice.finish_reason)),
+        None => (0, ends(&output.finish_reason)),
+    }
+}
+
+fn output_text(output: &Output<'_>, text: &mut DeliveredText) {
+    push_new(&mut text.visible, output.text.as_str());
+    for message in output.choices.iter().filter_map(|choice| choice.message.get()) {
+        for part in message.content.iter() {
+            push_new(&mut text.visible, part.as_str());
+        }
+        push_new(&mut text.reasoning, message.reasoning_content.as_str());
+        for function in message.tool_calls.iter().filter_map(|call| call.function.get()) {
+            text.visible.push(function.name.as_str());
+            text.visible.push(function.arguments.as_str());
+        }
+    }
+}
+
+/// Appends `text`, or what of it is new: without `incremental_output` every event repeats the
+/// text so far.
+fn push_new(sample: &mut TextSample, text: &str) {
+    let seen = sample.kept();
+    let bytes = usize::try_from(sample.bytes()).unwrap_or(usize::MAX);
+    let repeats = !seen.is_empty() && text.len() >= bytes && text.starts_with(seen);
+    sample.push(if repeats { text.get(bytes..).unwrap_or_default() } else { text });
+}
+
+fn usage_parts(usage: Object<WireUsage>) -> Parts {
+    let mut bad = false;
+    let usage = usage.read(&mut bad);
+    let cache = usage.prompt_tokens_details.read(&mut bad);
+    let writes = cache.cache_creation.read(&mut bad);
+    let modalities = usage.input_tokens_details.read(&mut bad);
+    let output = usage.output_tokens_details.read(&mut bad);
+    let search = usage.plugins.read(&mut bad).search.read(&mut bad);
+    let cached = cache.cached_tokens.read(&mut bad);
+    let is_explicit = cache.cache_type.is_present();
+    let total = usage.total_tokens.read(&mut bad);
+    let output_tokens = usage.output_tokens.read(&mut bad);
+    // Embeddings report only a sum, which is their input.
+    let only_sum = if output_tokens.is_none() { total } else { None };
+    Parts {
+        input: usage.input_tokens.read(&mut bad).or(only_sum),
+        output: output_tokens,
+        total,
+        cache_read: if is_explicit { None } else { cached },
+        cache_read_explicit: if is_explicit { cached } else { None },
+        cache_write: cache.cache_creation_input_tokens.read(&mut bad),
+        cache_write_5m: writes.ephemeral_5m_input_tokens.read(&mut bad),
+        cache_write_1h: writes.ephemeral_1h_input_tokens.read(&mut bad),
+        image_in: modalities.image_tokens.or(usage.image_tokens).read(&mut bad),
+        audio_in: modalities.audio_tokens.or(usage.audio_tokens).read(&mut bad),
+        video_in: modalities.video_tokens.or(usage.video_tokens).read(&mut bad),
+        reasoning: output.reasoning_tokens.read(&mut bad),
+        audio_out: output.audio_tokens.read(&mut bad),
+        units: Parts::searches(search.count.read(&mut bad)),
+        bad,
+        ..Parts::default()
+    }
+}
