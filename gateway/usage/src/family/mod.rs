@@ -5,6 +5,7 @@ mod anthropic;
 mod dashscope;
 mod gemini;
 mod generic;
+mod hunyuan;
 mod openai;
 mod qianfan_v1;
 mod responses;
@@ -135,6 +136,7 @@ parsers! {
     Gemini(gemini::Gemini),
     QianfanV1(qianfan_v1::QianfanV1),
     Dashscope(dashscope::Dashscope),
+    Hunyuan(hunyuan::Hunyuan),
     Generic(generic::Generic),
 }
 
@@ -158,6 +160,7 @@ impl Parser {
             Family::Gemini => Self::Gemini(Box::default()),
             Family::QianfanV1 => Self::QianfanV1(Box::default()),
             Family::Dashscope => Self::Dashscope(Box::default()),
+            Family::Hunyuan => Self::Hunyuan(Box::default()),
             Family::Generic => Self::Generic(Box::new(Generic::new(description?))),
             _ => return None,
         })

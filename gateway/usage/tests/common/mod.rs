@@ -44,6 +44,8 @@ fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
         "baidu-qianfan-v1" => (Family::QianfanV1, Endpoint::Chat),
         "dashscope-native" if case.starts_with("embed") => (Family::Dashscope, Endpoint::Embed),
         "dashscope-native" => (Family::Dashscope, Endpoint::Generation),
+        "tencent-hunyuan-native" if case.starts_with("embed") => (Family::Hunyuan, Endpoint::Embed),
+        "tencent-hunyuan-native" => (Family::Hunyuan, Endpoint::Chat),
         "azure-openai" => (Family::AzureOpenAi, Endpoint::ChatCompletions),
         "openai-completions" => (Family::OpenAi, Endpoint::Completions),
         "gemini" if case.starts_with("stream") => (Family::Gemini, Endpoint::StreamGenerateContent),

@@ -1,0 +1,200 @@
+//! Tencent Hunyuan's native format: `ChatCompletions`, `GetEmbedding`. Tencent's own service of it
+//! ended on 2026-09-30; its successor `TokenHub` has `OpenAI` shape.
+//!
+//! Source: Tencent Cloud API 3.0, "hunyuan" 2023-09-01, data types as in the official Python SDK
+//! 3.1. A whole reply is wrapped in `Response`, the events of a stream are not. Every event
+//! repeats usage, as a running count. Errors come with status 200.
+
+use serde::Deserialize;
+
+use super::{Verdict, WireFamily, read_top_level};
+use crate::{
+    document::Document,
+    event::Event,
+    lenient::{Count, Few, Object, Present, Text},
+    parts::{Convention, Parts},
+    reading::Facts,
+    text::DeliveredText,
+};
+
+/// The end of some streams: not every version sends it.
+const DONE: &[u8] = b"[DONE]";
+
+/// The parser of one reply.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hunyuan;
+
+/// A whole reply.
+#[derive(Debug, Deserialize)]
+struct Wrapped<'a> {
+    #[serde(borrow, default, rename = "Response")]
+    response: Object<Reply<'a>>,
+}
+
+/// One event of a stream, or what is wrapped.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    choices: Few<Choice<'a>>,
+    #[serde(default)]
+    usage: Object<WireUsage>,
+    #[serde(default)]
+    error: Present,
+    #[serde(default)]
+    error_msg: Present,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    delta: Object<Message<'a>>,
+    #[serde(borrow, default)]
+    message: Object<Message<'a>>,
+    /// Empty until the end.
+    #[serde(default)]
+    finish_reason: Present,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    content: Text<'a>,
+    #[serde(borrow, default)]
+    reasoning_content: Text<'a>,
+    #[serde(borrow, default)]
+    tool_calls: Few<ToolCall<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ToolCall<'a> {
+    #[serde(borrow, default)]
+    function: Object<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    arguments: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct WireUsage {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    total_tokens: Count,
+    prompt_tokens_details: Object<InputDetails>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct InputDetails {
+    cached_tokens: Count,
+}
+
+impl WireFamily for Hunyuan {
+    /// `PromptTokens` holds cached tokens, `CompletionTokens` holds reasoning; how much of it is
+    /// reasoning is not told.
+    const CONVENTION: Convention =
+        Convention { input_includes_cache: true, output_includes_reasoning: true };
+    const KEYS: &'static [&'static str] = &[
+        "Response.Id",
+        "Response.Usage",
+        "Response.Error",
+        "Response.ErrorMsg",
+        "Id",
+        "Usage",
+        "Error",
+        "ErrorMsg",
+    ];
+
+    fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+        let Some(data) = event.data.map(<[u8]>::trim_ascii) else { return Verdict::Plain };
+        if data == DONE {
+            return facts.end();
+        }
+        match serde_json::from_slice::<Object<Reply<'_>>>(data) {
+            Ok(Object::Value(reply)) => note(reply, facts),
+            _ => read_top_level(self, event, facts),
+        }
+    }
+
+    fn document(&mut self, document: &Document, _: &[u8], facts: &mut Facts) -> Verdict {
+        facts.tap_error |= document.is_broken();
+        let bad = &mut facts.parts.bad;
+        let reply = Reply {
+            id: either(document, ["Response.Id", "Id"], bad),
+            usage: either(document, ["Response.Usage", "Usage"], bad),
+            error: either(document, ["Response.Error", "Error"], bad),
+            error_msg: either(document, ["Response.ErrorMsg", "ErrorMsg"], bad),
+            ..Reply::default()
+        };
+        note(reply, facts)
+    }
+
+    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+        let wrapped = serde_json::from_slice::<Object<Wrapped<'_>>>(json);
+        if let Ok(Object::Value(Wrapped { response: Object::Value(reply) })) = wrapped {
+            reply.choices.iter().for_each(|choice| choice_text(choice, text));
+        } else if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+            reply.choices.iter().for_each(|choice| choice_text(choice, text));
+        }
+    }
+}
+
+/// The value of the wrapped key, or of the other one where nothing is wrapped.
+fn either<'d, T: Deserialize<'d> + Default>(
+    document: &'d Document,
+    [wrapped, key]: [&str; 2],
+    bad: &mut bool,
+) -> T {
+    let key = if document.value(wrapped).is_some() { wrapped } else { key };
+    document.read(key, bad)
+}
+
+fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
+    facts.note_id(reply.id.as_str());
+    facts.error |= reply.error.is_present() || reply.error_msg.is_present();
+    for choice in reply.choices.iter() {
+        choice_text(choice, &mut facts.text);
+        // The end of the only choice ends the reply, though more events may follow it.
+        if choice.finish_reason.is_present() {
+            facts.end();
+        }
+    }
+    facts.parts.merge(&usage_parts(reply.usage));
+    Verdict::Plain
+}
+
+fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
+    for message in choice.delta.get().into_iter().chain(choice.message.get()) {
+        text.visible.push(message.content.as_str());
+        text.reasoning.push(message.reasoning_content.as_str());
+        for function in message.tool_calls.iter().filter_map(|call| call.function.get()) {
+            text.visible.push(function.name.as_str());
+            text.visible.push(function.arguments.as_str());
+        }
+    }
+}
+
+fn usage_parts(usage: Object<WireUsage>) -> Parts {
+    let mut bad = false;
+    let usage = usage.read(&mut bad);
+    Parts {
+        input: usage.prompt_tokens.read(&mut bad),
+        output: usage.completion_tokens.read(&mut bad),
+        total: usage.total_tokens.read(&mut bad),
+        cache_read: usage.prompt_tokens_details.read(&mut bad).cached_tokens.read(&mut bad),
+        bad,
+        ..Parts::default()
+    }
+}
