@@ -155,7 +155,7 @@ impl Parser {
             Family::OpenAi | Family::AzureOpenAi if endpoint == Endpoint::Responses => {
                 Self::Responses(Box::default())
             }
-            Family::OpenAi | Family::AzureOpenAi => Self::OpenAi(Box::default()),
+            Family::OpenAi | Family::AzureOpenAi | Family::Pangu => Self::OpenAi(Box::default()),
             Family::Anthropic => Self::Anthropic(Box::default()),
             Family::Gemini => Self::Gemini(Box::default()),
             Family::QianfanV1 => Self::QianfanV1(Box::default()),

@@ -47,6 +47,9 @@ struct Chunk<'a> {
     usage: Object<WireUsage>,
     #[serde(default)]
     error: Present,
+    /// The same of Huawei Pangu: `PANGU.3318`.
+    #[serde(default)]
+    error_code: Present,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,7 +142,8 @@ impl WireFamily for OpenAi {
     /// rejected predictions, which are billed as output).
     const CONVENTION: Convention =
         Convention { input_includes_cache: true, output_includes_reasoning: true };
-    const KEYS: &'static [&'static str] = &["id", "model", "service_tier", "usage", "error"];
+    const KEYS: &'static [&'static str] =
+        &["id", "model", "service_tier", "usage", "error", "error_code"];
 
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         facts.error |= event.name == Some(b"error");
@@ -161,6 +165,7 @@ impl WireFamily for OpenAi {
         common_keys(document, facts);
         facts.error |= name == b"error";
         facts.error |= document.value("error").is_some() && document.value("usage").is_none();
+        facts.error |= document.read::<Present>("error_code", &mut facts.parts.bad).is_present();
         if let Some(raw) = document.value("usage") {
             match serde_json::from_slice::<Object<WireUsage>>(raw) {
                 Ok(usage) => facts.parts.merge(&usage_parts(usage)),
@@ -182,7 +187,7 @@ impl OpenAi {
         facts.note_id(chunk.id.as_str());
         facts.note_model(chunk.model.as_str());
         facts.note_tier(chunk.service_tier.as_str());
-        facts.error |= chunk.error.is_present();
+        facts.error |= chunk.error.is_present() || chunk.error_code.is_present();
         for choice in chunk.choices.iter() {
             self.several_choices |= !matches!(choice.index, Count::Absent | Count::Value(0));
             self.finish_seen |= choice.finish_reason.is_present();

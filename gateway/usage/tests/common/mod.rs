@@ -44,6 +44,7 @@ fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
         "baidu-qianfan-v1" => (Family::QianfanV1, Endpoint::Chat),
         "dashscope-native" if case.starts_with("embed") => (Family::Dashscope, Endpoint::Embed),
         "dashscope-native" => (Family::Dashscope, Endpoint::Generation),
+        "huawei-pangu" => (Family::Pangu, Endpoint::Chat),
         "tencent-hunyuan-native" if case.starts_with("embed") => (Family::Hunyuan, Endpoint::Embed),
         "tencent-hunyuan-native" => (Family::Hunyuan, Endpoint::Chat),
         "azure-openai" => (Family::AzureOpenAi, Endpoint::ChatCompletions),
