@@ -9,6 +9,7 @@ mod hunyuan;
 mod openai;
 mod qianfan_v1;
 mod responses;
+mod tgi;
 
 use std::sync::Arc;
 
@@ -137,6 +138,7 @@ parsers! {
     QianfanV1(qianfan_v1::QianfanV1),
     Dashscope(dashscope::Dashscope),
     Hunyuan(hunyuan::Hunyuan),
+    Tgi(tgi::Tgi),
     Generic(generic::Generic),
 }
 
@@ -161,6 +163,7 @@ impl Parser {
             Family::QianfanV1 => Self::QianfanV1(Box::default()),
             Family::Dashscope => Self::Dashscope(Box::default()),
             Family::Hunyuan => Self::Hunyuan(Box::default()),
+            Family::Tgi => Self::Tgi(Box::default()),
             Family::Generic => Self::Generic(Box::new(Generic::new(description?))),
             _ => return None,
         })

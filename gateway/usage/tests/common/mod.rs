@@ -47,6 +47,8 @@ fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
         "huawei-pangu" => (Family::Pangu, Endpoint::Chat),
         "tencent-hunyuan-native" if case.starts_with("embed") => (Family::Hunyuan, Endpoint::Embed),
         "tencent-hunyuan-native" => (Family::Hunyuan, Endpoint::Chat),
+        "tgi" if case.starts_with("stream") => (Family::Tgi, Endpoint::GenerateStream),
+        "tgi" => (Family::Tgi, Endpoint::Generate),
         "azure-openai" => (Family::AzureOpenAi, Endpoint::ChatCompletions),
         "openai-completions" => (Family::OpenAi, Endpoint::Completions),
         "gemini" if case.starts_with("stream") => (Family::Gemini, Endpoint::StreamGenerateContent),
