@@ -6,6 +6,7 @@ mod dashscope;
 mod gemini;
 mod generic;
 mod hunyuan;
+mod ollama;
 mod openai;
 mod qianfan_v1;
 mod responses;
@@ -139,6 +140,7 @@ parsers! {
     Dashscope(dashscope::Dashscope),
     Hunyuan(hunyuan::Hunyuan),
     Tgi(tgi::Tgi),
+    Ollama(ollama::Ollama),
     Generic(generic::Generic),
 }
 
@@ -164,6 +166,7 @@ impl Parser {
             Family::Dashscope => Self::Dashscope(Box::default()),
             Family::Hunyuan => Self::Hunyuan(Box::default()),
             Family::Tgi => Self::Tgi(Box::default()),
+            Family::Ollama => Self::Ollama(Box::default()),
             Family::Generic => Self::Generic(Box::new(Generic::new(description?))),
             _ => return None,
         })

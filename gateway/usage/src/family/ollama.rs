@@ -1,0 +1,146 @@
+//! Ollama's native format: one JSON document per line, or one for all of the reply.
+//!
+//! Source: Ollama API documentation, "Generate a chat completion", "Generate a completion",
+//! "Generate embeddings"; `Metrics` in Ollama's `api/types.go`. Counts come with the line that
+//! says `done` and are left out where they are 0, so an absent one is not known.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Verdict, WireFamily, common_keys, read_top_level};
+use crate::{
+    document::Document,
+    event::Event,
+    lenient::{Count, Few, Object, Present, Text},
+    parts::{Convention, Parts},
+    reading::Facts,
+    text::DeliveredText,
+};
+
+/// The parser of one reply.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ollama;
+
+/// One line of a stream, or a whole reply: the two share their shape.
+#[derive(Debug, Default, Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    model: Text<'a>,
+    #[serde(borrow, default)]
+    message: Object<Message<'a>>,
+    #[serde(borrow, default)]
+    response: Text<'a>,
+    #[serde(borrow, default)]
+    thinking: Text<'a>,
+    #[serde(default)]
+    error: Present,
+    #[serde(default)]
+    done: Present,
+    #[serde(borrow, default)]
+    done_reason: Text<'a>,
+    #[serde(default)]
+    prompt_eval_count: Count,
+    #[serde(default)]
+    prompt_eval_cached_count: Count,
+    #[serde(default)]
+    eval_count: Count,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    content: Text<'a>,
+    #[serde(borrow, default)]
+    thinking: Text<'a>,
+    #[serde(borrow, default)]
+    tool_calls: Few<ToolCall<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ToolCall<'a> {
+    #[serde(borrow, default)]
+    function: Object<Function<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    /// An object.
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+}
+
+impl WireFamily for Ollama {
+    /// `prompt_eval_count` holds what was read from the cache (`prompt_eval_cached_count`, told
+    /// since 0.12), `eval_count` holds thinking.
+    const CONVENTION: Convention =
+        Convention { input_includes_cache: true, output_includes_reasoning: true };
+    const KEYS: &'static [&'static str] = &[
+        "model",
+        "error",
+        "done",
+        "done_reason",
+        "prompt_eval_count",
+        "prompt_eval_cached_count",
+        "eval_count",
+    ];
+
+    fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+        let Some(data) = event.data else { return Verdict::Plain };
+        match serde_json::from_slice::<Object<Reply<'_>>>(data) {
+            Ok(Object::Value(reply)) => note(&reply, facts),
+            _ => read_top_level(self, event, facts),
+        }
+    }
+
+    fn document(&mut self, document: &Document, _: &[u8], facts: &mut Facts) -> Verdict {
+        common_keys(document, facts);
+        let bad = &mut facts.parts.bad;
+        let reply = Reply {
+            error: document.read("error", bad),
+            done: document.read("done", bad),
+            done_reason: document.read("done_reason", bad),
+            prompt_eval_count: document.read("prompt_eval_count", bad),
+            prompt_eval_cached_count: document.read("prompt_eval_cached_count", bad),
+            eval_count: document.read("eval_count", bad),
+            ..Reply::default()
+        };
+        note(&reply, facts)
+    }
+
+    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+            reply_text(&reply, text);
+        }
+    }
+}
+
+fn note(reply: &Reply<'_>, facts: &mut Facts) -> Verdict {
+    facts.note_model(reply.model.as_str());
+    facts.error |= reply.error.is_present();
+    reply_text(reply, &mut facts.text);
+    let mut parts = Parts::default();
+    parts.input = reply.prompt_eval_count.read(&mut parts.bad);
+    parts.cache_read = reply.prompt_eval_cached_count.read(&mut parts.bad);
+    parts.output = reply.eval_count.read(&mut parts.bad);
+    if matches!(reply.done_reason.as_str(), "load" | "unload") {
+        // A request without a prompt only moves the model into or out of memory.
+        parts.input = parts.input.or(Some(0));
+        parts.output = parts.output.or(Some(0));
+    }
+    facts.parts.merge(&parts);
+    if reply.done.is_present() { facts.end() } else { Verdict::Plain }
+}
+
+fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {
+    text.visible.push(reply.response.as_str());
+    text.reasoning.push(reply.thinking.as_str());
+    let Some(message) = reply.message.get() else { return };
+    text.visible.push(message.content.as_str());
+    text.reasoning.push(message.thinking.as_str());
+    for function in message.tool_calls.iter().filter_map(|call| call.function.get()) {
+        text.visible.push(function.name.as_str());
+        text.visible.push(function.arguments.map_or("", RawValue::get));
+    }
+}
