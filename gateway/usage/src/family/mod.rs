@@ -6,6 +6,7 @@ mod dashscope;
 mod gemini;
 mod generic;
 mod hunyuan;
+mod llamacpp;
 mod ollama;
 mod openai;
 mod qianfan_v1;
@@ -141,6 +142,7 @@ parsers! {
     Hunyuan(hunyuan::Hunyuan),
     Tgi(tgi::Tgi),
     Ollama(ollama::Ollama),
+    LlamaCpp(llamacpp::LlamaCpp),
     Generic(generic::Generic),
 }
 
@@ -167,6 +169,7 @@ impl Parser {
             Family::Hunyuan => Self::Hunyuan(Box::default()),
             Family::Tgi => Self::Tgi(Box::default()),
             Family::Ollama => Self::Ollama(Box::default()),
+            Family::LlamaCpp => Self::LlamaCpp(Box::default()),
             Family::Generic => Self::Generic(Box::new(Generic::new(description?))),
             _ => return None,
         })

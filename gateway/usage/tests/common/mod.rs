@@ -45,6 +45,7 @@ fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
         "dashscope-native" if case.starts_with("embed") => (Family::Dashscope, Endpoint::Embed),
         "dashscope-native" => (Family::Dashscope, Endpoint::Generation),
         "huawei-pangu" => (Family::Pangu, Endpoint::Chat),
+        "llamacpp-native" => (Family::LlamaCpp, Endpoint::Generate),
         "ollama-native" if case.starts_with("embed") => (Family::Ollama, Endpoint::Embed),
         "ollama-native" => (Family::Ollama, Endpoint::Chat),
         "tencent-hunyuan-native" if case.starts_with("embed") => (Family::Hunyuan, Endpoint::Embed),

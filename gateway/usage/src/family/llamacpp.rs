@@ -1,0 +1,98 @@
+//! llama.cpp server's native format: `/completion` and `/infill`.
+//!
+//! Source: llama.cpp, `tools/server/README.md` ("POST /completion") and the final and partial
+//! results in `server-task.cpp`. Every event repeats the counts. `tokens_cached` is what the slot
+//! holds afterwards, prompt and answer: how much of the prompt was cached is `timings.cache_n`.
+
+use serde::Deserialize;
+
+use super::{Verdict, WireFamily, common_keys, read_top_level};
+use crate::{
+    document::Document,
+    event::Event,
+    lenient::{Count, Object, Present, Text},
+    parts::{Convention, Parts},
+    reading::Facts,
+    text::DeliveredText,
+};
+
+/// The parser of one reply.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LlamaCpp;
+
+/// One event of a stream, or a whole reply: the two share their shape.
+#[derive(Debug, Default, Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    model: Text<'a>,
+    #[serde(borrow, default)]
+    content: Text<'a>,
+    #[serde(default)]
+    stop: Present,
+    #[serde(default)]
+    tokens_evaluated: Count,
+    #[serde(default)]
+    tokens_predicted: Count,
+    #[serde(default)]
+    timings: Object<Timings>,
+    #[serde(default)]
+    error: Present,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Timings {
+    cache_n: Count,
+}
+
+impl WireFamily for LlamaCpp {
+    /// `tokens_evaluated` is the whole prompt, cached tokens included. `tokens_predicted` is all
+    /// that was generated.
+    const CONVENTION: Convention =
+        Convention { input_includes_cache: true, output_includes_reasoning: true };
+    const KEYS: &'static [&'static str] =
+        &["model", "stop", "tokens_evaluated", "tokens_predicted", "timings", "error"];
+
+    fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
+        let Some(data) = event.data else { return Verdict::Plain };
+        match serde_json::from_slice::<Object<Reply<'_>>>(data) {
+            Ok(Object::Value(reply)) => note(reply, facts),
+            _ => read_top_level(self, event, facts),
+        }
+    }
+
+    fn document(&mut self, document: &Document, _: &[u8], facts: &mut Facts) -> Verdict {
+        common_keys(document, facts);
+        let bad = &mut facts.parts.bad;
+        let reply = Reply {
+            stop: document.read("stop", bad),
+            tokens_evaluated: document.read("tokens_evaluated", bad),
+            tokens_predicted: document.read("tokens_predicted", bad),
+            timings: document.read("timings", bad),
+            error: document.read("error", bad),
+            ..Reply::default()
+        };
+        note(reply, facts)
+    }
+
+    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+            text.visible.push(reply.content.as_str());
+        }
+    }
+}
+
+fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
+    facts.note_model(reply.model.as_str());
+    facts.error |= reply.error.is_present();
+    facts.text.visible.push(reply.content.as_str());
+    let mut bad = false;
+    let parts = Parts {
+        input: reply.tokens_evaluated.read(&mut bad),
+        output: reply.tokens_predicted.read(&mut bad),
+        cache_read: reply.timings.read(&mut bad).cache_n.read(&mut bad),
+        ..Parts::default()
+    };
+    facts.parts.merge(&Parts { bad, ..parts });
+    if reply.stop.is_present() { facts.end() } else { Verdict::Plain }
+}
