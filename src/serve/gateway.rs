@@ -171,6 +171,8 @@ fn simulated_upstreams(address: SocketAddr) -> Result<Vec<UpstreamConfig>, Serve
                 provider: None,
                 ca_file: None,
                 models: vec!["*".to_owned()],
+                paths: Vec::new(),
+                api: None,
                 http2: false,
                 connect_seconds_max: 10,
                 idle_seconds_max: 600,

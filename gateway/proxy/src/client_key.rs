@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
+use crate::tc3;
+
 /// What every virtual key begins with.
 pub(crate) const KEY_PREFIX: &str = "sk-pm_";
 
@@ -19,8 +21,9 @@ pub(crate) const HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("x-auth-token"),
 ];
 
-/// Query parameters that hold a key. None of them is sent upstream.
-const QUERY: [&str; 2] = ["key", "access_token"];
+/// Query parameters that hold a key. None of them is sent upstream. `client_id` is where a client
+/// of Qianfan v1 puts it to ask for a token.
+const QUERY: [&str; 3] = ["key", "access_token", "client_id"];
 
 /// The key of a request: the first text in any of these places that is one of ours by its
 /// beginning, else the first text there is.
@@ -43,8 +46,11 @@ fn in_headers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         if name != header::AUTHORIZATION {
             return Some(value);
         }
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        // A client that signs its requests has our key as its access-key id.
+        tc3::access_key_id(value).or_else(|| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        })
     })
 }
 
@@ -86,6 +92,7 @@ mod tests {
             ("api-key", "sk-pm_a"),
             ("x-goog-api-key", "sk-pm_a"),
             ("x-auth-token", "sk-pm_a"),
+            ("authorization", "TC3-HMAC-SHA256 Credential=sk-pm_a/2026-11-24/hunyuan/tc3_request"),
         ] {
             assert_eq!(find(&head("/v1", &[(name, value)])), Some("sk-pm_a"), "{name}");
         }

@@ -4,6 +4,7 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use permille_types::{Family, UpstreamName};
+use permille_usage::ApiDescription;
 use serde::{Deserialize, Serialize};
 
 pub use crate::credential::CredentialPlace;
@@ -83,9 +84,16 @@ pub struct UpstreamSection {
     /// Absent means the family's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Models it serves, exact or globs; absent means every model.
+    /// Models it serves, exact or globs; absent means every model. The first exact name is what a
+    /// request that names no model asks for: those of a server that has only one.
     #[serde(default = "every_model")]
     pub models: Vec<String>,
+    /// What the family `generic` serves of it: `POST /skill/query`, below `/generic/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Where an API of the family `generic` keeps what is metered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiDescription>,
     /// PEM file with root certificates to trust beside the machine's own, for a model server
     /// behind a private certificate authority.
     #[serde(default, skip_serializing_if = "Option::is_none")]

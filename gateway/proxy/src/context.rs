@@ -2,6 +2,7 @@
 //! gives the next, so the compiler checks the order of the stack.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -55,7 +56,7 @@ pub(crate) struct Routed {
     /// Whose format it has.
     pub(crate) family: Family,
     /// Whose upstreams may serve it; absent where all of the family may.
-    pub(crate) provider: Option<&'static str>,
+    pub(crate) provider: Option<Cow<'static, str>>,
     /// What it asks for.
     pub(crate) endpoint: Endpoint,
     /// The model, where the path names it.
@@ -97,7 +98,7 @@ pub(crate) struct Head {
     /// Whose format it has.
     pub(crate) family: Family,
     /// Whose upstreams may serve it; absent where all of the family may.
-    pub(crate) provider: Option<&'static str>,
+    pub(crate) provider: Option<Cow<'static, str>>,
     /// What it asks for.
     pub(crate) endpoint: Endpoint,
     /// Path below the upstream's base URL, with the query.

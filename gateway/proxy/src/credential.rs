@@ -2,11 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
+use chrono::{DateTime, Utc};
 use http::{HeaderName, HeaderValue, Request, Uri, header, uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use permille_types::Family;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+
+use crate::tc3::{SecretPair, Signed};
 
 /// Where an upstream wants our credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +84,8 @@ pub(crate) enum Credential {
     Header(HeaderName, HeaderValue),
     /// This pair of the query.
     Query(SecretString),
+    /// A signature of the whole request.
+    Signature(SecretPair),
 }
 
 impl fmt::Debug for Credential {
@@ -106,9 +111,15 @@ impl Credential {
         Some(Self::Header(name, value))
     }
 
-    /// Puts it into `request`.
-    pub(crate) fn put_into<B>(&self, request: &mut Request<B>) -> Result<(), http::Error> {
+    /// Puts it into `request`, which has this body and is sent at `at`.
+    pub(crate) fn put_into<B>(
+        &self,
+        request: &mut Request<B>,
+        body: &[u8],
+        at: DateTime<Utc>,
+    ) -> Result<(), http::Error> {
         match self {
+            Self::Signature(pair) => sign(pair, request, body, at)?,
             Self::Header(name, value) => {
                 request.headers_mut().insert(name, value.clone());
             }
@@ -126,13 +137,46 @@ impl Credential {
     }
 }
 
+/// Signs `request`, with our time and our names for what is signed.
+fn sign<B>(
+    pair: &SecretPair,
+    request: &mut Request<B>,
+    body: &[u8],
+    at: DateTime<Utc>,
+) -> Result<(), http::Error> {
+    let target = request.uri().clone();
+    let host = target.authority().map_or("", uri::Authority::as_str);
+    let kind = HeaderValue::from_static("application/json");
+    let signed = Signed {
+        method: request.method().as_str(),
+        path: target.path(),
+        query: target.query().unwrap_or_default(),
+        host,
+        content_type: "application/json",
+        payload: body,
+    };
+    let mut value = HeaderValue::from_str(&pair.authorization(&signed, at))?;
+    value.set_sensitive(true);
+    let host = HeaderValue::from_str(host)?;
+    let headers = request.headers_mut();
+    // The client's own signature may have covered these.
+    headers.remove("x-tc-token");
+    headers.remove("x-tc-content-sha256");
+    headers.insert("x-tc-timestamp", HeaderValue::from(at.timestamp()));
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::HOST, host);
+    headers.insert(header::AUTHORIZATION, value);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn put(place: CredentialPlace, uri: &str) -> Request<()> {
         let mut request = Request::get(uri).body(()).unwrap();
-        Credential::new(place, &"s c/1".into()).unwrap().put_into(&mut request).unwrap();
+        let credential = Credential::new(place, &"s c/1".into()).unwrap();
+        credential.put_into(&mut request, b"", DateTime::UNIX_EPOCH).unwrap();
         request
     }
 
@@ -146,6 +190,30 @@ mod tests {
         assert_eq!(header.headers()["api-key"], "s c/1");
         assert_eq!(query.uri(), "http://h/x?a=1&access_token=s%20c%2F1");
         assert!(query.headers().is_empty());
+    }
+
+    #[test]
+    fn a_signed_request_has_our_time_host_and_signature_and_nothing_of_the_clients() {
+        let mut request = Request::post("http://hunyuan.example:8443/")
+            .header("x-tc-timestamp", "1")
+            .header("x-tc-token", "theirs")
+            .header("x-tc-content-sha256", "UNSIGNED-PAYLOAD")
+            .header("x-tc-action", "ChatCompletions")
+            .body(())
+            .unwrap();
+        let pair = SecretPair::read(&"AKIDours:secret".into()).unwrap();
+        let at = DateTime::from_timestamp(1_795_486_800, 0).unwrap();
+
+        Credential::Signature(pair).put_into(&mut request, b"{}", at).unwrap();
+
+        let headers = request.headers();
+        assert_eq!(headers["x-tc-timestamp"], "1795486800");
+        assert_eq!(headers["host"], "hunyuan.example:8443");
+        assert_eq!(headers["x-tc-action"], "ChatCompletions");
+        assert!(!headers.contains_key("x-tc-token"));
+        assert!(!headers.contains_key("x-tc-content-sha256"));
+        let signature = headers["authorization"].to_str().unwrap();
+        assert!(signature.contains("Credential=AKIDours/2026-11-24/hunyuan/"), "{signature}");
     }
 
     #[test]

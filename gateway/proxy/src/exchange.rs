@@ -69,7 +69,9 @@ impl Exchange {
         let classified = &mut request.targeted.classified;
         let asked = reply::Asked {
             family: request.targeted.upstream.family,
+            api: request.targeted.upstream.api.clone(),
             endpoint: classified.routed.endpoint,
+            stream: classified.facts.as_ref().is_some_and(|facts| facts.stream),
             usage_added: classified.usage_added,
         };
         Self {
@@ -114,7 +116,7 @@ impl Exchange {
         if let Some(record) = &mut self.record {
             record.answered(head.status, &head.headers);
         }
-        self.reader = reply::reader(&head, self.asked);
+        self.reader = reply::reader(&head, &self.asked);
         self.ended_by_connection = reply::is_ended_by_its_connection(&head);
         self.upstream = Upstream::Replying(body);
         head
@@ -133,7 +135,7 @@ impl Exchange {
         match &self.reader {
             Reader::Tap(tap) => Some(tap.reading()),
             Reader::Plain(_) => None,
-            Reader::Unanswered => reply::unanswered(self.asked),
+            Reader::Unanswered => reply::unanswered(&self.asked),
         }
     }
 
@@ -286,7 +288,7 @@ impl Drop for Exchange {
             upstream: std::mem::replace(&mut self.upstream, Upstream::Ended),
             reader: std::mem::replace(&mut self.reader, Reader::Plain(Ended::UpstreamError)),
             record: Some(record),
-            asked: self.asked,
+            asked: self.asked.clone(),
             ended_by_connection: self.ended_by_connection,
             held: self.held.take(),
             lane: self.lane.take(),

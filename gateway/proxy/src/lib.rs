@@ -14,6 +14,7 @@ mod context;
 mod credential;
 mod exchange;
 mod gateway;
+mod generic;
 mod headers;
 mod known;
 mod lanes;
@@ -28,6 +29,7 @@ mod routes;
 mod server;
 mod stack;
 mod stage;
+mod tc3;
 mod upstream;
 
 pub use gateway::{Foundation, Gateway, GatewayError, Readiness};

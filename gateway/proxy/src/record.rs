@@ -14,7 +14,7 @@ use permille_usage::{Counted, Reading, count};
 use crate::{context::InSession, metering::Metering, refusal::Refusal};
 
 /// Headers in which providers name a request, in order of preference.
-const PROVIDER_REQUEST_ID: [&str; 2] = ["x-request-id", "request-id"];
+const PROVIDER_REQUEST_ID: [&str; 3] = ["x-request-id", "request-id", "x-tc-requestid"];
 /// Longest provider id that is kept, in bytes.
 const PROVIDER_ID_BYTES_MAX: usize = 128;
 /// Stands in the row of an endpoint that takes no model, such as the models list.

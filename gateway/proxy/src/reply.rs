@@ -1,33 +1,47 @@
 //! What a reply's head says about how its body is to be read.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Version, header, response::Parts};
 use permille_types::{Ended, Endpoint, Family};
-use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig, Usage};
+use permille_usage::{ApiDescription, Encoding, Framing, Reading, Tap, TapConfig, Usage};
 
 use crate::exchange::Reader;
 
 /// What was asked, as far as reading the reply needs it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// The upstream's: it reads the reply.
     pub(crate) family: Family,
+    /// The upstream's API, where it is described by configuration.
+    pub(crate) api: Option<Arc<ApiDescription>>,
     pub(crate) endpoint: Endpoint,
+    /// Whether the reply is to be a stream.
+    pub(crate) stream: bool,
     /// Whether we asked for a usage frame that the client did not ask for.
     pub(crate) usage_added: bool,
 }
 
 /// What is known of a call that has not been answered: its prompt was sent, nothing came back.
-pub(crate) fn unanswered(asked: Asked) -> Option<Reading> {
+pub(crate) fn unanswered(asked: &Asked) -> Option<Reading> {
     let tap = tap(asked, Framing::Json, Encoding::Identity);
     asked.endpoint.is_metered().then(|| tap.reading())
 }
 
 /// The reader of a reply with this head. Error bodies are never counted as output (M8).
-pub(crate) fn reader(head: &Parts, asked: Asked) -> Reader {
+pub(crate) fn reader(head: &Parts, asked: &Asked) -> Reader {
     if !head.status.is_success() {
         return Reader::Plain(Ended::UpstreamError);
     }
-    metered(asked, framing(asked.endpoint, &head.headers), encoding(&head.headers))
+    if !asked.endpoint.is_metered() {
+        return Reader::Plain(Ended::Complete);
+    }
+    let mut tap = tap(asked, framing(asked, &head.headers), encoding(&head.headers));
+    if asked.family == Family::Tgi {
+        let told = |name| count(&head.headers, name);
+        tap.tell(told("x-prompt-tokens"), told("x-generated-tokens"));
+    }
+    Reader::Tap(Box::new(tap))
 }
 
 /// Whether nothing but the end of its connection ends the reply with this head, so that HTTP cannot
@@ -45,26 +59,30 @@ pub(crate) fn lacks_its_end(reading: &Reading) -> bool {
     !(reading.terminal || reading.error || counted || unknown)
 }
 
-fn metered(asked: Asked, framing: Framing, encoding: Encoding) -> Reader {
-    if !asked.endpoint.is_metered() {
-        return Reader::Plain(Ended::Complete);
-    }
-    Reader::Tap(Box::new(tap(asked, framing, encoding)))
+/// A count that stands in a header.
+fn count(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
-fn tap(asked: Asked, framing: Framing, encoding: Encoding) -> Tap {
-    Tap::new(TapConfig {
+fn tap(asked: &Asked, framing: Framing, encoding: Encoding) -> Tap {
+    let config = TapConfig {
         family: asked.family,
         endpoint: asked.endpoint,
         framing,
         encoding,
         cut_usage_frame: asked.usage_added,
-    })
+    };
+    Tap::described(config, asked.api.as_ref())
 }
 
-fn framing(endpoint: Endpoint, headers: &HeaderMap) -> Framing {
+fn framing(asked: &Asked, headers: &HeaderMap) -> Framing {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    Framing::of(endpoint, kind.unwrap_or_default())
+    let told = Framing::of(asked.endpoint, kind.unwrap_or_default());
+    match &asked.api {
+        // A type that says nothing of events: the description does.
+        Some(api) if asked.stream && told == Framing::Json => api.framing,
+        _ => told,
+    }
 }
 
 fn encoding(headers: &HeaderMap) -> Encoding {

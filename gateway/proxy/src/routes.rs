@@ -59,6 +59,15 @@ pub(crate) const BASES: &[Base] = &[
     Base::new("/anthropic", Family::Anthropic, None, ANTHROPIC),
     Base::new("/gemini", Family::Gemini, Some("gemini"), GEMINI),
     Base::new("/vertex", Family::Gemini, Some("vertex"), VERTEX),
+    Base::new("/qianfan", Family::QianfanV1, None, QIANFAN_V1),
+    Base::new("/dashscope", Family::Dashscope, None, DASHSCOPE),
+    Base::new("/hunyuan", Family::Hunyuan, None, HUNYUAN),
+    // Some of its official SDKs know a host and no path.
+    Base::new("/", Family::Hunyuan, None, HUNYUAN_ROOT),
+    Base::new("/pangu", Family::Pangu, None, PANGU),
+    Base::new("/tgi", Family::Tgi, None, TGI),
+    Base::new("/ollama", Family::Ollama, None, OLLAMA),
+    Base::new("/llamacpp", Family::LlamaCpp, None, LLAMACPP),
 ];
 
 /// Source: `OpenAI` API reference, "Chat", "Completions", "Responses", "Embeddings", "Models".
@@ -146,6 +155,59 @@ const VERTEX: &[Path] = &[
     vertex!("v1beta1", "embedContent", EmbedContent),
 ];
 
+/// Source: Baidu Qianfan documentation, "ERNIE-4.0-8K", "Embedding-V1", "Access token".
+const QIANFAN_V1: &[Path] = &[
+    ("/oauth/2.0/token", Method::POST, Endpoint::AccessToken),
+    ("/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/{model}", Method::POST, Endpoint::Chat),
+    ("/rpc/2.0/ai_custom/v1/wenxinworkshop/completions/{model}", Method::POST, Endpoint::Chat),
+    ("/rpc/2.0/ai_custom/v1/wenxinworkshop/embeddings/{model}", Method::POST, Endpoint::Embed),
+];
+
+/// Source: Alibaba Cloud Model Studio, "`DashScope` API reference".
+const DASHSCOPE: &[Path] = &[
+    ("/api/v1/services/aigc/text-generation/generation", Method::POST, Endpoint::Generation),
+    ("/api/v1/services/aigc/multimodal-generation/generation", Method::POST, Endpoint::Generation),
+    ("/api/v1/services/embeddings/text-embedding/text-embedding", Method::POST, Endpoint::Embed),
+    (
+        "/api/v1/services/embeddings/multimodal-embedding/multimodal-embedding",
+        Method::POST,
+        Endpoint::Embed,
+    ),
+    ("/api/v1/services/rerank/text-rerank/text-rerank", Method::POST, Endpoint::Embed),
+];
+
+/// Source: Tencent Cloud API 3.0, "hunyuan" 2023-09-01. The operation is in a header.
+const HUNYUAN: &[Path] = &[("", Method::POST, Endpoint::Chat), ("/", Method::POST, Endpoint::Chat)];
+const HUNYUAN_ROOT: &[Path] = &[("", Method::POST, Endpoint::Chat)];
+
+/// Source: Huawei Cloud, "Pangu large models: API reference", V1 and V2.
+const PANGU: &[Path] = &[
+    ("/v1/{project}/deployments/{model}/chat/completions", Method::POST, Endpoint::Chat),
+    ("/api/v2/chat/completions", Method::POST, Endpoint::Chat),
+];
+
+/// Source: Text Generation Inference, `router/src/server.rs`.
+const TGI: &[Path] = &[
+    ("/generate", Method::POST, Endpoint::Generate),
+    ("/generate_stream", Method::POST, Endpoint::GenerateStream),
+];
+
+/// Source: Ollama API documentation.
+const OLLAMA: &[Path] = &[
+    ("/api/chat", Method::POST, Endpoint::Chat),
+    ("/api/generate", Method::POST, Endpoint::Generate),
+    ("/api/embed", Method::POST, Endpoint::Embed),
+    ("/api/embeddings", Method::POST, Endpoint::Embed),
+    ("/api/tags", Method::GET, Endpoint::Models),
+    ("/api/version", Method::GET, Endpoint::Models),
+];
+
+/// Source: llama.cpp, `tools/server/README.md`.
+const LLAMACPP: &[Path] = &[
+    ("/completion", Method::POST, Endpoint::Generate),
+    ("/infill", Method::POST, Endpoint::Generate),
+];
+
 /// The base that `path` lies below, served or not; the most specific one.
 pub(crate) fn base_of(path: &str) -> Option<&'static Base> {
     BASES.iter().filter(|base| base.holds(path)).max_by_key(|base| base.prefix.len())
@@ -170,7 +232,12 @@ mod tests {
             ("/anthropics/v1/messages", Family::OpenAi),
             ("/qianfan/v2/chat/completions", Family::OpenAi),
             ("/vertex/v1/projects/p", Family::Gemini),
-            ("/", Family::OpenAi),
+            ("/qianfan/rpc/2.0/x", Family::QianfanV1),
+            ("/dashscope/compatible-mode/v1/chat/completions", Family::OpenAi),
+            ("/dashscope/api/v1/x", Family::Dashscope),
+            ("/llamacpp/completion", Family::LlamaCpp),
+            ("/", Family::Hunyuan),
+            ("/x", Family::OpenAi),
         ] {
             assert_eq!(family_of(path), family, "{path}");
         }

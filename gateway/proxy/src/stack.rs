@@ -16,7 +16,7 @@ use crate::{
     layers::{
         admit::Admit, answer::AnswerLayer, authenticate::Authenticate, call::Call,
         classify::Classify, credential::Credential, limit::Limit, meter::MeterLayer, route::Route,
-        session::Session, target::Target,
+        session::Session, target::Target, token::TokenLayer,
     },
     metering::Metering,
     stage::stage,
@@ -49,9 +49,12 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
         // Virtual key → customer, project, limits.
         .layer(stage(Authenticate { knowledge: shared.knowledge.clone() }))
         // Path → endpoint of a wire family; everything else is refused.
-        .layer(stage(Route::new()?))
+        .layer(stage(Route::new(&upstreams)?))
+        // The token endpoint of Qianfan v1, which is ours.
+        .layer(TokenLayer)
         // Bounded read of the body: model, stream; asks the provider for usage.
         .layer(stage(Classify {
+            upstreams: upstreams.clone(),
             body_bytes_max: config.gateway.body_bytes_max.into(),
             bodies: Budget::new(config.gateway.body_bytes_total_max),
             body_time_max: Duration::from_secs(config.gateway.request_seconds_max.into()),
@@ -65,7 +68,7 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
         // Intent into the journal, tap on the reply, one settled record on every ending.
         .layer(MeterLayer { metering: Arc::clone(&shared.metering) })
         // Our credential in the place of the client's key.
-        .layer(stage(Credential))
+        .layer(stage(Credential { clock: Arc::clone(&shared.clock) }))
         // One call to the upstream.
         .service(Call);
     Ok(BoxCloneSyncService::new(service))

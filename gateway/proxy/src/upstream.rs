@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use http::{Uri, uri};
+use http::{Method, Uri, uri};
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -17,6 +17,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use permille_types::{Family, ModelName, UpstreamName};
+use permille_usage::ApiDescription;
 use rustls::{
     RootCertStore,
     pki_types::{
@@ -29,7 +30,9 @@ use secrecy::SecretString;
 use crate::{
     config::{CredentialPlace, UpstreamConfig, UpstreamSection},
     credential::Credential,
+    generic,
     lanes::Lanes,
+    tc3::SecretPair,
 };
 
 /// Idle connections kept per upstream: enough for the next burst, few enough to be polite.
@@ -82,6 +85,20 @@ pub enum UpstreamError {
         /// Which upstream.
         upstream: UpstreamName,
     },
+    /// Its credential is not of the kind that its family signs with.
+    #[error("upstream `{upstream}`: its credential must be `SecretId:SecretKey`, to sign requests")]
+    SecretPair {
+        /// Which upstream.
+        upstream: UpstreamName,
+    },
+    /// `paths` and `api` do not fit its family.
+    #[error("upstream `{upstream}`: {problem}")]
+    Generic {
+        /// Which upstream.
+        upstream: UpstreamName,
+        /// What is wrong, and what is accepted.
+        problem: String,
+    },
     /// Its `ca_file` cannot be read.
     #[error("read the certificates of ca_file `{}`", path.display())]
     CaFile {
@@ -104,11 +121,17 @@ pub(crate) struct Upstream {
     pub(crate) simulated: bool,
     pub(crate) idle_max: Duration,
     pub(crate) lanes: Lanes,
+    /// Where an API of the family `generic` keeps what is metered.
+    pub(crate) api: Option<Arc<ApiDescription>>,
+    /// What a request that names no model asks for.
+    pub(crate) own_model: Option<String>,
+    /// What the family `generic` serves of it.
+    pub(crate) paths: Vec<(Method, String)>,
     models: GlobSet,
     scheme: uri::Scheme,
     authority: uri::Authority,
     prefix: String,
-    provider: String,
+    pub(crate) provider: String,
 }
 
 impl fmt::Debug for Upstream {
@@ -144,11 +167,14 @@ impl Upstream {
                 )?,
                 section.http2,
             ),
+            api: section.api.clone().map(Arc::new),
+            own_model: section.models.iter().find(|name| is_exact(name)).cloned(),
+            paths: generic::paths(section)?,
             models: patterns(&section.name, &section.models)?,
             scheme,
             authority: base.authority.ok_or_else(refused)?,
             prefix: path.trim_end_matches('/').to_owned(),
-            provider: section.provider.clone().unwrap_or_else(|| section.family.to_string()),
+            provider: provider(section),
             credential: credential(section, &config.credential)?,
         }))
     }
@@ -172,6 +198,19 @@ impl Upstream {
     }
 }
 
+/// Whose API it is. One that is described by configuration is its own.
+fn provider(section: &UpstreamSection) -> String {
+    section.provider.clone().unwrap_or_else(|| match section.family {
+        Family::Generic => section.name.to_string(),
+        family => family.to_string(),
+    })
+}
+
+/// Whether a model pattern is a name.
+fn is_exact(pattern: &str) -> bool {
+    !pattern.contains(['*', '?', '[', '{'])
+}
+
 fn patterns(upstream: &UpstreamName, models: &[String]) -> Result<GlobSet, UpstreamError> {
     let mut set = GlobSetBuilder::new();
     let refused = |pattern: &str, cause| UpstreamError::Pattern {
@@ -189,6 +228,12 @@ fn credential(
     section: &UpstreamSection,
     secret: &SecretString,
 ) -> Result<Credential, UpstreamError> {
+    if section.family == Family::Hunyuan {
+        let pair = SecretPair::read(secret);
+        return pair
+            .map(Credential::Signature)
+            .ok_or_else(|| UpstreamError::SecretPair { upstream: section.name.clone() });
+    }
     let place = section.credential_in.clone();
     let place = place.unwrap_or_else(|| CredentialPlace::of(section.family));
     Credential::new(place, secret)
@@ -277,6 +322,8 @@ mod tests {
                 provider: None,
                 ca_file: None,
                 models: vec!["gpt-4o*".to_owned()],
+                paths: Vec::new(),
+                api: None,
                 http2: false,
                 connect_seconds_max: 1,
                 idle_seconds_max: 1,

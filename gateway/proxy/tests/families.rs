@@ -11,114 +11,15 @@ mod support;
 
 use http::Request;
 use permille_proxy::config::Unpriced;
-use permille_types::{Ended, Endpoint, Family, ModelName};
+use permille_types::{Ended, Endpoint, Family};
 use serde_json::Value;
-use support::{KEY, World, read_all, recorded::recorded, upstream};
-
-/// One request of one family, and what becomes of it.
-struct Case {
-    family: Family,
-    /// `provider` of the upstream; absent means the family's name.
-    provider: Option<&'static str>,
-    /// Path of the upstream's base URL.
-    base: &'static str,
-    /// What the client sends: path with query, where its key goes, body.
-    path: &'static str,
-    key: (&'static str, &'static str),
-    body: &'static str,
-    /// A recorded reply of `permille-usage`.
-    fixture: &'static str,
-    /// What the upstream is sent: target, and the line that holds our credential.
-    target: &'static str,
-    credential_in: Option<&'static str>,
-    credential: &'static str,
-    /// The row's names.
-    model: (&'static str, Option<&'static str>),
-    streamed: bool,
-    /// Where the code of a refusal stands.
-    refusal: &'static str,
-}
-
-fn fixture(name: &str, suffix: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../usage/tests/fixtures");
-    std::fs::read(format!("{folder}/{name}{suffix}")).unwrap()
-}
-
-/// The recorded reply as a server sends it: closed at its end, because it announces no length.
-fn reply(name: &str) -> (Vec<u8>, Vec<u8>) {
-    let recorded = fixture(name, ".response.http");
-    let end = recorded.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-    let (head, body) = (&recorded[..end], recorded[end + 4..].to_vec());
-    ([head, b"\r\nconnection: close\r\n\r\n", body.as_slice()].concat(), body)
-}
-
-fn send(world: &World, case: &Case, with_key: bool) -> (http::request::Builder, &'static str) {
-    let mut uri = world.url(case.path);
-    let mut request = Request::post("/");
-    match case.key {
-        ("query", name) if with_key => {
-            let joint = if uri.contains('?') { '&' } else { '?' };
-            uri = format!("{uri}{joint}{name}={KEY}");
-        }
-        (name, scheme) if with_key => request = request.header(name, format!("{scheme}{KEY}")),
-        _ => {}
-    }
-    (request.uri(uri), case.body)
-}
-
-async fn check(case: Case) {
-    let (answer, body) = reply(case.fixture);
-    let (address, mut requests) = recorded(answer, 11).await;
-    let world = World::with(|setup| {
-        let mut of_case =
-            upstream("recorded", case.family, format!("http://{address}{}", case.base));
-        of_case.section.provider = case.provider.map(str::to_owned);
-        of_case.section.credential_in = case.credential_in.map(|place| place.parse().unwrap());
-        // Another upstream of the same family, which must not be taken.
-        let mut other = upstream("other", case.family, "http://127.0.0.1:9".to_owned());
-        match case.provider {
-            Some(_) => other.section.provider = Some("another-provider".to_owned()),
-            None => other.section.models = vec!["another-model".to_owned()],
-        }
-        setup.config.upstreams = vec![other, of_case];
-        setup.config.pricing.unpriced = Unpriced::Hold;
-    })
-    .await;
-
-    let (request, sent) = send(&world, &case, true);
-    let response = world.send(request, sent).await;
-    let (head, reply) = response.into_parts();
-    assert_eq!(head.status, 200, "{}", case.path);
-    let bytes = read_all(reply).await.unwrap();
-    assert_eq!(bytes, body, "{}: bytes", case.path);
-
-    let request = String::from_utf8(requests.recv().await.unwrap()).unwrap();
-    let (request_head, request_body) = request.split_once("\r\n\r\n").unwrap();
-    assert!(request_head.contains(&format!(" {} HTTP/1.1", case.target)), "{request_head}");
-    assert!(!request.contains("sk-pm_"), "our key went upstream: {request_head}");
-    assert!(request_head.contains(case.credential), "{request_head}");
-    assert_eq!(request_body, case.body, "a request is not written anew");
-
-    let row = world.row_of(&head.headers).await;
-    let expected: Value = serde_json::from_slice(&fixture(case.fixture, ".expected.json")).unwrap();
-    assert_eq!(
-        (row.family, row.ended, row.streamed),
-        (case.family, Ended::Complete, case.streamed)
-    );
-    assert_eq!(row.model_requested.as_str(), case.model.0);
-    assert_eq!(row.model_served.as_ref().map(ModelName::as_str), case.model.1);
-    assert_eq!(row.source.as_str(), expected["source"], "{}", case.path);
-    assert_eq!(row.input_total, expected["input_total"].as_u64(), "{}", case.path);
-    assert_eq!(row.output_total, expected["output_total"].as_u64(), "{}", case.path);
-    assert!(row.flags.iter().all(|flag| *flag == permille_types::Flag::Simulated), "{row:?}");
-
-    let (request, sent) = send(&world, &case, false);
-    let refused = world.send(request, sent).await;
-    assert_eq!(refused.status(), 401);
-    let refused = read_all(refused.into_body()).await.unwrap();
-    let refused: Value = serde_json::from_slice(&refused).unwrap();
-    assert_eq!(refused.pointer(case.refusal).unwrap(), "permille_missing_key", "{refused}");
-}
+use support::{
+    KEY, World,
+    case::{Case, check, reply},
+    read_all,
+    recorded::recorded,
+    upstream,
+};
 
 const GEMINI: Case = Case {
     family: Family::Gemini,
@@ -134,6 +35,8 @@ const GEMINI: Case = Case {
     model: ("gemini-2.5-pro", Some("gemini-2.5-pro")),
     streamed: true,
     refusal: "/error/details/0/reason",
+    headers: &[],
+    own_model: None,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,6 +86,8 @@ const AZURE: Case = Case {
     model: ("prod-chat", Some("gpt-4o-2024-11-20")),
     streamed: true,
     refusal: "/error/code",
+    headers: &[],
+    own_model: None,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -247,6 +152,8 @@ const RESPONSES: Case = Case {
     model: ("gpt-5.6", Some("gpt-5.6")),
     streamed: true,
     refusal: "/error/code",
+    headers: &[],
+    own_model: None,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,15 +8,19 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use permille_limits::{Budget, Taken};
+use permille_types::Family;
 use permille_usage::request::{Asked, ask_for_usage, classify};
 
 use crate::{
     context::{Classified, Head, Routed},
     refusal::Refusal,
     stage::Stage,
+    upstream::Upstream,
 };
 
 pub(crate) struct Classify {
+    /// In order of preference.
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
     /// Largest accepted body, in bytes.
     pub(crate) body_bytes_max: u64,
     /// Bytes of all bodies held at once.
@@ -62,10 +66,17 @@ impl Stage<Routed> for Classify {
         let invalid = |cause: permille_usage::request::RequestError| {
             Refusal::InvalidRequest(cause.to_string())
         };
+        // Where a request names no model, its server has only one.
+        let provider = head.provider.as_deref();
+        let first = self.upstreams.iter().find(|first| first.answers(head.family, provider));
         let asked = Asked {
+            family: head.family,
+            endpoint,
             model: routed.model.as_deref(),
+            unnamed: first.and_then(|first| first.own_model.as_deref()),
+            stream: head.family == Family::Dashscope && dashscope_streams(&head.parts.headers)?,
             api_version: head.parts.uri.query().and_then(api_version),
-            ..Asked::new(head.family, endpoint)
+            description: first.and_then(|first| first.api.as_deref()),
         };
         let facts = classify(asked, &body).map_err(invalid)?;
         let asks = facts.stream && !facts.usage_wanted && facts.usage_askable;
@@ -124,6 +135,22 @@ impl Classify {
 /// Azure's way to name the version of its API.
 fn api_version(query: &str) -> Option<&str> {
     query.split('&').find_map(|pair| pair.strip_prefix("api-version="))
+}
+
+/// Whether a request to `DashScope` asks for a stream. One that asks for a task is refused: what
+/// the task consumes is told to whoever asks for its result, and not here.
+///
+/// Source: Alibaba Cloud Model Studio, "`DashScope` API reference", request headers.
+fn dashscope_streams(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let is = |name: &str, value: &str| {
+        headers.get(name).is_some_and(|sent| sent.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
+    };
+    if is("x-dashscope-async", "enable") {
+        return Err(Refusal::InvalidRequest(
+            "X-DashScope-Async is not accepted here: call without it".to_owned(),
+        ));
+    }
+    Ok(is("x-dashscope-sse", "enable") || is("accept", "text/event-stream"))
 }
 
 fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {

@@ -1,14 +1,26 @@
 //! Puts our credential for the upstream where the client's virtual key was.
 
+use std::sync::Arc;
+
+use http_body_util::BodyExt as _;
+use permille_types::Clock;
+
 use crate::{context::Outgoing, refusal::Refusal, stage::Stage};
 
-pub(crate) struct Credential;
+pub(crate) struct Credential {
+    /// For credentials that are signatures of a moment.
+    pub(crate) clock: Arc<dyn Clock>,
+}
 
 impl Stage<Outgoing> for Credential {
     type Out = Outgoing;
 
     async fn enter(&self, mut outgoing: Outgoing) -> Result<Outgoing, Refusal> {
-        outgoing.upstream.credential.put_into(&mut outgoing.request).map_err(|cause| {
+        // The body is in memory: a second handle on it, and no wait.
+        let Ok(body) = outgoing.request.body().clone().collect().await;
+        let credential = &outgoing.upstream.credential;
+        let put = credential.put_into(&mut outgoing.request, &body.to_bytes(), self.clock.now());
+        put.map_err(|cause| {
             Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
         })?;
         Ok(outgoing)

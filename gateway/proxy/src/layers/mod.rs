@@ -11,3 +11,4 @@ pub(crate) mod meter;
 pub(crate) mod route;
 pub(crate) mod session;
 pub(crate) mod target;
+pub(crate) mod token;

@@ -1,18 +1,20 @@
 //! Path → operation of a wire family. Only the paths of `routes` pass (M8).
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method};
 use matchit::Router;
 use percent_encoding::percent_decode_str;
-use permille_types::Endpoint;
+use permille_types::{Endpoint, Family};
 
 use crate::{
     client_key,
     context::{Authenticated, Routed},
+    generic,
     refusal::Refusal,
     routes::{BASES, Base, base_of},
     stage::Stage,
+    upstream::Upstream,
 };
 
 pub(crate) struct Route {
@@ -21,7 +23,9 @@ pub(crate) struct Route {
 
 /// What is served on a path, by one method and verb.
 struct Served {
-    base: &'static Base,
+    prefix: Cow<'static, str>,
+    family: Family,
+    provider: Option<Cow<'static, str>>,
     method: Method,
     /// What must stand behind the model: `:generateContent`.
     verb: Option<&'static str>,
@@ -29,7 +33,8 @@ struct Served {
 }
 
 impl Route {
-    pub(crate) fn new() -> Result<Self, matchit::InsertError> {
+    /// The paths of the table, and those of the `upstreams` that are described by configuration.
+    pub(crate) fn new(upstreams: &[Arc<Upstream>]) -> Result<Self, matchit::InsertError> {
         let mut served = BTreeMap::<_, Vec<Served>>::new();
         for base in BASES {
             for (path, method, endpoint) in base.paths {
@@ -37,8 +42,27 @@ impl Route {
                     Some((start, verb)) => (format!("{}{start}{{model}}", base.prefix), Some(verb)),
                     None => (format!("{}{path}", base.prefix), None),
                 };
-                let (method, endpoint) = (method.clone(), *endpoint);
-                served.entry(path).or_default().push(Served { base, method, verb, endpoint });
+                served.entry(path).or_default().push(Served {
+                    prefix: base.prefix.into(),
+                    family: base.family,
+                    provider: base.provider.map(Cow::from),
+                    method: method.clone(),
+                    verb,
+                    endpoint: *endpoint,
+                });
+            }
+        }
+        for upstream in upstreams {
+            let prefix = format!("{}/{}", generic::PREFIX, upstream.name);
+            for (method, path) in &upstream.paths {
+                served.entry(format!("{prefix}{path}")).or_default().push(Served {
+                    prefix: prefix.clone().into(),
+                    family: Family::Generic,
+                    provider: Some(upstream.provider.clone().into()),
+                    method: method.clone(),
+                    verb: None,
+                    endpoint: Endpoint::Generate,
+                });
             }
         }
         let mut paths = Router::new();
@@ -83,22 +107,48 @@ impl Stage<Authenticated> for Route {
             });
         };
         let of_method = served.iter().find(|served| served.method == head.method);
-        let Some(Served { base, endpoint, .. }) = of_method else {
+        let Some(Served { prefix, family, provider, endpoint, .. }) = of_method else {
             return Err(Refusal::UnsupportedMethod {
                 method: head.method.clone(),
                 path: path.to_owned(),
                 accepted: served.first().map(|served| served.method.clone()).unwrap_or_default(),
             });
         };
-        let mut upstream_path = path.strip_prefix(base.prefix).unwrap_or(path).to_owned();
+        let mut upstream_path = below(path, prefix).to_owned();
         if let Some(query) = head.uri.query().and_then(client_key::without_key) {
             upstream_path.push('?');
             upstream_path.push_str(&query);
         }
         let model = model.map(decoded).transpose()?;
-        let endpoint = *endpoint;
-        let (family, provider) = (base.family, base.provider);
+        let endpoint = match family {
+            Family::Hunyuan => hunyuan_operation(&head.headers)?,
+            _ => *endpoint,
+        };
+        let (family, provider) = (*family, provider.clone());
         Ok(Routed { authenticated, family, provider, endpoint, model, upstream_path })
+    }
+}
+
+/// What follows `prefix` in `path`.
+fn below<'p>(path: &'p str, prefix: &str) -> &'p str {
+    match path.strip_prefix(prefix) {
+        None | Some("") => "/",
+        Some(rest) => rest,
+    }
+}
+
+/// The operation that a request to Hunyuan names in a header.
+///
+/// Source: Tencent Cloud API 3.0, "Common parameters"; those that answer with `Usage`.
+fn hunyuan_operation(headers: &HeaderMap) -> Result<Endpoint, Refusal> {
+    match headers.get("x-tc-action").map(HeaderValue::as_bytes) {
+        Some(b"ChatCompletions" | b"ChatTranslations" | b"ImageQuestion") => Ok(Endpoint::Chat),
+        Some(b"GetEmbedding") => Ok(Endpoint::Embed),
+        _ => Err(Refusal::InvalidRequest(
+            "the operation in the header X-TC-Action is not served: accepted are ChatCompletions, \
+             ChatTranslations, ImageQuestion, GetEmbedding"
+                .to_owned(),
+        )),
     }
 }
 
@@ -127,14 +177,14 @@ mod tests {
 
     #[test]
     fn every_path_of_the_table_is_routed_and_no_other() {
-        let route = Route::new().unwrap();
+        let route = Route::new(&[]).unwrap();
 
         for base in BASES {
             for (path, method, endpoint) in base.paths {
                 let full = format!("{}{path}", base.prefix);
                 let (served, _) = route.at(&full).unwrap();
                 assert!(served.iter().any(|served| {
-                    (served.endpoint, &served.method, served.base.prefix)
+                    (served.endpoint, &served.method, &*served.prefix)
                         == (*endpoint, method, base.prefix)
                 }));
             }
@@ -153,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_verb_behind_a_model_decides_the_operation() {
-        let route = Route::new().unwrap();
+        let route = Route::new(&[]).unwrap();
         for (path, endpoint, model) in [
             ("m-2.5:streamGenerateContent", Endpoint::StreamGenerateContent, "m-2.5"),
             ("a:b:countTokens", Endpoint::CountTokens, "a:b"),
@@ -168,6 +218,14 @@ mod tests {
         }
         let vertex = "/vertex/v1/projects/p/locations/l/publishers/google/models/";
         assert!(route.at(&format!("{vertex}m:predict")).is_none());
+    }
+
+    #[test]
+    fn an_empty_rest_of_a_path_is_the_root() {
+        assert_eq!(below("/hunyuan", "/hunyuan"), "/");
+        assert_eq!(below("/hunyuan/", "/hunyuan"), "/");
+        assert_eq!(below("/", "/"), "/");
+        assert_eq!(below("/v1/models", "/v1"), "/models");
     }
 
     #[test]

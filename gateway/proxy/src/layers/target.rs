@@ -23,7 +23,7 @@ impl Stage<Classified> for Target {
 
     async fn enter(&self, classified: Classified) -> Result<Targeted, Refusal> {
         let endpoint: Endpoint = classified.routed.endpoint;
-        let (family, provider) = (classified.routed.family, classified.routed.provider);
+        let (family, provider) = (classified.routed.family, classified.routed.provider.as_deref());
         let mut of_family =
             self.upstreams.iter().filter(|upstream| upstream.answers(family, provider));
         let Some(facts) = &classified.facts else {

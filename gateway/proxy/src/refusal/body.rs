@@ -13,8 +13,9 @@ impl Refusal {
         match family {
             Family::Anthropic => self.anthropic(),
             Family::Gemini => self.gemini(),
-            // Source: Baidu Qianfan V1, "Error codes"; Huawei Pangu, "Error codes".
-            Family::QianfanV1 | Family::Pangu => json!({
+            Family::QianfanV1 => self.qianfan_v1(),
+            // Source: Huawei Pangu, "Error codes".
+            Family::Pangu => json!({
                 "error_code": code, "error_msg": message, "retryable": self.is_retryable(),
             }),
             // Source: Alibaba Model Studio, "Error messages".
@@ -32,6 +33,22 @@ impl Refusal {
             }),
             _ => self.openai(),
         }
+    }
+
+    /// Source: Baidu Qianfan documentation, "Error codes" and, for `error`, "Access token".
+    fn qianfan_v1(&self) -> Value {
+        let (number, name) = match self.status() {
+            StatusCode::UNAUTHORIZED => (110, "invalid_client"),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (3, "invalid_request"),
+            StatusCode::TOO_MANY_REQUESTS => (336_501, "temporarily_unavailable"),
+            status if status.is_server_error() => (336_100, "temporarily_unavailable"),
+            _ => (336_003, "invalid_request"),
+        };
+        let message = self.to_string();
+        json!({
+            "error_code": number, "error_msg": message, "code": self.code(),
+            "error": name, "error_description": message, "retryable": self.is_retryable(),
+        })
     }
 
     /// Source: `OpenAI` API reference, "Error codes": `{"error":{message,type,param,code}}`.

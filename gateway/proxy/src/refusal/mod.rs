@@ -117,7 +117,11 @@ impl Refusal {
     /// The refusal of request `id` as an answer in the format of `family`.
     pub(crate) fn answer(&self, family: Family, id: RequestId) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from(self.body(family, id).to_string()));
-        *response.status_mut() = self.status();
+        *response.status_mut() = match family {
+            // Their clients read a body only behind this status, and the error in it.
+            Family::QianfanV1 | Family::Hunyuan => StatusCode::OK,
+            _ => self.status(),
+        };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let should_retry = if self.is_retryable() { "true" } else { "false" };
@@ -145,7 +149,7 @@ mod tests {
             (Family::AzureOpenAi, "/error/code", "/error/message"),
             (Family::Anthropic, "/error/code", "/error/message"),
             (Family::Gemini, "/error/details/0/reason", "/error/message"),
-            (Family::QianfanV1, "/error_code", "/error_msg"),
+            (Family::QianfanV1, "/code", "/error_msg"),
             (Family::Dashscope, "/code", "/message"),
             (Family::Hunyuan, "/Response/Error/Code", "/Response/Error/Message"),
             (Family::Pangu, "/error_code", "/error_msg"),
@@ -173,6 +177,23 @@ mod tests {
         assert_eq!(body(Family::Anthropic)["error"]["type"], "authentication_error");
         assert_eq!(body(Family::Gemini)["error"]["status"], "UNAUTHENTICATED");
         assert_eq!(body(Family::Gemini)["error"]["code"], 401);
+    }
+
+    #[test]
+    fn a_refusal_has_the_number_and_the_status_that_qianfans_own_errors_have() {
+        for (refusal, number) in [
+            (Refusal::UnknownKey, 110),
+            (Refusal::RateLimited { rpm: 1, retry_after: Duration::from_secs(1) }, 336_501),
+            (Refusal::NotReady, 336_100),
+            (Refusal::UnknownModel { model: "x".parse().unwrap() }, 3),
+            (Refusal::InvalidRequest(String::new()), 336_003),
+        ] {
+            let answer = answer(&refusal, Family::QianfanV1);
+            let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+
+            assert_eq!(body["error_code"], number);
+            assert_eq!(answer.status(), 200);
+        }
     }
 
     #[test]

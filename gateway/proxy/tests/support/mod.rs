@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this module")]
 #![allow(missing_docs, reason = "read by the tests beside it only")]
 
+pub mod case;
 pub mod recorded;
 
 use std::{
@@ -147,6 +148,8 @@ pub fn upstream(name: &str, family: Family, base_url: String) -> UpstreamConfig 
             provider: None,
             ca_file: None,
             models: vec!["*".to_owned()],
+            paths: Vec::new(),
+            api: None,
             http2: false,
             connect_seconds_max: 5,
             idle_seconds_max: 60,
