@@ -21,7 +21,7 @@ use support::{
     upstream,
 };
 
-const GEMINI: Case = Case {
+const GEMINI: Case<'_> = Case {
     family: Family::Gemini,
     provider: None,
     base: "",
@@ -72,7 +72,50 @@ async fn vertex_answers_whole_below_its_own_prefix() {
     .await;
 }
 
-const AZURE: Case = Case {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_provider_of_openais_shape_has_its_prefix() {
+    for (provider, prefix, base, fixture, served) in [
+        ("qianfan", "/qianfan/v2", "/v2", "baidu-qianfan-v2/stream", "ernie-5.1"),
+        (
+            "dashscope",
+            "/dashscope/compatible-mode/v1",
+            "/compatible-mode/v1",
+            "dashscope-compat/stream",
+            "qwen3.6-plus",
+        ),
+        ("tokenhub", "/tokenhub/v1", "/v1", "tencent-tokenhub/stream", "hy3"),
+        ("zhipu", "/zhipu/api/paas/v4", "/api/paas/v4", "zhipu/stream", "glm-5.3"),
+        ("deepseek", "/deepseek", "", "deepseek/stream", "deepseek-reasoner"),
+        ("moonshot", "/moonshot/v1", "/v1", "moonshot/stream", "kimi-k2"),
+        ("openrouter", "/openrouter/api/v1", "/api/v1", "openrouter/stream", "openai/gpt-5"),
+        ("vllm", "/vllm/v1", "/v1", "vllm/stream", "sql-lora"),
+        ("sglang", "/sglang/v1", "/v1", "sglang/stream", "qwen3:sql"),
+        ("llamacpp", "/llamacpp/v1", "/v1", "llamacpp-server/stream", "gemma3-270m"),
+    ] {
+        let path = format!("{prefix}/chat/completions");
+        let target = format!("{base}/chat/completions");
+        check(Case {
+            family: Family::OpenAi,
+            provider: Some(provider),
+            base,
+            path: &path,
+            key: ("authorization", "Bearer "),
+            body: r#"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#,
+            fixture,
+            target: &target,
+            credential_in: None,
+            credential: "authorization: Bearer provider-secret",
+            model: ("m", Some(served)),
+            streamed: true,
+            refusal: "/error/code",
+            headers: &[],
+            own_model: None,
+        })
+        .await;
+    }
+}
+
+const AZURE: Case<'_> = Case {
     family: Family::AzureOpenAi,
     provider: None,
     base: "",
@@ -138,7 +181,7 @@ async fn azure_is_asked_for_usage_only_where_its_api_version_takes_that() {
     }
 }
 
-const RESPONSES: Case = Case {
+const RESPONSES: Case<'_> = Case {
     family: Family::OpenAi,
     provider: None,
     base: "/v1",

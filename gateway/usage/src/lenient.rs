@@ -222,6 +222,11 @@ impl<T> Few<T> {
         self.listed && self.first.is_none()
     }
 
+    /// The last element.
+    pub(crate) fn into_last(mut self) -> Option<T> {
+        self.rest.pop().or(self.first)
+    }
+
     /// The elements in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.first.iter().chain(&self.rest)

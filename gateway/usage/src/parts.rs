@@ -44,8 +44,18 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Takes over every field that `newer` reports: the last non-null report wins (M4).
+    /// Takes over every field that `newer` reports: the last non-null report wins (M4). One
+    /// exception: no prompt and no answer shrinks to nothing, so that a side which is all zeros
+    /// never replaces one that is not. Some servers end a stream with such a report.
     pub(crate) fn merge(&mut self, newer: &Self) {
+        let mut newer = newer.clone();
+        if newer.input == Some(0) && newer.cached() == 0 && self.input > Some(0) {
+            newer.input = None;
+            (newer.cache_read, newer.cache_read_explicit, newer.cache_write) = (None, None, None);
+        }
+        if newer.output == Some(0) && self.output > Some(0) {
+            (newer.output, newer.reasoning) = (None, None);
+        }
         // A sum belongs to the report it came with; a later report without one is not its match.
         if newer.input.is_some() || newer.output.is_some() {
             self.total = None;
@@ -83,6 +93,20 @@ impl Parts {
     /// Searches, as units.
     pub(crate) fn searches(count: Option<u64>) -> UnitCounts {
         count.map(|count| (Unit::Searches, count)).into_iter().collect()
+    }
+
+    /// Input that was read from or written to the cache.
+    fn cached(&self) -> TokenCount {
+        [
+            self.cache_read,
+            self.cache_read_explicit,
+            self.cache_write,
+            self.cache_write_5m,
+            self.cache_write_1h,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(0, TokenCount::saturating_add)
     }
 
     /// Whether nothing was reported.

@@ -10,34 +10,34 @@ use serde_json::Value;
 use super::{KEY, World, read_all, recorded::recorded, upstream};
 
 /// One request of one family, and what becomes of it.
-pub struct Case {
+pub struct Case<'a> {
     pub family: Family,
     /// `provider` of the upstream; absent means the family's name.
-    pub provider: Option<&'static str>,
+    pub provider: Option<&'a str>,
     /// Path of the upstream's base URL.
-    pub base: &'static str,
+    pub base: &'a str,
     /// What the client sends: path with query, where its key goes, body.
-    pub path: &'static str,
-    pub key: (&'static str, &'static str),
-    pub body: &'static str,
+    pub path: &'a str,
+    pub key: (&'a str, &'a str),
+    pub body: &'a str,
     /// A recorded reply of `permille-usage`.
-    pub fixture: &'static str,
+    pub fixture: &'a str,
     /// What the upstream is sent: target, and the line that holds our credential.
-    pub target: &'static str,
-    pub credential_in: Option<&'static str>,
-    pub credential: &'static str,
+    pub target: &'a str,
+    pub credential_in: Option<&'a str>,
+    pub credential: &'a str,
     /// The row's names.
-    pub model: (&'static str, Option<&'static str>),
+    pub model: (&'a str, Option<&'a str>),
     pub streamed: bool,
     /// Where the code of a refusal stands.
-    pub refusal: &'static str,
+    pub refusal: &'a str,
     /// What else the client sends in its head.
-    pub headers: &'static [(&'static str, &'static str)],
+    pub headers: &'a [(&'a str, &'a str)],
     /// The one model of the upstream, where a request names none.
-    pub own_model: Option<&'static str>,
+    pub own_model: Option<&'a str>,
 }
 
-impl Case {
+impl Case<'_> {
     /// Our credential, as the upstream is configured with it.
     fn secret(&self) -> SecretString {
         match self.family {
@@ -68,7 +68,7 @@ pub fn reply(name: &str) -> (Vec<u8>, Vec<u8>) {
     ([head, b"\r\nconnection: close\r\n\r\n", body.as_slice()].concat(), body)
 }
 
-fn send(world: &World, case: &Case, with_key: bool) -> (http::request::Builder, &'static str) {
+fn send(world: &World, case: &Case<'_>, with_key: bool) -> (http::request::Builder, String) {
     let mut uri = world.url(case.path);
     let mut request = Request::post("/");
     for (name, value) in case.headers {
@@ -82,10 +82,10 @@ fn send(world: &World, case: &Case, with_key: bool) -> (http::request::Builder, 
         (name, scheme) if with_key => request = request.header(name, format!("{scheme}{KEY}")),
         _ => {}
     }
-    (request.uri(uri), case.body)
+    (request.uri(uri), case.body.to_owned())
 }
 
-pub async fn check(case: Case) {
+pub async fn check(case: Case<'_>) {
     let (answer, body) = reply(case.fixture);
     let (address, mut requests) = recorded(answer, 11).await;
     let world = World::with(|setup| {

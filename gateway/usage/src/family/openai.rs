@@ -47,7 +47,7 @@ struct Chunk<'a> {
     usage: Object<WireUsage>,
     #[serde(default)]
     error: Present,
-    /// The same of Huawei Pangu: `PANGU.3318`.
+    /// The same of Baidu, with status 200, and of Huawei Pangu: `PANGU.3318`.
     #[serde(default)]
     error_code: Present,
 }
@@ -64,6 +64,9 @@ struct Choice<'a> {
     text: Text<'a>,
     #[serde(default)]
     finish_reason: Present,
+    /// Moonshot reports a stream's usage here.
+    #[serde(default)]
+    usage: Object<WireUsage>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,6 +120,11 @@ struct InputDetails {
     cached_tokens: Count,
     cache_write_tokens: Count,
     cache_write_tokens_details: Object<CacheWrites>,
+    // DashScope's names for what it writes to its explicit cache.
+    cache_creation_input_tokens: Count,
+    cache_creation: Object<CacheCreation>,
+    /// Of `DashScope`: the request marked what to cache, and such reads have their own price.
+    cache_type: Present,
     audio_tokens: Count,
     image_tokens: Count,
 }
@@ -126,6 +134,13 @@ struct InputDetails {
 struct CacheWrites {
     ttl_30m_tokens: Count,
     ttl_12h_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Count,
+    ephemeral_1h_input_tokens: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -196,10 +211,17 @@ impl OpenAi {
         let usage_only = chunk.choices.is_empty_list()
             && chunk.usage.get().is_some()
             && !chunk.error.is_present();
-        if chunk.usage.is_present() {
+        let usage = if chunk.usage.is_present() {
+            chunk.usage
+        } else {
+            chunk.choices.into_last().map(|choice| choice.usage).unwrap_or_default()
+        };
+        // Ollama fills the chunks of a completion with zeros until it knows better.
+        let placeholder = !usage_only && !self.finish_seen && usage.get().is_some_and(is_zero);
+        if usage.is_present() && !placeholder {
             self.whole_seen |= usage_only;
             self.reports = self.reports.saturating_add(u64::from(!usage_only));
-            facts.parts.merge(&usage_parts(chunk.usage));
+            facts.parts.merge(&usage_parts(usage));
             // Usage in every chunk is a running count; at the end of the only choice it is whole.
             facts.output_final |= usage_only || self.finish_seen;
         }
@@ -228,19 +250,33 @@ fn function_text(function: &Function<'_>, text: &mut TextSample) {
     text.push(function.arguments.as_str());
 }
 
+fn is_zero(usage: &WireUsage) -> bool {
+    [usage.prompt_tokens, usage.completion_tokens].iter().all(|count| *count == Count::Value(0))
+}
+
 fn usage_parts(usage: Object<WireUsage>) -> Parts {
     let mut bad = false;
     let usage = usage.read(&mut bad);
     let input = usage.prompt_tokens_details.read(&mut bad);
     let writes = input.cache_write_tokens_details.read(&mut bad);
+    let creation = input.cache_creation.read(&mut bad);
+    let written = input.cache_write_tokens.or(input.cache_creation_input_tokens);
     let output = usage.completion_tokens_details.read(&mut bad);
-    let cached = input.cached_tokens.or(usage.prompt_cache_hit_tokens).or(usage.cached_tokens);
+    let explicit = input.cache_type.is_present();
+    let cached = input
+        .cached_tokens
+        .or(usage.prompt_cache_hit_tokens)
+        .or(usage.cached_tokens)
+        .read(&mut bad);
     Parts {
         input: usage.prompt_tokens.read(&mut bad),
         output: usage.completion_tokens.read(&mut bad),
         total: usage.total_tokens.read(&mut bad),
-        cache_read: cached.read(&mut bad),
-        cache_write: input.cache_write_tokens.read(&mut bad),
+        cache_read: cached.filter(|_| !explicit),
+        cache_read_explicit: cached.filter(|_| explicit),
+        cache_write: written.read(&mut bad),
+        cache_write_5m: creation.ephemeral_5m_input_tokens.read(&mut bad),
+        cache_write_1h: creation.ephemeral_1h_input_tokens.read(&mut bad),
         cache_write_30m: writes.ttl_30m_tokens.read(&mut bad),
         cache_write_12h: writes.ttl_12h_tokens.read(&mut bad),
         audio_in: input.audio_tokens.read(&mut bad),

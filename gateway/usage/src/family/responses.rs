@@ -3,6 +3,7 @@
 //! Source: `OpenAI` API reference, "Responses", "Streaming events", "Background mode"; field
 //! meanings as in the official Python SDK's `ResponseUsage`.
 
+use permille_types::Unit;
 use serde::Deserialize;
 
 use super::{Verdict, WireFamily, read_top_level};
@@ -130,6 +131,7 @@ impl WireFamily for Responses {
         "status",
         "usage",
         "error",
+        "output",
         "response.id",
         "response.model",
         "response.service_tier",
@@ -146,6 +148,10 @@ impl WireFamily for Responses {
         if let Ok(Object::Value(read)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(data) {
             let kind = read.kind.as_str();
             event_text(&read, &mut facts.text);
+            if kind == "response.output_item.done" && read.item.get().is_some_and(is_search) {
+                let searches = facts.parts.units.entry(Unit::Searches).or_default();
+                *searches = searches.saturating_add(1);
+            }
             let verdict = named(if kind.is_empty() { name } else { kind.as_bytes() }, facts);
             if let Object::Value(response) = read.response {
                 take(response, facts);
@@ -169,6 +175,10 @@ impl WireFamily for Responses {
             facts.parts.bad |= matches!(usage, Some(Err(_)));
             let usage = usage.and_then(Result::ok).unwrap_or_default();
             state(&text(status), document.value(error).is_some(), usage, facts);
+        }
+        let output = document.value("output").map(serde_json::from_slice::<Few<Item<'_>>>);
+        if let Some(Ok(output)) = output {
+            searches(&output, facts);
         }
         let status = document.text("status").unwrap_or_default();
         facts.pending |= matches!(status.as_str(), "queued" | "in_progress");
@@ -200,7 +210,20 @@ fn named(kind: &[u8], facts: &mut Facts) -> Verdict {
     Verdict::Terminal
 }
 
+fn is_search(item: &Item<'_>) -> bool {
+    item.kind.as_str() == "web_search_call"
+}
+
+/// Searches that the provider ran: a whole output lists them all.
+fn searches(output: &Few<Item<'_>>, facts: &mut Facts) {
+    let searches = output.iter().filter(|item| is_search(item)).count();
+    if searches > 0 {
+        facts.parts.units.extend(Parts::searches(searches.try_into().ok()));
+    }
+}
+
 fn take(response: Response<'_>, facts: &mut Facts) {
+    searches(&response.output, facts);
     facts.note_id(response.id.as_str());
     facts.note_model(response.model.as_str());
     facts.note_tier(response.service_tier.as_str());

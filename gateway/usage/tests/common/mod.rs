@@ -58,6 +58,7 @@ fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
         "gemini" if case.starts_with("embed") => (Family::Gemini, Endpoint::EmbedContent),
         "gemini" => (Family::Gemini, Endpoint::GenerateContent),
         "openai-responses" => (Family::OpenAi, Endpoint::Responses),
+        "ollama-compat" if case.contains("completion") => (Family::OpenAi, Endpoint::Completions),
         "openai-embeddings" => (Family::OpenAi, Endpoint::Embeddings),
         _ => (Family::OpenAi, Endpoint::ChatCompletions),
     }
