@@ -88,39 +88,40 @@ impl FromRequest<Billing> for Body {
 impl Body {
     /// The JSON that people send. Unknown fields are refused, not ignored.
     pub(crate) async fn read<T: DeserializeOwned>(self) -> Result<T, Problem> {
-        self.read_within(BODY_BYTES_MAX).await
+        let bytes = self.bytes("application/json", BODY_BYTES_MAX).await?;
+        Json::from_bytes(&bytes).map(|Json(body)| body).map_err(|cause| {
+            Problem::invalid(format!("the body is not accepted: {}", innermost(&cause)))
+        })
     }
 
-    /// JSON of at most `bytes_max` bytes.
-    pub(crate) async fn read_within<T: DeserializeOwned>(
+    /// At most `bytes_max` bytes that are not said to be something else than `accepted`.
+    pub(crate) async fn bytes(
         self,
+        accepted: &'static str,
         bytes_max: usize,
-    ) -> Result<T, Problem> {
+    ) -> Result<Bytes, Problem> {
         let mut request = self.0;
-        json_or_untold(request.headers())?;
+        refuse_other_kind(request.headers(), accepted)?;
         DefaultBodyLimit::max(bytes_max).apply(&mut request);
-        let bytes = Bytes::from_request(request, &()).await.map_err(|cause| {
+        Bytes::from_request(request, &()).await.map_err(|cause| {
             if cause.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 Problem::too_large(bytes_max)
             } else {
                 Problem::invalid(cause.body_text())
             }
-        })?;
-        Json::from_bytes(&bytes).map(|Json(body)| body).map_err(|cause| {
-            Problem::invalid(format!("the body is not accepted: {}", innermost(&cause)))
         })
     }
 }
 
-/// Refuses a body that is said to be something else than JSON.
-fn json_or_untold(headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses a body that is said to be something else than `accepted`.
+fn refuse_other_kind(headers: &HeaderMap, accepted: &'static str) -> Result<(), Problem> {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let kind = String::from_utf8_lossy(kind.as_bytes());
     let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if essence.eq_ignore_ascii_case(accepted) {
         Ok(())
     } else {
-        Err(Problem::media_type(&kind))
+        Err(Problem::media_type(&kind, accepted))
     }
 }
 

@@ -52,11 +52,11 @@ impl Problem {
         Self::not_found("there is nothing at this path")
     }
 
-    pub(crate) fn media_type(given: &str) -> Self {
+    pub(crate) fn media_type(given: &str, accepted: &str) -> Self {
         Self {
             status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
             code: "unsupported_media_type",
-            detail: format!("content-type `{given}` is not accepted; accepted: application/json"),
+            detail: format!("content-type `{given}` is not accepted; accepted: {accepted}"),
         }
     }
 

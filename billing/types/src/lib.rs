@@ -33,6 +33,6 @@ pub use usage::{
     UsageEventError,
 };
 pub use wire::{
-    INTAKE_PATH, IntakeEvent, IntakeReply, IntakeRequest, SNAPSHOT_PATH, TURN_PATH, TurnReply,
-    WIRE_VERSION, WireError,
+    BATCH_MEDIA_TYPE, INTAKE_PATH, IntakeReply, SNAPSHOT_PATH, TURN_PATH, TurnReply, WIRE_VERSION,
+    WireError,
 };

@@ -1,25 +1,42 @@
 //! Bodies of the internal routes between `permille gateway` and `permille billing`.
 //!
-//! Not the public API: only a token of role `gateway` may use these routes. An event travels as
-//! raw JSON, byte for byte as its journal holds it, because billing compares those bytes (B6).
+//! Not the public API: only a token of role `gateway` may use these routes. A batch of events is
+//! framed in binary, because its payloads must arrive byte for byte as the journal holds them,
+//! whatever they are: billing compares those bytes (B6). All numbers are little-endian:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 2 | version, [`WIRE_VERSION`] |
+//! | 2 | length of the node id |
+//! | | node id |
+//! | 8, 8, … | of each event: sequence number, length of its payload, payload |
+//!
+//! Every other body is JSON.
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use crate::{Batch, NodeId, Sequenced};
+use crate::{Batch, IdError, Sequenced};
 
 /// The version of these bodies that this build writes.
 pub const WIRE_VERSION: u16 = 1;
 
-/// Path of the intake: `POST` an [`IntakeRequest`], get an [`IntakeReply`].
+/// Path of the intake: `POST` a [`Batch`] as [`BATCH_MEDIA_TYPE`], get an [`IntakeReply`].
 pub const INTAKE_PATH: &str = "/internal/v1/intake";
+
+/// Content type of a framed batch.
+pub const BATCH_MEDIA_TYPE: &str = "application/vnd.permille.batch";
 
 /// Path of the snapshot: `GET ?known=N`, get a [`crate::Snapshot`], or 204 when none is newer.
 pub const SNAPSHOT_PATH: &str = "/internal/v1/snapshot";
 
 /// Path of the last turn: `GET ?customer=&session=`, get a [`TurnReply`].
 pub const TURN_PATH: &str = "/internal/v1/turn";
+
+/// Bytes before the node id.
+const PREFIX_BYTES: usize = 4;
+/// Bytes before each payload.
+const EVENT_PREFIX_BYTES: usize = 16;
 
 /// Why a body is no batch.
 #[derive(Debug, thiserror::Error)]
@@ -30,98 +47,66 @@ pub enum WireError {
         /// The version found.
         version: u16,
     },
-    /// An event carries neither or both of its two forms.
-    #[error("event {sequence} has neither or both of `event` and `bytes_hex`")]
-    NoPayload {
-        /// Its place in the journal.
-        sequence: u64,
+    /// It ends before what it announces.
+    #[error("intake body ends within its {part}")]
+    Torn {
+        /// What is missing a part.
+        part: &'static str,
     },
-    /// The hexadecimal form does not read.
-    #[error("event {sequence}: read `bytes_hex`")]
-    Hex {
-        /// Its place in the journal.
-        sequence: u64,
-        /// The cause.
-        #[source]
-        cause: hex::FromHexError,
-    },
+    /// The node is none.
+    #[error(transparent)]
+    Node(#[from] IdError),
 }
 
-/// A batch of one node's journal.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IntakeRequest {
-    /// Shape of this body: [`WIRE_VERSION`].
-    pub version: u16,
-    /// Whose journal.
-    pub node: NodeId,
-    /// Its events, in journal order.
-    pub events: Vec<IntakeEvent>,
-}
-
-/// One event of a batch: exactly one of `event` and `bytes_hex` is there.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IntakeEvent {
-    /// Its place in the journal.
-    pub sequence: u64,
-    /// The event as the journal holds it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<Box<RawValue>>,
-    /// A payload that is no JSON, hexadecimal: billing quarantines it, so that one bad record
-    /// never stops its journal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes_hex: Option<String>,
-}
-
-impl From<&Batch> for IntakeRequest {
-    fn from(batch: &Batch) -> Self {
-        let events = batch.events.iter().map(IntakeEvent::from).collect();
-        Self { version: WIRE_VERSION, node: batch.node.clone(), events }
+impl Batch {
+    /// The batch as the body of a request, see the module's text.
+    #[must_use]
+    pub fn to_wire(&self) -> Bytes {
+        let node = self.node.as_str().as_bytes();
+        let bytes = |event: &Sequenced| EVENT_PREFIX_BYTES.saturating_add(event.payload.len());
+        let events = self.events.iter().map(bytes).fold(0, usize::saturating_add);
+        let head = PREFIX_BYTES.saturating_add(node.len());
+        let mut body = BytesMut::with_capacity(head.saturating_add(events));
+        body.put_u16_le(WIRE_VERSION);
+        // No id has more than 256 bytes.
+        body.put_u16_le(u16::try_from(node.len()).unwrap_or(u16::MAX));
+        body.put_slice(node);
+        for event in &self.events {
+            body.put_u64_le(event.sequence);
+            body.put_u64_le(u64::try_from(event.payload.len()).unwrap_or(u64::MAX));
+            body.put_slice(&event.payload);
+        }
+        body.freeze()
     }
-}
 
-impl From<&Sequenced> for IntakeEvent {
-    fn from(event: &Sequenced) -> Self {
-        let raw = std::str::from_utf8(&event.payload)
-            .ok()
-            .and_then(|text| RawValue::from_string(text.to_owned()).ok())
-            // Space around the value is not part of it and would not arrive; `null` would arrive
-            // as an absent field.
-            .filter(|raw| raw.get().len() == event.payload.len() && raw.get() != "null");
-        let bytes_hex = raw.is_none().then(|| hex::encode(&event.payload));
-        Self { sequence: event.sequence, event: raw, bytes_hex }
-    }
-}
-
-impl IntakeRequest {
-    /// The batch that this body carries, its payloads byte for byte.
+    /// The batch that `body` carries; its payloads are parts of it.
     ///
     /// # Errors
-    /// [`WireError`] when the version is unknown or an event has no readable payload.
-    pub fn into_batch(self) -> Result<Batch, WireError> {
-        if self.version != WIRE_VERSION {
-            return Err(WireError::UnknownVersion { version: self.version });
+    /// [`WireError`] when the version is unknown or the body is not framed as a batch.
+    pub fn from_wire(mut body: Bytes) -> Result<Self, WireError> {
+        let torn = |part| WireError::Torn { part };
+        let version = body.try_get_u16_le().map_err(|_| torn("version"))?;
+        if version != WIRE_VERSION {
+            return Err(WireError::UnknownVersion { version });
         }
-        let events = self.events.into_iter().map(IntakeEvent::into_sequenced);
-        Ok(Batch { node: self.node, events: events.collect::<Result<_, _>>()? })
+        let length = body.try_get_u16_le().map_err(|_| torn("node id"))?;
+        let node = take(&mut body, length.into()).ok_or(torn("node id"))?;
+        let node = String::from_utf8_lossy(&node).parse()?;
+        let mut events = Vec::new();
+        while !body.is_empty() {
+            let sequence = body.try_get_u64_le().map_err(|_| torn("events"))?;
+            let length = body.try_get_u64_le().map_err(|_| torn("events"))?;
+            let payload = take(&mut body, length).ok_or(torn("events"))?;
+            events.push(Sequenced { sequence, payload });
+        }
+        Ok(Self { node, events })
     }
 }
 
-impl IntakeEvent {
-    fn into_sequenced(self) -> Result<Sequenced, WireError> {
-        let sequence = self.sequence;
-        let payload = match (self.event, self.bytes_hex) {
-            (Some(raw), None) => Bytes::from(String::from(Box::<str>::from(raw))),
-            (None, Some(text)) => {
-                let bytes =
-                    hex::decode(text).map_err(|cause| WireError::Hex { sequence, cause })?;
-                Bytes::from(bytes)
-            }
-            _ => return Err(WireError::NoPayload { sequence }),
-        };
-        Ok(Sequenced { sequence, payload })
-    }
+/// Takes the first `length` bytes off `body`, when it has them.
+fn take(body: &mut Bytes, length: u64) -> Option<Bytes> {
+    let length = usize::try_from(length).ok().filter(|length| *length <= body.len())?;
+    Some(body.split_to(length))
 }
 
 /// Billing's word that a batch is committed.
@@ -155,30 +140,33 @@ mod tests {
     }
 
     #[test]
-    fn payload_bytes_travel_unchanged_even_when_they_are_no_json() {
-        let sent = batch(&[br#"{"a": 1.50,  "b":"\u00e9"}"#, b" {} ", b"\xff\x00", b"", b"null"]);
+    fn a_body_that_is_cut_off_is_refused_wherever_it_is_cut_within_a_part() {
+        let body = batch(&[b"one", b""]).to_wire();
+        let ends_of_parts = [6, 6 + 16 + 3, body.len()];
 
-        let body = serde_json::to_vec(&IntakeRequest::from(&sent)).unwrap();
-        let read: IntakeRequest = serde_json::from_slice(&body).unwrap();
+        for end in 0..=body.len() {
+            let read = Batch::from_wire(body.slice(..end));
 
-        assert_eq!(read.into_batch().unwrap(), sent);
+            assert_eq!(read.is_ok(), ends_of_parts.contains(&end), "{end}: {read:?}");
+        }
     }
 
     #[test]
-    fn the_first_published_body_still_reads() {
-        let body = r#"{"version":1,"node":"n1","events":[{"sequence":7,"event":{"x": 1}}]}"#;
+    fn a_length_beyond_the_body_takes_no_memory() {
+        let mut body = batch(&[]).to_wire().to_vec();
+        body.extend_from_slice(&1_u64.to_le_bytes());
+        body.extend_from_slice(&u64::MAX.to_le_bytes());
 
-        let read: IntakeRequest = serde_json::from_str(body).unwrap();
+        let refused = Batch::from_wire(body.into()).unwrap_err();
 
-        assert_eq!(read.into_batch().unwrap().events[0].payload, r#"{"x": 1}"#);
+        assert_eq!(refused.to_string(), "intake body ends within its events");
     }
 
     #[test]
-    fn a_newer_body_is_refused() {
-        let body = r#"{"version":2,"node":"n1","events":[]}"#;
+    fn a_newer_body_and_one_without_a_node_are_refused_by_name() {
+        let refused = |body: &'static [u8]| Batch::from_wire(body.into()).unwrap_err().to_string();
 
-        let read: IntakeRequest = serde_json::from_str(body).unwrap();
-
-        assert!(matches!(read.into_batch(), Err(WireError::UnknownVersion { version: 2 })));
+        assert_eq!(refused(&[2, 0, 0, 0]), "intake body has version 2, this build reads 1");
+        assert_eq!(refused(&[1, 0, 0, 0]), "node id is empty");
     }
 }

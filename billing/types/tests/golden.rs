@@ -3,8 +3,9 @@
 //! A golden file is never edited. A change of shape gets a new version and a new file beside it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
 
+use bytes::Bytes;
 use permille_types::{
-    Ended, Endpoint, Family, Flag, IntakeReply, IntakeRequest, Intent, Progress, Snapshot, Source,
+    Batch, Ended, Endpoint, Family, Flag, IntakeReply, Intent, Progress, Snapshot, Source,
     TokenClass, TurnReply, USAGE_EVENT_VERSION, Unit, UsageEvent, UsageEventError,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,7 +15,7 @@ const FULL: &str = include_str!("golden/usage_event_v1_full.json");
 const LEAST: &str = include_str!("golden/usage_event_v1_least.json");
 const INTENT: &str = include_str!("golden/intent_v1.json");
 const PROGRESS: &str = include_str!("golden/progress_v1.json");
-const INTAKE_REQUEST: &str = include_str!("golden/intake_request_v1.json");
+const BATCH: &[u8] = include_bytes!("golden/batch_v1.bin");
 const INTAKE_REPLY: &str = include_str!("golden/intake_reply_v1.json");
 const TURN_REPLY: &str = include_str!("golden/turn_reply_v1.json");
 const FAMILIES: &str = include_str!("golden/families_v1.json");
@@ -58,7 +59,6 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<UsageEvent>(LEAST);
     check::<Intent>(INTENT);
     check::<Progress>(PROGRESS);
-    check::<IntakeRequest>(INTAKE_REQUEST);
     check::<IntakeReply>(INTAKE_REPLY);
     check::<TurnReply>(TURN_REPLY);
     check::<Snapshot>(SNAPSHOT);
@@ -77,6 +77,16 @@ fn families_and_endpoints_have_the_names_that_were_published() {
         assert_eq!(name.parse::<Family>().unwrap().as_str(), name);
     }
     assert!("open-ai".parse::<Family>().unwrap_err().contains("azure-openai"));
+}
+
+#[test]
+fn a_published_batch_is_written_back_byte_for_byte() {
+    let batch = Batch::from_wire(Bytes::from_static(BATCH)).unwrap();
+
+    assert_eq!(batch.node.as_str(), "n1");
+    let events: Vec<_> = batch.events.iter().map(|e| (e.sequence, &*e.payload)).collect();
+    assert_eq!(events, [(7, br#"{"x": 1.50}"#.as_slice()), (9, b"\xff\x00")]);
+    assert_eq!(batch.to_wire(), BATCH);
 }
 
 #[test]
@@ -122,8 +132,6 @@ fn what_is_counted_by_refuses_a_field_that_it_does_not_know() {
     assert!(!reads_with_a_stray_field::<Intent>(INTENT, ""));
     assert!(!reads_with_a_stray_field::<Intent>(INTENT, "/event"));
     assert!(!reads_with_a_stray_field::<Progress>(PROGRESS, ""));
-    assert!(!reads_with_a_stray_field::<IntakeRequest>(INTAKE_REQUEST, ""));
-    assert!(!reads_with_a_stray_field::<IntakeRequest>(INTAKE_REQUEST, "/events/0"));
     assert!(!reads_with_a_stray_field::<Snapshot>(SNAPSHOT, "/prices/0"));
     assert!(!reads_with_a_stray_field::<Snapshot>(SNAPSHOT, "/prices/0/bands/0/when"));
 }

@@ -4,11 +4,11 @@ use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use permille_types::{
-    Ack, Batch, ControlError, ControlPlane, CustomerId, INTAKE_PATH, Intake, IntakeReply,
-    IntakeRequest, SNAPSHOT_PATH, SessionId, Snapshot, TURN_PATH, TurnReply,
+    Ack, BATCH_MEDIA_TYPE, Batch, ControlError, ControlPlane, CustomerId, INTAKE_PATH, Intake,
+    IntakeReply, SNAPSHOT_PATH, SessionId, Snapshot, TURN_PATH, TurnReply,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -68,19 +68,21 @@ impl RemoteBilling {
         })
     }
 
+    /// Asks for what is at `path`, or hands a batch over there.
     async fn call(
         &self,
         operation: &'static str,
-        method: Method,
         path: &str,
-        body: Bytes,
+        batch: Option<Bytes>,
     ) -> Result<Option<Bytes>, ControlError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
+        let uri = format!("{}{path}", self.base);
+        let request = match batch {
+            Some(_) => Request::post(uri).header(header::CONTENT_TYPE, BATCH_MEDIA_TYPE),
+            None => Request::get(uri),
+        };
+        let request = request
             .header(header::AUTHORIZATION, self.token.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+            .body(Full::new(batch.unwrap_or_default()))
             .map_err(|cause| unavailable(operation, cause))?;
         let answer = async {
             let response = self
@@ -115,7 +117,7 @@ impl RemoteBilling {
         operation: &'static str,
         path: &str,
     ) -> Result<Option<T>, ControlError> {
-        let body = self.call(operation, Method::GET, path, Bytes::new()).await?;
+        let body = self.call(operation, path, None).await?;
         body.map(|body| parse(operation, &body)).transpose()
     }
 }
@@ -142,9 +144,7 @@ impl Intake for RemoteBilling {
     fn accept(&self, batch: Batch) -> BoxFuture<'_, Result<Ack, ControlError>> {
         const OPERATION: &str = "ship usage";
         Box::pin(async move {
-            let body = serde_json::to_vec(&IntakeRequest::from(&batch))
-                .map_err(|cause| unavailable(OPERATION, cause))?;
-            let answer = self.call(OPERATION, Method::POST, INTAKE_PATH, Bytes::from(body)).await?;
+            let answer = self.call(OPERATION, INTAKE_PATH, Some(batch.to_wire())).await?;
             let reply: IntakeReply = parse(OPERATION, &answer.unwrap_or_default())?;
             Ok(Ack { sequence: reply.sequence })
         })

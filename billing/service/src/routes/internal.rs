@@ -7,7 +7,7 @@ use axum::{
 };
 use http::StatusCode;
 use permille_types::{
-    ControlPlane, CustomerId, Intake, IntakeReply, IntakeRequest, SessionId, TurnReply,
+    BATCH_MEDIA_TYPE, Batch, ControlPlane, CustomerId, Intake, IntakeReply, SessionId, TurnReply,
     WIRE_VERSION,
 };
 use serde::Deserialize;
@@ -40,8 +40,8 @@ pub(super) async fn intake(
     body: Body,
 ) -> Result<Json<IntakeReply>, Problem> {
     caller.may(Action::ServeGateways)?;
-    let request: IntakeRequest = body.read_within(INTAKE_BYTES_MAX).await?;
-    let batch = request.into_batch().map_err(|cause| Problem::invalid(cause.to_string()))?;
+    let body = body.bytes(BATCH_MEDIA_TYPE, INTAKE_BYTES_MAX).await?;
+    let batch = Batch::from_wire(body).map_err(|cause| Problem::invalid(cause.to_string()))?;
     let ack = billing.accept(batch).await?;
     Ok(Json(IntakeReply { version: WIRE_VERSION, sequence: ack.sequence }))
 }

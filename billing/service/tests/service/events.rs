@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use permille_types::{
-    Attempt, Batch, Ended, Endpoint, Family, INTAKE_PATH, IntakeRequest, Sequenced, Source,
-    TokenClass, TokenCounts, UsageEvent,
+    Attempt, Batch, Ended, Endpoint, Family, INTAKE_PATH, Sequenced, Source, TokenClass,
+    TokenCounts, UsageEvent,
 };
 use serde_json::json;
 
@@ -67,8 +67,7 @@ pub(crate) fn body(node: &str, first: u64, payloads: &[Vec<u8>]) -> Vec<u8> {
         payload: Bytes::copy_from_slice(payload),
     });
     let batch = Batch { node: node.parse().unwrap(), events: events.collect() };
-    // As text, not as a parsed value: the payloads' bytes must stay what they are.
-    serde_json::to_vec(&IntakeRequest::from(&batch)).unwrap()
+    batch.to_wire().to_vec()
 }
 
 /// A gateway: its token, and the node whose journal it ships.

@@ -222,15 +222,15 @@ async fn a_body_has_a_bound_that_the_refusal_names() {
     let api = Api::with_acme().await;
     let gateway = api.token("gateway").await;
     let (people, batches) = (1024 * 1024, 16 * 1024 * 1024);
-    for (path, token, bound) in [
-        ("/api/v1/customers", &api.admin, people),
-        ("/api/v1/invoices/draft", &api.admin, people),
-        (permille_types::INTAKE_PATH, &gateway, batches),
+    for (path, token, bound, read) in [
+        ("/api/v1/customers", &api.admin, people, "EOF"),
+        ("/api/v1/invoices/draft", &api.admin, people, "EOF"),
+        (permille_types::INTAKE_PATH, &gateway, batches, "version"),
     ] {
         let fits = api.ask(Method::POST, token, path, vec![b' '; bound]).await;
         let larger = api.ask(Method::POST, token, path, vec![b' '; bound + 1]).await;
 
-        assert!(fits.problem(422, "invalid").contains("EOF"), "{path}");
+        assert!(fits.problem(422, "invalid").contains(read), "{path}");
         let detail = larger.problem(413, "too_large");
         assert_eq!(detail, format!("the body has more than {bound} bytes"), "{path}");
     }

@@ -13,7 +13,7 @@ use hyper_util::{
 use permille_ledger::{Ledger, LedgerConfig, Pepper, PriceOrigin, Role};
 use permille_rating::price_book::parse_price_book;
 use permille_service::{Billing, router};
-use permille_types::Clock;
+use permille_types::{BATCH_MEDIA_TYPE, Clock, INTAKE_PATH};
 use prometheus::Registry;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -150,7 +150,8 @@ impl Api {
         body: impl Into<Bytes>,
     ) -> Reply {
         let bearer = format!("Bearer {token}");
-        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let kind = if path == INTAKE_PATH { BATCH_MEDIA_TYPE } else { "application/json" };
+        let headers = [("authorization", bearer.as_str()), ("content-type", kind)];
         self.send(method, path, &headers, body).await
     }
 
