@@ -153,6 +153,13 @@ impl RequestId {
     }
 }
 
+impl From<RequestId> for SessionId {
+    /// The session of a request that belongs to none but its own.
+    fn from(RequestId(id): RequestId) -> Self {
+        Self(Arc::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())))
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)

@@ -44,7 +44,7 @@ pub(crate) struct Authenticated {
     /// The request.
     pub(crate) admitted: Admitted,
     /// Whose key it is.
-    pub(crate) key: KeyPolicy,
+    pub(crate) key: Arc<KeyPolicy>,
     /// The keys and prices in force when it arrived.
     pub(crate) known: Arc<Known>,
 }
@@ -92,7 +92,7 @@ pub(crate) struct Head {
     /// Its bounded place and the memory of its body; the exchange takes them over.
     pub(crate) held: Option<(Taken, Taken)>,
     /// Whose key it is.
-    pub(crate) key: KeyPolicy,
+    pub(crate) key: Arc<KeyPolicy>,
     /// The keys and prices in force when it arrived.
     pub(crate) known: Arc<Known>,
     /// Whose format it has.
@@ -130,7 +130,7 @@ pub(crate) struct Outgoing {
     /// Where it goes.
     pub(crate) upstream: Arc<Upstream>,
     /// What is sent.
-    pub(crate) request: http::Request<http_body_util::Full<Bytes>>,
+    pub(crate) request: http::Request<Bytes>,
     /// How long the head of the reply may take.
     pub(crate) head_time_max: Duration,
 }

@@ -45,7 +45,7 @@ pub enum KnownError {
 pub(crate) struct Known {
     version: u64,
     pepper: Hmac<Sha256>,
-    keys: HashMap<KeyHash, KeyPolicy>,
+    keys: HashMap<KeyHash, Arc<KeyPolicy>>,
     pub(crate) prices: Arc<PriceBook>,
 }
 
@@ -63,12 +63,12 @@ impl Known {
                 .map(Arc::new)
                 .map_err(|cause| KnownError::Prices { version, cause })?,
         };
-        let keys = snapshot.keys.iter().map(|key| (key.hash, key.clone())).collect();
+        let keys = snapshot.keys.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
         Ok(Self { version, pepper, keys, prices })
     }
 
     /// The key with this secret.
-    pub(crate) fn key(&self, secret: &str) -> Option<&KeyPolicy> {
+    pub(crate) fn key(&self, secret: &str) -> Option<&Arc<KeyPolicy>> {
         let mut mac = self.pepper.clone();
         mac.update(secret.as_bytes());
         // The lookup is by digest under a secret pepper, so its timing tells nothing of a key.

@@ -19,7 +19,7 @@ use crate::{
         session::Session, target::Target, token::TokenLayer,
     },
     metering::Metering,
-    stage::stage,
+    stage::{stage, waiting},
     upstream::Upstream,
 };
 
@@ -53,7 +53,7 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
         // The token endpoint of Qianfan v1, which is ours.
         .layer(TokenLayer)
         // Bounded read of the body: model, stream; asks the provider for usage.
-        .layer(stage(Classify {
+        .layer(waiting(Classify {
             upstreams: upstreams.clone(),
             body_bytes_max: config.gateway.body_bytes_max.into(),
             bodies: Budget::new(config.gateway.body_bytes_total_max),
@@ -62,7 +62,7 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
         // Model → upstream; no model without a price.
         .layer(stage(Target { upstreams, unpriced: config.pricing.unpriced }))
         // The conversation and the turn.
-        .layer(stage(Session::new(Arc::clone(&shared.control))))
+        .layer(waiting(Session::new(Arc::clone(&shared.control))))
         // Requests per minute of the key.
         .layer(stage(Limit::default()))
         // Intent into the journal, tap on the reply, one settled record on every ending.

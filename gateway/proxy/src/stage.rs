@@ -1,19 +1,22 @@
 //! A layer that turns one stage of a request into the next, or refuses it.
 //!
 //! `tower::filter` does the same with boxed errors; ours keep their type, because every refusal
-//! must become an answer in the caller's own format.
+//! must become an answer in the caller's own format. Most steps are taken at once; one that waits
+//! has a layer of its own, because only that one needs a box for its future.
 
 use std::{
+    future::{Ready, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use tower::{Layer, Service};
+use futures_util::future::Either;
+use tower::{Layer, Service, layer::layer_fn};
 
 use crate::refusal::Refusal;
 
-/// The future of every layer, boxed so that the stack's type stays readable.
+/// A future that is boxed, so that the stack's type stays readable.
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
 
 /// One step from a stage of the request to the next.
@@ -22,23 +25,28 @@ pub(crate) trait Stage<In>: Send + Sync + 'static {
     type Out: Send;
 
     /// Takes the step.
+    fn enter(&self, input: In) -> Result<Self::Out, Refusal>;
+}
+
+/// A step that waits for something: a body, an answer of billing.
+pub(crate) trait Waiting<In>: Send + Sync + 'static {
+    /// The stage after this step.
+    type Out: Send;
+
+    /// Takes the step.
     fn enter(&self, input: In) -> impl Future<Output = Result<Self::Out, Refusal>> + Send;
 }
 
 /// Puts a [`Stage`] in front of a service.
-pub(crate) struct StageLayer<T>(Arc<T>);
-
-/// The layer of `stage`.
-pub(crate) fn stage<T>(stage: T) -> StageLayer<T> {
-    StageLayer(Arc::new(stage))
+pub(crate) fn stage<T, S>(stage: T) -> impl Layer<S, Service = Staged<T, S>> + Clone {
+    let stage = Arc::new(stage);
+    layer_fn(move |inner| Staged { stage: Arc::clone(&stage), inner })
 }
 
-impl<T, S> Layer<S> for StageLayer<T> {
-    type Service = Staged<T, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Staged { stage: Arc::clone(&self.0), inner }
-    }
+/// Puts a [`Waiting`] step in front of a service.
+pub(crate) fn waiting<T, S>(stage: T) -> impl Layer<S, Service = Waited<T, S>> + Clone {
+    let stage = Arc::new(stage);
+    layer_fn(move |inner| Waited { stage: Arc::clone(&stage), inner })
 }
 
 /// A service behind a [`Stage`].
@@ -56,6 +64,39 @@ impl<T, S: Clone> Clone for Staged<T, S> {
 impl<T, S, In> Service<In> for Staged<T, S>
 where
     T: Stage<In>,
+    S: Service<T::Out, Error = Refusal>,
+{
+    type Response = S::Response;
+    type Error = Refusal;
+    type Future = Either<Ready<Result<S::Response, Refusal>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, input: In) -> Self::Future {
+        match self.stage.enter(input) {
+            Ok(next) => Either::Right(self.inner.call(next)),
+            Err(refusal) => Either::Left(ready(Err(refusal))),
+        }
+    }
+}
+
+/// A service behind a [`Waiting`] step.
+pub(crate) struct Waited<T, S> {
+    stage: Arc<T>,
+    inner: S,
+}
+
+impl<T, S: Clone> Clone for Waited<T, S> {
+    fn clone(&self) -> Self {
+        Self { stage: Arc::clone(&self.stage), inner: self.inner.clone() }
+    }
+}
+
+impl<T, S, In> Service<In> for Waited<T, S>
+where
+    T: Waiting<In>,
     In: Send + 'static,
     S: Service<T::Out, Error = Refusal> + Clone + Send + 'static,
     S::Future: Send,

@@ -18,7 +18,7 @@ pub(crate) struct Admit {
 impl Stage<Inbound> for Admit {
     type Out = Admitted;
 
-    async fn enter(&self, inbound: Inbound) -> Result<Admitted, Refusal> {
+    fn enter(&self, inbound: Inbound) -> Result<Admitted, Refusal> {
         let place = self.places.take(1).ok_or(Refusal::Overloaded { what: "open requests" })?;
         Ok(Admitted { inbound, place })
     }

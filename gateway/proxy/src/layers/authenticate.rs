@@ -1,5 +1,7 @@
 //! Virtual key → customer, project, limits.
 
+use std::sync::Arc;
+
 use crate::{
     client_key::{self, KEY_PREFIX},
     context::{Admitted, Authenticated},
@@ -18,13 +20,13 @@ pub(crate) struct Authenticate {
 impl Stage<Admitted> for Authenticate {
     type Out = Authenticated;
 
-    async fn enter(&self, admitted: Admitted) -> Result<Authenticated, Refusal> {
+    fn enter(&self, admitted: Admitted) -> Result<Authenticated, Refusal> {
         let known = self.knowledge.current().ok_or(Refusal::NotReady)?;
         let secret = client_key::find(&admitted.inbound.head).ok_or(Refusal::MissingKey)?;
         if !is_well_formed(secret) {
             return Err(Refusal::UnknownKey);
         }
-        let key = known.key(secret).ok_or(Refusal::UnknownKey)?.clone();
+        let key = Arc::clone(known.key(secret).ok_or(Refusal::UnknownKey)?);
         if key.revoked {
             return Err(Refusal::RevokedKey);
         }

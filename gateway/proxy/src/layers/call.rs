@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::Response;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tower::Service;
 
@@ -27,7 +28,7 @@ impl Service<Outgoing> for Call {
         let Outgoing { upstream, request, head_time_max } = outgoing;
         Box::pin(async move {
             let (client, room) = upstream.lanes.enter();
-            let sent = client.request(request);
+            let sent = client.request(request.map(Full::new));
             match tokio::time::timeout(head_time_max, sent).await {
                 Ok(Ok(mut response)) => {
                     response.extensions_mut().insert(Arc::new(room));

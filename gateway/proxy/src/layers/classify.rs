@@ -14,7 +14,7 @@ use permille_usage::request::{Asked, ask_for_usage, classify};
 use crate::{
     context::{Classified, Head, Routed},
     refusal::Refusal,
-    stage::Stage,
+    stage::Waiting,
     upstream::Upstream,
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct Classify {
     pub(crate) body_time_max: Duration,
 }
 
-impl Stage<Routed> for Classify {
+impl Waiting<Routed> for Classify {
     type Out = Classified;
 
     async fn enter(&self, routed: Routed) -> Result<Classified, Refusal> {

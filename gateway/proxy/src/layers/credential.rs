@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http_body_util::BodyExt as _;
 use permille_types::Clock;
 
 use crate::{context::Outgoing, refusal::Refusal, stage::Stage};
@@ -15,11 +14,10 @@ pub(crate) struct Credential {
 impl Stage<Outgoing> for Credential {
     type Out = Outgoing;
 
-    async fn enter(&self, mut outgoing: Outgoing) -> Result<Outgoing, Refusal> {
-        // The body is in memory: a second handle on it, and no wait.
-        let Ok(body) = outgoing.request.body().clone().collect().await;
+    fn enter(&self, mut outgoing: Outgoing) -> Result<Outgoing, Refusal> {
+        let body = outgoing.request.body().clone();
         let credential = &outgoing.upstream.credential;
-        let put = credential.put_into(&mut outgoing.request, &body.to_bytes(), self.clock.now());
+        let put = credential.put_into(&mut outgoing.request, &body, self.clock.now());
         put.map_err(|cause| {
             Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
         })?;

@@ -12,7 +12,7 @@ pub(crate) struct Limit {
 impl Stage<InSession> for Limit {
     type Out = InSession;
 
-    async fn enter(&self, request: InSession) -> Result<InSession, Refusal> {
+    fn enter(&self, request: InSession) -> Result<InSession, Refusal> {
         let key = &request.targeted.classified.routed.key;
         if let Some(rpm) = key.rpm {
             let limited =

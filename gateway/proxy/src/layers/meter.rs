@@ -9,7 +9,6 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
@@ -91,7 +90,7 @@ fn outgoing(request: &mut InSession, deadline: Duration) -> Result<Outgoing, Ref
         Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
     })?;
     let body: Bytes = classified.upstream_body.clone();
-    let mut sent = Request::new(Full::new(body));
+    let mut sent = Request::new(body);
     *sent.method_mut() = head.parts.method.clone();
     *sent.uri_mut() = target;
     *sent.headers_mut() = std::mem::take(&mut head.parts.headers);

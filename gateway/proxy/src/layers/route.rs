@@ -97,7 +97,7 @@ fn climbs(path: &str) -> bool {
 impl Stage<Authenticated> for Route {
     type Out = Routed;
 
-    async fn enter(&self, authenticated: Authenticated) -> Result<Routed, Refusal> {
+    fn enter(&self, authenticated: Authenticated) -> Result<Routed, Refusal> {
         let head = &authenticated.admitted.inbound.head;
         let path = head.uri.path();
         let Some((served, model)) = self.at(path).filter(|_| !climbs(path)) else {

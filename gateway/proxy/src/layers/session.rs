@@ -15,7 +15,7 @@ use crate::{
     headers,
     known::chain,
     refusal::Refusal,
-    stage::Stage,
+    stage::Waiting,
 };
 
 /// Sessions whose last turn is kept here; older ones are asked of billing again.
@@ -71,14 +71,13 @@ impl Session {
     }
 }
 
-impl Stage<Targeted> for Session {
+impl Waiting<Targeted> for Session {
     type Out = InSession;
 
     async fn enter(&self, targeted: Targeted) -> Result<InSession, Refusal> {
         let head = &targeted.classified.routed;
         let Some(session) = named(&head.parts.headers)? else {
-            let own = head.id.to_string();
-            let session = own.parse().map_err(invalid("request id"))?;
+            let session = head.id.into();
             return Ok(InSession { targeted, session, explicit: false, turn: 1 });
         };
         let turn = self.next_turn(&head.key.customer, &session).await;
@@ -87,8 +86,8 @@ impl Stage<Targeted> for Session {
 }
 
 fn named(headers: &HeaderMap) -> Result<Option<SessionId>, Refusal> {
-    for name in headers::SESSION {
-        let Some(value) = headers.get(&name) else { continue };
+    for name in &headers::SESSION {
+        let Some(value) = headers.get(name) else { continue };
         let text = value.to_str().map_err(|_| {
             Refusal::InvalidRequest(format!("the header `{name}` holds characters beyond ASCII"))
         })?;

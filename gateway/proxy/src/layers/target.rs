@@ -21,7 +21,7 @@ pub(crate) struct Target {
 impl Stage<Classified> for Target {
     type Out = Targeted;
 
-    async fn enter(&self, classified: Classified) -> Result<Targeted, Refusal> {
+    fn enter(&self, classified: Classified) -> Result<Targeted, Refusal> {
         let endpoint: Endpoint = classified.routed.endpoint;
         let (family, provider) = (classified.routed.family, classified.routed.provider.as_deref());
         let mut of_family =

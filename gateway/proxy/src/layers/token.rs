@@ -3,14 +3,18 @@
 //!
 //! Nothing is called and nothing is metered here.
 
-use std::task::{Context, Poll};
+use std::{
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{HeaderValue, Response, header};
 use permille_types::Endpoint;
 use tower::{Layer, Service};
 
-use crate::{body::ReplyBody, client_key, context::Routed, refusal::Refusal, stage::Boxed};
+use crate::{body::ReplyBody, client_key, context::Routed, refusal::Refusal};
 
 /// How long a token may be kept: what Baidu's own are good for. A revoked key ends it at once.
 const EXPIRES_SECONDS: u32 = 30 * 24 * 3600;
@@ -33,11 +37,10 @@ pub(crate) struct Token<S> {
 impl<S> Service<Routed> for Token<S>
 where
     S: Service<Routed, Response = Response<ReplyBody>, Error = Refusal>,
-    S::Future: Send + 'static,
 {
     type Response = Response<ReplyBody>;
     type Error = Refusal;
-    type Future = Boxed<Response<ReplyBody>>;
+    type Future = Either<Ready<Result<Response<ReplyBody>, Refusal>>, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         self.inner.poll_ready(cx)
@@ -45,11 +48,11 @@ where
 
     fn call(&mut self, routed: Routed) -> Self::Future {
         if routed.endpoint != Endpoint::AccessToken {
-            return Box::pin(self.inner.call(routed));
+            return Either::Right(self.inner.call(routed));
         }
         let key = client_key::find(&routed.authenticated.admitted.inbound.head);
         let answer = key.map(token).ok_or(Refusal::MissingKey);
-        Box::pin(std::future::ready(answer))
+        Either::Left(ready(answer))
     }
 }
 
