@@ -14,7 +14,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use permille_types::Ended;
@@ -22,7 +21,7 @@ use permille_usage::Piece;
 use tokio::time::Sleep;
 
 use crate::{
-    exchange::{Exchange, SettleError, Upstream},
+    exchange::{Durably, Exchange, SettleError, Upstream},
     known::chain,
 };
 
@@ -99,7 +98,7 @@ pub(crate) struct MeteredBody {
 /// The end of a reply, waiting for the journal.
 struct Hold {
     bytes: Option<Bytes>,
-    durable: BoxFuture<'static, Result<(), SettleError>>,
+    durable: Durably,
     since: Instant,
     bound: Pin<Box<Sleep>>,
 }
@@ -137,14 +136,14 @@ impl MeteredBody {
         .await;
         match self.pieces.pop_front() {
             Some(Piece::Terminal(bytes)) => {
-                self.settle(self.exchange.ending(), Some(bytes));
+                self.complete(Some(bytes));
                 let released = poll_fn(|cx| self.poll_hold(cx)).await;
                 self.pieces.extend(released.map(Piece::Pass));
             }
             Some(piece) => self.pieces.push_front(piece),
             // Nobody asks for a body that the head says is empty, so its end is here.
             None if matches!(self.exchange.upstream, Upstream::Ended) => {
-                self.settle(self.exchange.ending(), None);
+                self.complete(None);
                 poll_fn(|cx| self.poll_hold(cx)).await;
             }
             None => {}
@@ -167,7 +166,7 @@ impl MeteredBody {
             match self.pieces.pop_front() {
                 Some(Piece::Pass(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Some(Piece::Terminal(bytes)) => {
-                    self.settle(self.exchange.ending(), Some(bytes));
+                    self.complete(Some(bytes));
                     continue;
                 }
                 None => {}
@@ -184,7 +183,7 @@ impl MeteredBody {
                         Poll::Pending => ready!(self.poll_tick(cx)),
                     }
                 }
-                _ if !settled => self.settle(self.exchange.ending(), None),
+                _ if !settled => self.complete(None),
                 _ => return Poll::Ready(self.trailers.take().map(|map| Ok(Frame::trailers(map)))),
             }
         }
@@ -238,8 +237,8 @@ impl MeteredBody {
     }
 
     /// Settles the record and holds `bytes` until the journal has it.
-    fn settle(&mut self, ended: Ended, bytes: Option<Bytes>) {
-        let durable = self.exchange.settle(ended, &[]);
+    fn complete(&mut self, bytes: Option<Bytes>) {
+        let durable = self.exchange.complete();
         let bound = Box::pin(tokio::time::sleep(self.exchange.metering.hold_max));
         self.hold = Some(Hold { bytes, durable, since: Instant::now(), bound });
     }

@@ -40,6 +40,9 @@ pub(crate) enum Reader {
     Plain(Ended),
 }
 
+/// Resolves when the journal has the settled record durably.
+pub(crate) type Durably = BoxFuture<'static, Result<(), SettleError>>;
+
 /// Client, record and upstream of one request that is still open.
 pub(crate) struct Exchange {
     pub(crate) metering: Arc<Metering>,
@@ -186,29 +189,34 @@ impl Exchange {
     }
 
     /// How a reply that was read to its end has ended.
-    pub(crate) fn ending(&self) -> Ended {
-        match &self.reader {
-            Reader::Plain(ended) => *ended,
-            Reader::Unanswered => Ended::UpstreamError,
-            Reader::Tap(tap) => {
-                let reading = tap.reading();
-                let whole = reading.terminal
-                    || reading.usage.as_ref().is_some_and(permille_usage::Usage::is_complete);
-                if whole && !reading.error { Ended::Complete } else { Ended::UpstreamError }
-            }
+    fn ending(&self, reading: Option<&Reading>) -> Ended {
+        match (&self.reader, reading) {
+            (Reader::Plain(ended), _) => *ended,
+            (Reader::Tap(_), Some(reading)) if reply::is_whole(reading) => Ended::Complete,
+            _ => Ended::UpstreamError,
         }
     }
 
-    /// Settles the record; the future resolves when the journal has it durably.
-    pub(crate) fn settle(
+    /// Settles the record of a reply that was read to its end.
+    pub(crate) fn complete(&mut self) -> Durably {
+        let reading = self.reading();
+        self.settle_as(self.ending(reading.as_ref()), reading, &[])
+    }
+
+    /// Settles the record of a reply that was left before its end.
+    pub(crate) fn settle(&mut self, ended: Ended, flags: &'static [Flag]) -> Durably {
+        self.settle_as(ended, self.reading(), flags)
+    }
+
+    fn settle_as(
         &mut self,
         ended: Ended,
+        reading: Option<Reading>,
         flags: &'static [Flag],
-    ) -> BoxFuture<'static, Result<(), SettleError>> {
+    ) -> Durably {
         let Some(record) = self.record.take() else {
             return Box::pin(std::future::ready(Ok(())));
         };
-        let reading = self.reading();
         if !reading.as_ref().is_some_and(Record::must_count) {
             return Box::pin(durable(record.settle(ended, reading.as_ref(), flags)));
         }

@@ -52,6 +52,12 @@ pub(crate) fn is_ended_by_its_connection(head: &Parts) -> bool {
         && !head.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
+/// Whether all of a reply was read, and it is no error.
+pub(crate) fn is_whole(reading: &Reading) -> bool {
+    let counted = reading.usage.as_ref().is_some_and(Usage::is_complete);
+    (reading.terminal || counted) && !reading.error
+}
+
 /// Whether what was read of a reply lacks the reply's own end, as far as it could be read.
 pub(crate) fn lacks_its_end(reading: &Reading) -> bool {
     let counted = reading.usage.as_ref().is_some_and(Usage::is_complete);
