@@ -46,6 +46,12 @@ enum State {
     Broken,
 }
 
+impl State {
+    fn is_in_value(self) -> bool {
+        matches!(self, Self::Scalar | Self::Text(_) | Self::Nested(_) | Self::NestedText(..))
+    }
+}
+
 /// A value that was asked for.
 #[derive(Debug, Clone, Default)]
 struct Captured {
@@ -137,12 +143,28 @@ impl Skimmer {
     /// Reads the next bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
+        // From where on a value that is being read has not been kept yet.
+        let mut unkept = bytes;
         while let Some(&byte) = rest.first() {
             if matches!(self.state, State::Closed | State::Broken) {
                 return;
             }
+            let was_in_value = self.state.is_in_value();
+            let from = rest;
             let taken = self.step(byte, rest);
             rest = rest.get(taken..).unwrap_or_default();
+            match (was_in_value, self.state.is_in_value()) {
+                (false, true) => unkept = from,
+                (true, false) => {
+                    let length = unkept.len().saturating_sub(rest.len());
+                    self.keep(unkept.get(..length).unwrap_or_default());
+                    self.end_value();
+                }
+                _ => {}
+            }
+        }
+        if self.state.is_in_value() {
+            self.keep(unkept);
         }
     }
 
@@ -163,31 +185,29 @@ impl Skimmer {
     fn step(&mut self, byte: u8, rest: &[u8]) -> usize {
         match self.state {
             State::InKey(escaped) => self.in_key(escaped, rest),
-            State::Text(escaped) => match in_text(escaped, rest) {
-                (taken, None) => self.keep(rest, taken, State::Text(false)),
-                (taken, Some(Stop::Backslash)) => self.keep(rest, taken, State::Text(true)),
-                (taken, Some(Stop::Quote)) => {
-                    self.keep(rest, taken, State::Comma);
-                    self.end_value();
-                    taken
-                }
-            },
+            State::Text(escaped) => {
+                let (taken, stop) = in_text(escaped, rest);
+                self.state = match stop {
+                    None => State::Text(false),
+                    Some(Stop::Backslash) => State::Text(true),
+                    Some(Stop::Quote) => State::Comma,
+                };
+                taken
+            }
             State::Nested(depth) => self.nested(depth, rest),
             State::NestedText(depth, escaped) => {
                 let (taken, stop) = in_text(escaped, rest);
-                let next = match stop {
+                self.state = match stop {
                     None => State::NestedText(depth, false),
                     Some(Stop::Backslash) => State::NestedText(depth, true),
                     Some(Stop::Quote) => State::Nested(depth),
                 };
-                self.keep(rest, taken, next)
+                taken
             }
             State::Scalar => {
                 let end = rest.iter().position(|byte| b",}] \t\r\n".contains(byte));
-                self.keep(rest, end.unwrap_or(rest.len()), State::Scalar);
                 if end.is_some() {
                     self.state = State::Comma;
-                    self.end_value();
                 }
                 end.unwrap_or(rest.len())
             }
@@ -206,16 +226,9 @@ impl Skimmer {
             (State::FirstKey | State::Comma, b'}') => State::Closed,
             (State::Colon, b':') => State::Value,
             (State::Comma, b',') => State::NextKey,
-            (State::Value, byte) => {
-                let next = match byte {
-                    b'"' => State::Text(false),
-                    b'{' | b'[' => State::Nested(1),
-                    b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => State::Scalar,
-                    _ => State::Broken,
-                };
-                self.keep(&[byte], 1, next);
-                next
-            }
+            (State::Value, b'"') => State::Text(false),
+            (State::Value, b'{' | b'[') => State::Nested(1),
+            (State::Value, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => State::Scalar,
             // A byte order mark may stand before the document.
             (State::Start, 0xEF | 0xBB | 0xBF) => State::Start,
             _ => State::Broken,
@@ -260,25 +273,18 @@ impl Skimmer {
 
     fn nested(&mut self, depth: u64, rest: &[u8]) -> usize {
         let at = rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']'));
-        let Some(at) = at else { return self.keep(rest, rest.len(), State::Nested(depth)) };
-        let taken = at.saturating_add(1);
-        let next = match rest.get(at) {
+        let Some(at) = at else { return rest.len() };
+        self.state = match rest.get(at) {
             Some(b'"') => State::NestedText(depth, false),
             Some(b'{' | b'[') => State::Nested(depth.saturating_add(1)),
             _ if depth > 1 => State::Nested(depth.saturating_sub(1)),
             _ => State::Comma,
         };
-        self.keep(rest, taken, next);
-        if next == State::Comma {
-            self.end_value();
-        }
-        taken
+        at.saturating_add(1)
     }
 
-    /// Keeps the first `taken` bytes of `rest` when their key is wanted; returns `taken`.
-    fn keep(&mut self, rest: &[u8], taken: usize, next: State) -> usize {
-        self.state = next;
-        let bytes = rest.get(..taken).unwrap_or(rest);
+    /// Keeps bytes of a value when its key is wanted.
+    fn keep(&mut self, bytes: &[u8]) {
         if let Some((_, inner)) = self.inside.and_then(|index| self.inner.get_mut(index)) {
             inner.push(bytes);
         }
@@ -290,7 +296,6 @@ impl Skimmer {
                 self.value.extend_from_slice(bytes);
             }
         }
-        taken
     }
 
     fn end_value(&mut self) {
