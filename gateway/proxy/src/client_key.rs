@@ -13,7 +13,7 @@ use crate::tc3;
 pub(crate) const KEY_PREFIX: &str = "sk-pm_";
 
 /// Headers that hold a key, alone or behind `Bearer`. None of them is sent upstream.
-pub(crate) const HEADERS: [HeaderName; 5] = [
+pub(crate) static HEADERS: [HeaderName; 5] = [
     header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),

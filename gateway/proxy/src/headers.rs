@@ -6,7 +6,7 @@ use crate::client_key;
 
 /// Headers that hold for one connection only, and framing, which is made anew on each side.
 /// Source: RFC 9110, section 7.6.1.
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -19,7 +19,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Headers of a request that must not reach an upstream, beside those that hold a key: the
 /// client's network, what we set ourselves.
-const NOT_UPSTREAM: [HeaderName; 9] = [
+static NOT_UPSTREAM: [HeaderName; 9] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::ACCEPT_ENCODING,
@@ -32,44 +32,49 @@ const NOT_UPSTREAM: [HeaderName; 9] = [
 ];
 
 /// Where a client may name its conversation, in order of preference.
-pub(crate) const SESSION: [HeaderName; 4] = [
+pub(crate) static SESSION: [HeaderName; 4] = [
     HeaderName::from_static("permille-session"),
     HeaderName::from_static("x-session-id"),
     HeaderName::from_static("helicone-session-id"),
     HeaderName::from_static("x-litellm-session-id"),
 ];
 
-fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
+/// Our id of the request, on every answer.
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("permille-request-id");
+/// The turn of the conversation, on every answer of an upstream.
+pub(crate) static TURN: HeaderName = HeaderName::from_static("permille-turn");
+
+/// Removes what holds for one connection only, and what `also` names.
+fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
+    let connection = headers.get_all(header::CONNECTION);
+    let named = |name: &HeaderName| {
+        let texts = connection.iter().filter_map(|value| value.to_str().ok());
+        texts
+            .flat_map(|text| text.split(','))
+            .any(|text| name.as_str().eq_ignore_ascii_case(text.trim()))
+    };
+    // Few headers come, and most of them go on: each is looked at once.
+    let gone = |name: &&HeaderName| HOP_BY_HOP.contains(name) || also(name) || named(name);
+    let gone: Vec<HeaderName> = headers.keys().filter(gone).cloned().collect();
+    for name in gone {
         headers.remove(name);
     }
 }
 
 /// Makes a client's headers fit to be sent upstream.
 pub(crate) fn for_upstream(headers: &mut HeaderMap) {
-    strip(headers);
-    for name in NOT_UPSTREAM.iter().chain(&client_key::HEADERS).chain(&SESSION) {
-        headers.remove(name);
-    }
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("permille-")).cloned().collect();
-    for name in ours {
-        headers.remove(name);
-    }
+    strip(headers, |name| {
+        let ours = || name.as_str().starts_with("permille-");
+        let mut listed = NOT_UPSTREAM.iter().chain(&client_key::HEADERS).chain(&SESSION);
+        listed.any(|listed| listed == name) || ours()
+    });
     // The tap reads the reply as it passes: an encoded one could only be read, never cut.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
 /// Makes an upstream's headers fit to be sent to the client.
 pub(crate) fn for_client(headers: &mut HeaderMap) {
-    strip(headers);
+    strip(headers, |_| false);
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use permille_types::{Clock, RequestId};
 use tower::{Layer, Service};
 
 use crate::{
-    body::ReplyBody, context::Inbound, metrics::Metrics, refusal::Refusal, routes::family_of,
+    body::ReplyBody, context::Inbound, headers, metrics::Metrics, refusal::Refusal,
+    routes::family_of,
 };
 
 pub(crate) struct AnswerLayer {
@@ -67,7 +68,7 @@ where
             });
             metrics.answered(family, response.status());
             if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
-                response.headers_mut().insert("permille-request-id", value);
+                response.headers_mut().insert(&headers::REQUEST_ID, value);
             }
             Ok(response)
         })

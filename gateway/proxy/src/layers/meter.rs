@@ -102,7 +102,7 @@ fn outgoing(request: &mut InSession, deadline: Duration) -> Result<Outgoing, Ref
 
 fn name_session(headers: &mut HeaderMap, request: &InSession) {
     if let Ok(session) = HeaderValue::from_str(request.session.as_str()) {
-        headers.insert("permille-session", session);
+        headers.insert(&headers::SESSION[0], session);
     }
-    headers.insert("permille-turn", HeaderValue::from(request.turn));
+    headers.insert(&headers::TURN, HeaderValue::from(request.turn));
 }
