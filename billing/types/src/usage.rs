@@ -3,8 +3,8 @@
 //! One settled event per request, on every ending (M1). Published shapes are pinned by golden
 //! files in `tests/golden/`; a change of shape is a new version.
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     CustomerId, Endpoint, Family, KeyId, ModelName, ProjectId, RequestId, SessionId, TokenCount,
@@ -143,6 +143,7 @@ pub struct UsageEvent {
     /// Our id of the request.
     pub request_id: RequestId,
     /// When the request was admitted. Decides price and period.
+    #[serde(serialize_with = "in_one_piece")]
     pub at: DateTime<Utc>,
     /// Who is billed.
     pub customer: CustomerId,
@@ -201,6 +202,11 @@ pub struct UsageEvent {
     /// What else a reader should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<Flag>,
+}
+
+/// The instant as it would be serialized anyway, but not character by character.
+fn in_one_piece<S: Serializer>(at: &DateTime<Utc>, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
 impl UsageEvent {
