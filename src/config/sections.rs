@@ -167,6 +167,8 @@ pub(crate) struct JournalSection {
     pub(crate) segment_bytes: u64,
     /// All segments together; when they are full, new requests are refused.
     pub(crate) bytes_max: u64,
+    /// Microseconds that a sync waits for more records while replies end close together.
+    pub(crate) gather_us: u64,
     /// Milliseconds that the end of a reply may wait for the disk.
     pub(crate) hold_max_ms: u64,
 }
@@ -177,6 +179,7 @@ impl Default for JournalSection {
             sync: SyncMode::default(),
             segment_bytes: 16 * 1024 * 1024,
             bytes_max: 4 * 1024 * 1024 * 1024,
+            gather_us: 500,
             hold_max_ms: 250,
         }
     }

@@ -133,6 +133,7 @@ async fn open_journal(
     let section = &config.settings.journal;
     let mut journal = JournalConfig::new(folder.journal(), node);
     journal.segment_bytes = section.segment_bytes;
+    journal.gather = Duration::from_micros(section.gather_us);
     journal.bytes_max = section.bytes_max;
     journal.sync = section.sync;
     let part = "the journal";

@@ -19,6 +19,11 @@ const RESERVE_BYTES: u64 = 4 << 10;
 const SEGMENTS_MIN: u64 = 4;
 /// Longest accepted interval: more would lose a minute of settled usage on power loss.
 const INTERVAL_MAX: Duration = Duration::from_mins(1);
+/// Default wait for more records to share a sync: about what a sync takes on a common SSD, so that a
+/// reply's end waits for two syncs at most instead of for one.
+const GATHER: Duration = Duration::from_micros(500);
+/// Longest accepted wait: well inside the time for which the end of a reply may be held.
+const GATHER_MAX: Duration = Duration::from_millis(20);
 /// How long [`SyncMode::None`] leaves records unsynced before they are handed over.
 const NONE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -124,6 +129,8 @@ pub struct JournalConfig {
     pub reserve_bytes: u64,
     /// When records count as durable.
     pub sync: SyncMode,
+    /// How long a sync waits for more records, while those that ask for one come close together.
+    pub gather: Duration,
 }
 
 impl JournalConfig {
@@ -137,6 +144,7 @@ impl JournalConfig {
             bytes_max: BYTES_MAX,
             reserve_bytes: RESERVE_BYTES,
             sync: SyncMode::default(),
+            gather: GATHER,
         }
     }
 
@@ -148,6 +156,10 @@ impl JournalConfig {
         let refuse = |setting, given, accepted: String| {
             Err(JournalError::Config { setting, given, accepted })
         };
+        if self.gather > GATHER_MAX {
+            let given = u64::try_from(self.gather.as_micros()).unwrap_or(u64::MAX);
+            return refuse("gather_us", given, format!("0 to {}", GATHER_MAX.as_micros()));
+        }
         let overhead = format::SEGMENT_HEADER_BYTES + format::RECORD_HEADER_BYTES;
         if self.reserve_bytes < 512 {
             return refuse("reserve_bytes", self.reserve_bytes, "at least 512".into());
@@ -196,6 +208,8 @@ mod tests {
 
         let small = JournalConfig { segment_bytes: 4096, ..good.clone() };
         assert!(small.check().unwrap_err().to_string().contains("segment_bytes"));
+        let slow = JournalConfig { gather: Duration::from_secs(1), ..good.clone() };
+        assert!(slow.check().unwrap_err().to_string().contains("gather_us"));
         let tight = JournalConfig { bytes_max: good.segment_bytes, ..good };
         assert!(tight.check().unwrap_err().to_string().contains("bytes_max"));
     }

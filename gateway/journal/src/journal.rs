@@ -25,6 +25,9 @@ use crate::{
 /// past the bound the disk is in trouble and the caller should answer instead of waiting.
 const PREPARE_WAIT: Duration = Duration::from_millis(50);
 
+/// Room for the JSON of a typical record.
+const PAYLOAD_BYTES: usize = 1024;
+
 /// What a background thread does until the journal ends.
 type Run = fn(&Shared);
 
@@ -91,14 +94,13 @@ impl Journal {
         clock: Arc<dyn Clock>,
     ) -> Result<Opened, JournalError> {
         config.check()?;
-        let mode = config.sync;
         let recovered = recovery::recover(fs, config, &*clock)?;
         let shared = Arc::new(Shared::new(
             recovered.state,
             recovered.watermark,
             recovered.store,
             clock,
-            mode,
+            config,
         ));
         let threads = Threads {
             shared: Arc::clone(&shared),
@@ -201,7 +203,7 @@ impl Journal {
     /// [`JournalError::Full`] only for a request without intent, or when records were far
     /// larger than the reserve; [`JournalError::Failed`], [`JournalError::Closed`].
     pub fn settle(&self, event: &UsageEvent) -> Result<Settled, JournalError> {
-        let payload = event.to_json().map_err(|cause| encode_error("usage event", cause))?;
+        let payload = encode("usage event", event)?;
         let request = event.request_id.as_uuid();
         let shared = &*self.shared;
         let now_us = shared.now_us();
@@ -388,9 +390,10 @@ fn record_bytes(payload: &[u8]) -> u64 {
 }
 
 fn encode(what: &'static str, value: &impl serde::Serialize) -> Result<Vec<u8>, JournalError> {
-    serde_json::to_vec(value).map_err(|cause| encode_error(what, UsageEventError::Malformed(cause)))
-}
-
-fn encode_error(what: &'static str, cause: UsageEventError) -> JournalError {
-    JournalError::Encode { what, cause: Arc::new(cause) }
+    let mut payload = Vec::with_capacity(PAYLOAD_BYTES);
+    serde_json::to_writer(&mut payload, value).map_err(|cause| JournalError::Encode {
+        what,
+        cause: Arc::new(UsageEventError::Malformed(cause)),
+    })?;
+    Ok(payload)
 }

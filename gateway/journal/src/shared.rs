@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use permille_types::Clock;
 
 use crate::{
-    FullReason, Health, JournalError, Stats, SyncMode,
+    FullReason, Health, JournalConfig, JournalError, Stats, SyncMode,
     lock::{Due, Held, Lock},
     state::State,
     store::Store,
@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) mode: SyncMode,
+    /// How long a sync waits for more records.
+    pub(crate) gather: Duration,
     /// Wakes the sync thread.
     pub(crate) sync_due: Due,
     /// Wakes the space thread.
@@ -32,14 +34,15 @@ impl Shared {
         watermark: Arc<Watermark>,
         store: Store,
         clock: Arc<dyn Clock>,
-        mode: SyncMode,
+        config: &JournalConfig,
     ) -> Self {
         Self {
             state: Lock::new(state),
             watermark,
             store,
             clock,
-            mode,
+            mode: config.sync,
+            gather: config.gather,
             sync_due: Due::default(),
             space_due: Due::default(),
             room_made: Due::default(),
@@ -56,6 +59,7 @@ impl Shared {
     pub(crate) fn written(&self, mut state: Held<'_, State>, sequence: u64, sync: bool) {
         if sync {
             state.sync_wanted = state.sync_wanted.max(sequence);
+            state.waiting_for_sync = state.waiting_for_sync.saturating_add(1);
         }
         self.wake_space(state);
         if sync || self.mode.interval().is_some() {

@@ -93,6 +93,8 @@ pub(crate) struct State {
     pub(crate) unsynced_since: Option<Instant>,
     /// Up to where somebody asked for a sync.
     pub(crate) sync_wanted: u64,
+    /// How many records asked since the last sync was started.
+    pub(crate) waiting_for_sync: usize,
     /// The last settled record, and the last one that is synced.
     pub(crate) last_settled: u64,
     pub(crate) settled_synced: u64,
@@ -151,6 +153,7 @@ impl State {
             unsynced: Vec::new(),
             unsynced_since: None,
             sync_wanted: 0,
+            waiting_for_sync: 0,
             last_settled: 0,
             settled_synced: 0,
             cursor: Cursor::default(),

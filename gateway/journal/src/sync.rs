@@ -1,5 +1,7 @@
 //! The sync thread: one sync for everything written until then. While it runs, the next group
-//! gathers by itself; no delay is added.
+//! gathers by itself. Where groups hold more than one record that way, load is high enough that a
+//! short wait makes them larger, and each sync costs time of the processor: then, and only then,
+//! the thread waits for `gather`. A lone request never does.
 
 use std::{
     sync::Arc,
@@ -13,6 +15,8 @@ pub(crate) struct Group {
     sequence: u64,
     last_settled: u64,
     files: Vec<Arc<dyn JournalFile>>,
+    /// How many records were waited for.
+    awaited: usize,
 }
 
 impl Group {
@@ -23,6 +27,7 @@ impl Group {
             sequence: state.stats.written_sequence,
             last_settled: state.last_settled,
             files: std::mem::take(&mut state.unsynced),
+            awaited: std::mem::take(&mut state.waiting_for_sync),
         }
     }
 
@@ -34,7 +39,9 @@ impl Group {
 
 /// Runs until the journal stops.
 pub(crate) fn run(shared: &Shared) {
-    while let Some(group) = next_group(shared) {
+    let mut gather = Duration::ZERO;
+    while let Some(group) = next_group(shared, gather) {
+        gather = if group.awaited > 1 { shared.gather } else { Duration::ZERO };
         let started = Instant::now();
         match group.sync() {
             Ok(()) => synced(shared, &group, started.elapsed()),
@@ -46,7 +53,8 @@ pub(crate) fn run(shared: &Shared) {
     }
 }
 
-fn next_group(shared: &Shared) -> Option<Group> {
+/// What is to be synced next; when it is asked for, whatever has come `gather` later too.
+fn next_group(shared: &Shared, gather: Duration) -> Option<Group> {
     let mut state = shared.state.lock();
     loop {
         if state.stop || shared.watermark.ended().is_some() {
@@ -57,6 +65,11 @@ fn next_group(shared: &Shared) -> Option<Group> {
             _ => None,
         };
         let wanted = state.sync_wanted > shared.watermark.synced();
+        if wanted && !gather.is_zero() && !state.closed {
+            drop(state);
+            std::thread::sleep(gather);
+            state = shared.state.lock();
+        }
         if wanted || due_at.is_some_and(|at| at <= Instant::now()) {
             return Some(Group::take(&mut state));
         }
