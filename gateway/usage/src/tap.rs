@@ -81,7 +81,7 @@ pub enum Piece {
     Terminal(Bytes),
 }
 
-/// See the module's text. Holds at most 64 KiB of an unfinished event, at most 256 KiB of text
+/// See the module's text. Holds at most 64 KiB of an unfinished event, at most 128 KiB of text
 /// and at most 256 KiB of a document's beginning.
 ///
 /// A document, an encoded body and a reply that consumes nothing are never held: all their

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-/// Text kept of each kind, in bytes. Two kinds make 256 KiB per reply, the most that one stream
+/// Text kept of each kind, in bytes. Two kinds make 128 KiB per reply, the most that one stream
 /// may cost in memory for an estimate; what lies beyond is extrapolated from its length.
-const SAMPLE_BYTES_MAX: usize = 128 * 1024;
+const SAMPLE_BYTES_MAX: usize = 64 * 1024;
 
 /// The beginning of a text and the length of all of it.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -21,7 +21,18 @@ impl TextSample {
         self.bytes = self.bytes.saturating_add(text.len().try_into().unwrap_or(u64::MAX));
         let room = SAMPLE_BYTES_MAX.saturating_sub(self.kept.len());
         let end = text.floor_char_boundary(room);
+        self.make_room(end);
         self.kept.push_str(text.get(..end).unwrap_or_default());
+    }
+
+    /// Makes room for `more` bytes. Doubles as a `String` would, but never beyond the bound: left
+    /// to itself it takes up to twice of what it holds.
+    fn make_room(&mut self, more: usize) {
+        let needed = self.kept.len().saturating_add(more);
+        if needed > self.kept.capacity() {
+            let doubled = self.kept.capacity().saturating_mul(2).min(SAMPLE_BYTES_MAX);
+            self.kept.reserve_exact(doubled.max(needed).saturating_sub(self.kept.len()));
+        }
     }
 
     /// Says that the text seen so far was `seen` out of `whole` bytes of its source.
@@ -101,6 +112,7 @@ mod tests {
 
         assert!(sample.kept().len() <= SAMPLE_BYTES_MAX);
         assert!(sample.kept().len() > SAMPLE_BYTES_MAX - 3);
+        assert!(sample.kept.capacity() <= SAMPLE_BYTES_MAX, "{} held", sample.kept.capacity());
         assert_eq!(sample.bytes(), 900_000);
     }
 

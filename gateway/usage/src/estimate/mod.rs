@@ -66,7 +66,7 @@ fn extrapolate(counted: TokenCount, sample: &TextSample) -> TokenCount {
     TokenCount::try_from(scaled).unwrap_or(TokenCount::MAX)
 }
 
-/// Input tokens of a request, counted here. Costs a few milliseconds at most: text beyond 128 KiB
+/// Input tokens of a request, counted here. Costs a few milliseconds at most: text beyond 64 KiB
 /// is extrapolated.
 #[must_use]
 pub fn estimate_input(endpoint: Endpoint, body: &[u8]) -> TokenCount {
