@@ -142,11 +142,16 @@ impl Exchange {
         }
     }
 
-    /// Writes what is known so far, off the event loop.
+    /// Writes what is known so far, off the event loop. Where others are doing so already, what was
+    /// written last must do until the next time.
     pub(crate) fn progress(&self) {
+        let Some(place) = self.metering.progresses.take(1) else { return };
         if let (Some(record), Some(reading)) = (&self.record, self.reading()) {
             let write = record.progress(reading);
-            drop(self.metering.tasks.spawn_blocking(write));
+            drop(self.metering.tasks.spawn_blocking(move || {
+                write();
+                drop(place);
+            }));
         }
     }
 

@@ -12,6 +12,10 @@ use crate::{
     metrics::Metrics,
 };
 
+/// Progress records under way at once. Each copies and tokenizes up to 256 KiB of text for some ten
+/// milliseconds: thousands of streams must neither fill the memory with copies nor take every core.
+const PROGRESSES_MAX: u64 = 2;
+
 /// Shared by all requests of one gateway.
 pub(crate) struct Metering {
     pub(crate) journal: Journal,
@@ -22,6 +26,8 @@ pub(crate) struct Metering {
     pub(crate) deadline: Duration,
     /// Places for drains.
     pub(crate) drains: Arc<Budget>,
+    /// Places for progress records.
+    pub(crate) progresses: Arc<Budget>,
     /// Open exchanges, and work that goes on after them: drains and counting. Awaited at shutdown.
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
@@ -40,6 +46,7 @@ impl Metering {
         Arc::new(Self {
             journal,
             drains: Budget::new(config.drains_max.into()),
+            progresses: Budget::new(PROGRESSES_MAX),
             config,
             hold_max,
             deadline,
