@@ -41,8 +41,8 @@ pub(crate) fn find(head: &Parts) -> Option<&str> {
 }
 
 fn in_headers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    HEADERS.into_iter().filter_map(|name| {
-        let value = headers.get(&name)?.to_str().ok()?.trim();
+    HEADERS.iter().filter_map(|name| {
+        let value = headers.get(name)?.to_str().ok()?.trim();
         if name != header::AUTHORIZATION {
             return Some(value);
         }
