@@ -142,8 +142,9 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether the provider knows `stream_options`. Pangu reports usage without being asked. Azure knows them since an API version, and in
-    /// its version 1, which needs none; not together with data sources of its own.
+    /// Whether the provider knows `stream_options`. Azure knows them since an API version, and in
+    /// its version 1, which needs none; not together with data sources of its own. Pangu reports
+    /// usage without being asked.
     ///
     /// Source: Azure OpenAI REST specifications of 2024-08-01-preview and 2024-10-21.
     fn takes_stream_options(&self) -> bool {
