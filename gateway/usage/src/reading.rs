@@ -68,6 +68,14 @@ impl Facts {
         Verdict::Terminal
     }
 
+    /// An event that says that the reply has failed, which nothing follows. What was counted until
+    /// then is a running count.
+    pub(crate) fn fail(&mut self) -> Verdict {
+        self.error = true;
+        self.terminal = true;
+        Verdict::Terminal
+    }
+
     /// Notes the reply's id.
     pub(crate) fn note_id(&mut self, text: &str) {
         note(&mut self.provider_id, text);

@@ -144,6 +144,25 @@ fn what_was_delivered_before_an_error_is_billed_by_the_running_count() {
 }
 
 #[test]
+fn an_error_in_a_stream_waits_for_its_record_like_any_other_end() {
+    for name in [
+        "baidu-qianfan-v1/stream-error",
+        "dashscope-native/stream-error",
+        "ollama-native/stream-error",
+        "tencent-hunyuan-native/stream-error",
+        "tgi/stream-error",
+    ] {
+        let fixture = fixture(name);
+
+        let outcome = run(fixture.config(false), [fixture.body.as_slice()]);
+
+        let last = String::from_utf8_lossy(&outcome.terminal).to_lowercase();
+        assert!(last.contains("error"), "{name}: {last}");
+        assert!(outcome.reading.error && outcome.reading.failed, "{name}");
+    }
+}
+
+#[test]
 fn the_delivered_text_of_every_family_can_be_estimated() {
     use Framing::{Json, JsonLines, Sse};
     for (family, endpoint, framing, body, visible, reasoning) in [

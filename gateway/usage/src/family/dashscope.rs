@@ -203,7 +203,10 @@ impl WireFamily for Dashscope {
 impl Dashscope {
     fn reply(&mut self, reply: Reply<'_>, facts: &mut Facts) -> Verdict {
         facts.note_id(reply.request_id.as_str());
-        facts.error |= reply.code.is_present();
+        if reply.code.is_present() {
+            facts.parts.merge(&usage_parts(reply.usage));
+            return facts.fail();
+        }
         let several = reply.output.get().is_some_and(|output| output.choices.iter().count() > 1);
         let parts = usage_parts(reply.usage);
         if several {

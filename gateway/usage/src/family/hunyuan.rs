@@ -163,7 +163,6 @@ fn either<'d, T: Deserialize<'d> + Default>(
 
 fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
     facts.note_id(reply.id.as_str());
-    facts.error |= reply.error.is_present() || reply.error_msg.is_present();
     for choice in reply.choices.iter() {
         choice_text(choice, &mut facts.text);
         // The end of the only choice ends the reply, though more events may follow it.
@@ -172,7 +171,8 @@ fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
         }
     }
     facts.parts.merge(&usage_parts(reply.usage));
-    Verdict::Plain
+    let failed = reply.error.is_present() || reply.error_msg.is_present();
+    if failed { facts.fail() } else { Verdict::Plain }
 }
 
 fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {

@@ -84,7 +84,6 @@ impl WireFamily for LlamaCpp {
 
 fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
     facts.note_model(reply.model.as_str());
-    facts.error |= reply.error.is_present();
     facts.text.visible.push(reply.content.as_str());
     let mut bad = false;
     let parts = Parts {
@@ -94,5 +93,11 @@ fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
         ..Parts::default()
     };
     facts.parts.merge(&Parts { bad, ..parts });
-    if reply.stop.is_present() { facts.end() } else { Verdict::Plain }
+    if reply.error.is_present() {
+        facts.fail()
+    } else if reply.stop.is_present() {
+        facts.end()
+    } else {
+        Verdict::Plain
+    }
 }

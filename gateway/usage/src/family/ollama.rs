@@ -118,7 +118,6 @@ impl WireFamily for Ollama {
 
 fn note(reply: &Reply<'_>, facts: &mut Facts) -> Verdict {
     facts.note_model(reply.model.as_str());
-    facts.error |= reply.error.is_present();
     reply_text(reply, &mut facts.text);
     let mut parts = Parts::default();
     parts.input = reply.prompt_eval_count.read(&mut parts.bad);
@@ -130,7 +129,13 @@ fn note(reply: &Reply<'_>, facts: &mut Facts) -> Verdict {
         parts.output = parts.output.or(Some(0));
     }
     facts.parts.merge(&parts);
-    if reply.done.is_present() { facts.end() } else { Verdict::Plain }
+    if reply.error.is_present() {
+        facts.fail()
+    } else if reply.done.is_present() {
+        facts.end()
+    } else {
+        Verdict::Plain
+    }
 }
 
 fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {

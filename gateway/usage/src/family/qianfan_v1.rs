@@ -97,11 +97,16 @@ impl WireFamily for QianfanV1 {
 
 fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
     facts.note_id(reply.id.as_str());
-    facts.error |= reply.error_code.is_present();
     reply_text(&reply, &mut facts.text);
     facts.parts.merge(&usage_parts(reply.usage));
-    // `is_end` closes every stream; there is no other mark.
-    if reply.is_end.is_present() { facts.end() } else { Verdict::Plain }
+    // `is_end` closes every stream that does not fail; there is no other mark.
+    if reply.error_code.is_present() {
+        facts.fail()
+    } else if reply.is_end.is_present() {
+        facts.end()
+    } else {
+        Verdict::Plain
+    }
 }
 
 fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {

@@ -130,13 +130,18 @@ impl WireFamily for Tgi {
 
 impl Tgi {
     fn note(&mut self, reply: Reply<'_>, facts: &mut Facts) -> Verdict {
-        facts.error |= reply.error.is_present();
         if reply.token.is_present() {
             self.tokens = self.tokens.saturating_add(1);
             facts.parts.merge(&Parts { output: Some(self.tokens), ..Parts::default() });
         }
         facts.parts.merge(&usage_parts(reply.details));
-        if reply.generated_text.is_some() { facts.end() } else { Verdict::Plain }
+        if reply.error.is_present() {
+            facts.fail()
+        } else if reply.generated_text.is_some() {
+            facts.end()
+        } else {
+            Verdict::Plain
+        }
     }
 }
 
