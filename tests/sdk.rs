@@ -11,52 +11,13 @@
 
 mod support;
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::collections::HashMap;
 
 use serde_json::Value;
-use support::{Folder, Server, eventually};
-
-/// The interpreter that `tests/run` prepares with `tests/requirements.txt`.
-fn python() -> PathBuf {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.venv/bin/python");
-    assert!(python.exists(), "no {}: `bash tests/run` installs it", python.display());
-    python
-}
-
-/// Runs one SDK program against the gateway and gives the cases it printed.
-async fn drive(program: &str, server: &Server, base: &str, key: &str) -> Vec<Value> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(program);
-    let output = tokio::process::Command::new(python())
-        .arg(script)
-        .env("PERMILLE_BASE_URL", format!("http://{}{base}", server.gateway()))
-        .env("PERMILLE_KEY", key)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program}: {stderr}");
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// All rows by request id, once those of the given cases are settled and shipped.
-async fn rows(folder: &Folder, cases: &[Value]) -> HashMap<String, Value> {
-    eventually("the rows are there", async || {
-        let rows: HashMap<String, Value> = folder
-            .usage(&[])
-            .into_iter()
-            .map(|row| (row["request_id"].as_str().unwrap().to_owned(), row))
-            .collect();
-        let all = cases.iter().all(|case| rows.contains_key(case["request_id"].as_str().unwrap()));
-        all.then_some(rows)
-    })
-    .await
-}
+use support::{
+    Folder,
+    sdk::{drive, rows},
+};
 
 fn count(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)

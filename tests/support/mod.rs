@@ -34,10 +34,13 @@
 
 mod command;
 mod process;
+mod recorded;
+pub mod sdk;
 mod web;
 
 pub use command::{Finished, Folder};
 pub use process::{Server, Simulator};
+pub use recorded::{Choose, Recorded};
 pub use web::{Reply, Streamed, Web};
 
 use std::time::Duration;
