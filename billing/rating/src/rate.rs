@@ -2,9 +2,9 @@
 //!
 //! # Which price
 //! The event is priced at its admission time, in the customer's currency, by the model that the
-//! reply names; where that has no price, by the model that the client asked for (a provider may
-//! answer `gpt-4o` with a snapshot name that no price knows yet). The whole request takes the
-//! first band whose condition holds; `input_total_over` means strictly over.
+//! reply names; where that has no price, by the model that the upstream was asked for (a provider
+//! may answer `gpt-4o` with a snapshot name that no price knows yet). An alias never prices: it
+//! only names what was asked for. The whole request takes the first band whose condition holds; `input_total_over` means strictly over.
 //!
 //! # What is unpriced
 //! A class or unit with a quantity above zero and no price makes the whole event unpriced: no
@@ -123,7 +123,7 @@ fn price_of_event<'b>(
     book: &'b PriceBook,
     currency: Currency,
 ) -> Option<&'b Price> {
-    [event.model_served.as_ref(), Some(&event.model_requested)].into_iter().flatten().find_map(
+    [event.model_served.as_ref(), Some(event.model_asked())].into_iter().flatten().find_map(
         |model| {
             book.resolve_for_upstream(model.as_str(), event.upstream.as_ref(), currency, event.at)
         },

@@ -1,7 +1,8 @@
 //! What a request consumed: the event that travels from gateway to billing.
 //!
 //! One settled event per request, on every ending (M1). Published shapes are pinned by golden
-//! files in `tests/golden/`; a change of shape is a new version.
+//! files in `tests/golden/`; a change of shape is a new version. Version 2 adds the model of an
+//! attempt and the flags of who pays; what it adds is absent from version 1.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
@@ -12,7 +13,9 @@ use crate::{
 };
 
 /// The version that this build writes.
-pub const USAGE_EVENT_VERSION: u16 = 1;
+pub const USAGE_EVENT_VERSION: u16 = 2;
+/// The oldest version that this build reads.
+const OLDEST_VERSION: u16 = 1;
 
 /// Why bytes are not a usage event.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +122,9 @@ pub enum Flag {
 pub struct Attempt {
     /// Which upstream was called.
     pub upstream: UpstreamName,
+    /// The model that it was asked for; absent when that is the one the client named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
     /// HTTP status of its answer; absent when it gave none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -229,7 +235,9 @@ impl UsageEvent {
             version: u16,
         }
         match serde_json::from_slice::<Self>(bytes) {
-            Ok(event) if event.version == USAGE_EVENT_VERSION => Ok(event),
+            Ok(event) if (OLDEST_VERSION..=USAGE_EVENT_VERSION).contains(&event.version) => {
+                Ok(event)
+            }
             Ok(event) => Err(UsageEventError::UnknownVersion { version: event.version }),
             Err(cause) => match serde_json::from_slice::<Versioned>(bytes) {
                 Ok(Versioned { version }) if version > USAGE_EVENT_VERSION => {
@@ -240,10 +248,19 @@ impl UsageEvent {
         }
     }
 
-    /// The model that prices this request: the served one where the reply names it.
+    /// The model that prices this request: the served one where the reply names it, else the
+    /// one that was asked for.
     #[must_use]
     pub fn model(&self) -> &ModelName {
-        self.model_served.as_ref().unwrap_or(&self.model_requested)
+        self.model_served.as_ref().unwrap_or_else(|| self.model_asked())
+    }
+
+    /// The model that the last upstream was asked for: what an alias stands for, else what the
+    /// client wrote.
+    #[must_use]
+    pub fn model_asked(&self) -> &ModelName {
+        let last = self.attempts.last().and_then(|attempt| attempt.model.as_ref());
+        last.unwrap_or(&self.model_requested)
     }
 
     /// Adds `flag` once.

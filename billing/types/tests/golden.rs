@@ -12,6 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 const FULL: &str = include_str!("golden/usage_event_v1_full.json");
+const ROUTED: &str = include_str!("golden/usage_event_v2_routed.json");
 const LEAST: &str = include_str!("golden/usage_event_v1_least.json");
 const INTENT: &str = include_str!("golden/intent_v1.json");
 const PROGRESS: &str = include_str!("golden/progress_v1.json");
@@ -57,6 +58,7 @@ fn unknown_version(bytes: &[u8]) -> Option<u16> {
 fn every_published_shape_is_written_back_byte_for_byte() {
     check::<UsageEvent>(FULL);
     check::<UsageEvent>(LEAST);
+    check::<UsageEvent>(ROUTED);
     check::<Intent>(INTENT);
     check::<Progress>(PROGRESS);
     check::<IntakeReply>(INTAKE_REPLY);
@@ -91,7 +93,7 @@ fn a_published_batch_is_written_back_byte_for_byte() {
 
 #[test]
 fn an_event_is_written_by_its_own_writer_as_the_golden_file_says() {
-    for golden in [FULL, LEAST] {
+    for golden in [FULL, LEAST, ROUTED] {
         let event = UsageEvent::from_json(golden.as_bytes()).unwrap();
 
         assert_eq!(event.to_json().unwrap(), golden.trim_end().as_bytes());
@@ -102,7 +104,7 @@ fn an_event_is_written_by_its_own_writer_as_the_golden_file_says() {
 fn every_field_of_version_1_means_what_it_meant() {
     let event = UsageEvent::from_json(FULL.as_bytes()).unwrap();
 
-    assert_eq!(event.version, USAGE_EVENT_VERSION);
+    assert_eq!(event.version, 1);
     assert_eq!(event.at.timestamp_subsec_nanos(), 123_456_789);
     assert_eq!((event.ended, event.source), (Ended::ClientGone, Source::Partial));
     assert_eq!(event.tokens.get(&TokenClass::CACHE_WRITE_1H), Some(&12));
@@ -111,6 +113,16 @@ fn every_field_of_version_1_means_what_it_meant() {
     assert_eq!(event.flags, [Flag::UsageMismatch, Flag::Drained]);
     assert_eq!(event.model().as_str(), "claude-x-20260101");
     assert_eq!(event.attempts.len(), 2);
+}
+
+#[test]
+fn every_field_of_version_2_means_what_it_meant() {
+    let event = UsageEvent::from_json(ROUTED.as_bytes()).unwrap();
+
+    assert_eq!(event.version, USAGE_EVENT_VERSION);
+    assert_eq!(event.model_requested.as_str(), "best");
+    assert_eq!(event.attempts[0].model.as_ref().unwrap().as_str(), "gpt-4o");
+    assert_eq!(event.model().as_str(), "gpt-4.1", "the last attempt's, because none is served");
 }
 
 #[test]
@@ -146,11 +158,11 @@ fn answers_of_billing_may_say_more_than_a_gateway_knows() {
 
 #[test]
 fn an_event_of_another_version_is_told_apart_from_a_malformed_one() {
-    let newer = with(FULL, "version", 2);
+    let newer = with(FULL, "version", 3);
     let newer_with_more = with(&String::from_utf8(newer.clone()).unwrap(), "mood", "good");
 
-    assert_eq!(unknown_version(&newer), Some(2));
-    assert_eq!(unknown_version(&newer_with_more), Some(2));
+    assert_eq!(unknown_version(&newer), Some(3));
+    assert_eq!(unknown_version(&newer_with_more), Some(3));
     assert_eq!(unknown_version(&with(FULL, "version", 0)), Some(0));
     for (field, value) in [
         ("version", Value::from("1")),

@@ -52,15 +52,18 @@ fn ended() -> impl Strategy<Value = Ended> {
 }
 
 fn attempt() -> impl Strategy<Value = Attempt> {
-    (id(), option::of(any::<u16>()), option::of(".*"), option::of(".*"), ended(), tokens())
-        .prop_map(|(upstream, status, provider_id, provider_request_id, ended, tokens)| Attempt {
+    let ids = (option::of(".*"), option::of(".*"));
+    (id(), option::of(id()), option::of(any::<u16>()), ids, ended(), tokens()).prop_map(
+        |(upstream, model, status, (provider_id, provider_request_id), ended, tokens)| Attempt {
             upstream,
+            model,
             status,
             provider_id,
             provider_request_id,
             ended,
             tokens,
-        })
+        },
+    )
 }
 
 fn flags() -> impl Strategy<Value = Vec<Flag>> {

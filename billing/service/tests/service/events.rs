@@ -43,6 +43,7 @@ pub(crate) fn event(number: u32, customer: &str, key: &str) -> UsageEvent {
         units: permille_types::UnitCounts::new(),
         attempts: vec![Attempt {
             upstream: "main".parse().unwrap(),
+            model: None,
             status: Some(200),
             provider_id: Some("chatcmpl-AbCdEfGhIjKlMnOpQrStUv".to_owned()),
             provider_request_id: None,
