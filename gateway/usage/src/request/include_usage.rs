@@ -3,7 +3,11 @@
 //! A client's `false`, `null` or `{}` is overridden too: an unreported stream is an unmetered
 //! one. The frame that we asked for is cut out of the reply again.
 
-use super::{RequestError, classify, top::Top};
+use super::{
+    RequestError, classify,
+    edit::{Edit, insert, replace},
+    top::Top,
+};
 
 /// `body` with `stream_options.include_usage` set to `true`; absent when nothing had to change:
 /// it is set already, or the reply is not to be a stream.
@@ -40,38 +44,6 @@ pub fn ask_for_usage(body: &[u8]) -> Result<Option<Vec<u8>>, RequestError> {
         }
     };
     Ok(edit.apply(body))
-}
-
-/// One change of a body.
-struct Edit {
-    start: usize,
-    end: usize,
-    text: String,
-}
-
-impl Edit {
-    fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
-        let (before, after) = (body.get(..self.start)?, body.get(self.end..)?);
-        Some([before, self.text.as_bytes(), after].concat())
-    }
-}
-
-/// Replaces `value`, a part of `body`.
-fn replace(body: &[u8], value: &str, text: &str) -> Edit {
-    let start = offset(body, value);
-    Edit { start, end: start.saturating_add(value.len()), text: text.to_owned() }
-}
-
-/// Puts `member` first into `object`, a part of `body`.
-fn insert(body: &[u8], object: &str, member: &str, is_empty: bool) -> Edit {
-    let start = offset(body, object).saturating_add(1);
-    let comma = if is_empty { "" } else { "," };
-    Edit { start, end: start, text: format!("{member}{comma}") }
-}
-
-/// Where `part`, borrowed from `body`, begins in it.
-fn offset(body: &[u8], part: &str) -> usize {
-    part.as_ptr().addr().saturating_sub(body.as_ptr().addr())
 }
 
 #[cfg(test)]
