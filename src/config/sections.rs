@@ -9,7 +9,8 @@ use std::{
 use http::Uri;
 use permille_journal::SyncMode;
 use permille_proxy::config::{
-    GatewaySection, MeteringSection, PricingSection, UpstreamConfig, UpstreamSection,
+    AliasSection, GatewaySection, MeteringSection, PricingSection, RoutingSection, UpstreamConfig,
+    UpstreamSection,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,11 @@ pub(crate) struct Settings {
     /// `[[upstream]]`: model APIs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) upstream: Vec<UpstreamSection>,
+    /// `[[alias]]`: names that clients use for models.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) alias: Vec<AliasSection>,
+    /// `[routing]`: which upstream of several is called, and when another one is.
+    pub(crate) routing: RoutingSection,
     /// `[pricing]`.
     pub(crate) pricing: PricingSection,
     /// `[metering]`.
@@ -232,7 +238,36 @@ impl Settings {
                 let problem = "is empty, accepted: model names and globs such as `gpt-*`";
                 return Err(ConfigError::value(key("models"), problem));
             }
+            if upstream.weight == 0 {
+                let problem = "is 0, accepted: 1 or more; `models` says what it serves";
+                return Err(ConfigError::value(key("weight"), problem));
+            }
             check_url(&key("base_url"), &upstream.base_url)?;
+        }
+        self.check_routing(&names)
+    }
+
+    fn check_routing(&self, upstreams: &BTreeSet<&str>) -> Result<(), ConfigError> {
+        for (place, alias) in self.alias.iter().enumerate() {
+            if let Some(name) = &alias.upstream
+                && !upstreams.contains(name.as_str())
+            {
+                let problem = format!("`{name}` is no upstream, accepted: the name of one");
+                return Err(ConfigError::value(format!("alias[{place}].upstream"), problem));
+            }
+        }
+        let routing = &self.routing;
+        for (key, calls) in [
+            ("routing.calls_max", routing.calls_max),
+            ("routing.upstream_calls_max", routing.upstream_calls_max),
+        ] {
+            if calls == 0 {
+                return Err(ConfigError::value(key, "is 0, accepted: 1 or more"));
+            }
+        }
+        if routing.retries_percent_max > 100 {
+            let problem = "is above 100: retries would multiply load, accepted: 0 to 100";
+            return Err(ConfigError::value("routing.retries_percent_max", problem));
         }
         Ok(())
     }

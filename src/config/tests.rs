@@ -86,6 +86,20 @@ fn an_upstream_url_must_be_one_and_must_hold_no_password() {
 }
 
 #[test]
+fn routing_that_cannot_work_is_refused_by_name() {
+    let upstream = "[[upstream]]\nname = \"a\"\nfamily = \"openai\"\nbase_url = \"http://h\"\n";
+    check(&format!("{upstream}weight = 0"), &["`upstream[0].weight`", "1 or more"]);
+    check(
+        &format!("{upstream}[[alias]]\nname = \"best\"\nmodel = \"m\"\nupstream = \"b\""),
+        &["`alias[0].upstream`", "`b`"],
+    );
+    check("[routing]\ncalls_max = 0", &["`routing.calls_max`", "1 or more"]);
+    check("[routing]\nretries_percent_max = 101", &["`routing.retries_percent_max`", "0 to 100"]);
+    check("[routing]\nretry_on = [\"5xx\"]", &["`routing.retry_on[0]`", "connect, reset"]);
+    check("[routing]\nchoose = \"random\"", &["`routing.choose`", "weighted, least_latency"]);
+}
+
+#[test]
 fn a_missing_credential_names_the_upstream_and_the_variable() {
     let entry = |line: &str| {
         format!(
@@ -126,6 +140,8 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
     let (_dir, config) = load(
         "[gateway]\nlisten = \"127.0.0.1:1\"\n[metering]\nclient_gone = \"cancel\"\n\
          [journal]\nsync = \"interval:500ms\"\n\
+         [routing]\nchoose = \"least_latency\"\nretry_on = [\"connect\", \"503\"]\n\
+         [[alias]]\nname = \"best\"\nmodel = \"claude-x\"\nupstream = \"a\"\n\
          [[upstream]]\nname = \"a\"\nfamily = \"anthropic\"\nbase_url = \"http://h\"\n\
          api_key_env = \"A_KEY\"\nmodels = [\"claude-*\"]",
     );

@@ -64,6 +64,8 @@ impl GatewayPart {
         let gateway_config = GatewayConfig {
             gateway: settings.gateway.clone(),
             upstreams,
+            aliases: settings.alias.clone(),
+            routing: settings.routing.clone(),
             pricing: settings.pricing,
             metering: settings.metering.clone(),
             hold_max: Duration::from_millis(settings.journal.hold_max_ms),
@@ -170,6 +172,9 @@ fn simulated_upstreams(address: SocketAddr) -> Result<Vec<UpstreamConfig>, Serve
                 api_key_file: None,
                 credential_in: None,
                 provider: None,
+                priority: 0,
+                weight: 1,
+                service_tier: None,
                 ca_file: None,
                 models: vec!["*".to_owned()],
                 paths: Vec::new(),

@@ -1,6 +1,8 @@
 //! What an operator sets for the data plane. Only shapes and defaults; files, environment and
 //! flags are read by the program.
 
+mod routing;
+
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use permille_types::{Family, UpstreamName};
@@ -8,14 +10,19 @@ use permille_usage::ApiDescription;
 use serde::{Deserialize, Serialize};
 
 pub use crate::credential::CredentialPlace;
+pub use routing::{AliasSection, Choose, RetryOn, RoutingSection};
 
 /// Everything the gateway needs to know at start.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
     /// The listener and its bounds.
     pub gateway: GatewaySection,
-    /// The model APIs behind the gateway, in order of preference.
+    /// The model APIs behind the gateway.
     pub upstreams: Vec<UpstreamConfig>,
+    /// Names that clients use for models.
+    pub aliases: Vec<AliasSection>,
+    /// Which upstream of several is called, and when another one is.
+    pub routing: RoutingSection,
     /// What happens to models without a price.
     pub pricing: PricingSection,
     /// What happens when a client leaves.
@@ -94,6 +101,15 @@ pub struct UpstreamSection {
     /// Where an API of the family `generic` keeps what is metered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<ApiDescription>,
+    /// Upstreams of a lower number are called first; those of a higher one when they fail.
+    #[serde(default)]
+    pub priority: u32,
+    /// Its share of the calls among upstreams of the same priority.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// The service tier of its replies where they name none: it decides the price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
     /// PEM file with root certificates to trust beside the machine's own, for a model server
     /// behind a private certificate authority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,6 +127,10 @@ pub struct UpstreamSection {
 
 fn every_model() -> Vec<String> {
     vec!["*".to_owned()]
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn connect_seconds() -> u32 {

@@ -1,21 +1,17 @@
 //! What the layers know of a request, one type per stage. A layer takes the stage before it and
 //! gives the next, so the compiler checks the order of the stack.
 
-use std::{
-    borrow::Cow,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::request::Parts;
+use http::{HeaderMap, Method, request::Parts};
 use hyper::body::Incoming;
 use permille_limits::Taken;
-use permille_types::{Endpoint, Family, KeyPolicy, RequestId, SessionId};
+use permille_types::{Endpoint, Family, KeyPolicy, ModelName, RequestId, SessionId};
 use permille_usage::request::RequestFacts;
 
-use crate::{known::Known, upstream::Upstream};
+use crate::{attempts::Attempts, known::Known, reply::Asked, upstream::Upstream};
 
 /// A request as it arrived.
 pub(crate) struct Inbound {
@@ -101,16 +97,27 @@ pub(crate) struct Head {
     pub(crate) provider: Option<Cow<'static, str>>,
     /// What it asks for.
     pub(crate) endpoint: Endpoint,
+    /// Whether the path names the model, so that none can be named in its place.
+    pub(crate) model_in_path: bool,
     /// Path below the upstream's base URL, with the query.
     pub(crate) upstream_path: String,
 }
 
-/// A request with an upstream that serves its model at a known price.
+/// A request with the upstreams that serve its model at a known price.
 pub(crate) struct Targeted {
     /// The request.
     pub(crate) classified: Classified,
-    /// Where it goes.
+    /// Where it may go, in the order in which they are called. Never empty.
+    pub(crate) candidates: Vec<Candidate>,
+}
+
+/// An upstream that may be called for a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    /// Where the request goes.
     pub(crate) upstream: Arc<Upstream>,
+    /// The model that it is asked for; `None`: the one that the client named.
+    pub(crate) model: Option<ModelName>,
 }
 
 /// A request with its place in a conversation.
@@ -125,12 +132,28 @@ pub(crate) struct InSession {
     pub(crate) turn: u32,
 }
 
+/// What is sent to whichever upstream is called, and those that may be.
+pub(crate) struct Calls {
+    /// In the order in which they are called.
+    pub(crate) candidates: Vec<Candidate>,
+    /// Method and headers as every upstream gets them, before its credential.
+    pub(crate) method: Method,
+    /// See `method`.
+    pub(crate) headers: HeaderMap,
+    /// Path below an upstream's base URL, with the query.
+    pub(crate) path: String,
+    /// The body, but for the model.
+    pub(crate) body: Bytes,
+    /// How a reply is to be read.
+    pub(crate) asked: Asked,
+    /// Where each call is noted.
+    pub(crate) attempts: Attempts,
+}
+
 /// One call to an upstream, with everything but the credential.
 pub(crate) struct Outgoing {
     /// Where it goes.
     pub(crate) upstream: Arc<Upstream>,
     /// What is sent.
     pub(crate) request: http::Request<Bytes>,
-    /// How long the head of the reply may take.
-    pub(crate) head_time_max: Duration,
 }

@@ -11,13 +11,19 @@ use hyper::body::Incoming;
 use permille_journal::{JournalError, Settled};
 use permille_limits::Taken;
 use permille_types::{Ended, Flag};
-use permille_usage::{Piece, Reading, Tap};
+use permille_usage::{Piece, Tap};
 use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
-    context::InSession, known::chain, metering::Metering, record::Record, refusal::Refusal, reply,
+    attempts::Attempts,
+    known::chain,
+    metering::Metering,
+    record::{Record, Reply},
+    refusal::Refusal,
+    reply,
     stage::Boxed,
+    upstream,
 };
 
 /// How far the upstream is.
@@ -36,7 +42,9 @@ pub(crate) enum Reader {
     Unanswered,
     /// They are metered.
     Tap(Box<Tap>),
-    /// They only pass: an error body, or an endpoint that bills nothing. Ends like this.
+    /// They are an error's: read for the provider's account only.
+    Failed(Box<Tap>),
+    /// They only pass: an endpoint that bills nothing, or no reply. Ends like this.
     Plain(Ended),
 }
 
@@ -49,6 +57,7 @@ pub(crate) struct Exchange {
     pub(crate) upstream: Upstream,
     pub(crate) reader: Reader,
     record: Option<Record>,
+    attempts: Attempts,
     asked: reply::Asked,
     /// Whether only the end of its connection ends the reply.
     ended_by_connection: bool,
@@ -66,63 +75,67 @@ impl Exchange {
     pub(crate) fn new(
         metering: Arc<Metering>,
         record: Record,
-        request: &mut InSession,
+        (asked, attempts): (reply::Asked, Attempts),
+        held: Option<(Taken, Taken)>,
         call: Boxed<Response<Incoming>>,
     ) -> Self {
-        let classified = &mut request.targeted.classified;
-        let asked = reply::Asked {
-            family: request.targeted.upstream.family,
-            api: request.targeted.upstream.api.clone(),
-            endpoint: classified.routed.endpoint,
-            stream: classified.facts.as_ref().is_some_and(|facts| facts.stream),
-            usage_added: classified.usage_added,
-        };
         Self {
             _open: metering.tasks.token(),
             metering,
             upstream: Upstream::Called(call),
             reader: Reader::Unanswered,
             record: Some(record),
+            attempts,
             asked,
             ended_by_connection: false,
-            held: classified.routed.held.take(),
+            held,
             lane: None,
             left: false,
         }
     }
 
-    /// Waits for the head of the reply.
+    /// Waits for the head of the reply. After a refusal nothing more is to come.
     pub(crate) async fn answer(&mut self) -> Result<http::response::Parts, Refusal> {
         let Upstream::Called(call) = &mut self.upstream else {
             return Err(Refusal::InvalidRequest("the upstream was already read".to_owned()));
         };
-        match call.await {
-            Ok(response) => Ok(self.answered(response)),
-            Err(refusal) => {
-                let ended = match refusal {
-                    Refusal::UpstreamTimeout { .. } => Ended::Deadline,
-                    _ => Ended::UpstreamError,
-                };
+        let deadline = self.metering.deadline;
+        let left = deadline.saturating_sub(self.record.as_ref().map_or(deadline, Record::elapsed));
+        let answered = timeout(left, call)
+            .await
+            .unwrap_or(Err(Refusal::Deadline { seconds: deadline.as_secs() }));
+        match (answered, self.attempts.upstream()) {
+            (Ok(response), Some(upstream)) => Ok(self.answered(response, &upstream)),
+            (answered, _) => {
+                let nobody = || Refusal::InvalidRequest("no upstream was called".to_owned());
+                let refusal = answered.err().unwrap_or_else(nobody);
                 self.upstream = Upstream::Ended;
-                self.reader = Reader::Plain(ended);
-                // The record is written at once; nobody waits for its sync, because no reply is
-                // acknowledged by it.
-                drop(self.settle(ended, &[]));
+                self.reader = Reader::Plain(refusal.ending());
                 Err(refusal)
             }
         }
     }
 
-    fn answered(&mut self, response: Response<Incoming>) -> http::response::Parts {
+    fn answered(
+        &mut self,
+        response: Response<Incoming>,
+        upstream: &upstream::Upstream,
+    ) -> http::response::Parts {
         let (mut head, body) = response.into_parts();
         self.lane = head.extensions.remove();
         if let Some(record) = &mut self.record {
-            record.answered(head.status, &head.headers);
+            record.answered(head.status);
         }
-        self.reader = reply::reader(&head, &self.asked);
+        self.reader = reply::reader(&head, self.asked, upstream);
         self.ended_by_connection = reply::is_ended_by_its_connection(&head);
         self.upstream = Upstream::Replying(body);
         head
+    }
+
+    /// Silence that the upstream which answers is allowed.
+    pub(crate) fn idle_max(&self) -> Duration {
+        let upstream = self.attempts.upstream();
+        upstream.map_or(self.metering.deadline, |upstream| upstream.idle_max)
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -134,11 +147,15 @@ impl Exchange {
     }
 
     /// What the tap knows now.
-    fn reading(&self) -> Option<Reading> {
+    fn reply(&self) -> Reply {
         match &self.reader {
-            Reader::Tap(tap) => Some(tap.reading()),
-            Reader::Plain(_) => None,
-            Reader::Unanswered => reply::unanswered(&self.asked),
+            Reader::Tap(tap) => Reply::Counted(Box::new(tap.reading())),
+            Reader::Failed(tap) => Reply::Failed(Box::new(tap.reading())),
+            Reader::Unanswered => match self.attempts.in_flight() {
+                Some(upstream) => reply::unanswered(self.asked, &upstream),
+                None => Reply::Nothing,
+            },
+            Reader::Plain(_) => Reply::Nothing,
         }
     }
 
@@ -146,8 +163,8 @@ impl Exchange {
     /// written last must do until the next time.
     pub(crate) fn progress(&self) {
         let Some(place) = self.metering.progresses.take(1) else { return };
-        if let (Some(record), Some(reading)) = (&self.record, self.reading()) {
-            let write = record.progress(reading);
+        if let (Some(record), Reply::Counted(reading)) = (&self.record, self.reply()) {
+            let write = record.progress(*reading);
             drop(self.metering.tasks.spawn_blocking(move || {
                 write();
                 drop(place);
@@ -161,7 +178,7 @@ impl Exchange {
             record.first_byte();
         }
         match &mut self.reader {
-            Reader::Tap(tap) => tap.push(bytes, out),
+            Reader::Tap(tap) | Reader::Failed(tap) => tap.push(bytes, out),
             Reader::Plain(_) | Reader::Unanswered => out.push(Piece::Pass(bytes)),
         }
     }
@@ -174,7 +191,7 @@ impl Exchange {
 
     /// No more bytes will come; what the reader still holds is given out.
     pub(crate) fn read_all(&mut self, out: &mut Vec<Piece>) {
-        if let Reader::Tap(tap) = &mut self.reader {
+        if let Reader::Tap(tap) | Reader::Failed(tap) = &mut self.reader {
             tap.finish(out);
         }
     }
@@ -188,44 +205,39 @@ impl Exchange {
     /// The upstream's reply broke off: what was held back may still go to the client.
     pub(crate) fn break_off(&mut self, out: &mut Vec<Piece>) {
         self.upstream = Upstream::Ended;
-        if let Reader::Tap(tap) = &mut self.reader {
+        if let Reader::Tap(tap) | Reader::Failed(tap) = &mut self.reader {
             tap.abandon(out);
         }
     }
 
     /// How a reply that was read to its end has ended.
-    fn ending(&self, reading: Option<&Reading>) -> Ended {
-        match (&self.reader, reading) {
+    fn ending(&self, reply: &Reply) -> Ended {
+        match (&self.reader, reply) {
             (Reader::Plain(ended), _) => *ended,
-            (Reader::Tap(_), Some(reading)) if reply::is_whole(reading) => Ended::Complete,
+            (_, Reply::Counted(reading)) if reply::is_whole(reading) => Ended::Complete,
             _ => Ended::UpstreamError,
         }
     }
 
     /// Settles the record of a reply that was read to its end.
     pub(crate) fn complete(&mut self) -> Durably {
-        let reading = self.reading();
-        self.settle_as(self.ending(reading.as_ref()), reading, &[])
+        let reply = self.reply();
+        self.settle_as(self.ending(&reply), reply, &[])
     }
 
     /// Settles the record of a reply that was left before its end.
     pub(crate) fn settle(&mut self, ended: Ended, flags: &'static [Flag]) -> Durably {
-        self.settle_as(ended, self.reading(), flags)
+        self.settle_as(ended, self.reply(), flags)
     }
 
-    fn settle_as(
-        &mut self,
-        ended: Ended,
-        reading: Option<Reading>,
-        flags: &'static [Flag],
-    ) -> Durably {
+    fn settle_as(&mut self, ended: Ended, reply: Reply, flags: &'static [Flag]) -> Durably {
         let Some(record) = self.record.take() else {
             return Box::pin(std::future::ready(Ok(())));
         };
-        if !reading.as_ref().is_some_and(Record::must_count) {
-            return Box::pin(durable(record.settle(ended, reading.as_ref(), flags)));
+        if !reply.must_count() {
+            return Box::pin(durable(record.settle(ended, &reply, flags)));
         }
-        let count = move || record.settle(ended, reading.as_ref(), flags);
+        let count = move || record.settle(ended, &reply, flags);
         let counting = self.metering.tasks.spawn_blocking(count);
         Box::pin(async move { durable(counting.await?).await })
     }
@@ -267,6 +279,7 @@ impl Exchange {
 
     /// The rest of an exchange whose client is not there any more.
     async fn leave(mut self, ended: Ended) {
+        self.attempts.stop();
         let drains = ended == Ended::ClientGone && self.metering.drains_when_client_is_gone();
         let place = if drains { self.metering.drains.take(1) } else { None };
         let flags: &[Flag] = match (&self.upstream, &place) {
@@ -290,7 +303,7 @@ impl Drop for Exchange {
         let ended = metering.ending_of_a_dropped_reply();
         if self.left || tokio::runtime::Handle::try_current().is_err() {
             // The runtime itself is going away: nobody can read on or wait any more.
-            if let Err(cause) = record.settle(ended, self.reading().as_ref(), &[Flag::DrainBound]) {
+            if let Err(cause) = record.settle(ended, &self.reply(), &[Flag::DrainBound]) {
                 tracing::error!(error = %chain(&cause), "usage of a dropped reply not recorded");
             }
             return;
@@ -301,7 +314,8 @@ impl Drop for Exchange {
             upstream: std::mem::replace(&mut self.upstream, Upstream::Ended),
             reader: std::mem::replace(&mut self.reader, Reader::Plain(Ended::UpstreamError)),
             record: Some(record),
-            asked: self.asked.clone(),
+            attempts: self.attempts.clone(),
+            asked: self.asked,
             ended_by_connection: self.ended_by_connection,
             held: self.held.take(),
             lane: self.lane.take(),

@@ -7,7 +7,9 @@
 //! Not here: counting (`permille-usage`), durability (`permille-journal`), prices
 //! (`permille-rating`). This crate never sees the billing database.
 
+mod attempts;
 mod body;
+mod choice;
 mod client_key;
 pub mod config;
 mod context;
@@ -16,6 +18,7 @@ mod exchange;
 mod gateway;
 mod generic;
 mod headers;
+mod health;
 mod known;
 mod lanes;
 mod layers;

@@ -1,8 +1,8 @@
 //! Counters of the data plane. Labels are bounded by construction: families, endings, classes and
-//! codes are closed sets. What is counted per customer is exported by billing.
+//! codes are closed sets, upstreams are configured. What is counted per customer is exported by billing.
 
 use http::StatusCode;
-use permille_types::{Family, Flag, UsageEvent};
+use permille_types::{Family, Flag, UpstreamName, UsageEvent};
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
@@ -19,6 +19,9 @@ pub(crate) struct Metrics {
     refused: IntCounterVec,
     ended: IntCounterVec,
     tokens: IntCounterVec,
+    retries: IntCounterVec,
+    pub(crate) retries_over_budget: IntCounter,
+    pub(crate) circuits_opened: IntCounterVec,
     mismatched: IntCounter,
     tap_errors: IntCounter,
     pub(crate) streams_in_flight: IntGauge,
@@ -65,6 +68,20 @@ impl Metrics {
                 "permille_metered_tokens_total",
                 "Tokens metered by the gateway, by wire family, class and source.",
                 &["family", "class", "source"],
+            )?,
+            retries: counters(
+                "permille_retries_total",
+                "Upstream calls that failed and were followed by another one, by upstream.",
+                &["upstream"],
+            )?,
+            retries_over_budget: counter(
+                "permille_retries_over_budget_total",
+                "Failed calls that were not followed by another one because of the budget.",
+            )?,
+            circuits_opened: counters(
+                "permille_upstream_circuits_opened_total",
+                "Times that an upstream was left alone after failures in a row.",
+                &["upstream"],
             )?,
             mismatched: counter(
                 "permille_metered_mismatch_total",
@@ -123,6 +140,10 @@ impl Metrics {
 
     pub(crate) fn refused(&self, code: &str) {
         self.refused.with_label_values(&[code]).inc();
+    }
+
+    pub(crate) fn retried(&self, upstream: &UpstreamName) {
+        self.retries.with_label_values(&[upstream.as_str()]).inc();
     }
 
     /// Counts a settled request.

@@ -3,27 +3,46 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::StatusCode;
 use permille_journal::{JournalError, Settled};
 use permille_types::{
-    Attempt, Ended, Flag, Intent, ModelName, Progress, Source, TokenCounts, USAGE_EVENT_VERSION,
-    UnitCounts, UsageEvent,
+    Ended, Flag, Intent, ModelName, Progress, Source, TokenCounts, USAGE_EVENT_VERSION, UnitCounts,
+    UsageEvent,
 };
 use permille_usage::{Counted, Reading, count};
 
-use crate::{context::InSession, metering::Metering, refusal::Refusal};
+use crate::{
+    attempts::{Attempts, reported},
+    context::{Candidate, InSession},
+    metering::Metering,
+    refusal::Refusal,
+};
 
-/// Headers in which providers name a request, in order of preference.
-const PROVIDER_REQUEST_ID: [&str; 3] = ["x-request-id", "request-id", "x-tc-requestid"];
-/// Longest provider id that is kept, in bytes.
-const PROVIDER_ID_BYTES_MAX: usize = 128;
 /// Stands in the row of an endpoint that takes no model, such as the models list.
 const NO_MODEL: &str = "(none)";
+
+/// What a reply says, and for whom it is counted.
+pub(crate) enum Reply {
+    /// It is counted for the customer.
+    Counted(Box<Reading>),
+    /// An error body: what it reports is the provider's account and never the customer's (M8).
+    Failed(Box<Reading>),
+    /// Nothing of it is counted: a free endpoint, or a call that was never answered.
+    Nothing,
+}
+
+impl Reply {
+    /// Whether settling it must tokenise text, which is no work for the event loop.
+    pub(crate) fn must_count(&self) -> bool {
+        let Self::Counted(reading) = self else { return false };
+        !reading.error && !reading.usage.as_ref().is_some_and(permille_usage::Usage::is_complete)
+    }
+}
 
 /// An open request. Its intent is in the journal; [`Record::settle`] closes it.
 pub(crate) struct Record {
     event: UsageEvent,
-    attempt: Attempt,
+    attempts: Attempts,
     request_body: Bytes,
     started: Instant,
     metering: Arc<Metering>,
@@ -34,8 +53,9 @@ impl Record {
     pub(crate) async fn open(
         metering: Arc<Metering>,
         request: &InSession,
+        attempts: Attempts,
     ) -> Result<Self, Refusal> {
-        let record = Self::new(metering, request)?;
+        let record = Self::new(metering, request, attempts)?;
         let intent = Intent {
             event: record.event.clone(),
             request_bytes: u64::try_from(record.request_body.len()).unwrap_or(u64::MAX),
@@ -48,10 +68,15 @@ impl Record {
         unsent.0.take().ok_or_else(gone)
     }
 
-    fn new(metering: Arc<Metering>, request: &InSession) -> Result<Self, Refusal> {
+    fn new(
+        metering: Arc<Metering>,
+        request: &InSession,
+        attempts: Attempts,
+    ) -> Result<Self, Refusal> {
         let classified = &request.targeted.classified;
         let head = &classified.routed;
-        let upstream = &request.targeted.upstream;
+        let candidates = &request.targeted.candidates;
+        let first = candidates.first();
         let facts = classified.facts.as_ref();
         let model_requested = match facts {
             Some(facts) => facts.model.clone(),
@@ -59,6 +84,7 @@ impl Record {
                 .parse()
                 .map_err(|cause| Refusal::InvalidRequest(format!("no model name: {cause}")))?,
         };
+        let simulated = candidates.iter().any(|candidate| candidate.upstream.simulated);
         let event = UsageEvent {
             version: USAGE_EVENT_VERSION,
             request_id: head.id,
@@ -69,12 +95,13 @@ impl Record {
             session: request.session.clone(),
             session_explicit: request.explicit,
             turn: request.turn,
-            family: upstream.family,
+            // Every candidate is of the path's family.
+            family: head.family,
             endpoint: head.endpoint,
             model_requested,
             model_served: None,
-            service_tier: None,
-            upstream: Some(upstream.name.clone()),
+            service_tier: first.and_then(|first| first.upstream.service_tier.clone()),
+            upstream: first.map(|first| first.upstream.name.clone()),
             status: None,
             streamed: facts.is_some_and(|facts| facts.stream),
             ended: Ended::Orphaned,
@@ -83,21 +110,14 @@ impl Record {
             input_total: None,
             output_total: None,
             units: UnitCounts::new(),
-            attempts: Vec::new(),
+            // Should we die now: the call that is about to be made.
+            attempts: first.into_iter().map(Candidate::attempt).collect(),
             latency_ms: 0,
             first_token_ms: None,
-            flags: if upstream.simulated { vec![Flag::Simulated] } else { Vec::new() },
-        };
-        let attempt = Attempt {
-            upstream: upstream.name.clone(),
-            status: None,
-            provider_id: None,
-            provider_request_id: None,
-            ended: Ended::Orphaned,
-            tokens: TokenCounts::new(),
+            flags: simulated.then_some(Flag::Simulated).into_iter().collect(),
         };
         let request_body = classified.body.clone();
-        Ok(Self { event, attempt, request_body, started: head.started, metering })
+        Ok(Self { event, attempts, request_body, started: head.started, metering })
     }
 
     /// Time since the request arrived.
@@ -105,15 +125,9 @@ impl Record {
         self.started.elapsed()
     }
 
-    /// The upstream answered with this head.
-    pub(crate) fn answered(&mut self, status: http::StatusCode, headers: &HeaderMap) {
+    /// The client gets the answer of an upstream with this status.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
         self.event.status = Some(status.as_u16());
-        self.attempt.status = Some(status.as_u16());
-        self.attempt.provider_request_id = PROVIDER_REQUEST_ID
-            .iter()
-            .find_map(|name| headers.get(*name))
-            .and_then(|value| value.to_str().ok())
-            .map(bounded);
     }
 
     /// The first byte of the reply's body is here.
@@ -121,37 +135,42 @@ impl Record {
         if self.event.first_token_ms.is_none() {
             let elapsed = self.started.elapsed();
             self.event.first_token_ms = Some(milliseconds(elapsed));
+            self.attempts.first_byte();
             self.metering.metrics.first_byte_seconds.observe(elapsed.as_secs_f64());
         }
     }
 
-    /// Whether settling this reading must tokenise text, which is no work for the event loop.
-    pub(crate) fn must_count(reading: &Reading) -> bool {
-        !reading.error && !reading.usage.as_ref().is_some_and(permille_usage::Usage::is_complete)
-    }
-
-    /// Writes the settled record. `reading` is absent where nothing of the reply is counted:
-    /// error bodies (M8), free endpoints, calls that never answered.
+    /// Writes the settled record.
     pub(crate) fn settle(
         mut self,
         ended: Ended,
-        reading: Option<&Reading>,
+        reply: &Reply,
         flags: &[Flag],
     ) -> Result<Settled, JournalError> {
-        let counted = reading.map_or_else(nothing, |reading| {
-            count(reading, self.event.endpoint, &self.request_body)
-        });
+        let (reading, counted) = match reply {
+            Reply::Counted(reading) => (Some(&**reading), self.count(reading)),
+            Reply::Failed(reading) => (Some(&**reading), nothing()),
+            Reply::Nothing => (None, nothing()),
+        };
         for flag in counted.flags.iter().chain(flags) {
             self.event.flag(*flag);
         }
-        if let Some(reading) = reading {
+        let upstream = self.attempts.upstream();
+        if let Reply::Counted(reading) = reply {
             self.event.model_served = reading.model.as_deref().and_then(|name| name.parse().ok());
-            self.event.service_tier.clone_from(&reading.service_tier);
-            self.attempt.provider_id = reading.provider_id.as_deref().map(bounded);
+            let tier = upstream.as_ref().and_then(|upstream| upstream.service_tier.clone());
+            self.event.service_tier = reading.service_tier.clone().or(tier);
         }
         let read_to_its_end = reading.is_some_and(|reading| reading.terminal && !reading.error);
-        self.attempt.ended = if read_to_its_end { Ended::Complete } else { ended };
-        self.attempt.tokens.clone_from(&counted.tokens);
+        let call_ended = if read_to_its_end { Ended::Complete } else { ended };
+        match reply {
+            Reply::Failed(reading) => {
+                self.attempts.end(Ended::UpstreamError, Some(reading), &reported(reading));
+            }
+            _ => self.attempts.end(call_ended, reading, &counted.tokens),
+        }
+        self.event.upstream = upstream.map(|upstream| upstream.name.clone());
+        self.event.attempts = self.attempts.list();
         self.event.ended = ended;
         self.event.source = counted.source;
         self.event.tokens = counted.tokens;
@@ -159,9 +178,12 @@ impl Record {
         self.event.output_total = counted.output_total;
         self.event.units = counted.units;
         self.event.latency_ms = milliseconds(self.started.elapsed());
-        self.event.attempts.push(self.attempt);
         self.metering.metrics.settled(&self.event);
         self.metering.journal.settle(&self.event)
+    }
+
+    fn count(&self, reading: &Reading) -> Counted {
+        count(reading, self.event.endpoint, &self.request_body)
     }
 
     /// Work that writes what is known so far, for the case that the gateway dies.
@@ -193,7 +215,7 @@ impl Drop for Unsent {
     fn drop(&mut self) {
         let Some(record) = self.0.take() else { return };
         let ended = record.metering.ending_of_a_dropped_reply();
-        if let Err(cause) = record.settle(ended, None, &[]) {
+        if let Err(cause) = record.settle(ended, &Reply::Nothing, &[]) {
             tracing::error!(error = %crate::known::chain(&cause), "an unsent request not recorded");
         }
     }
@@ -217,8 +239,4 @@ fn unrecordable(cause: &JournalError) -> Refusal {
 
 fn milliseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn bounded(id: &str) -> String {
-    id.chars().take(PROVIDER_ID_BYTES_MAX).collect()
 }

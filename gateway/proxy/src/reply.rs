@@ -1,20 +1,17 @@
 //! What a reply's head says about how its body is to be read.
 
-use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::DateTime;
 use http::{HeaderMap, Version, header, response::Parts};
 use permille_types::{Ended, Endpoint, Family};
-use permille_usage::{ApiDescription, Encoding, Framing, Reading, Tap, TapConfig, Usage};
+use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig, Usage};
 
-use crate::exchange::Reader;
+use crate::{exchange::Reader, record::Reply, upstream::Upstream};
 
 /// What was asked, as far as reading the reply needs it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
-    /// The upstream's: it reads the reply.
-    pub(crate) family: Family,
-    /// The upstream's API, where it is described by configuration.
-    pub(crate) api: Option<Arc<ApiDescription>>,
     pub(crate) endpoint: Endpoint,
     /// Whether the reply is to be a stream.
     pub(crate) stream: bool,
@@ -23,25 +20,36 @@ pub(crate) struct Asked {
 }
 
 /// What is known of a call that has not been answered: its prompt was sent, nothing came back.
-pub(crate) fn unanswered(asked: &Asked) -> Option<Reading> {
-    let tap = tap(asked, Framing::Json, Encoding::Identity);
-    asked.endpoint.is_metered().then(|| tap.reading())
+pub(crate) fn unanswered(asked: Asked, upstream: &Upstream) -> Reply {
+    if !asked.endpoint.is_metered() {
+        return Reply::Nothing;
+    }
+    let tap = tap(asked, upstream, Framing::Json, Encoding::Identity);
+    Reply::Counted(Box::new(tap.reading()))
 }
 
-/// The reader of a reply with this head. Error bodies are never counted as output (M8).
-pub(crate) fn reader(head: &Parts, asked: &Asked) -> Reader {
+/// The reader of a reply with this head, which is read as its upstream's family says. Error bodies
+/// are never counted as output (M8).
+pub(crate) fn reader(head: &Parts, asked: Asked, upstream: &Upstream) -> Reader {
     if !head.status.is_success() {
-        return Reader::Plain(Ended::UpstreamError);
+        return Reader::Failed(Box::new(error_tap(&head.headers, asked, upstream)));
     }
     if !asked.endpoint.is_metered() {
         return Reader::Plain(Ended::Complete);
     }
-    let mut tap = tap(asked, framing(asked, &head.headers), encoding(&head.headers));
-    if asked.family == Family::Tgi {
+    let framing = framing(asked, upstream, &head.headers);
+    let mut tap = tap(asked, upstream, framing, encoding(&head.headers));
+    if upstream.family == Family::Tgi {
         let told = |name| count(&head.headers, name);
         tap.tell(told("x-prompt-tokens"), told("x-generated-tokens"));
     }
     Reader::Tap(Box::new(tap))
+}
+
+/// A tap for the body of an error: what it reports is the provider's account, never the client's.
+pub(crate) fn error_tap(headers: &HeaderMap, asked: Asked, upstream: &Upstream) -> Tap {
+    let asked = Asked { usage_added: false, ..asked };
+    tap(asked, upstream, Framing::Json, encoding(headers))
 }
 
 /// Whether nothing but the end of its connection ends the reply with this head, so that HTTP cannot
@@ -65,26 +73,41 @@ pub(crate) fn lacks_its_end(reading: &Reading) -> bool {
     !(reading.terminal || reading.error || counted || unknown)
 }
 
+/// How long the upstream asks to be left alone. A date is taken relative to the answer's own
+/// `date`, so that two clocks need not agree.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    if let Some(millis) = text("retry-after-ms").and_then(|text| text.parse().ok()) {
+        return Some(Duration::from_millis(millis));
+    }
+    let after = text("retry-after")?;
+    if let Ok(seconds) = after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok();
+    date(after)?.signed_duration_since(date(text("date")?)?).to_std().ok()
+}
+
 /// A count that stands in a header.
 fn count(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
-fn tap(asked: &Asked, framing: Framing, encoding: Encoding) -> Tap {
+fn tap(asked: Asked, upstream: &Upstream, framing: Framing, encoding: Encoding) -> Tap {
     let config = TapConfig {
-        family: asked.family,
+        family: upstream.family,
         endpoint: asked.endpoint,
         framing,
         encoding,
         cut_usage_frame: asked.usage_added,
     };
-    Tap::described(config, asked.api.as_ref())
+    Tap::described(config, upstream.api.as_ref())
 }
 
-fn framing(asked: &Asked, headers: &HeaderMap) -> Framing {
+fn framing(asked: Asked, upstream: &Upstream, headers: &HeaderMap) -> Framing {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let told = Framing::of(asked.endpoint, kind.unwrap_or_default());
-    match &asked.api {
+    match &upstream.api {
         // A type that says nothing of events: the description does.
         Some(api) if asked.stream && told == Framing::Json => api.framing,
         _ => told,
@@ -98,5 +121,33 @@ fn encoding(headers: &HeaderMap) -> Encoding {
         Ok("gzip" | "x-gzip") => Encoding::Gzip,
         Ok("deflate") => Encoding::Deflate,
         _ => Encoding::Opaque,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(headers: &[(&'static str, &str)], expected: Option<u64>) {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+
+        assert_eq!(retry_after(&map), expected.map(Duration::from_millis), "{headers:?}");
+    }
+
+    #[test]
+    fn every_form_of_retry_after_is_read() {
+        let date = ("date", "Tue, 24 Nov 2026 10:00:00 GMT");
+        check(&[("retry-after", "7")], Some(7_000));
+        check(&[("retry-after", "7"), ("retry-after-ms", "250")], Some(250));
+        check(&[("retry-after", "Tue, 24 Nov 2026 10:00:03 GMT"), date], Some(3_000));
+        check(&[("retry-after", "Tue, 24 Nov 2026 10:00:03 GMT")], None);
+        check(&[("retry-after", "Tue, 24 Nov 2026 09:59:59 GMT"), date], None);
+        check(&[("retry-after", "-1")], None);
+        check(&[("retry-after", "soon")], None);
+        check(&[], None);
     }
 }

@@ -12,11 +12,12 @@ use crate::{
     body::ReplyBody,
     config::GatewayConfig,
     gateway::GatewayError,
+    health::Breaker,
     known::Knowledge,
     layers::{
         admit::Admit, answer::AnswerLayer, authenticate::Authenticate, call::Call,
-        classify::Classify, credential::Credential, limit::Limit, meter::MeterLayer, route::Route,
-        session::Session, target::Target, token::TokenLayer,
+        classify::Classify, credential::Credential, limit::Limit, meter::MeterLayer,
+        retry::RetryLayer, route::Route, session::Session, target::Target, token::TokenLayer,
     },
     metering::Metering,
     stage::{stage, waiting},
@@ -37,7 +38,12 @@ pub(crate) struct Shared {
 }
 
 pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, GatewayError> {
-    let upstreams = config.upstreams.iter().map(Upstream::new).collect::<Result<Vec<_>, _>>()?;
+    let breaker = Breaker {
+        failures: config.routing.breaker_failures,
+        open_for: Duration::from_secs(config.routing.breaker_seconds.into()),
+    };
+    let upstreams = config.upstreams.iter().map(|upstream| Upstream::new(upstream, breaker));
+    let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
     let service = ServiceBuilder::new()
         // Names the request; turns a refusal of any layer below into the caller's error format.
         .layer(AnswerLayer {
@@ -59,17 +65,24 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
             bodies: Budget::new(config.gateway.body_bytes_total_max),
             body_time_max: Duration::from_secs(config.gateway.request_seconds_max.into()),
         }))
-        // Model → upstream; no model without a price.
-        .layer(stage(Target { upstreams, unpriced: config.pricing.unpriced }))
+        // Model or alias → upstreams, in the order of calling; none without a price.
+        .layer(stage(Target {
+            upstreams,
+            aliases: config.aliases.clone(),
+            choose: config.routing.choose,
+            unpriced: config.pricing.unpriced,
+        }))
         // The conversation and the turn.
         .layer(waiting(Session::new(Arc::clone(&shared.control))))
         // Requests per minute of the key.
         .layer(stage(Limit::default()))
         // Intent into the journal, tap on the reply, one settled record on every ending.
         .layer(MeterLayer { metering: Arc::clone(&shared.metering) })
+        // One call after the other until an upstream answers, before the first byte.
+        .layer(RetryLayer::new(&config.routing, Arc::clone(&shared.metering.metrics)))
         // Our credential in the place of the client's key.
         .layer(stage(Credential { clock: Arc::clone(&shared.clock) }))
-        // One call to the upstream.
+        // One call to one upstream.
         .service(Call);
     Ok(BoxCloneSyncService::new(service))
 }

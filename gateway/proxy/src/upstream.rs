@@ -31,6 +31,7 @@ use crate::{
     config::{CredentialPlace, UpstreamConfig, UpstreamSection},
     credential::Credential,
     generic,
+    health::{Breaker, Health},
     lanes::Lanes,
     tc3::SecretPair,
 };
@@ -119,6 +120,11 @@ pub(crate) struct Upstream {
     pub(crate) family: Family,
     pub(crate) credential: Credential,
     pub(crate) simulated: bool,
+    pub(crate) priority: u32,
+    pub(crate) weight: u32,
+    /// The service tier of its replies where they name none.
+    pub(crate) service_tier: Option<String>,
+    pub(crate) health: Arc<Health>,
     pub(crate) idle_max: Duration,
     pub(crate) lanes: Lanes,
     /// Where an API of the family `generic` keeps what is metered.
@@ -141,7 +147,10 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(config: &UpstreamConfig) -> Result<Arc<Self>, UpstreamError> {
+    pub(crate) fn new(
+        config: &UpstreamConfig,
+        breaker: Breaker,
+    ) -> Result<Arc<Self>, UpstreamError> {
         let section = &config.section;
         let refused = || UpstreamError::BaseUrl {
             upstream: section.name.clone(),
@@ -157,6 +166,10 @@ impl Upstream {
             name: section.name.clone(),
             family: section.family,
             simulated: config.simulated,
+            priority: section.priority,
+            weight: section.weight,
+            service_tier: section.service_tier.clone(),
+            health: Health::new(breaker),
             idle_max: Duration::from_secs(section.idle_seconds_max.into()),
             lanes: Lanes::new(
                 connector(
@@ -305,12 +318,14 @@ pub(crate) fn client_over(connector: &Connector, http2: bool) -> HttpClient {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
 
-    fn config(base_url: &str) -> UpstreamConfig {
+    pub(crate) const BREAKER: Breaker = Breaker { failures: 5, open_for: Duration::from_secs(10) };
+
+    pub(crate) fn config(base_url: &str) -> UpstreamConfig {
         UpstreamConfig {
             section: crate::config::UpstreamSection {
                 name: "test".parse().unwrap(),
@@ -320,6 +335,9 @@ mod tests {
                 api_key_file: None,
                 credential_in: None,
                 provider: None,
+                priority: 0,
+                weight: 1,
+                service_tier: None,
                 ca_file: None,
                 models: vec!["gpt-4o*".to_owned()],
                 paths: Vec::new(),
@@ -346,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_path_is_appended_to_the_base_url() {
-        let upstream = Upstream::new(&config("http://127.0.0.1:9/openai/v1/")).unwrap();
+        let upstream = Upstream::new(&config("http://127.0.0.1:9/openai/v1/"), BREAKER).unwrap();
 
         let target = upstream.target("/chat/completions?x=1").unwrap();
 
@@ -358,7 +376,7 @@ mod tests {
     #[test]
     fn a_base_url_without_scheme_or_host_is_refused_by_name() {
         for bad in ["api.openai.com/v1", "ftp://host/v1", "http://"] {
-            let refused = Upstream::new(&config(bad)).unwrap_err().to_string();
+            let refused = Upstream::new(&config(bad), BREAKER).unwrap_err().to_string();
             assert!(refused.contains("test") && refused.contains("base_url"), "{refused}");
         }
     }
@@ -367,8 +385,8 @@ mod tests {
     fn a_provider_that_is_named_must_be_the_upstreams_own() {
         let mut of_deepseek = config("http://127.0.0.1:9");
         of_deepseek.section.provider = Some("deepseek".to_owned());
-        let of_deepseek = Upstream::new(&of_deepseek).unwrap();
-        let unnamed = Upstream::new(&config("http://127.0.0.1:9")).unwrap();
+        let of_deepseek = Upstream::new(&of_deepseek, BREAKER).unwrap();
+        let unnamed = Upstream::new(&config("http://127.0.0.1:9"), BREAKER).unwrap();
 
         assert!(of_deepseek.answers(Family::OpenAi, None));
         assert!(of_deepseek.answers(Family::OpenAi, Some("deepseek")));
@@ -379,7 +397,7 @@ mod tests {
 
     #[test]
     fn an_upstream_never_shows_its_credential() {
-        let upstream = Upstream::new(&config("http://127.0.0.1:9")).unwrap();
+        let upstream = Upstream::new(&config("http://127.0.0.1:9"), BREAKER).unwrap();
 
         assert!(!format!("{upstream:?} {:?}", config("http://x")).contains("secret"));
         assert!(!format!("{:?}", upstream.credential).contains("secret"));

@@ -1,4 +1,4 @@
-//! The innermost service: calls the upstream. Never more than once per request.
+//! The innermost service: one call to one upstream.
 
 use std::{
     sync::Arc,
@@ -24,23 +24,27 @@ impl Service<Outgoing> for Call {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, outgoing: Outgoing) -> Self::Future {
-        let Outgoing { upstream, request, head_time_max } = outgoing;
+    fn call(&mut self, Outgoing { upstream, request }: Outgoing) -> Self::Future {
         Box::pin(async move {
             let (client, room) = upstream.lanes.enter();
             let sent = client.request(request.map(Full::new));
-            match tokio::time::timeout(head_time_max, sent).await {
+            match tokio::time::timeout(upstream.idle_max, sent).await {
                 Ok(Ok(mut response)) => {
                     response.extensions_mut().insert(Arc::new(room));
                     Ok(response)
                 }
                 Ok(Err(cause)) => {
                     tracing::warn!(upstream = %upstream.name, error = %chain(&cause), "call failed");
-                    Err(Refusal::UpstreamUnreachable { upstream: upstream.name.to_string() })
+                    let name = upstream.name.to_string();
+                    Err(if cause.is_connect() {
+                        Refusal::UpstreamUnreachable { upstream: name }
+                    } else {
+                        Refusal::UpstreamReset { upstream: name }
+                    })
                 }
                 Err(_) => Err(Refusal::UpstreamTimeout {
                     upstream: upstream.name.to_string(),
-                    seconds: head_time_max.as_secs(),
+                    seconds: upstream.idle_max.as_secs(),
                 }),
             }
         })

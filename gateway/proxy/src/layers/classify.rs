@@ -51,6 +51,7 @@ impl Waiting<Routed> for Classify {
             family: routed.family,
             provider: routed.provider,
             endpoint,
+            model_in_path: routed.model.is_some(),
             upstream_path: routed.upstream_path,
         };
         if !endpoint.names_model() {

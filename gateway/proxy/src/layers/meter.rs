@@ -1,26 +1,26 @@
-//! Opens the record, makes the upstream call and meters its reply, whatever happens to the client
+//! Opens the record, has the upstream called and meters its reply, whatever happens to the client
 //! in the meantime.
 
 use std::{
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
 use crate::{
+    attempts::Attempts,
     body::{MeteredBody, ReplyBody},
-    context::{InSession, Outgoing},
+    context::{Calls, InSession, Targeted},
     exchange::Exchange,
     headers,
     known::chain,
     metering::Metering,
     record::Record,
     refusal::Refusal,
+    reply::Asked,
     stage::Boxed,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct Meter<S> {
 
 impl<S> Service<InSession> for Meter<S>
 where
-    S: Service<Outgoing, Response = Response<Incoming>, Error = Refusal> + Clone + Send + 'static,
+    S: Service<Calls, Response = Response<Incoming>, Error = Refusal> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<ReplyBody>;
@@ -60,19 +60,30 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            let outgoing = outgoing(&mut request, metering.deadline)?;
-            let record = Record::open(Arc::clone(&metering), &request).await?;
+            let calls = calls(&mut request);
+            let (asked, attempts) = (calls.asked, calls.attempts.clone());
+            let record = Record::open(Arc::clone(&metering), &request, attempts.clone()).await?;
             metering.metrics.overhead_seconds.observe(record.elapsed().as_secs_f64());
-            let call = Box::pin(inner.call(outgoing));
-            let mut exchange = Exchange::new(metering, record, &mut request, call);
-            let mut head = exchange.answer().await?;
+            let place = request.targeted.classified.routed.held.take();
+            let call = Box::pin(inner.call(calls));
+            let mut exchange = Exchange::new(metering, record, (asked, attempts), place, call);
+            let mut head = match exchange.answer().await {
+                Ok(head) => head,
+                Err(refusal) => {
+                    // The record is written at once; nobody waits for its sync, because no
+                    // reply is acknowledged by it.
+                    drop(exchange.settle(refusal.ending(), &[]));
+                    return Err(refusal);
+                }
+            };
             headers::for_client(&mut head.headers);
             name_session(&mut head.headers, &request);
-            if request.targeted.classified.usage_added {
+            if asked.usage_added {
                 // The frame that is cut out is missing from the announced length.
                 head.headers.remove(header::CONTENT_LENGTH);
             }
-            let mut body = MeteredBody::new(exchange, request.targeted.upstream.idle_max);
+            let idle_max = exchange.idle_max();
+            let mut body = MeteredBody::new(exchange, idle_max);
             body.gather().await.map_err(|cause| {
                 tracing::error!(error = %chain(&cause), "a reply is withheld");
                 Refusal::JournalUnavailable { reason: cause.to_string() }
@@ -82,22 +93,25 @@ where
     }
 }
 
-fn outgoing(request: &mut InSession, deadline: Duration) -> Result<Outgoing, Refusal> {
-    let upstream = Arc::clone(&request.targeted.upstream);
-    let classified = &mut request.targeted.classified;
+/// What goes upstream, whoever is called. Takes the headers out of `request`.
+fn calls(request: &mut InSession) -> Calls {
+    let Targeted { classified, candidates } = &mut request.targeted;
     let head = &mut classified.routed;
-    let target = upstream.target(&head.upstream_path).map_err(|cause| {
-        Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
-    })?;
-    let body: Bytes = classified.upstream_body.clone();
-    let mut sent = Request::new(body);
-    *sent.method_mut() = head.parts.method.clone();
-    *sent.uri_mut() = target;
-    *sent.headers_mut() = std::mem::take(&mut head.parts.headers);
-    headers::for_upstream(sent.headers_mut());
-    // The head may take as long as any other silence, but the deadline holds for it too.
-    let head_time_max = upstream.idle_max.min(deadline.saturating_sub(head.started.elapsed()));
-    Ok(Outgoing { upstream, request: sent, head_time_max })
+    let mut headers = std::mem::take(&mut head.parts.headers);
+    headers::for_upstream(&mut headers);
+    Calls {
+        candidates: candidates.clone(),
+        method: head.parts.method.clone(),
+        headers,
+        path: head.upstream_path.clone(),
+        body: classified.upstream_body.clone(),
+        asked: Asked {
+            endpoint: head.endpoint,
+            stream: classified.facts.as_ref().is_some_and(|facts| facts.stream),
+            usage_added: classified.usage_added,
+        },
+        attempts: Attempts::default(),
+    }
 }
 
 fn name_session(headers: &mut HeaderMap, request: &InSession) {

@@ -8,6 +8,7 @@ pub(crate) mod classify;
 pub(crate) mod credential;
 pub(crate) mod limit;
 pub(crate) mod meter;
+pub(crate) mod retry;
 pub(crate) mod route;
 pub(crate) mod session;
 pub(crate) mod target;

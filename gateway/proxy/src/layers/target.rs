@@ -1,20 +1,24 @@
-//! Model → upstream, and no model without a price (B4).
+//! Model → the upstreams that may serve it, in the order in which they are called; none without a
+//! price (B4).
 
 use std::sync::Arc;
 
-use permille_types::Endpoint;
+use fastrand::Rng;
+use permille_types::ModelName;
 
 use crate::{
-    config::Unpriced,
-    context::{Classified, Targeted},
+    choice::order,
+    config::{AliasSection, Choose, Unpriced},
+    context::{Candidate, Classified, Targeted},
     refusal::Refusal,
     stage::Stage,
     upstream::Upstream,
 };
 
 pub(crate) struct Target {
-    /// In order of preference: the first that serves the model is called.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) aliases: Vec<AliasSection>,
+    pub(crate) choose: Choose,
     pub(crate) unpriced: Unpriced,
 }
 
@@ -22,27 +26,75 @@ impl Stage<Classified> for Target {
     type Out = Targeted;
 
     fn enter(&self, classified: Classified) -> Result<Targeted, Refusal> {
-        let endpoint: Endpoint = classified.routed.endpoint;
-        let (family, provider) = (classified.routed.family, classified.routed.provider.as_deref());
-        let mut of_family =
-            self.upstreams.iter().filter(|upstream| upstream.answers(family, provider));
+        let head = &classified.routed;
+        let (family, provider) = (head.family, head.provider.as_deref());
+        let answering = self.upstreams.iter().filter(|found| found.answers(family, provider));
+        let answering: Vec<_> = answering.collect();
         let Some(facts) = &classified.facts else {
-            let upstream = of_family.next().ok_or(Refusal::NoUpstream { family })?;
-            return Ok(Targeted { upstream: Arc::clone(upstream), classified });
+            let anyone = |upstream: &&Arc<Upstream>| Candidate::new(upstream, None);
+            let mut candidates: Vec<_> = answering.iter().map(anyone).collect();
+            candidates.sort_by_key(|candidate| candidate.upstream.priority);
+            if candidates.is_empty() {
+                return Err(Refusal::NoUpstream { family });
+            }
+            return Ok(Targeted { classified, candidates });
         };
-        let model = &facts.model;
-        let upstream = of_family
-            .find(|upstream| upstream.serves(model))
-            .ok_or_else(|| Refusal::UnknownModel { model: model.clone() })?;
-        if endpoint.is_metered() && self.unpriced == Unpriced::Refuse {
-            let head = &classified.routed;
-            let currency = head.key.currency;
-            let (name, prices) = (Some(&upstream.name), &head.known.prices);
-            let price = prices.resolve_for_upstream(model.as_str(), name, currency, head.at);
-            if price.is_none() {
-                return Err(Refusal::UnpricedModel { model: model.clone(), currency });
+        let mut candidates = self.candidates(&answering, &facts.model);
+        if candidates.is_empty() {
+            return Err(Refusal::UnknownModel { model: facts.model.clone() });
+        }
+        if head.model_in_path && candidates.iter().any(|candidate| candidate.model.is_some()) {
+            let model = &facts.model;
+            return Err(Refusal::InvalidRequest(format!(
+                "`{model}` is an alias, which cannot stand in a path: name the model itself"
+            )));
+        }
+        if head.endpoint.is_metered() && self.unpriced == Unpriced::Refuse {
+            candidates.retain(|candidate| {
+                let model = candidate.model.as_ref().unwrap_or(&facts.model).as_str();
+                let (name, currency) = (Some(&candidate.upstream.name), head.key.currency);
+                head.known.prices.resolve_for_upstream(model, name, currency, head.at).is_some()
+            });
+            if candidates.is_empty() {
+                let (model, currency) = (facts.model.clone(), head.key.currency);
+                return Err(Refusal::UnpricedModel { model, currency });
             }
         }
-        Ok(Targeted { upstream: Arc::clone(upstream), classified })
+        Ok(Targeted { classified, candidates })
+    }
+}
+
+impl Target {
+    /// Where `model` may be had. An alias hides a model of its name.
+    fn candidates(&self, upstreams: &[&Arc<Upstream>], model: &ModelName) -> Vec<Candidate> {
+        let mut chance = Rng::new();
+        let mut aliased = self.aliases.iter().filter(|alias| alias.name == *model).peekable();
+        if aliased.peek().is_none() {
+            let serving = upstreams.iter().filter(|upstream| upstream.serves(model));
+            let mut candidates: Vec<_> =
+                serving.map(|upstream| Candidate::new(upstream, None)).collect();
+            order(&mut candidates, self.choose, &mut chance);
+            return candidates;
+        }
+        aliased
+            .flat_map(|alias| {
+                let serves = |upstream: &&&Arc<Upstream>| match &alias.upstream {
+                    Some(only) => upstream.name == *only,
+                    None => upstream.serves(&alias.model),
+                };
+                let asked = Some(&alias.model).filter(|asked| *asked != model);
+                let serving = upstreams.iter().filter(serves);
+                let mut candidates: Vec<_> =
+                    serving.map(|upstream| Candidate::new(upstream, asked)).collect();
+                order(&mut candidates, self.choose, &mut chance);
+                candidates
+            })
+            .collect()
+    }
+}
+
+impl Candidate {
+    fn new(upstream: &Arc<Upstream>, model: Option<&ModelName>) -> Self {
+        Self { upstream: Arc::clone(upstream), model: model.cloned() }
     }
 }

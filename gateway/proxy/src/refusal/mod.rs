@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use permille_types::{Currency, Family, ModelName, RequestId};
+use permille_types::{Currency, Ended, Family, ModelName, RequestId};
 
 /// A request that goes no further. Its text is for the client: it names the thing, what is wrong
 /// and what is accepted, and never holds a key or a prompt.
@@ -49,6 +49,15 @@ pub(crate) enum Refusal {
     JournalUnavailable { reason: String },
     #[error("the upstream `{upstream}` cannot be reached")]
     UpstreamUnreachable { upstream: String },
+    #[error("the upstream `{upstream}` closed the connection before it answered")]
+    UpstreamReset { upstream: String },
+    #[error(
+        "every upstream of this model has failed repeatedly and is left alone; try again in {} \
+         seconds", retry_after.as_secs().max(1)
+    )]
+    UpstreamsUnwell { retry_after: Duration },
+    #[error("the request was not answered within {seconds} seconds")]
+    Deadline { seconds: u64 },
     #[error("the upstream `{upstream}` was silent for {seconds} seconds")]
     UpstreamTimeout { upstream: String, seconds: u64 },
 }
@@ -68,9 +77,12 @@ impl Refusal {
             Self::NoUpstream { .. }
             | Self::Overloaded { .. }
             | Self::NotReady
+            | Self::UpstreamsUnwell { .. }
             | Self::JournalUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamUnreachable { .. } => StatusCode::BAD_GATEWAY,
-            Self::UpstreamTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamUnreachable { .. } | Self::UpstreamReset { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::UpstreamTimeout { .. } | Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -94,7 +106,18 @@ impl Refusal {
             Self::NotReady => "permille_not_ready",
             Self::JournalUnavailable { .. } => "permille_journal_unavailable",
             Self::UpstreamUnreachable { .. } => "permille_upstream_unreachable",
+            Self::UpstreamReset { .. } => "permille_upstream_reset",
+            Self::UpstreamsUnwell { .. } => "permille_upstreams_unwell",
             Self::UpstreamTimeout { .. } => "permille_upstream_timeout",
+            Self::Deadline { .. } => "permille_deadline",
+        }
+    }
+
+    /// How a request that it ends has ended.
+    pub(crate) fn ending(&self) -> Ended {
+        match self {
+            Self::UpstreamTimeout { .. } | Self::Deadline { .. } => Ended::Deadline,
+            _ => Ended::UpstreamError,
         }
     }
 
@@ -108,7 +131,9 @@ impl Refusal {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::RateLimited { retry_after, .. } => Some(retry_after.as_secs().max(1)),
+            Self::RateLimited { retry_after, .. } | Self::UpstreamsUnwell { retry_after } => {
+                Some(retry_after.as_secs().max(1))
+            }
             Self::Overloaded { .. } | Self::NotReady | Self::JournalUnavailable { .. } => Some(1),
             _ => None,
         }

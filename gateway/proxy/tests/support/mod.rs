@@ -5,6 +5,7 @@
 
 pub mod case;
 pub mod recorded;
+pub mod scripted;
 
 use std::{
     net::SocketAddr,
@@ -28,8 +29,8 @@ use permille_journal::{Journal, JournalConfig, RealFs, SyncMode};
 use permille_proxy::{
     Foundation, Gateway,
     config::{
-        GatewayConfig, GatewaySection, MeteringSection, PricingSection, UpstreamConfig,
-        UpstreamSection,
+        GatewayConfig, GatewaySection, MeteringSection, PricingSection, RoutingSection,
+        UpstreamConfig, UpstreamSection,
     },
 };
 use permille_simulator::{BookEntry, SimulatorConfig, read_books};
@@ -146,6 +147,9 @@ pub fn upstream(name: &str, family: Family, base_url: String) -> UpstreamConfig 
             api_key_file: None,
             credential_in: None,
             provider: None,
+            priority: 0,
+            weight: 1,
+            service_tier: None,
             ca_file: None,
             models: vec!["*".to_owned()],
             paths: Vec::new(),
@@ -172,6 +176,8 @@ impl World {
         let config = GatewayConfig {
             gateway: GatewaySection::default(),
             upstreams: Vec::new(),
+            aliases: Vec::new(),
+            routing: RoutingSection::default(),
             pricing: PricingSection::default(),
             metering: MeteringSection::default(),
             hold_max: Duration::from_secs(20),
@@ -343,4 +349,43 @@ pub fn message(control: &str, stream: bool) -> serde_json::Value {
         "model": "claude-sonnet-4-5", "max_tokens": 256, "stream": stream,
         "messages": [{"role": "user", "content": format!("simulate:{control} How long is the Nile?")}],
     })
+}
+
+/// A gateway in front of these upstreams.
+pub async fn world_of(
+    upstreams: Vec<UpstreamConfig>,
+    change: impl FnOnce(&mut GatewayConfig),
+) -> World {
+    World::with(|setup| {
+        setup.config.upstreams = upstreams;
+        change(&mut setup.config);
+    })
+    .await
+}
+
+/// What one request came to.
+pub struct Asked {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// Empty when the reply broke off.
+    pub body: String,
+    pub row: UsageEvent,
+}
+
+/// Sends a chat request, reads the reply and waits for its row.
+pub async fn ask(world: &World, body: &serde_json::Value) -> Asked {
+    let response = world.post("/v1/chat/completions", body).await;
+    let (head, reply) = response.into_parts();
+    let body = read_all(reply).await.unwrap_or_default();
+    let row = world.row_of(&head.headers).await;
+    let body = String::from_utf8(body.into()).unwrap();
+    Asked { status: head.status.as_u16(), headers: head.headers, body, row }
+}
+
+/// The upstreams that a request called, and how each call ended.
+pub fn calls_of(row: &UsageEvent) -> Vec<(&str, Option<u16>, permille_types::Ended)> {
+    row.attempts
+        .iter()
+        .map(|attempt| (attempt.upstream.as_str(), attempt.status, attempt.ended))
+        .collect()
 }

@@ -1,0 +1,165 @@
+//! The upstream calls of one request, while they are made. Shared by the layer that makes them and
+//! the record that settles them, because a client may leave between two calls.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use permille_types::{Attempt, Ended, TokenCounts};
+use permille_usage::Reading;
+use tokio_util::sync::CancellationToken;
+
+use crate::{context::Candidate, upstream::Upstream};
+
+/// Headers in which providers name a request, in order of preference.
+const PROVIDER_REQUEST_ID: [&str; 3] = ["x-request-id", "request-id", "x-tc-requestid"];
+/// Longest provider id that is kept, in bytes.
+const PROVIDER_ID_BYTES_MAX: usize = 128;
+
+/// See the module's text.
+#[derive(Clone, Default)]
+pub(crate) struct Attempts {
+    calls: Arc<Mutex<Vec<Call>>>,
+    /// Cancelled when nobody waits for an answer any more: no further call is made.
+    enough: CancellationToken,
+}
+
+struct Call {
+    attempt: Attempt,
+    /// Whether its outcome is known.
+    ended: bool,
+    upstream: Arc<Upstream>,
+    started: Instant,
+}
+
+impl Candidate {
+    /// The call of this candidate as it stands before anything is known of it.
+    pub(crate) fn attempt(&self) -> Attempt {
+        Attempt {
+            upstream: self.upstream.name.clone(),
+            model: self.model.clone(),
+            status: None,
+            provider_id: None,
+            provider_request_id: None,
+            ended: Ended::Orphaned,
+            tokens: TokenCounts::new(),
+        }
+    }
+}
+
+impl Attempts {
+    /// `candidate` is called now.
+    pub(crate) fn begin(&self, candidate: &Candidate) {
+        self.calls.lock().push(Call {
+            attempt: candidate.attempt(),
+            ended: false,
+            upstream: Arc::clone(&candidate.upstream),
+            started: Instant::now(),
+        });
+    }
+
+    /// How often `candidate` was called.
+    pub(crate) fn of(&self, candidate: &Candidate) -> usize {
+        let same = |call: &&Call| {
+            call.attempt.upstream == candidate.upstream.name
+                && call.attempt.model == candidate.model
+        };
+        self.calls.lock().iter().filter(same).count()
+    }
+
+    /// How many calls were made.
+    pub(crate) fn made(&self) -> usize {
+        self.calls.lock().len()
+    }
+
+    /// The upstream that is at work and of which nothing has been heard yet.
+    pub(crate) fn in_flight(&self) -> Option<Arc<Upstream>> {
+        let calls = self.calls.lock();
+        let last = calls.last().filter(|call| !call.ended && call.attempt.status.is_none());
+        last.map(|call| Arc::clone(&call.upstream))
+    }
+
+    /// The upstream called last answered with this head.
+    pub(crate) fn answered(&self, status: StatusCode, headers: &HeaderMap) {
+        self.last(|call| {
+            call.attempt.status = Some(status.as_u16());
+            call.attempt.provider_request_id = PROVIDER_REQUEST_ID
+                .iter()
+                .find_map(|name| headers.get(*name))
+                .and_then(|value| value.to_str().ok())
+                .map(bounded);
+        });
+    }
+
+    /// The first byte of the reply's body is here.
+    pub(crate) fn first_byte(&self) {
+        self.last(|call| {
+            let now = Instant::now();
+            let latency: Duration = now.saturating_duration_since(call.started);
+            call.upstream.health.replied_after(now, latency);
+        });
+    }
+
+    /// The last call ended so, with `tokens` for the provider's account. The first word stands.
+    pub(crate) fn end(&self, ended: Ended, reading: Option<&Reading>, tokens: &TokenCounts) {
+        self.last(|call| {
+            if call.ended {
+                return;
+            }
+            call.ended = true;
+            // An error stays one, whatever became of the request while it was waited out.
+            let failed = call.attempt.status.is_some_and(|status| status >= 400);
+            call.attempt.ended = if failed { Ended::UpstreamError } else { ended };
+            call.attempt.tokens.clone_from(tokens);
+            call.attempt.provider_id =
+                reading.and_then(|reading| reading.provider_id.as_deref()).map(bounded);
+        });
+    }
+
+    /// The upstream called last; `None` before the first call.
+    pub(crate) fn upstream(&self) -> Option<Arc<Upstream>> {
+        self.calls.lock().last().map(|call| Arc::clone(&call.upstream))
+    }
+
+    /// Every call, in order.
+    pub(crate) fn list(&self) -> Vec<Attempt> {
+        self.calls.lock().iter().map(|call| call.attempt.clone()).collect()
+    }
+
+    /// No further call is to be made.
+    pub(crate) fn stop(&self) {
+        self.enough.cancel();
+    }
+
+    /// Waits until no further call is to be made.
+    pub(crate) async fn stopped(&self) {
+        self.enough.cancelled().await;
+    }
+
+    pub(crate) fn are_stopped(&self) -> bool {
+        self.enough.is_cancelled()
+    }
+
+    fn last(&self, change: impl FnOnce(&mut Call)) {
+        if let Some(call) = self.calls.lock().last_mut() {
+            change(call);
+        }
+    }
+}
+
+fn bounded(id: &str) -> String {
+    id.chars().take(PROVIDER_ID_BYTES_MAX).collect()
+}
+
+/// What a provider itself says that a reply consumed, by class; nothing of it is estimated.
+pub(crate) fn reported(reading: &Reading) -> TokenCounts {
+    let usage = reading.usage.iter();
+    usage.flat_map(|usage| usage.input.iter().chain(&usage.output)).map(cloned).collect()
+}
+
+fn cloned<K: Clone, V: Copy>((key, value): (&K, &V)) -> (K, V) {
+    (key.clone(), *value)
+}

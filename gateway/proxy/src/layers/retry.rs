@@ -1,0 +1,267 @@
+//! One call after the other until an upstream answers, as often as the policy says and only
+//! before a byte has gone to the client. Every call is noted in the record.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use permille_types::{Ended, TokenCounts};
+use tower::{
+    Layer, Service, ServiceExt as _,
+    retry::budget::{Budget as _, TpsBudget},
+};
+
+use crate::{
+    attempts::reported,
+    config::{RetryOn, RoutingSection},
+    context::{Calls, Candidate, Outgoing},
+    health::Permit,
+    metrics::Metrics,
+    refusal::Refusal,
+    reply::{error_tap, retry_after},
+    stage::Boxed,
+    upstream::Upstream,
+};
+
+/// For so long calls count towards the budget of retries.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+/// Rest after a failure whose answer asks for none: long enough for a restart of a worker.
+const REST: Duration = Duration::from_millis(250);
+/// Of an error body that nobody will see, so much is read to learn what the provider counted.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// And for so long.
+const ERROR_TIME_MAX: Duration = Duration::from_secs(1);
+
+pub(crate) struct RetryLayer {
+    shared: Arc<Shared>,
+}
+
+/// What all requests share.
+struct Shared {
+    policy: RoutingSection,
+    wait_max: Duration,
+    budget: TpsBudget,
+    metrics: Arc<Metrics>,
+}
+
+impl RetryLayer {
+    pub(crate) fn new(policy: &RoutingSection, metrics: Arc<Metrics>) -> Self {
+        let percent = f32::from(policy.retries_percent_max.min(100));
+        let per_second = policy.retries_per_second.into();
+        let shared = Shared {
+            wait_max: Duration::from_millis(policy.retry_wait_ms_max.into()),
+            budget: TpsBudget::new(BUDGET_WINDOW, per_second, percent / 100.0),
+            policy: policy.clone(),
+            metrics,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl<S> Layer<S> for RetryLayer {
+    type Service = Retry<S>;
+
+    fn layer(&self, inner: S) -> Retry<S> {
+        Retry { shared: Arc::clone(&self.shared), inner }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Retry<S> {
+    shared: Arc<Shared>,
+    inner: S,
+}
+
+impl<S> Service<Calls> for Retry<S>
+where
+    S: Service<Outgoing, Response = Response<Incoming>, Error = Refusal> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Incoming>;
+    type Error = Refusal;
+    type Future = Boxed<Response<Incoming>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, calls: Calls) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        Box::pin(async move {
+            shared.budget.deposit();
+            let mut next = first(&calls)?;
+            loop {
+                let Turn { candidate, permit } = next;
+                let outgoing = calls.outgoing(candidate)?;
+                calls.attempts.begin(candidate);
+                let outcome = inner.ready().await?.call(outgoing).await;
+                let failure = shared.judge(&calls, candidate, permit, &outcome);
+                let again = failure.filter(|failure| shared.policy.retry_on.contains(failure));
+                let Some(_) = again else { return outcome };
+                let Some(turn) = shared.another(&calls, &outcome).await else { return outcome };
+                shared.metrics.retried(&candidate.upstream.name);
+                calls.discard(outcome, &candidate.upstream).await;
+                next = turn;
+            }
+        })
+    }
+}
+
+/// Whose turn it is.
+struct Turn<'a> {
+    candidate: &'a Candidate,
+    permit: Permit,
+}
+
+type Outcome = Result<Response<Incoming>, Refusal>;
+
+impl Shared {
+    /// Another call after a failed one, when there is one to be made: now, or after a wait.
+    async fn another<'a>(&self, calls: &'a Calls, outcome: &Outcome) -> Option<Turn<'a>> {
+        let made = calls.attempts.made();
+        let may = |most: u32, made: usize| usize::try_from(most).is_ok_and(|most| made < most);
+        let attempts = &calls.attempts;
+        if attempts.are_stopped() || !may(self.policy.calls_max, made) || forbids_retry(outcome) {
+            return None;
+        }
+        let now = Instant::now();
+        let wait_of = |candidate: &Candidate| candidate.upstream.health.rests_for(now);
+        let mut left: Vec<&Candidate> = calls
+            .candidates
+            .iter()
+            .filter(|candidate| may(self.policy.upstream_calls_max, attempts.of(candidate)))
+            .filter(|candidate| wait_of(candidate) <= self.wait_max)
+            .collect();
+        // Stable: of those that need not be waited for, the order of preference stays.
+        left.sort_by_cached_key(|candidate| wait_of(candidate));
+        let turn = admit(left.into_iter(), now)?;
+        if !self.budget.withdraw() {
+            self.metrics.retries_over_budget.inc();
+            return None;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait_of(turn.candidate)) => {}
+            () = attempts.stopped() => {}
+        }
+        (!attempts.are_stopped()).then_some(turn)
+    }
+
+    /// What a call says of its upstream, and how it failed, if it did.
+    fn judge(
+        &self,
+        calls: &Calls,
+        candidate: &Candidate,
+        permit: Permit,
+        outcome: &Outcome,
+    ) -> Option<RetryOn> {
+        let now = Instant::now();
+        let (failure, rest) = match outcome {
+            Ok(response) => {
+                let (status, headers) = (response.status(), response.headers());
+                calls.attempts.answered(status, headers);
+                if status.is_success() {
+                    permit.succeeded();
+                    return None;
+                }
+                (RetryOn::Status(status), retry_after(headers))
+            }
+            Err(Refusal::UpstreamTimeout { .. }) => (RetryOn::Timeout, None),
+            Err(Refusal::UpstreamReset { .. }) => (RetryOn::Reset, None),
+            Err(_) => (RetryOn::Connect, None),
+        };
+        // An upstream that refuses, for want of quota or because the request is wrong, works.
+        let works = matches!(failure, RetryOn::Status(status) if !status.is_server_error());
+        let health = &candidate.upstream.health;
+        if works {
+            permit.succeeded();
+        } else if permit.failed(now) {
+            self.metrics
+                .circuits_opened
+                .with_label_values(&[candidate.upstream.name.as_str()])
+                .inc();
+            tracing::warn!(upstream = %candidate.upstream.name, "left alone after failures");
+        }
+        if rest.is_some() || self.policy.retry_on.contains(&failure) {
+            health.rest(now, rest.unwrap_or(REST));
+        }
+        Some(failure)
+    }
+}
+
+/// The first call: of those whose circuit is closed, rather one that need not be left alone.
+fn first(calls: &Calls) -> Result<Turn<'_>, Refusal> {
+    let now = Instant::now();
+    let candidates = || calls.candidates.iter();
+    let rested = |candidate: &&Candidate| candidate.upstream.health.rests_for(now).is_zero();
+    admit(candidates().filter(rested), now).or_else(|| admit(candidates(), now)).ok_or_else(|| {
+        let waits = candidates().map(|candidate| candidate.upstream.health.opens_in(now));
+        let retry_after = waits.min().unwrap_or_default();
+        Refusal::UpstreamsUnwell { retry_after }
+    })
+}
+
+/// The first of `candidates` whose circuit lets a call through.
+fn admit<'a>(
+    mut candidates: impl Iterator<Item = &'a Candidate>,
+    now: Instant,
+) -> Option<Turn<'a>> {
+    candidates.find_map(|candidate| {
+        candidate.upstream.health.admit(now).map(|permit| Turn { candidate, permit })
+    })
+}
+
+/// Whether the upstream itself says that another try does not help.
+fn forbids_retry(outcome: &Outcome) -> bool {
+    let said = outcome.as_ref().ok().and_then(|response| response.headers().get("x-should-retry"));
+    said.is_some_and(|said| said.as_bytes() == b"false")
+}
+
+impl Calls {
+    /// The call of `candidate`.
+    fn outgoing(&self, candidate: &Candidate) -> Result<Outgoing, Refusal> {
+        let upstream = Arc::clone(&candidate.upstream);
+        let mut sent = Request::new(self.body_for(candidate)?);
+        *sent.method_mut() = self.method.clone();
+        *sent.uri_mut() = upstream.target(&self.path).map_err(|cause| {
+            Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
+        })?;
+        *sent.headers_mut() = self.headers.clone();
+        Ok(Outgoing { upstream, request: sent })
+    }
+
+    /// The body with the model that `candidate` is asked for.
+    fn body_for(&self, candidate: &Candidate) -> Result<Bytes, Refusal> {
+        let Some(model) = &candidate.model else { return Ok(self.body.clone()) };
+        let named = permille_usage::request::name_model(&self.body, model)
+            .map_err(|cause| Refusal::InvalidRequest(cause.to_string()))?;
+        Ok(named.map_or_else(|| self.body.clone(), Bytes::from))
+    }
+
+    /// Ends a failed call. What its error body reports as consumed stays on the attempt.
+    async fn discard(&self, outcome: Outcome, upstream: &Upstream) {
+        let response = match outcome {
+            Ok(response) => response,
+            Err(refusal) => {
+                return self.attempts.end(refusal.ending(), None, &TokenCounts::new());
+            }
+        };
+        let (head, body) = response.into_parts();
+        let mut tap = error_tap(&head.headers, self.asked, upstream);
+        let read = Limited::new(body, ERROR_BYTES_MAX).collect();
+        if let Ok(Ok(body)) = tokio::time::timeout(ERROR_TIME_MAX, read).await {
+            let mut unsent = Vec::new();
+            tap.push(body.to_bytes(), &mut unsent);
+            tap.finish(&mut unsent);
+        }
+        let reading = tap.reading();
+        self.attempts.end(Ended::UpstreamError, Some(&reading), &reported(&reading));
+    }
+}
