@@ -91,6 +91,8 @@ pub(crate) struct MeteredBody {
     trailers: Option<HeaderMap>,
     hold: Option<Hold>,
     broken: Option<Broken>,
+    /// Whether the connection had a turn to send what came before the break.
+    flushed: bool,
     last_read: Instant,
     tick: Option<Pin<Box<Sleep>>>,
 }
@@ -113,6 +115,7 @@ impl MeteredBody {
             trailers: None,
             hold: None,
             broken: None,
+            flushed: false,
             last_read: Instant::now(),
             tick: None,
         }
@@ -171,8 +174,13 @@ impl MeteredBody {
                 }
                 None => {}
             }
-            if let Some(broken) = self.broken.take() {
-                return Poll::Ready(Some(Err(broken)));
+            if self.broken.is_some() {
+                // A break drops what the connection has not written yet, head included.
+                if !std::mem::replace(&mut self.flushed, true) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                return Poll::Ready(self.broken.take().map(Err));
             }
             let settled = self.exchange.is_settled();
             match &mut self.exchange.upstream {
