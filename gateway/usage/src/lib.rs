@@ -32,4 +32,4 @@ pub use estimate::estimate_input;
 pub use parts::Usage;
 pub use reading::Reading;
 pub use tap::{Encoding, Framing, Piece, Tap, TapConfig};
-pub use text::{DeliveredText, TextSample};
+pub use text::{DeliveredText, Stop, TextSample};

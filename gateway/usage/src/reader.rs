@@ -1,6 +1,6 @@
 //! One reply's bytes, decoded, from framing to facts.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use permille_types::Endpoint;
@@ -143,22 +143,24 @@ impl Reader {
         let failed = facts.is_failed();
         let usage = parser.usage(self.meter.endpoint, &facts);
         let text = match &self.body {
-            _ if usage.as_ref().is_some_and(crate::Usage::is_complete) => DeliveredText::default(),
-            Body::Sse(..) | Body::Elements(_) => self.meter.facts.text.clone(),
-            Body::Json(document) => parser.document_text(document),
+            Body::Sse(..) | Body::Elements(_) => Cow::Borrowed(&self.meter.facts.text),
+            Body::Json(document) => Cow::Owned(parser.document_text(document)),
         };
+        let counted = usage.as_ref().is_some_and(crate::Usage::is_complete);
         Reading {
             usage,
             provider_id: facts.provider_id,
             model: facts.model,
             service_tier: facts.service_tier,
+            stop: text.stop,
             terminal: facts.terminal,
             error: facts.error,
             pending: facts.pending,
             failed,
             tap_error: facts.tap_error,
             unreadable: facts.unreadable,
-            text,
+            // Only an estimate needs it.
+            text: if counted { DeliveredText::default() } else { text.into_owned() },
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     family::Verdict,
     parts::{Parts, Usage},
-    text::DeliveredText,
+    text::{DeliveredText, Stop},
 };
 
 /// Longest id, model or tier that is taken over, in bytes: what a row can hold.
@@ -22,6 +22,8 @@ pub struct Reading {
     pub model: Option<String>,
     /// The service tier that the reply names; it decides the price.
     pub service_tier: Option<String>,
+    /// Why the model stopped before it had answered, where the reply says so.
+    pub stop: Option<Stop>,
     /// The family's terminal event was seen, or the JSON document closed.
     pub terminal: bool,
     /// The body of a successful status is, or holds, an error.

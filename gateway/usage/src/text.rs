@@ -69,6 +69,15 @@ impl fmt::Debug for TextSample {
     }
 }
 
+/// Why a model stopped before it had answered, where the reply says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The provider's content filter cut or withheld the answer.
+    ContentFilter,
+    /// The model refused to answer.
+    Refusal,
+}
+
 /// What a reply delivered, by the class it would be billed as.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveredText {
@@ -76,6 +85,8 @@ pub struct DeliveredText {
     pub visible: TextSample,
     /// Reasoning that the provider shows.
     pub reasoning: TextSample,
+    /// Why there is no more of it.
+    pub(crate) stop: Option<Stop>,
 }
 
 impl DeliveredText {
@@ -85,8 +96,22 @@ impl DeliveredText {
         self.visible.bytes == 0 && self.reasoning.bytes == 0
     }
 
+    /// Notes a reason to stop by the name that a provider gives it; other reasons say nothing.
+    ///
+    /// Source: `OpenAI` (`content_filter`), Zhipu and Tencent (`sensitive`), Google (upper case),
+    /// Anthropic (`refusal`).
+    pub(crate) fn note_stop(&mut self, reason: &str) {
+        match reason {
+            "content_filter" | "sensitive" | "SAFETY" | "PROHIBITED_CONTENT" | "BLOCKLIST"
+            | "SPII" => self.stop = Some(Stop::ContentFilter),
+            "refusal" => self.stop = Some(Stop::Refusal),
+            _ => {}
+        }
+    }
+
     /// Adds another reply's text behind this one.
     pub(crate) fn append(&mut self, other: &Self) {
+        self.stop = other.stop.or(self.stop);
         self.visible.append(&other.visible);
         self.reasoning.append(&other.reasoning);
     }

@@ -51,6 +51,8 @@ struct Reply<'a> {
     #[serde(borrow, default)]
     content: Few<Block<'a>>,
     #[serde(borrow, default)]
+    stop_reason: Text<'a>,
+    #[serde(borrow, default)]
     usage: Object<WireUsage<'a>>,
 }
 
@@ -75,6 +77,8 @@ struct Delta<'a> {
     thinking: Text<'a>,
     #[serde(borrow, default)]
     partial_json: Text<'a>,
+    #[serde(borrow, default)]
+    stop_reason: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,6 +177,7 @@ impl WireFamily for Anthropic {
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
         if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
             reply.content.iter().for_each(|block| block_text(block, text));
+            text.note_stop(reply.stop_reason.as_str());
         }
         if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(json) {
             event_text(&event, text);
@@ -265,6 +270,7 @@ fn event_text(event: &StreamEvent<'_>, text: &mut DeliveredText) {
         text.visible.push(delta.text.as_str());
         text.visible.push(delta.partial_json.as_str());
         text.reasoning.push(delta.thinking.as_str());
+        text.note_stop(delta.stop_reason.as_str());
     }
 }
 

@@ -41,8 +41,8 @@ struct Reply<'a> {
     candidates: Few<Candidate<'a>>,
     #[serde(borrow, default)]
     usage_metadata: Object<WireUsage<'a>>,
-    #[serde(default)]
-    prompt_feedback: Object<PromptFeedback>,
+    #[serde(borrow, default)]
+    prompt_feedback: Object<PromptFeedback<'a>>,
     #[serde(default)]
     error: Present,
 }
@@ -54,8 +54,8 @@ struct Candidate<'a> {
     index: Count,
     #[serde(borrow, default)]
     content: Object<Content<'a>>,
-    #[serde(default)]
-    finish_reason: Present,
+    #[serde(borrow, default)]
+    finish_reason: Text<'a>,
     #[serde(borrow, default)]
     grounding_metadata: Object<Grounding<'a>>,
 }
@@ -95,9 +95,9 @@ struct Grounding<'a> {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct PromptFeedback {
-    #[serde(default)]
-    block_reason: Present,
+struct PromptFeedback<'a> {
+    #[serde(borrow, default)]
+    block_reason: Text<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,7 +169,7 @@ impl WireFamily for Gemini {
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
         if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
-            reply.candidates.iter().for_each(|candidate| candidate_text(candidate, text));
+            reply_text(&reply, text);
         }
     }
 }
@@ -180,9 +180,8 @@ impl Gemini {
         facts.note_model(reply.model_version.as_str());
         facts.error |= reply.error.is_present();
         self.candidates(&reply.candidates, facts);
-        reply.candidates.iter().for_each(|candidate| candidate_text(candidate, &mut facts.text));
-        self.finish_seen |=
-            reply.prompt_feedback.get().is_some_and(|feedback| feedback.block_reason.is_present());
+        reply_text(&reply, &mut facts.text);
+        self.finish_seen |= is_blocked(&reply);
         // No event says that the stream is complete; a finish reason says it of a candidate.
         facts.terminal |= self.finish_seen;
         if reply.usage_metadata.is_present() {
@@ -195,7 +194,7 @@ impl Gemini {
         let mut searches = 0;
         for candidate in candidates.iter() {
             self.several_candidates |= !matches!(candidate.index, Count::Absent | Count::Value(0));
-            self.finish_seen |= candidate.finish_reason.is_present();
+            self.finish_seen |= !candidate.finish_reason.as_str().is_empty();
             let grounding = candidate.grounding_metadata.get();
             searches += grounding.map_or(0, |found| found.web_search_queries.iter().count());
         }
@@ -285,7 +284,21 @@ fn uncached(
     rest
 }
 
+fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {
+    reply.candidates.iter().for_each(|candidate| candidate_text(candidate, text));
+    if is_blocked(reply) {
+        text.note_stop("content_filter");
+    }
+}
+
+/// Whether the prompt was not even answered.
+fn is_blocked(reply: &Reply<'_>) -> bool {
+    let feedback = reply.prompt_feedback.get();
+    feedback.is_some_and(|feedback| !feedback.block_reason.as_str().is_empty())
+}
+
 fn candidate_text(candidate: &Candidate<'_>, text: &mut DeliveredText) {
+    text.note_stop(candidate.finish_reason.as_str());
     for part in candidate.content.get().iter().flat_map(|content| content.parts.iter()) {
         let kind = if part.thought.is_present() { &mut text.reasoning } else { &mut text.visible };
         kind.push(part.text.as_str());

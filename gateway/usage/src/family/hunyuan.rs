@@ -55,8 +55,8 @@ struct Choice<'a> {
     #[serde(borrow, default)]
     message: Object<Message<'a>>,
     /// Empty until the end.
-    #[serde(default)]
-    finish_reason: Present,
+    #[serde(borrow, default)]
+    finish_reason: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -166,7 +166,7 @@ fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
     for choice in reply.choices.iter() {
         choice_text(choice, &mut facts.text);
         // The end of the only choice ends the reply, though more events may follow it.
-        if choice.finish_reason.is_present() {
+        if !choice.finish_reason.as_str().is_empty() {
             facts.end();
         }
     }
@@ -176,6 +176,7 @@ fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
 }
 
 fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
+    text.note_stop(choice.finish_reason.as_str());
     for message in choice.delta.get().into_iter().chain(choice.message.get()) {
         text.visible.push(message.content.as_str());
         text.reasoning.push(message.reasoning_content.as_str());

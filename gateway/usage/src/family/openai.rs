@@ -62,8 +62,8 @@ struct Choice<'a> {
     message: Object<Message<'a>>,
     #[serde(borrow, default)]
     text: Text<'a>,
-    #[serde(default)]
-    finish_reason: Present,
+    #[serde(borrow, default)]
+    finish_reason: Text<'a>,
     /// Moonshot reports a stream's usage here.
     #[serde(default)]
     usage: Object<WireUsage>,
@@ -205,7 +205,7 @@ impl OpenAi {
         facts.error |= chunk.error.is_present() || chunk.error_code.is_present();
         for choice in chunk.choices.iter() {
             self.several_choices |= !matches!(choice.index, Count::Absent | Count::Value(0));
-            self.finish_seen |= choice.finish_reason.is_present();
+            self.finish_seen |= !choice.finish_reason.as_str().is_empty();
             choice_text(choice, &mut facts.text);
         }
         let usage_only = chunk.choices.is_empty_list()
@@ -232,9 +232,14 @@ impl OpenAi {
 
 fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
     text.visible.push(choice.text.as_str());
+    text.note_stop(choice.finish_reason.as_str());
     for message in choice.delta.get().into_iter().chain(choice.message.get()) {
         text.visible.push(message.content.as_str());
-        text.visible.push(message.refusal.as_str());
+        let refusal = message.refusal.as_str();
+        text.visible.push(refusal);
+        if !refusal.is_empty() {
+            text.note_stop("refusal");
+        }
         let reasoning = &message.reasoning_content;
         let reasoning = if reasoning.as_str().is_empty() { &message.reasoning } else { reasoning };
         text.reasoning.push(reasoning.as_str());

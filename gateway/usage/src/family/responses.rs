@@ -60,6 +60,15 @@ struct Response<'a> {
     error: Present,
     #[serde(borrow)]
     output: Few<Item<'a>>,
+    #[serde(borrow)]
+    incomplete_details: Object<Incomplete<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Incomplete<'a> {
+    #[serde(borrow)]
+    reason: Text<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -188,6 +197,7 @@ impl WireFamily for Responses {
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
         if let Ok(Object::Value(response)) = serde_json::from_slice::<Object<Response<'_>>>(json) {
             response.output.iter().for_each(|item| item_text(item, text));
+            stop_of(&response, text);
         }
         if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(json) {
             event_text(&event, text);
@@ -224,10 +234,17 @@ fn searches(output: &Few<Item<'_>>, facts: &mut Facts) {
 
 fn take(response: Response<'_>, facts: &mut Facts) {
     searches(&response.output, facts);
+    stop_of(&response, &mut facts.text);
     facts.note_id(response.id.as_str());
     facts.note_model(response.model.as_str());
     facts.note_tier(response.service_tier.as_str());
     state(response.status.as_str(), response.error.is_present(), response.usage, facts);
+}
+
+fn stop_of(response: &Response<'_>, text: &mut DeliveredText) {
+    if let Some(incomplete) = response.incomplete_details.get() {
+        text.note_stop(incomplete.reason.as_str());
+    }
 }
 
 /// Takes over how far a response is and what it consumed.
@@ -247,6 +264,9 @@ fn event_text(event: &StreamEvent<'_>, text: &mut DeliveredText) {
         let sample = if reasoning { &mut text.reasoning } else { &mut text.visible };
         sample.push(event.delta.as_str());
     }
+    if kind == "response.refusal.delta" {
+        text.note_stop("refusal");
+    }
     if kind == "response.output_item.added"
         && let Some(item) = event.item.get()
     {
@@ -255,6 +275,9 @@ fn event_text(event: &StreamEvent<'_>, text: &mut DeliveredText) {
 }
 
 fn item_text(item: &Item<'_>, text: &mut DeliveredText) {
+    if item.content.iter().any(|part| !part.refusal.as_str().is_empty()) {
+        text.note_stop("refusal");
+    }
     let reasoning = item.kind.as_str() == "reasoning";
     let sample = if reasoning { &mut text.reasoning } else { &mut text.visible };
     for part in item.content.iter().chain(item.summary.iter()) {
