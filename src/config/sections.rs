@@ -9,8 +9,8 @@ use std::{
 use http::Uri;
 use permille_journal::SyncMode;
 use permille_proxy::config::{
-    AliasSection, GatewaySection, MeteringSection, PricingSection, RoutingSection, UpstreamConfig,
-    UpstreamSection,
+    AliasSection, GatewaySection, MeteringSection, PolicySection, PricingSection, RoutingSection,
+    UpstreamConfig, UpstreamSection,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,9 @@ pub(crate) struct Settings {
     pub(crate) pricing: PricingSection,
     /// `[metering]`.
     pub(crate) metering: MeteringSection,
+    /// `[[policy]]`: where other settings hold than in `[metering]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) policy: Vec<PolicySection>,
     /// `[journal]`.
     pub(crate) journal: JournalSection,
     /// `[billing]`: where `permille gateway` finds the other half.

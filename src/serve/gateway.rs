@@ -68,6 +68,7 @@ impl GatewayPart {
             routing: settings.routing.clone(),
             pricing: settings.pricing,
             metering: settings.metering.clone(),
+            policies: settings.policy.clone(),
             hold_max: Duration::from_millis(settings.journal.hold_max_ms),
         };
         let foundation = Foundation {

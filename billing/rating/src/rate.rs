@@ -13,11 +13,15 @@
 //! every event is one request, so the count is priced where the entry prices it and otherwise says
 //! nothing.
 //!
+//! # What is not billed
+//! An event with the flag `not_billed` costs exactly zero, by the operator's policy: no line, no
+//! price, nothing unpriced. Its tokens stay what they are, for the provider's side.
+//!
 //! Nothing is rounded here; that happens once, on the invoice line ([`crate::round`]).
 
 use permille_types::{
-    Condition, Currency, Money, MoneyError, Price, PriceVersion, RequestId, TokenClass, TokenCount,
-    Unit, UsageEvent,
+    Condition, Currency, Flag, Money, MoneyError, Price, PriceVersion, RequestId, TokenClass,
+    TokenCount, Unit, UsageEvent,
 };
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -56,6 +60,19 @@ pub struct Rated {
     pub unpriced: Vec<Meter>,
 }
 
+impl Rated {
+    /// Of an event that nobody pays for.
+    fn free(currency: Currency) -> Self {
+        Self {
+            price_version: None,
+            band: 0,
+            lines: Vec::new(),
+            cost: Some(Money::zero(currency)),
+            unpriced: Vec::new(),
+        }
+    }
+}
+
 /// The cost of one class or unit of one event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RatedLine {
@@ -74,6 +91,9 @@ pub struct RatedLine {
 /// # Errors
 /// [`RateError::Overflow`] when the exact cost has more than 28 digits.
 pub fn rate(event: &UsageEvent, book: &PriceBook, currency: Currency) -> Result<Rated, RateError> {
+    if event.flags.contains(&Flag::NotBilled) {
+        return Ok(Rated::free(currency));
+    }
     let price = price_of_event(event, book, currency);
     let band = price.map_or(0, |price| band_of(price, event));
     let rates = price.and_then(|price| rates_of_band(price, band));

@@ -6,7 +6,7 @@ mod event;
 use event::event;
 use permille_rating::price_book::{PriceBook, default_prices, parse_price_book};
 use permille_rating::rate::{Rated, rate};
-use permille_types::{Currency, Ended, Source, Unit, UsageEvent};
+use permille_types::{Currency, Ended, Flag, Source, Unit, UsageEvent};
 use rust_decimal::Decimal;
 
 fn decimal(text: &str) -> Decimal {
@@ -172,6 +172,20 @@ fn an_event_without_tokens_costs_exactly_zero_even_without_a_price() {
     event.source = Source::Missing;
 
     assert_eq!(cost(&event, &book("input = \"1\"\n")), Some(Decimal::ZERO));
+}
+
+#[test]
+fn what_a_policy_spares_costs_exactly_zero_with_or_without_a_price() {
+    for model in ["m", "unheard-of"] {
+        let mut event = event(model, &[("input_uncached", 1_000), ("smell_in", 7)]);
+        event.flag(Flag::NotBilled);
+
+        let rated = rate(&event, &book("input = \"1\"\n"), Currency::USD).unwrap();
+
+        assert_eq!(rated.cost.unwrap().amount(), Decimal::ZERO);
+        assert!(rated.lines.is_empty() && rated.unpriced.is_empty(), "free is not unpriced");
+        assert_eq!(rated.price_version, None, "no price priced it");
+    }
 }
 
 #[test]

@@ -112,6 +112,14 @@ pub enum Flag {
     HoldExceeded,
     /// The work goes on in the background after the reply: usage is not known with it.
     Background,
+    /// The provider's content filter cut or withheld the answer.
+    ContentFilter,
+    /// The model refused to answer.
+    Refusal,
+    /// The reply is complete and has no output.
+    EmptyReply,
+    /// By policy the customer pays nothing for it. The tokens are what the provider counted.
+    NotBilled,
     /// Served by the built-in simulated provider; never on a final invoice.
     Simulated,
 }

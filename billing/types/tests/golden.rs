@@ -123,6 +123,10 @@ fn every_field_of_version_2_means_what_it_meant() {
     assert_eq!(event.model_requested.as_str(), "best");
     assert_eq!(event.attempts[0].model.as_ref().unwrap().as_str(), "gpt-4o");
     assert_eq!(event.model().as_str(), "gpt-4.1", "the last attempt's, because none is served");
+    assert_eq!(
+        event.flags,
+        [Flag::ContentFilter, Flag::Refusal, Flag::EmptyReply, Flag::NotBilled]
+    );
 }
 
 #[test]

@@ -77,8 +77,13 @@ fn flags() -> impl Strategy<Value = Vec<Flag>> {
         Flag::HoldExceeded,
         Flag::Background,
         Flag::Simulated,
+        Flag::ContentFilter,
+        Flag::Refusal,
+        Flag::EmptyReply,
+        Flag::NotBilled,
     ];
-    proptest::sample::subsequence(all, 0..=9)
+    let count = all.len();
+    proptest::sample::subsequence(all, 0..=count)
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {

@@ -1,6 +1,7 @@
 //! What an operator sets for the data plane. Only shapes and defaults; files, environment and
 //! flags are read by the program.
 
+mod metering;
 mod routing;
 
 use std::{fmt, net::SocketAddr, time::Duration};
@@ -10,6 +11,7 @@ use permille_usage::ApiDescription;
 use serde::{Deserialize, Serialize};
 
 pub use crate::credential::CredentialPlace;
+pub use metering::{ClientGone, MeteringSection, Payer, PolicySection};
 pub use routing::{AliasSection, Choose, RetryOn, RoutingSection};
 
 /// Everything the gateway needs to know at start.
@@ -25,8 +27,10 @@ pub struct GatewayConfig {
     pub routing: RoutingSection,
     /// What happens to models without a price.
     pub pricing: PricingSection,
-    /// What happens when a client leaves.
+    /// What happens when a client leaves, and who pays for a reply that is none.
     pub metering: MeteringSection,
+    /// Where other settings hold than in `metering`.
+    pub policies: Vec<PolicySection>,
     /// How long the end of a reply may wait for the journal.
     pub hold_max: Duration,
 }
@@ -176,39 +180,4 @@ pub enum Unpriced {
     Refuse,
     /// The call is made and metered; it is invoiced once a price exists.
     Hold,
-}
-
-/// `[metering]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MeteringSection {
-    /// What happens to the upstream call when its client leaves (M7).
-    pub client_gone: ClientGone,
-    /// Seconds that one drain may take.
-    pub drain_seconds_max: u32,
-    /// Bytes that one drain may read.
-    pub drain_bytes_max: u64,
-    /// Drains at once; the next one is cancelled instead.
-    pub drains_max: u32,
-}
-
-impl Default for MeteringSection {
-    fn default() -> Self {
-        Self {
-            client_gone: ClientGone::Drain,
-            drain_seconds_max: 120,
-            drain_bytes_max: 16 * 1024 * 1024,
-            drains_max: 1_000,
-        }
-    }
-}
-
-/// What happens to the upstream call when its client leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientGone {
-    /// Read on to the end, within bounds, and bill what the provider reports.
-    Drain,
-    /// Cancel it, and bill what was delivered.
-    Cancel,
 }

@@ -17,8 +17,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
     attempts::Attempts,
+    config::ClientGone,
     known::chain,
     metering::Metering,
+    policy::Policy,
     record::{Record, Reply},
     refusal::Refusal,
     reply,
@@ -243,19 +245,18 @@ impl Exchange {
     }
 
     /// Reads on after the client has left, within the bounds of a drain.
-    async fn drain(&mut self) -> &'static [Flag] {
-        let time_max = Duration::from_secs(self.metering.config.drain_seconds_max.into());
+    async fn drain(&mut self, policy: Policy) -> &'static [Flag] {
+        let time_max = policy.drain_time_max;
         let cut = self.metering.cut.clone();
         let whole = tokio::select! {
-            read = timeout(time_max, self.read_on()) => read.unwrap_or(false),
+            read = timeout(time_max, self.read_on(policy.drain_bytes_max)) => read.unwrap_or(false),
             () = cut.cancelled() => false,
         };
         if whole { &[Flag::Drained] } else { &[Flag::Drained, Flag::DrainBound] }
     }
 
     /// Whether the reply came to its end within the bound of bytes.
-    async fn read_on(&mut self) -> bool {
-        let mut bytes_left = self.metering.config.drain_bytes_max;
+    async fn read_on(&mut self, mut bytes_left: u64) -> bool {
         let mut unsent = Vec::new();
         if matches!(self.upstream, Upstream::Called(_)) && self.answer().await.is_err() {
             return true;
@@ -280,13 +281,16 @@ impl Exchange {
     /// The rest of an exchange whose client is not there any more.
     async fn leave(mut self, ended: Ended) {
         self.attempts.stop();
-        let drains = ended == Ended::ClientGone && self.metering.drains_when_client_is_gone();
-        let place = if drains { self.metering.drains.take(1) } else { None };
-        let flags: &[Flag] = match (&self.upstream, &place) {
-            (Upstream::Ended, _) => &[],
-            (_, Some(_)) => self.drain().await,
-            (_, None) if drains => &[Flag::Cancelled, Flag::DrainBound],
-            (_, None) => &[Flag::Cancelled],
+        let policy =
+            self.record.as_ref().map(Record::policy).filter(|policy| {
+                ended == Ended::ClientGone && policy.client_gone == ClientGone::Drain
+            });
+        let place = policy.and_then(|_| self.metering.drains.take(1));
+        let flags: &[Flag] = match (&self.upstream, policy, &place) {
+            (Upstream::Ended, _, _) => &[],
+            (_, Some(policy), Some(_)) => self.drain(policy).await,
+            (_, Some(_), None) => &[Flag::Cancelled, Flag::DrainBound],
+            (_, None, _) => &[Flag::Cancelled],
         };
         // Dropping what is left of the call cancels it.
         self.upstream = Upstream::Ended;

@@ -14,6 +14,7 @@ use crate::{
     known::Knowledge,
     metering::Metering,
     metrics::Metrics,
+    policy::{Policies, PolicyError},
     server::Server,
     stack::{Shared, stack},
     upstream::UpstreamError,
@@ -28,6 +29,9 @@ pub enum GatewayError {
     /// An upstream's configuration cannot be used.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// A metering policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Two routes contradict each other.
     #[error("build the routes")]
     Routes(#[from] matchit::InsertError),
@@ -66,7 +70,8 @@ impl Gateway {
         let metrics = Arc::new(Metrics::register(foundation.registry)?);
         let metering = Metering::new(
             foundation.journal,
-            config.metering.clone(),
+            config.metering.drains_max,
+            Policies::new(&config.metering, &config.policies)?,
             config.hold_max,
             Duration::from_secs(config.gateway.deadline_seconds.into()),
             Arc::clone(&metrics),

@@ -24,6 +24,7 @@ mod lanes;
 mod layers;
 mod metering;
 mod metrics;
+mod policy;
 mod record;
 mod refusal;
 mod remote;
@@ -37,6 +38,7 @@ mod upstream;
 
 pub use gateway::{Foundation, Gateway, GatewayError, Readiness};
 pub use known::KnownError;
+pub use policy::PolicyError;
 pub use remote::{RemoteBilling, RemoteError};
 pub use server::nothing_asked;
 pub use upstream::UpstreamError;

@@ -7,10 +7,7 @@ use permille_limits::Budget;
 use permille_types::Ended;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    config::{ClientGone, MeteringSection},
-    metrics::Metrics,
-};
+use crate::{metrics::Metrics, policy::Policies};
 
 /// Progress records under way at once. Each copies and tokenizes up to 256 KiB of text for some ten
 /// milliseconds: thousands of streams must neither fill the memory with copies nor take every core.
@@ -19,7 +16,7 @@ const PROGRESSES_MAX: u64 = 2;
 /// Shared by all requests of one gateway.
 pub(crate) struct Metering {
     pub(crate) journal: Journal,
-    pub(crate) config: MeteringSection,
+    pub(crate) policies: Policies,
     /// How long the end of a reply may wait for the journal.
     pub(crate) hold_max: Duration,
     /// From admission to the end of the reply.
@@ -38,16 +35,17 @@ pub(crate) struct Metering {
 impl Metering {
     pub(crate) fn new(
         journal: Journal,
-        config: MeteringSection,
+        drains_max: u32,
+        policies: Policies,
         hold_max: Duration,
         deadline: Duration,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             journal,
-            drains: Budget::new(config.drains_max.into()),
+            drains: Budget::new(drains_max.into()),
             progresses: Budget::new(PROGRESSES_MAX),
-            config,
+            policies,
             hold_max,
             deadline,
             tasks: TaskTracker::new(),
@@ -59,9 +57,5 @@ impl Metering {
     /// Why a reply that is dropped now has ended.
     pub(crate) fn ending_of_a_dropped_reply(&self) -> Ended {
         if self.cut.is_cancelled() { Ended::Shutdown } else { Ended::ClientGone }
-    }
-
-    pub(crate) fn drains_when_client_is_gone(&self) -> bool {
-        self.config.client_gone == ClientGone::Drain
     }
 }

@@ -9,12 +9,13 @@ use permille_types::{
     Ended, Flag, Intent, ModelName, Progress, Source, TokenCounts, USAGE_EVENT_VERSION, UnitCounts,
     UsageEvent,
 };
-use permille_usage::{Counted, Reading, count};
+use permille_usage::{Counted, Reading, Stop, count};
 
 use crate::{
     attempts::{Attempts, reported},
     context::{Candidate, InSession},
     metering::Metering,
+    policy::Policy,
     refusal::Refusal,
 };
 
@@ -43,6 +44,7 @@ impl Reply {
 pub(crate) struct Record {
     event: UsageEvent,
     attempts: Attempts,
+    policy: Policy,
     request_body: Bytes,
     started: Instant,
     metering: Arc<Metering>,
@@ -56,8 +58,11 @@ impl Record {
         attempts: Attempts,
     ) -> Result<Self, Refusal> {
         let record = Self::new(metering, request, attempts)?;
+        // As it reads should we die now.
+        let mut event = record.event.clone();
+        record.policy.apply(&mut event);
         let intent = Intent {
-            event: record.event.clone(),
+            event,
             request_bytes: u64::try_from(record.request_body.len()).unwrap_or(u64::MAX),
         };
         let admitted =
@@ -85,6 +90,9 @@ impl Record {
                 .map_err(|cause| Refusal::InvalidRequest(format!("no model name: {cause}")))?,
         };
         let simulated = candidates.iter().any(|candidate| candidate.upstream.simulated);
+        let policies = &metering.policies;
+        let customer = head.key.customer.as_str();
+        let policy = policies.of(customer, model_requested.as_str(), head.endpoint);
         let event = UsageEvent {
             version: USAGE_EVENT_VERSION,
             request_id: head.id,
@@ -117,7 +125,12 @@ impl Record {
             flags: simulated.then_some(Flag::Simulated).into_iter().collect(),
         };
         let request_body = classified.body.clone();
-        Ok(Self { event, attempts, request_body, started: head.started, metering })
+        Ok(Self { event, attempts, policy, request_body, started: head.started, metering })
+    }
+
+    /// The metering policy that holds for it.
+    pub(crate) fn policy(&self) -> Policy {
+        self.policy
     }
 
     /// Time since the request arrived.
@@ -178,8 +191,25 @@ impl Record {
         self.event.output_total = counted.output_total;
         self.event.units = counted.units;
         self.event.latency_ms = milliseconds(self.started.elapsed());
+        if let Reply::Counted(reading) = reply {
+            self.mark(reading);
+        }
+        self.policy.apply(&mut self.event);
         self.metering.metrics.settled(&self.event);
         self.metering.journal.settle(&self.event)
+    }
+
+    /// Notes on the row what kind of answer this is.
+    fn mark(&mut self, reading: &Reading) {
+        match reading.stop {
+            Some(Stop::ContentFilter) => self.event.flag(Flag::ContentFilter),
+            Some(Stop::Refusal) => self.event.flag(Flag::Refusal),
+            None => {}
+        }
+        let answers = !self.event.endpoint.is_embedding();
+        if self.event.ended == Ended::Complete && answers && self.event.output_total == Some(0) {
+            self.event.flag(Flag::EmptyReply);
+        }
     }
 
     fn count(&self, reading: &Reading) -> Counted {

@@ -255,3 +255,26 @@ async fn a_typical_row_takes_at_most_400_bytes() {
 
     assert!(bytes <= 400, "{bytes} bytes");
 }
+
+#[tokio::test]
+async fn what_a_policy_spares_is_booked_at_zero_and_is_not_held() {
+    let books = Books::open().await;
+    let mut spared = books.event(1);
+    spared.flags.push(Flag::NotBilled);
+    let mut without_price = books.event(2);
+    without_price.model_requested = "unheard-of".parse().unwrap();
+    without_price.flags.push(Flag::NotBilled);
+
+    let accepted = books.accept(&[spared, without_price]).await;
+
+    assert_eq!((accepted.booked, accepted.unpriced), (2, 0));
+    let rows = books.ledger.usage(&UsageFilter::default(), &Page::default()).await.unwrap().items;
+    for row in &rows {
+        assert_eq!(row.cost.as_deref(), Some("0"));
+        assert!(row.flags.contains(&Flag::NotBilled) && !row.flags.contains(&Flag::Unpriced));
+        assert!(!row.tokens.is_empty(), "the tokens stay");
+    }
+    assert_eq!(books.value("select count(*) from usage_hour").await, 0, "no line will bill them");
+    assert_eq!(books.value("select requests from request_hour").await, 2);
+    assert_eq!(books.ledger.rerate_held().await.unwrap().priced, 0);
+}

@@ -180,6 +180,7 @@ impl World {
             routing: RoutingSection::default(),
             pricing: PricingSection::default(),
             metering: MeteringSection::default(),
+            policies: Vec::new(),
             hold_max: Duration::from_secs(20),
         };
         let fs = Arc::new(RealFs);

@@ -1,0 +1,99 @@
+//! What happens when a client leaves, and who pays for a reply that is none.
+
+use serde::{Deserialize, Serialize};
+
+/// `[metering]`: holds for every request that no `[[policy]]` says otherwise for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MeteringSection {
+    /// What happens to the upstream call when its client leaves (M7).
+    pub client_gone: ClientGone,
+    /// Seconds that one drain may take.
+    pub drain_seconds_max: u32,
+    /// Bytes that one drain may read.
+    pub drain_bytes_max: u64,
+    /// Drains at once; the next one is cancelled instead.
+    pub drains_max: u32,
+    /// Who pays for a reply that broke off, by an error, a time limit or a shutdown.
+    pub failed_reply: Payer,
+    /// Who pays for a complete reply without any output.
+    pub empty_reply: Payer,
+    /// Who pays for a reply that the provider's content filter cut or withheld.
+    pub content_filter: Payer,
+    /// Who pays for a reply in which the model refused to answer.
+    pub refusal: Payer,
+}
+
+impl Default for MeteringSection {
+    /// Who pays follows what providers charge: each of these replies is billed to us.
+    /// Source: Microsoft Q&A 1632971 (content filter), Novita pricing (200 and 499 are billed).
+    fn default() -> Self {
+        Self {
+            client_gone: ClientGone::Drain,
+            drain_seconds_max: 120,
+            drain_bytes_max: 16 * 1024 * 1024,
+            drains_max: 1_000,
+            failed_reply: Payer::Customer,
+            empty_reply: Payer::Customer,
+            content_filter: Payer::Customer,
+            refusal: Payer::Customer,
+        }
+    }
+}
+
+/// What happens to the upstream call when its client leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientGone {
+    /// Read on to the end, within bounds, and bill what the provider reports.
+    Drain,
+    /// Cancel it, and bill what was delivered.
+    Cancel,
+}
+
+/// Who pays for tokens that a provider charges us for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payer {
+    /// The customer, at the usual price.
+    Customer,
+    /// Nobody: the tokens stay on the row, the customer's cost is zero.
+    Nobody,
+}
+
+/// `[[policy]]`: other settings of `[metering]` for the requests that match all its patterns. Of
+/// several that match, the first that has a setting decides it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicySection {
+    /// Whose requests, exact or a glob; absent: everyone's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// For which model as the client names it, exact or a glob; absent: for every model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// On which endpoint by its name on rows, exact or a glob; absent: on every one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// As in `[metering]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_gone: Option<ClientGone>,
+    /// As in `[metering]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_seconds_max: Option<u32>,
+    /// As in `[metering]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_bytes_max: Option<u64>,
+    /// As in `[metering]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_reply: Option<Payer>,
+    /// As in `[metering]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty_reply: Option<Payer>,
+    /// As in `[metering]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_filter: Option<Payer>,
+    /// As in `[metering]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Payer>,
+}
