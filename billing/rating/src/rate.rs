@@ -4,7 +4,8 @@
 //! The event is priced at its admission time, in the customer's currency, by the model that the
 //! reply names; where that has no price, by the model that the upstream was asked for (a provider
 //! may answer `gpt-4o` with a snapshot name that no price knows yet). An alias never prices: it
-//! only names what was asked for. The whole request takes the first band whose condition holds; `input_total_over` means strictly over.
+//! only names what was asked for. The whole request takes the first band whose condition holds;
+//! `input_total_over` means strictly over.
 //!
 //! # What is unpriced
 //! A class or unit with a quantity above zero and no price makes the whole event unpriced: no

@@ -1,5 +1,6 @@
 //! Counters of the data plane. Labels are bounded by construction: families, endings, classes and
-//! codes are closed sets, upstreams are configured. What is counted per customer is exported by billing.
+//! codes are closed sets, upstreams are configured. What is counted per customer is exported by
+//! billing.
 
 use http::StatusCode;
 use permille_types::{Family, Flag, UpstreamName, UsageEvent};
