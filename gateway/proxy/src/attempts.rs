@@ -35,6 +35,13 @@ struct Call {
     started: Instant,
 }
 
+impl Call {
+    /// Whether it was answered with an error.
+    fn failed(&self) -> bool {
+        self.attempt.status.is_some_and(|status| status >= 400)
+    }
+}
+
 impl Candidate {
     /// The call of this candidate as it stands before anything is known of it.
     pub(crate) fn attempt(&self) -> Attempt {
@@ -97,6 +104,10 @@ impl Attempts {
     /// The first byte of the reply's body is here.
     pub(crate) fn first_byte(&self) {
         self.last(|call| {
+            // An upstream that is quick to refuse is not a quick one.
+            if call.failed() {
+                return;
+            }
             let now = Instant::now();
             let latency: Duration = now.saturating_duration_since(call.started);
             call.upstream.health.replied_after(now, latency);
@@ -111,8 +122,7 @@ impl Attempts {
             }
             call.ended = true;
             // An error stays one, whatever became of the request while it was waited out.
-            let failed = call.attempt.status.is_some_and(|status| status >= 400);
-            call.attempt.ended = if failed { Ended::UpstreamError } else { ended };
+            call.attempt.ended = if call.failed() { Ended::UpstreamError } else { ended };
             call.attempt.tokens.clone_from(tokens);
             call.attempt.provider_id =
                 reading.and_then(|reading| reading.provider_id.as_deref()).map(bounded);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use permille_proxy::config::{AliasSection, Choose, Unpriced};
 use permille_rating::{price_book::PriceBook, rate::rate};
-use permille_types::{Currency, Ended, Source, UsageEvent};
+use permille_types::{Currency, Ended, Family, Source, UsageEvent};
 use rust_decimal::Decimal;
 use support::{
     ask, calls_of, chat,
@@ -177,6 +177,23 @@ async fn the_upstream_whose_replies_begin_sooner_is_preferred_where_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_is_quick_to_refuse_is_not_preferred_for_it() {
+    let refusing = Scripted::start([answer(401, "", "{}")]).await;
+    let slow = Scripted::start([slow_reply("slow", Duration::from_millis(200))]).await;
+    let world = world_of(vec![refusing.upstream("refusing"), slow.upstream("slow")], |config| {
+        config.routing.choose = Choose::LeastLatency;
+    })
+    .await;
+
+    for _ in 0..6 {
+        ask(&world, &chat("", false)).await;
+    }
+
+    // Each was tried once while nothing was known of it.
+    assert_eq!((refusing.calls(), slow.calls()), (1, 5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upstream_without_a_price_is_never_called_not_even_when_another_fails() {
     let (main, spare) =
         (Scripted::start([answer(503, "", "{}")]).await, Scripted::start([reply("b")]).await);
@@ -203,4 +220,22 @@ async fn an_upstream_without_a_price_is_never_called_not_even_when_another_fails
     let asked = ask(&world, &named("best")).await;
     assert_eq!((asked.status, spare.calls()), (200, 1));
     assert_eq!(cost(&asked.row), None, "held until it has a price");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alias_in_a_path_is_refused_before_anything_is_called() {
+    let upstream = Scripted::start([reply("a")]).await;
+    let mut gemini = upstream.upstream("gemini");
+    gemini.section.family = Family::Gemini;
+    let world = world_of(vec![gemini], |config| {
+        config.aliases = vec![alias("best", "gemini-2.5-pro", None)];
+    })
+    .await;
+
+    let asked = serde_json::json!({"contents": [{"parts": [{"text": "How long is the Nile?"}]}]});
+    let refused = world.post("/gemini/v1beta/models/best:generateContent", &asked).await;
+
+    assert_eq!((refused.status().as_u16(), upstream.calls()), (400, 0));
+    let body = support::read_all(refused.into_body()).await.unwrap();
+    assert!(String::from_utf8_lossy(&body).contains("`best` is an alias"), "{body:?}");
 }

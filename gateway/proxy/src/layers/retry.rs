@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use permille_types::{Ended, TokenCounts};
@@ -33,6 +33,9 @@ use crate::{
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 /// Rest after a failure whose answer asks for none: long enough for a restart of a worker.
 const REST: Duration = Duration::from_millis(250);
+/// What a failure counts as where the quickest upstream is preferred: one that is quick to refuse
+/// must not draw all requests to itself.
+const FAILED_LATENCY: Duration = Duration::from_secs(5);
 /// Of an error body that nobody will see, so much is read to learn what the provider counted.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// And for so long.
@@ -175,7 +178,9 @@ impl Shared {
             }
             Err(Refusal::UpstreamTimeout { .. }) => (RetryOn::Timeout, None),
             Err(Refusal::UpstreamReset { .. }) => (RetryOn::Reset, None),
-            Err(_) => (RetryOn::Connect, None),
+            Err(Refusal::UpstreamUnreachable { .. }) => (RetryOn::Connect, None),
+            // Ours: it was not called.
+            Err(_) => return None,
         };
         // An upstream that refuses, for want of quota or because the request is wrong, works.
         let works = matches!(failure, RetryOn::Status(status) if !status.is_server_error());
@@ -188,6 +193,9 @@ impl Shared {
                 .with_label_values(&[candidate.upstream.name.as_str()])
                 .inc();
             tracing::warn!(upstream = %candidate.upstream.name, "left alone after failures");
+        }
+        if !is_the_clients(failure) {
+            health.replied_after(now, FAILED_LATENCY);
         }
         if rest.is_some() || self.policy.retry_on.contains(&failure) {
             health.rest(now, rest.unwrap_or(REST));
@@ -216,6 +224,15 @@ fn admit<'a>(
     candidates.find_map(|candidate| {
         candidate.upstream.health.admit(now).map(|permit| Turn { candidate, permit })
     })
+}
+
+/// Whether a failure says more of the request than of the upstream.
+fn is_the_clients(failure: RetryOn) -> bool {
+    let RetryOn::Status(status) = failure else { return false };
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
+    )
 }
 
 /// Whether the upstream itself says that another try does not help.
