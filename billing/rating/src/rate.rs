@@ -11,8 +11,8 @@
 //! A class or unit with a quantity above zero and no price makes the whole event unpriced: no
 //! cost, never a part of it (B4). A quantity of zero needs no price, and an event without any
 //! quantity costs exactly zero whether its model has a price or not. `requests` is the exception:
-//! every event is one request, so the count is priced where the entry prices it and otherwise says
-//! nothing.
+//! beside other quantities the count is priced where the entry prices it and otherwise says
+//! nothing, because every event is one request. Alone it is what is sold, and needs a price.
 //!
 //! # What is not billed
 //! An event with the flag `not_billed` costs exactly zero, by the operator's policy: no line, no
@@ -102,13 +102,15 @@ pub fn rate(event: &UsageEvent, book: &PriceBook, currency: Currency) -> Result<
 
     let mut lines = Vec::new();
     let mut unpriced = Vec::new();
-    for (meter, quantity) in quantities(event) {
+    let quantities = quantities(event);
+    let beside_others = quantities.len() > 1;
+    for (meter, quantity) in quantities {
         match rates.and_then(|rates| price_of(rates, &meter)) {
             Some(price) => {
                 let cost = cost(&meter, price, quantity).map_err(refused)?;
                 lines.push(RatedLine { meter, quantity, price, cost });
             }
-            None if meter == Meter::Units(Unit::Requests) => {}
+            None if meter == Meter::Units(Unit::Requests) && beside_others => {}
             None => unpriced.push(meter),
         }
     }
@@ -152,7 +154,7 @@ fn price_of_event<'b>(
 }
 
 /// Everything that the event has more than zero of, in the order of lines.
-fn quantities(event: &UsageEvent) -> impl Iterator<Item = (Meter, u64)> {
+fn quantities(event: &UsageEvent) -> Vec<(Meter, u64)> {
     let mut quantities: Vec<_> = event
         .tokens
         .iter()
@@ -161,7 +163,7 @@ fn quantities(event: &UsageEvent) -> impl Iterator<Item = (Meter, u64)> {
         .filter(|(_, quantity)| *quantity > 0)
         .collect();
     quantities.sort();
-    quantities.into_iter()
+    quantities
 }
 
 fn band_of(price: &Price, event: &UsageEvent) -> u32 {

@@ -210,6 +210,18 @@ fn a_count_of_requests_is_billed_where_it_has_a_price_and_says_nothing_else() {
 }
 
 #[test]
+fn a_count_of_requests_alone_is_never_free_without_a_price() {
+    let mut event = event("m", &[]);
+    event.units.insert(Unit::Requests, 1);
+
+    let rated = rate(&event, &book("input = \"1\"\n"), Currency::USD).unwrap();
+
+    assert_eq!(unpriced(&rated), ["requests"]);
+    assert_eq!(rated.cost, None);
+    assert_eq!(cost(&event, &book("requests = \"0.5\"\n")), Some(decimal("0.5")));
+}
+
+#[test]
 fn the_served_model_prices_and_the_requested_one_only_where_it_has_none() {
     let mut event = event("gpt-4o", &[("input_uncached", 1_000)]);
     let book = default_book();
