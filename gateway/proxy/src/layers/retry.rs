@@ -11,11 +11,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
+use permille_limits::RetryBudget;
 use permille_types::{Ended, TokenCounts};
-use tower::{
-    Layer, Service, ServiceExt as _,
-    retry::budget::{Budget as _, TpsBudget},
-};
+use tower::{Layer, Service, ServiceExt as _};
 
 use crate::{
     attempts::reported,
@@ -29,8 +27,6 @@ use crate::{
     upstream::Upstream,
 };
 
-/// For so long calls count towards the budget of retries.
-const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 /// Rest after a failure whose answer asks for none: long enough for a restart of a worker.
 const REST: Duration = Duration::from_millis(250);
 /// What a failure counts as where the quickest upstream is preferred: one that is quick to refuse
@@ -49,17 +45,19 @@ pub(crate) struct RetryLayer {
 struct Shared {
     policy: RoutingSection,
     wait_max: Duration,
-    budget: TpsBudget,
+    budget: RetryBudget,
     metrics: Arc<Metrics>,
 }
 
 impl RetryLayer {
     pub(crate) fn new(policy: &RoutingSection, metrics: Arc<Metrics>) -> Self {
-        let percent = f32::from(policy.retries_percent_max.min(100));
-        let per_second = policy.retries_per_second.into();
         let shared = Shared {
             wait_max: Duration::from_millis(policy.retry_wait_ms_max.into()),
-            budget: TpsBudget::new(BUDGET_WINDOW, per_second, percent / 100.0),
+            budget: RetryBudget::new(
+                policy.retries_percent_max,
+                policy.retries_per_second,
+                Instant::now(),
+            ),
             policy: policy.clone(),
             metrics,
         };
@@ -99,7 +97,7 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            shared.budget.deposit();
+            shared.budget.request(Instant::now());
             let mut next = first(&calls)?;
             loop {
                 let Turn { candidate, permit } = next;
@@ -146,7 +144,7 @@ impl Shared {
         // Stable: of those that need not be waited for, the order of preference stays.
         left.sort_by_cached_key(|candidate| wait_of(candidate));
         let turn = admit(left.into_iter(), now)?;
-        if !self.budget.withdraw() {
+        if !self.budget.retry(now) {
             self.metrics.retries_over_budget.inc();
             return None;
         }
