@@ -317,6 +317,32 @@ async fn a_client_that_leaves_during_the_wait_causes_no_further_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_after_a_call_that_found_nobody_pays_nothing() {
+    let away = upstream("away", Family::OpenAi, format!("http://{}/v1", nobody().await));
+    let busy = Scripted::start([answer(429, "retry-after: 20\r\n", "{}"), reply("r")]).await;
+    let mut upstreams = vec![away, busy.upstream("busy")];
+    upstreams[1].section.priority = 1;
+    let world = world_of(upstreams, |config| {
+        config.metering.client_gone = ClientGone::Cancel;
+        config.routing.retry_wait_ms_max = 60_000;
+        config.routing.breaker_failures = 2;
+    })
+    .await;
+    assert_eq!(ask(&world, &chat("", false)).await.status, 429);
+
+    let asking = asking(&world, false);
+    let opened = || world.counted("permille_upstream_circuits_opened_total", "away");
+    eventually("the second request waits for the busy one", || (opened() > 0.0).then_some(()))
+        .await;
+    asking.abort();
+
+    let rows = world.rows(2).await;
+    assert_eq!((rows[1].ended, busy.calls()), (Ended::ClientGone, 1));
+    assert_eq!(calls_of(&rows[1]), [("away", None, Ended::UpstreamError)]);
+    assert!(rows[1].tokens.is_empty(), "nobody was sent the prompt: {:?}", rows[1].tokens);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_during_the_second_call_pays_what_it_reports() {
     for policy in [ClientGone::Drain, ClientGone::Cancel] {
         let first = Scripted::start([answer(503, "", "{}")]).await;

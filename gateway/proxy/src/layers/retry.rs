@@ -164,6 +164,10 @@ impl Shared {
         outcome: &Outcome,
     ) -> Option<RetryOn> {
         let now = Instant::now();
+        if let Err(refusal) = outcome {
+            // Before any wait: a client that leaves in it does not pay for a call that has ended.
+            calls.attempts.end(refusal.ending(), None, &TokenCounts::new());
+        }
         let (failure, rest) = match outcome {
             Ok(response) => {
                 let (status, headers) = (response.status(), response.headers());
@@ -262,12 +266,7 @@ impl Calls {
 
     /// Ends a failed call. What its error body reports as consumed stays on the attempt.
     async fn discard(&self, outcome: Outcome, upstream: &Upstream) {
-        let response = match outcome {
-            Ok(response) => response,
-            Err(refusal) => {
-                return self.attempts.end(refusal.ending(), None, &TokenCounts::new());
-            }
-        };
+        let Ok(response) = outcome else { return };
         let (head, body) = response.into_parts();
         let mut tap = error_tap(&head.headers, self.asked, upstream);
         let read = Limited::new(body, ERROR_BYTES_MAX).collect();

@@ -285,6 +285,16 @@ impl World {
         .await
     }
 
+    /// The value of a counter that has one label.
+    pub fn counted(&self, name: &str, label: &str) -> f64 {
+        let families = self.registry.gather();
+        let metrics = families.iter().filter(|family| family.name() == name);
+        let metrics = metrics.flat_map(prometheus::proto::MetricFamily::get_metric);
+        let of_label =
+            metrics.filter(|metric| metric.get_label().iter().any(|pair| pair.value() == label));
+        of_label.map(|metric| metric.get_counter().get_value()).sum()
+    }
+
     /// The provider's books, once they have `count` entries.
     pub async fn books(&self, count: usize) -> Vec<BookEntry> {
         eventually("the books are written", || {
