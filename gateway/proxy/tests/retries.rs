@@ -343,6 +343,24 @@ async fn a_client_that_leaves_after_a_call_that_found_nobody_pays_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_while_an_error_is_read_causes_no_further_call() {
+    let head = b"HTTP/1.1 503 X\r\ncontent-length: 9\r\n\r\n".to_vec();
+    let first = Scripted::start([Step::Stall(head)]).await;
+    let second = Scripted::start([reply("never")]).await;
+    let world = world_of(in_order(&first, &second), |_| {}).await;
+
+    let asking = asking(&world, false);
+    let retried = || world.counted("permille_retries_total", "first");
+    eventually("the error's body is read", || (retried() > 0.0).then_some(())).await;
+    asking.abort();
+
+    let rows = world.rows(1).await;
+    assert_eq!((rows[0].ended, second.calls()), (Ended::ClientGone, 0));
+    assert_eq!(calls_of(&rows[0]), [("first", Some(503), Ended::UpstreamError)]);
+    assert!(rows[0].tokens.is_empty(), "nothing was generated: {:?}", rows[0].tokens);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_during_the_second_call_pays_what_it_reports() {
     for policy in [ClientGone::Drain, ClientGone::Cancel] {
         let first = Scripted::start([answer(503, "", "{}")]).await;

@@ -110,6 +110,10 @@ where
                 let Some(turn) = shared.another(&calls, &outcome).await else { return outcome };
                 shared.metrics.retried(&candidate.upstream.name);
                 calls.discard(outcome, &candidate.upstream).await;
+                // Nobody waits any more, and nobody reads this.
+                if calls.attempts.are_stopped() {
+                    return Err(Refusal::InvalidRequest("the client has left".to_owned()));
+                }
                 next = turn;
             }
         })

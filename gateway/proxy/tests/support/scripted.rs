@@ -17,6 +17,8 @@ pub enum Step {
     Say(Vec<u8>),
     /// Answers after a while.
     SayAfter(Duration, Vec<u8>),
+    /// Says these bytes, then nothing more, and closes nothing.
+    Stall(Vec<u8>),
     /// Never answers.
     Hang,
     /// Closes the connection without a word.
@@ -83,13 +85,19 @@ async fn perform(step: &Step, socket: &mut TcpStream) {
             alarm.tick().await;
             drop(socket.write_all(bytes).await);
         }
-        Step::Hang => {
-            // Until the gateway hangs up.
-            let mut rest = [0; 64];
-            while socket.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+        Step::Stall(bytes) => {
+            drop(socket.write_all(bytes).await);
+            hang(socket).await;
         }
+        Step::Hang => hang(socket).await,
         Step::Close => {}
     }
+}
+
+/// Waits until the gateway hangs up.
+async fn hang(socket: &mut TcpStream) {
+    let mut rest = [0; 64];
+    while socket.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }
 
 /// One request, as long as its `content-length` says.
