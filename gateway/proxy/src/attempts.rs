@@ -121,6 +121,11 @@ impl Attempts {
                 return;
             }
             call.ended = true;
+            // Some providers refuse with a status of success, quickly.
+            let succeeded = call.attempt.status.is_some() && !call.failed();
+            if succeeded && ended == Ended::UpstreamError {
+                call.upstream.health.failed(Instant::now());
+            }
             // An error stays one, whatever became of the request while it was waited out.
             call.attempt.ended = if call.failed() { Ended::UpstreamError } else { ended };
             call.attempt.tokens.clone_from(tokens);

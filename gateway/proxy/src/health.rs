@@ -16,6 +16,10 @@ const REST_MAX: Duration = Duration::from_mins(1);
 /// A latency counts half after so long without a new one, so that a slow upstream is tried again.
 const LATENCY_HALF_LIFE: Duration = Duration::from_secs(10);
 
+/// What a failure counts as where the quickest upstream is preferred: one that is quick to refuse
+/// must not draw all requests to itself.
+const FAILED_LATENCY: Duration = Duration::from_secs(5);
+
 /// When a circuit opens and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Breaker {
@@ -97,6 +101,11 @@ impl Health {
             Some((before, _)) => (before * 7 + latency * 3) / 10,
         };
         state.latency = Some((smoothed, now));
+    }
+
+    /// A call gave no reply that is one.
+    pub(crate) fn failed(&self, now: Instant) {
+        self.replied_after(now, FAILED_LATENCY);
     }
 
     /// How soon its replies begin; zero while nothing is known, so that it is tried.

@@ -29,9 +29,6 @@ use crate::{
 
 /// Rest after a failure whose answer asks for none: long enough for a restart of a worker.
 const REST: Duration = Duration::from_millis(250);
-/// What a failure counts as where the quickest upstream is preferred: one that is quick to refuse
-/// must not draw all requests to itself.
-const FAILED_LATENCY: Duration = Duration::from_secs(5);
 /// Of an error body that nobody will see, so much is read to learn what the provider counted.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// And for so long.
@@ -201,7 +198,7 @@ impl Shared {
             tracing::warn!(upstream = %candidate.upstream.name, "left alone after failures");
         }
         if !is_the_clients(failure) {
-            health.replied_after(now, FAILED_LATENCY);
+            health.failed(now);
         }
         if rest.is_some() || self.policy.retry_on.contains(&failure) {
             health.rest(now, rest.unwrap_or(REST));
