@@ -64,12 +64,15 @@ impl Health {
     /// Leave to make one call now; `None` while the circuit is open.
     pub(crate) fn admit(self: &Arc<Self>, now: Instant) -> Option<Permit> {
         let mut state = self.state.lock();
-        match state.circuit {
-            Circuit::Closed { .. } => {}
-            Circuit::Open { until } if now >= until => state.circuit = Circuit::Probed,
+        let probe = match state.circuit {
+            Circuit::Closed { .. } => false,
+            Circuit::Open { until } if now >= until => true,
             Circuit::Open { .. } | Circuit::Probed => return None,
+        };
+        if probe {
+            state.circuit = Circuit::Probed;
         }
-        Some(Permit { health: Arc::clone(self), told: false })
+        Some(Permit { health: Arc::clone(self), probe, told: false })
     }
 
     /// How long until its circuit lets a request through, or zero.
@@ -122,6 +125,8 @@ impl Health {
 #[derive(Debug)]
 pub(crate) struct Permit {
     health: Arc<Health>,
+    /// Whether it is the one that tries an open circuit.
+    probe: bool,
     told: bool,
 }
 
@@ -139,9 +144,9 @@ impl Permit {
         let mut state = self.health.state.lock();
         let failures = match state.circuit {
             Circuit::Closed { failures } => failures.saturating_add(1),
-            Circuit::Probed => bound,
+            Circuit::Probed if self.probe => bound,
             // Calls from before it opened say nothing new.
-            Circuit::Open { .. } => return false,
+            Circuit::Probed | Circuit::Open { .. } => return false,
         };
         let opens = bound > 0 && failures >= bound;
         state.circuit = if opens {
@@ -155,7 +160,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.told {
+        if self.told || !self.probe {
             return;
         }
         let mut state = self.health.state.lock();
@@ -203,6 +208,22 @@ mod tests {
         drop(health.admit(start + OPEN_FOR).unwrap());
 
         assert!(health.admit(Instant::now() + OPEN_FOR).is_some());
+    }
+
+    #[test]
+    fn a_call_from_before_it_opened_does_not_end_the_try_of_another() {
+        let (health, start) = (health(1), Instant::now());
+        let [left, failed, first] = [(); 3].map(|()| health.admit(start).unwrap());
+        assert!(first.failed(start));
+        let later = start + OPEN_FOR;
+        let probe = health.admit(later).unwrap();
+
+        drop(left);
+        assert!(health.admit(later).is_none(), "one at a time");
+        assert!(!failed.failed(later), "it was open already");
+        probe.succeeded();
+
+        assert!(health.admit(later).is_some());
     }
 
     #[test]
