@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use permille_limits::RetryBudget;
@@ -103,8 +103,11 @@ where
                 let outcome = inner.ready().await?.call(outgoing).await;
                 let failure = shared.judge(&calls, candidate, permit, &outcome);
                 let again = failure.filter(|failure| shared.policy.retry_on.contains(failure));
-                let Some(_) = again else { return outcome };
-                let Some(turn) = shared.another(&calls, &outcome).await else { return outcome };
+                let turn = match again {
+                    Some(_) => shared.another(&calls, &outcome).await,
+                    None => None,
+                };
+                let Some(turn) = turn else { return passed_on(outcome, candidate) };
                 shared.metrics.retried(&candidate.upstream.name);
                 calls.discard(outcome, &candidate.upstream).await;
                 // Nobody waits any more, and nobody reads this.
@@ -236,6 +239,17 @@ fn is_the_clients(failure: RetryOn) -> bool {
         status,
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
     )
+}
+
+/// What the client gets of `outcome`. A redirect would lead it past the gateway, perhaps with our
+/// credential, which is in the target where the upstream wants it in the query.
+fn passed_on(outcome: Outcome, candidate: &Candidate) -> Outcome {
+    let response = outcome?;
+    if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) {
+        let upstream = candidate.upstream.name.to_string();
+        return Err(Refusal::UpstreamRedirects { upstream });
+    }
+    Ok(response)
 }
 
 /// Whether the upstream itself says that another try does not help.

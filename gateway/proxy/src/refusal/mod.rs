@@ -52,6 +52,11 @@ pub(crate) enum Refusal {
     #[error("the upstream `{upstream}` closed the connection before it answered")]
     UpstreamReset { upstream: String },
     #[error(
+        "the upstream `{upstream}` answered with a redirect, which is not followed: its `base_url` \
+         must be the address that it redirects to"
+    )]
+    UpstreamRedirects { upstream: String },
+    #[error(
         "every upstream of this model has failed repeatedly and is left alone; try again in {} \
          seconds", retry_after.as_secs().max(1)
     )]
@@ -79,9 +84,9 @@ impl Refusal {
             | Self::NotReady
             | Self::UpstreamsUnwell { .. }
             | Self::JournalUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamUnreachable { .. } | Self::UpstreamReset { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::UpstreamUnreachable { .. }
+            | Self::UpstreamReset { .. }
+            | Self::UpstreamRedirects { .. } => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout { .. } | Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -107,6 +112,7 @@ impl Refusal {
             Self::JournalUnavailable { .. } => "permille_journal_unavailable",
             Self::UpstreamUnreachable { .. } => "permille_upstream_unreachable",
             Self::UpstreamReset { .. } => "permille_upstream_reset",
+            Self::UpstreamRedirects { .. } => "permille_upstream_redirects",
             Self::UpstreamsUnwell { .. } => "permille_upstreams_unwell",
             Self::UpstreamTimeout { .. } => "permille_upstream_timeout",
             Self::Deadline { .. } => "permille_deadline",
@@ -124,7 +130,8 @@ impl Refusal {
     /// Whether the same request may succeed later. Official SDKs obey `x-should-retry`.
     fn is_retryable(&self) -> bool {
         let status = self.status();
-        (status.is_server_error() && !matches!(self, Self::NoUpstream { .. }))
+        let lasts = matches!(self, Self::NoUpstream { .. } | Self::UpstreamRedirects { .. });
+        (status.is_server_error() && !lasts)
             || status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::REQUEST_TIMEOUT
     }

@@ -69,6 +69,11 @@ impl Scripted {
         self.calls.lock().len()
     }
 
+    /// The head of its `place`th call.
+    pub fn head(&self, place: usize) -> String {
+        self.calls.lock()[place].split_once("\r\n\r\n").unwrap().0.to_owned()
+    }
+
     /// The body of its `place`th call.
     pub fn body(&self, place: usize) -> String {
         self.calls.lock()[place].split_once("\r\n\r\n").unwrap().1.to_owned()

@@ -1,0 +1,66 @@
+//! What a client or an upstream may try to get past the gateway: secrets, unmetered operations,
+//! replies without usage.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod support;
+
+use http::{HeaderMap, Request};
+use permille_proxy::config::{Unpriced, UpstreamConfig};
+use permille_types::{Ended, Family};
+use support::{
+    KEY, World, calls_of, read_all,
+    scripted::{Scripted, answer},
+    upstream, world_of,
+};
+
+const QIANFAN: &str = "/qianfan/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/completions";
+
+async fn world_before(scripted: &Scripted, family: Family) -> World {
+    let mut only: UpstreamConfig = upstream("only", family, format!("http://{}", scripted.address));
+    if family == Family::Hunyuan {
+        only.credential = "AKIDours:provider-secret".into();
+    }
+    world_of(vec![only], |config| config.pricing.unpriced = Unpriced::Hold).await
+}
+
+/// Sends `body` to `path` with these headers: the status, the headers and the body of the answer.
+async fn send(
+    world: &World,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, HeaderMap, String) {
+    let request = Request::post(world.url(path)).header("api-key", KEY);
+    let request =
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let (head, body) = world.send(request, body.to_owned()).await.into_parts();
+    let body = String::from_utf8(read_all(body).await.unwrap().into()).unwrap();
+    (head.status.as_u16(), head.headers, body)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_never_leads_a_client_past_the_gateway_nor_shows_our_credential() {
+    for status in [301, 302, 307, 308] {
+        let elsewhere = "https://provider.example/chat?access_token=provider%2Dsecret";
+        let redirect = answer(status, &format!("location: {elsewhere}\r\n"), elsewhere);
+        let provider = Scripted::start([redirect]).await;
+        let world = world_before(&provider, Family::QianfanV1).await;
+
+        let (_, headers, body) = send(&world, QIANFAN, &[], r#"{"messages":[]}"#).await;
+
+        assert!(provider.head(0).contains("access_token=provider%2Dsecret"), "not in the query");
+        assert!(
+            !body.contains("secret") && !headers.contains_key("location"),
+            "{headers:?} {body}"
+        );
+        assert!(body.contains("permille_upstream_redirects"), "{body}");
+        let row = world.row_of(&headers).await;
+        assert_eq!(calls_of(&row), [("only", Some(status), Ended::UpstreamError)]);
+        assert_eq!((row.ended, row.tokens.len()), (Ended::UpstreamError, 0));
+    }
+}
