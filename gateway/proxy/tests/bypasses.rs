@@ -19,6 +19,7 @@ use support::{
 };
 
 const QIANFAN: &str = "/qianfan/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/completions";
+const DASHSCOPE: &str = "/dashscope/api/v1/services/aigc/text-generation/generation";
 
 async fn world_before(scripted: &Scripted, family: Family) -> World {
     let mut only: UpstreamConfig = upstream("only", family, format!("http://{}", scripted.address));
@@ -63,4 +64,25 @@ async fn a_redirect_never_leads_a_client_past_the_gateway_nor_shows_our_credenti
         assert_eq!(calls_of(&row), [("only", Some(status), Ended::UpstreamError)]);
         assert_eq!((row.ended, row.tokens.len()), (Ended::UpstreamError, 0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_that_decides_what_is_done_is_not_given_twice() {
+    let provider = Scripted::start([answer(200, "", "{}")]).await;
+    let hunyuan = world_before(&provider, Family::Hunyuan).await;
+    let dashscope = world_before(&provider, Family::Dashscope).await;
+    let of_hunyuan = r#"{"Model":"hunyuan-lite","Messages":[]}"#;
+    let of_dashscope = r#"{"model":"qwen-plus","input":{"messages":[]}}"#;
+
+    for (world, path, name, values, body) in [
+        (&hunyuan, "/hunyuan", "x-tc-action", ["ChatCompletions", "RunThread"], of_hunyuan),
+        (&dashscope, DASHSCOPE, "x-dashscope-async", ["disable", "enable"], of_dashscope),
+        (&dashscope, DASHSCOPE, "x-dashscope-async", ["disable", "disable,enable"], of_dashscope),
+    ] {
+        let (_, _, answer) = send(world, path, &values.map(|value| (name, value)), body).await;
+
+        assert!(answer.contains("permille_invalid_request"), "{name} {values:?}: {answer}");
+        assert!(answer.to_lowercase().contains(name), "{answer}");
+    }
+    assert_eq!(provider.calls(), 0);
 }

@@ -146,7 +146,7 @@ fn dashscope_streams(headers: &HeaderMap) -> Result<bool, Refusal> {
     let is = |name: &str, value: &str| {
         headers.get(name).is_some_and(|sent| sent.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
     };
-    if is("x-dashscope-async", "enable") {
+    if headers.contains_key("x-dashscope-async") {
         return Err(Refusal::InvalidRequest(
             "X-DashScope-Async is not accepted here: call without it".to_owned(),
         ));

@@ -137,16 +137,20 @@ fn below<'p>(path: &'p str, prefix: &str) -> &'p str {
     }
 }
 
-/// The operation that a request to Hunyuan names in a header.
+/// The operation that a request to Hunyuan names in a header, once: of two, the provider might heed
+/// the other one.
 ///
 /// Source: Tencent Cloud API 3.0, "Common parameters"; those that answer with `Usage`.
 fn hunyuan_operation(headers: &HeaderMap) -> Result<Endpoint, Refusal> {
-    match headers.get("x-tc-action").map(HeaderValue::as_bytes) {
-        Some(b"ChatCompletions" | b"ChatTranslations" | b"ImageQuestion") => Ok(Endpoint::Chat),
-        Some(b"GetEmbedding") => Ok(Endpoint::Embed),
+    let mut actions = headers.get_all("x-tc-action").iter().map(HeaderValue::as_bytes);
+    match (actions.next(), actions.next()) {
+        (Some(b"ChatCompletions" | b"ChatTranslations" | b"ImageQuestion"), None) => {
+            Ok(Endpoint::Chat)
+        }
+        (Some(b"GetEmbedding"), None) => Ok(Endpoint::Embed),
         _ => Err(Refusal::InvalidRequest(
             "the operation in the header X-TC-Action is not served: accepted are ChatCompletions, \
-             ChatTranslations, ImageQuestion, GetEmbedding"
+             ChatTranslations, ImageQuestion, GetEmbedding, one of them"
                 .to_owned(),
         )),
     }
