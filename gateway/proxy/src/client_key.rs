@@ -54,7 +54,8 @@ fn in_headers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     })
 }
 
-fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+/// The parameters of a query, as they are written.
+pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 

@@ -17,6 +17,7 @@ mod credential;
 mod exchange;
 mod gateway;
 mod generic;
+mod google;
 mod headers;
 mod health;
 mod known;

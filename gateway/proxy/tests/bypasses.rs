@@ -18,6 +18,7 @@ use support::{
     upstream, world_of,
 };
 
+const GEMINI: &str = "/gemini/v1beta/models/gemini-2.5-flash:generateContent";
 const QIANFAN: &str = "/qianfan/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/completions";
 const DASHSCOPE: &str = "/dashscope/api/v1/services/aigc/text-generation/generation";
 
@@ -85,4 +86,37 @@ async fn a_header_that_decides_what_is_done_is_not_given_twice() {
         assert!(answer.to_lowercase().contains(name), "{answer}");
     }
     assert_eq!(provider.calls(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_of_google_is_not_asked_for_without_its_usage() {
+    let reply = r#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}],
+        "usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":1,"totalTokenCount":4}}"#;
+    let provider = Scripted::start([answer(200, "", reply)]).await;
+    let world = world_before(&provider, Family::Gemini).await;
+    let body = r#"{"contents":[{"parts":[{"text":"hi"}]}]}"#;
+
+    for (query, header) in [
+        ("fields=candidates", None),
+        ("x=1&%24fields=candidates", None),
+        ("%66ields=candidates", None),
+        ("alt=proto", None),
+        ("$alt=media", None),
+        ("callback=f", None),
+        ("alt=json&alt=proto", None),
+        ("", Some(("x-goog-fieldmask", "candidates"))),
+    ] {
+        let path = format!("{GEMINI}?{query}");
+        let (status, _, answer) = send(&world, &path, &Vec::from_iter(header), body).await;
+
+        assert_eq!(status, 400, "{query} {header:?}");
+        assert!(answer.contains("permille_invalid_request"), "{answer}");
+    }
+    assert_eq!(provider.calls(), 0);
+    for query in ["", "alt=json", "$alt=json;enum-encoding=int", "prettyPrint=false", "alt=sse"] {
+        let (status, headers, _) = send(&world, &format!("{GEMINI}?{query}"), &[], body).await;
+
+        assert_eq!(status, 200, "{query}");
+        assert_eq!(world.row_of(&headers).await.output_total, Some(1));
+    }
 }

@@ -10,7 +10,7 @@ use permille_types::{Endpoint, Family};
 use crate::{
     client_key,
     context::{Authenticated, Routed},
-    generic,
+    generic, google,
     refusal::Refusal,
     routes::{BASES, Base, base_of},
     stage::Stage,
@@ -124,6 +124,9 @@ impl Stage<Authenticated> for Route {
             Family::Hunyuan => hunyuan_operation(&head.headers)?,
             _ => *endpoint,
         };
+        if *family == Family::Gemini && endpoint.is_metered() {
+            google::check(head)?;
+        }
         let (family, provider) = (*family, provider.clone());
         Ok(Routed { authenticated, family, provider, endpoint, model, upstream_path })
     }
