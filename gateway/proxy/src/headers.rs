@@ -18,8 +18,9 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Headers of a request that must not reach an upstream, beside those that hold a key: the
-/// client's network, what we set ourselves.
-static NOT_UPSTREAM: [HeaderName; 9] = [
+/// client's network, what we set ourselves, and by what some servers take another method or path
+/// than those that were routed.
+static NOT_UPSTREAM: [HeaderName; 14] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::ACCEPT_ENCODING,
@@ -29,6 +30,11 @@ static NOT_UPSTREAM: [HeaderName; 9] = [
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
 ];
 
 /// Where a client may name its conversation, in order of preference.
@@ -108,6 +114,18 @@ mod tests {
         assert!(!sent.contains_key("permille-want"));
         assert_eq!(sent["anthropic-version"], "2023-06-01");
         assert_eq!(sent["accept-encoding"], "identity");
+    }
+
+    #[test]
+    fn no_other_method_or_path_than_the_routed_one_goes_upstream() {
+        let names = ["x-http-method-override", "x-http-method", "x-method-override"];
+        let paths = ["x-original-url", "x-rewrite-url"];
+        let all: Vec<_> = names.into_iter().chain(paths).map(|name| (name, "x")).collect();
+        let mut sent = headers(&all);
+
+        for_upstream(&mut sent);
+
+        assert_eq!(sent.keys().collect::<Vec<_>>(), ["accept-encoding"]);
     }
 
     #[test]
