@@ -17,6 +17,7 @@ mod event;
 mod family;
 mod lenient;
 mod parts;
+mod raw_text;
 mod reader;
 mod reading;
 mod repair;

@@ -12,6 +12,7 @@ use crate::{
     event::Event,
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
+    raw_text::RawText,
     reading::Facts,
     text::DeliveredText,
 };
@@ -61,9 +62,9 @@ struct Block<'a> {
     #[serde(borrow, default)]
     name: Text<'a>,
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: RawText<'a>,
     #[serde(borrow, default)]
-    thinking: Text<'a>,
+    thinking: RawText<'a>,
     /// A tool's arguments. A stream opens with an empty object and sends the rest as deltas.
     #[serde(borrow, default)]
     input: Option<&'a RawValue>,
@@ -72,11 +73,11 @@ struct Block<'a> {
 #[derive(Debug, Deserialize)]
 struct Delta<'a> {
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: RawText<'a>,
     #[serde(borrow, default)]
-    thinking: Text<'a>,
+    thinking: RawText<'a>,
     #[serde(borrow, default)]
-    partial_json: Text<'a>,
+    partial_json: RawText<'a>,
     #[serde(borrow, default)]
     stop_reason: Text<'a>,
 }
@@ -263,22 +264,22 @@ fn named(kind: &[u8], facts: &mut Facts) -> Verdict {
 fn event_text(event: &StreamEvent<'_>, text: &mut DeliveredText) {
     if let Some(block) = event.content_block.get() {
         text.visible.push(block.name.as_str());
-        text.visible.push(block.text.as_str());
-        text.reasoning.push(block.thinking.as_str());
+        block.text.push_to(&mut text.visible);
+        block.thinking.push_to(&mut text.reasoning);
     }
     if let Some(delta) = event.delta.get() {
-        text.visible.push(delta.text.as_str());
-        text.visible.push(delta.partial_json.as_str());
-        text.reasoning.push(delta.thinking.as_str());
+        delta.text.push_to(&mut text.visible);
+        delta.partial_json.push_to(&mut text.visible);
+        delta.thinking.push_to(&mut text.reasoning);
         text.note_stop(delta.stop_reason.as_str());
     }
 }
 
 fn block_text(block: &Block<'_>, text: &mut DeliveredText) {
     text.visible.push(block.name.as_str());
-    text.visible.push(block.text.as_str());
+    block.text.push_to(&mut text.visible);
     text.visible.push(block.input.map(RawValue::get).unwrap_or_default());
-    text.reasoning.push(block.thinking.as_str());
+    block.thinking.push_to(&mut text.reasoning);
 }
 
 fn usage_parts(usage: WireUsage<'_>, output_counts: bool) -> Parts {

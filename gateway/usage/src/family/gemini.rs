@@ -13,6 +13,7 @@ use crate::{
     event::Event,
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
+    raw_text::RawText,
     reading::Facts,
     text::DeliveredText,
 };
@@ -70,7 +71,7 @@ struct Content<'a> {
 #[serde(rename_all = "camelCase")]
 struct Part<'a> {
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: RawText<'a>,
     /// The text is a summary of the model's thoughts.
     #[serde(default)]
     thought: Present,
@@ -301,7 +302,7 @@ fn candidate_text(candidate: &Candidate<'_>, text: &mut DeliveredText) {
     text.note_stop(candidate.finish_reason.as_str());
     for part in candidate.content.get().iter().flat_map(|content| content.parts.iter()) {
         let kind = if part.thought.is_present() { &mut text.reasoning } else { &mut text.visible };
-        kind.push(part.text.as_str());
+        part.text.push_to(kind);
         if let Some(call) = part.function_call.get() {
             text.visible.push(call.name.as_str());
             text.visible.push(call.args.map(RawValue::get).unwrap_or_default());

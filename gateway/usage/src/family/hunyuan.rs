@@ -13,6 +13,7 @@ use crate::{
     event::Event,
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
+    raw_text::RawText,
     reading::Facts,
     text::DeliveredText,
 };
@@ -63,9 +64,9 @@ struct Choice<'a> {
 #[serde(rename_all = "PascalCase")]
 struct Message<'a> {
     #[serde(borrow, default)]
-    content: Text<'a>,
+    content: RawText<'a>,
     #[serde(borrow, default)]
-    reasoning_content: Text<'a>,
+    reasoning_content: RawText<'a>,
     #[serde(borrow, default)]
     tool_calls: Few<ToolCall<'a>>,
 }
@@ -178,8 +179,8 @@ fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
 fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
     text.note_stop(choice.finish_reason.as_str());
     for message in choice.delta.get().into_iter().chain(choice.message.get()) {
-        text.visible.push(message.content.as_str());
-        text.reasoning.push(message.reasoning_content.as_str());
+        message.content.push_to(&mut text.visible);
+        message.reasoning_content.push_to(&mut text.reasoning);
         for function in message.tool_calls.iter().filter_map(|call| call.function.get()) {
             text.visible.push(function.name.as_str());
             text.visible.push(function.arguments.as_str());

@@ -12,6 +12,7 @@ use crate::{
     event::Event,
     lenient::{Count, Object, Present, Text},
     parts::{Convention, Parts},
+    raw_text::RawText,
     reading::Facts,
     text::DeliveredText,
 };
@@ -26,7 +27,7 @@ struct Reply<'a> {
     #[serde(borrow, default)]
     model: Text<'a>,
     #[serde(borrow, default)]
-    content: Text<'a>,
+    content: RawText<'a>,
     #[serde(default)]
     stop: Present,
     #[serde(default)]
@@ -77,14 +78,14 @@ impl WireFamily for LlamaCpp {
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
         if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
-            text.visible.push(reply.content.as_str());
+            reply.content.push_to(&mut text.visible);
         }
     }
 }
 
 fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
     facts.note_model(reply.model.as_str());
-    facts.text.visible.push(reply.content.as_str());
+    reply.content.push_to(&mut facts.text.visible);
     let mut bad = false;
     let parts = Parts {
         input: reply.tokens_evaluated.read(&mut bad),

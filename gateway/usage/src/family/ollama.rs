@@ -13,6 +13,7 @@ use crate::{
     event::Event,
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
+    raw_text::RawText,
     reading::Facts,
     text::DeliveredText,
 };
@@ -29,9 +30,9 @@ struct Reply<'a> {
     #[serde(borrow, default)]
     message: Object<Message<'a>>,
     #[serde(borrow, default)]
-    response: Text<'a>,
+    response: RawText<'a>,
     #[serde(borrow, default)]
-    thinking: Text<'a>,
+    thinking: RawText<'a>,
     #[serde(default)]
     error: Present,
     #[serde(default)]
@@ -49,9 +50,9 @@ struct Reply<'a> {
 #[derive(Debug, Deserialize)]
 struct Message<'a> {
     #[serde(borrow, default)]
-    content: Text<'a>,
+    content: RawText<'a>,
     #[serde(borrow, default)]
-    thinking: Text<'a>,
+    thinking: RawText<'a>,
     #[serde(borrow, default)]
     tool_calls: Few<ToolCall<'a>>,
 }
@@ -139,11 +140,11 @@ fn note(reply: &Reply<'_>, facts: &mut Facts) -> Verdict {
 }
 
 fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {
-    text.visible.push(reply.response.as_str());
-    text.reasoning.push(reply.thinking.as_str());
+    reply.response.push_to(&mut text.visible);
+    reply.thinking.push_to(&mut text.reasoning);
     let Some(message) = reply.message.get() else { return };
-    text.visible.push(message.content.as_str());
-    text.reasoning.push(message.thinking.as_str());
+    message.content.push_to(&mut text.visible);
+    message.thinking.push_to(&mut text.reasoning);
     for function in message.tool_calls.iter().filter_map(|call| call.function.get()) {
         text.visible.push(function.name.as_str());
         text.visible.push(function.arguments.map_or("", RawValue::get));

@@ -11,6 +11,7 @@ use crate::{
     event::Event,
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
+    raw_text::RawText,
     reading::Facts,
     text::{DeliveredText, TextSample},
 };
@@ -61,7 +62,7 @@ struct Choice<'a> {
     #[serde(borrow, default)]
     message: Object<Message<'a>>,
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: RawText<'a>,
     #[serde(borrow, default)]
     finish_reason: Text<'a>,
     /// Moonshot reports a stream's usage here.
@@ -72,14 +73,14 @@ struct Choice<'a> {
 #[derive(Debug, Deserialize)]
 struct Message<'a> {
     #[serde(borrow, default)]
-    content: Text<'a>,
+    content: RawText<'a>,
     #[serde(borrow, default)]
-    refusal: Text<'a>,
+    refusal: RawText<'a>,
     // Two names for the same text; no server sends both.
     #[serde(borrow, default)]
-    reasoning_content: Text<'a>,
+    reasoning_content: RawText<'a>,
     #[serde(borrow, default)]
-    reasoning: Text<'a>,
+    reasoning: RawText<'a>,
     #[serde(borrow, default)]
     tool_calls: Few<ToolCall<'a>>,
     #[serde(borrow, default)]
@@ -97,7 +98,7 @@ struct Function<'a> {
     #[serde(borrow, default)]
     name: Text<'a>,
     #[serde(borrow, default)]
-    arguments: Text<'a>,
+    arguments: RawText<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -231,18 +232,17 @@ impl OpenAi {
 }
 
 fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
-    text.visible.push(choice.text.as_str());
+    choice.text.push_to(&mut text.visible);
     text.note_stop(choice.finish_reason.as_str());
     for message in choice.delta.get().into_iter().chain(choice.message.get()) {
-        text.visible.push(message.content.as_str());
-        let refusal = message.refusal.as_str();
-        text.visible.push(refusal);
-        if !refusal.is_empty() {
+        message.content.push_to(&mut text.visible);
+        message.refusal.push_to(&mut text.visible);
+        if !message.refusal.is_empty() {
             text.note_stop("refusal");
         }
-        let reasoning = &message.reasoning_content;
-        let reasoning = if reasoning.as_str().is_empty() { &message.reasoning } else { reasoning };
-        text.reasoning.push(reasoning.as_str());
+        let reasoning = message.reasoning_content;
+        let reasoning = if reasoning.is_empty() { message.reasoning } else { reasoning };
+        reasoning.push_to(&mut text.reasoning);
         let calls = message.tool_calls.iter().filter_map(|call| call.function.get());
         for function in calls.chain(message.function_call.get()) {
             function_text(function, &mut text.visible);
@@ -252,7 +252,7 @@ fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
 
 fn function_text(function: &Function<'_>, text: &mut TextSample) {
     text.push(function.name.as_str());
-    text.push(function.arguments.as_str());
+    function.arguments.push_to(text);
 }
 
 fn is_zero(usage: &WireUsage) -> bool {

@@ -12,6 +12,7 @@ use crate::{
     event::Event,
     lenient::{Count, Object, Present, Text},
     parts::{Convention, Parts},
+    raw_text::RawText,
     reading::Facts,
     text::DeliveredText,
 };
@@ -26,7 +27,7 @@ struct Reply<'a> {
     #[serde(borrow, default)]
     id: Text<'a>,
     #[serde(borrow, default)]
-    result: Text<'a>,
+    result: RawText<'a>,
     #[serde(borrow, default)]
     function_call: Object<Function<'a>>,
     #[serde(default)]
@@ -110,7 +111,7 @@ fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
 }
 
 fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {
-    text.visible.push(reply.result.as_str());
+    reply.result.push_to(&mut text.visible);
     if let Some(function) = reply.function_call.get() {
         text.visible.push(function.name.as_str());
         text.visible.push(function.arguments.as_str());

@@ -12,6 +12,7 @@ use crate::{
     event::Event,
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
+    raw_text::RawText,
     reading::Facts,
     text::DeliveredText,
 };
@@ -41,7 +42,7 @@ struct StreamEvent<'a> {
     #[serde(borrow, default)]
     item: Object<Item<'a>>,
     #[serde(borrow, default)]
-    delta: Text<'a>,
+    delta: RawText<'a>,
 }
 
 /// A response: a whole reply, or a part of an event.
@@ -262,7 +263,7 @@ fn event_text(event: &StreamEvent<'_>, text: &mut DeliveredText) {
     if kind.rsplit('.').next() == Some("delta") {
         let reasoning = kind.starts_with("response.reasoning");
         let sample = if reasoning { &mut text.reasoning } else { &mut text.visible };
-        sample.push(event.delta.as_str());
+        event.delta.push_to(sample);
     }
     if kind == "response.refusal.delta" {
         text.note_stop("refusal");

@@ -11,8 +11,9 @@ use super::{Verdict, WireFamily, common_keys, read_top_level};
 use crate::{
     document::Document,
     event::Event,
-    lenient::{Count, Few, Object, Present, Text},
+    lenient::{Count, Few, Object, Present},
     parts::{Convention, Parts},
+    raw_text::RawText,
     reading::Facts,
     text::DeliveredText,
 };
@@ -31,7 +32,7 @@ struct Reply<'a> {
     token: Object<Token<'a>>,
     /// Set in a whole reply and in a stream's last event, which repeats the text of all others.
     #[serde(borrow, default)]
-    generated_text: Option<Text<'a>>,
+    generated_text: Option<RawText<'a>>,
     #[serde(default)]
     details: Object<Details>,
     #[serde(default)]
@@ -41,7 +42,7 @@ struct Reply<'a> {
 #[derive(Debug, Deserialize)]
 struct Token<'a> {
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: RawText<'a>,
     /// A mark of the model, such as the end of a turn: generated, but no text.
     #[serde(default)]
     special: Present,
@@ -122,7 +123,7 @@ impl WireFamily for Tgi {
         };
         match (reply.token.get(), &reply.generated_text) {
             (Some(token), _) => token_text(token, text),
-            (None, Some(whole)) => text.visible.push(whole.as_str()),
+            (None, Some(whole)) => whole.push_to(&mut text.visible),
             (None, None) => {}
         }
     }
@@ -147,7 +148,7 @@ impl Tgi {
 
 fn token_text(token: &Token<'_>, text: &mut DeliveredText) {
     if !token.special.is_present() {
-        text.visible.push(token.text.as_str());
+        token.text.push_to(&mut text.visible);
     }
 }
 
