@@ -14,7 +14,12 @@ use crate::text::TextSample;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RawText<'a>(&'a str);
 
-impl RawText<'_> {
+impl<'a> RawText<'a> {
+    /// `raw`, a JSON value, when it is a string.
+    pub(crate) fn of(raw: &'a str) -> Option<Self> {
+        raw.strip_prefix('"')?.strip_suffix('"').map(Self)
+    }
+
     /// Whether it has no characters.
     pub(crate) fn is_empty(self) -> bool {
         self.0.is_empty()
@@ -36,9 +41,8 @@ impl RawText<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for RawText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-        let text = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
-        Ok(Self(text.unwrap_or_default()))
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        Ok(Self::of(raw.get()).unwrap_or_default())
     }
 }
 

@@ -78,6 +78,17 @@ impl Facts {
         Verdict::Terminal
     }
 
+    /// What an event is that says of itself whether the reply has failed and whether it ends.
+    pub(crate) fn close(&mut self, failed: bool, ended: bool) -> Verdict {
+        if failed {
+            self.fail()
+        } else if ended {
+            self.end()
+        } else {
+            Verdict::Plain
+        }
+    }
+
     /// Notes the reply's id.
     pub(crate) fn note_id(&mut self, text: &str) {
         note(&mut self.provider_id, text);

@@ -6,7 +6,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Verdict, WireFamily, common_keys, read_top_level};
+use super::{
+    Verdict, WireFamily, common_keys, read_top_level,
+    wire::{CacheCreation, object},
+};
 use crate::{
     document::Document,
     event::Event,
@@ -104,13 +107,6 @@ struct WireUsage<'a> {
     iterations: Few<Iteration<'a>>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default)]
-struct CacheCreation {
-    ephemeral_5m_input_tokens: Count,
-    ephemeral_1h_input_tokens: Count,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct OutputDetails {
@@ -149,7 +145,7 @@ impl WireFamily for Anthropic {
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         let name = event.name.unwrap_or_default();
         let Some(data) = event.data else { return named(name, facts) };
-        if let Ok(Object::Value(read)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(data) {
+        if let Some(read) = object::<StreamEvent<'_>>(data) {
             return self.stream_event(read, name, facts);
         }
         read_top_level(self, event, facts)
@@ -176,11 +172,11 @@ impl WireFamily for Anthropic {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+        if let Some(reply) = object::<Reply<'_>>(json) {
             reply.content.iter().for_each(|block| block_text(block, text));
             text.note_stop(reply.stop_reason.as_str());
         }
-        if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(json) {
+        if let Some(event) = object::<StreamEvent<'_>>(json) {
             event_text(&event, text);
         }
     }

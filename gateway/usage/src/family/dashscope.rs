@@ -8,7 +8,10 @@
 
 use serde::Deserialize;
 
-use super::{Verdict, WireFamily, common_keys, read_top_level};
+use super::{
+    Verdict, WireFamily, common_keys, read_top_level,
+    wire::{CacheCreation, ToolCalls, object},
+};
 use crate::{
     document::Document,
     event::Event,
@@ -80,21 +83,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     reasoning_content: Text<'a>,
     #[serde(borrow, default)]
-    tool_calls: Few<ToolCall<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ToolCall<'a> {
-    #[serde(borrow, default)]
-    function: Object<Function<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Function<'a> {
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    arguments: Text<'a>,
+    tool_calls: ToolCalls<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,13 +111,6 @@ struct CacheDetails {
     cache_type: Present,
     cache_creation_input_tokens: Count,
     cache_creation: Object<CacheCreation>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct CacheCreation {
-    ephemeral_5m_input_tokens: Count,
-    ephemeral_1h_input_tokens: Count,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -169,7 +151,7 @@ impl WireFamily for Dashscope {
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         facts.error |= event.name == Some(b"error");
         let Some(data) = event.data else { return Verdict::Plain };
-        let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(data) else {
+        let Some(reply) = object::<Reply<'_>>(data) else {
             return read_top_level(self, event, facts);
         };
         if let Some(output) = reply.output.get() {
@@ -192,9 +174,7 @@ impl WireFamily for Dashscope {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json)
-            && let Some(output) = reply.output.get()
-        {
+        if let Some(output) = object::<Reply<'_>>(json).as_ref().and_then(|r| r.output.get()) {
             output_text(output, text);
         }
     }
@@ -281,10 +261,7 @@ fn output_text(output: &Output<'_>, text: &mut DeliveredText) {
             push_new(&mut text.visible, part.as_str());
         }
         push_new(&mut text.reasoning, message.reasoning_content.as_str());
-        for function in message.tool_calls.iter().filter_map(|call| call.function.get()) {
-            text.visible.push(function.name.as_str());
-            text.visible.push(function.arguments.as_str());
-        }
+        message.tool_calls.push_to(&mut text.visible);
     }
 }
 

@@ -7,7 +7,7 @@ use permille_types::TokenCount;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Verdict, WireFamily, read_top_level};
+use super::{Verdict, WireFamily, read_top_level, wire::object};
 use crate::{
     document::Document,
     event::Event,
@@ -143,7 +143,7 @@ impl WireFamily for Gemini {
         let Some(data) = event.data.map(<[u8]>::trim_ascii).filter(|data| !data.is_empty()) else {
             return Verdict::Plain;
         };
-        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(data) {
+        if let Some(reply) = object::<Reply<'_>>(data) {
             self.reply(reply, facts);
             return Verdict::Plain;
         }
@@ -169,7 +169,7 @@ impl WireFamily for Gemini {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+        if let Some(reply) = object::<Reply<'_>>(json) {
             reply_text(&reply, text);
         }
     }

@@ -6,7 +6,7 @@ use permille_types::Unit;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Keys, Reports, Verdict, WireFamily, common_keys, read_top_level};
+use super::{Keys, Reports, Verdict, WireFamily, common_keys, read_top_level, wire::DONE};
 use crate::{
     description::{ApiDescription, Pointer},
     document::Document,
@@ -16,9 +16,6 @@ use crate::{
     reading::Facts,
     text::DeliveredText,
 };
-
-/// The end of many streams, whatever else is in them.
-const DONE: &[u8] = b"[DONE]";
 
 /// The parser of one reply.
 #[derive(Debug, Clone)]

@@ -7,7 +7,10 @@
 
 use serde::Deserialize;
 
-use super::{Verdict, WireFamily, read_top_level};
+use super::{
+    Verdict, WireFamily, read_top_level,
+    wire::{DONE, ToolCalls, object},
+};
 use crate::{
     document::Document,
     event::Event,
@@ -17,9 +20,6 @@ use crate::{
     reading::Facts,
     text::DeliveredText,
 };
-
-/// The end of some streams: not every version sends it.
-const DONE: &[u8] = b"[DONE]";
 
 /// The parser of one reply.
 #[derive(Debug, Clone, Default)]
@@ -68,23 +68,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     reasoning_content: RawText<'a>,
     #[serde(borrow, default)]
-    tool_calls: Few<ToolCall<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ToolCall<'a> {
-    #[serde(borrow, default)]
-    function: Object<Function<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Function<'a> {
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    arguments: Text<'a>,
+    tool_calls: ToolCalls<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -120,12 +104,13 @@ impl WireFamily for Hunyuan {
 
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         let Some(data) = event.data.map(<[u8]>::trim_ascii) else { return Verdict::Plain };
+        // Not every version sends it.
         if data == DONE {
             return facts.end();
         }
-        match serde_json::from_slice::<Object<Reply<'_>>>(data) {
-            Ok(Object::Value(reply)) => note(reply, facts),
-            _ => read_top_level(self, event, facts),
+        match object(data) {
+            Some(reply) => note(reply, facts),
+            None => read_top_level(self, event, facts),
         }
     }
 
@@ -143,12 +128,11 @@ impl WireFamily for Hunyuan {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        let wrapped = serde_json::from_slice::<Object<Wrapped<'_>>>(json);
-        if let Ok(Object::Value(Wrapped { response: Object::Value(reply) })) = wrapped {
-            reply.choices.iter().for_each(|choice| choice_text(choice, text));
-        } else if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
-            reply.choices.iter().for_each(|choice| choice_text(choice, text));
-        }
+        let reply = match object::<Wrapped<'_>>(json) {
+            Some(Wrapped { response: Object::Value(reply) }) => Some(reply),
+            _ => object(json),
+        };
+        reply.unwrap_or_default().choices.iter().for_each(|choice| choice_text(choice, text));
     }
 }
 
@@ -181,10 +165,7 @@ fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
     for message in choice.delta.get().into_iter().chain(choice.message.get()) {
         message.content.push_to(&mut text.visible);
         message.reasoning_content.push_to(&mut text.reasoning);
-        for function in message.tool_calls.iter().filter_map(|call| call.function.get()) {
-            text.visible.push(function.name.as_str());
-            text.visible.push(function.arguments.as_str());
-        }
+        message.tool_calls.push_to(&mut text.visible);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::{Verdict, WireFamily, common_keys, read_top_level};
+use super::{Verdict, WireFamily, common_keys, read_top_level, wire::object};
 use crate::{
     document::Document,
     event::Event,
@@ -56,9 +56,9 @@ impl WireFamily for LlamaCpp {
 
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         let Some(data) = event.data else { return Verdict::Plain };
-        match serde_json::from_slice::<Object<Reply<'_>>>(data) {
-            Ok(Object::Value(reply)) => note(reply, facts),
-            _ => read_top_level(self, event, facts),
+        match object(data) {
+            Some(reply) => note(reply, facts),
+            None => read_top_level(self, event, facts),
         }
     }
 
@@ -77,7 +77,7 @@ impl WireFamily for LlamaCpp {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+        if let Some(reply) = object::<Reply<'_>>(json) {
             reply.content.push_to(&mut text.visible);
         }
     }
@@ -94,11 +94,5 @@ fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
         ..Parts::default()
     };
     facts.parts.merge(&Parts { bad, ..parts });
-    if reply.error.is_present() {
-        facts.fail()
-    } else if reply.stop.is_present() {
-        facts.end()
-    } else {
-        Verdict::Plain
-    }
+    facts.close(reply.error.is_present(), reply.stop.is_present())
 }

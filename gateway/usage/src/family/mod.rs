@@ -12,6 +12,7 @@ mod openai;
 mod qianfan_v1;
 mod responses;
 mod tgi;
+mod wire;
 
 use std::sync::Arc;
 

@@ -5,13 +5,15 @@
 //! says `done` and are left out where they are 0, so an absent one is not known.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::{Verdict, WireFamily, common_keys, read_top_level};
+use super::{
+    Verdict, WireFamily, common_keys, read_top_level,
+    wire::{ToolCalls, object},
+};
 use crate::{
     document::Document,
     event::Event,
-    lenient::{Count, Few, Object, Present, Text},
+    lenient::{Count, Object, Present, Text},
     parts::{Convention, Parts},
     raw_text::RawText,
     reading::Facts,
@@ -54,22 +56,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     thinking: RawText<'a>,
     #[serde(borrow, default)]
-    tool_calls: Few<ToolCall<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ToolCall<'a> {
-    #[serde(borrow, default)]
-    function: Object<Function<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Function<'a> {
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    /// An object.
-    #[serde(borrow, default)]
-    arguments: Option<&'a RawValue>,
+    tool_calls: ToolCalls<'a>,
 }
 
 impl WireFamily for Ollama {
@@ -89,9 +76,9 @@ impl WireFamily for Ollama {
 
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         let Some(data) = event.data else { return Verdict::Plain };
-        match serde_json::from_slice::<Object<Reply<'_>>>(data) {
-            Ok(Object::Value(reply)) => note(&reply, facts),
-            _ => read_top_level(self, event, facts),
+        match object(data) {
+            Some(reply) => note(&reply, facts),
+            None => read_top_level(self, event, facts),
         }
     }
 
@@ -111,7 +98,7 @@ impl WireFamily for Ollama {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+        if let Some(reply) = object::<Reply<'_>>(json) {
             reply_text(&reply, text);
         }
     }
@@ -130,13 +117,7 @@ fn note(reply: &Reply<'_>, facts: &mut Facts) -> Verdict {
         parts.output = parts.output.or(Some(0));
     }
     facts.parts.merge(&parts);
-    if reply.error.is_present() {
-        facts.fail()
-    } else if reply.done.is_present() {
-        facts.end()
-    } else {
-        Verdict::Plain
-    }
+    facts.close(reply.error.is_present(), reply.done.is_present())
 }
 
 fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {
@@ -145,8 +126,5 @@ fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {
     let Some(message) = reply.message.get() else { return };
     message.content.push_to(&mut text.visible);
     message.thinking.push_to(&mut text.reasoning);
-    for function in message.tool_calls.iter().filter_map(|call| call.function.get()) {
-        text.visible.push(function.name.as_str());
-        text.visible.push(function.arguments.map_or("", RawValue::get));
-    }
+    message.tool_calls.push_to(&mut text.visible);
 }

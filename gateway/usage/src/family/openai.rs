@@ -5,7 +5,10 @@
 
 use serde::Deserialize;
 
-use super::{Verdict, WireFamily, common_keys, read_top_level};
+use super::{
+    Verdict, WireFamily, common_keys, read_top_level,
+    wire::{CacheCreation, CacheWrites, DONE, Function, ToolCalls, object},
+};
 use crate::{
     document::Document,
     event::Event,
@@ -13,11 +16,8 @@ use crate::{
     parts::{Convention, Parts},
     raw_text::RawText,
     reading::Facts,
-    text::{DeliveredText, TextSample},
+    text::DeliveredText,
 };
-
-/// The end of every `OpenAI` stream.
-const DONE: &[u8] = b"[DONE]";
 
 /// The parser of one reply.
 #[derive(Debug, Clone, Default)]
@@ -82,23 +82,9 @@ struct Message<'a> {
     #[serde(borrow, default)]
     reasoning: RawText<'a>,
     #[serde(borrow, default)]
-    tool_calls: Few<ToolCall<'a>>,
+    tool_calls: ToolCalls<'a>,
     #[serde(borrow, default)]
     function_call: Object<Function<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ToolCall<'a> {
-    #[serde(borrow, default)]
-    function: Object<Function<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Function<'a> {
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    arguments: RawText<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -132,20 +118,6 @@ struct InputDetails {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct CacheWrites {
-    ttl_30m_tokens: Count,
-    ttl_12h_tokens: Count,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct CacheCreation {
-    ephemeral_5m_input_tokens: Count,
-    ephemeral_1h_input_tokens: Count,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
 #[expect(clippy::struct_field_names, reason = "the names on the wire")]
 struct OutputDetails {
     reasoning_tokens: Count,
@@ -171,7 +143,7 @@ impl WireFamily for OpenAi {
             facts.output_final = self.whole_seen || !self.several_choices || self.reports < 2;
             return Verdict::Terminal;
         }
-        if let Ok(Object::Value(chunk)) = serde_json::from_slice::<Object<Chunk<'_>>>(data) {
+        if let Some(chunk) = object::<Chunk<'_>>(data) {
             return self.chunk(chunk, facts);
         }
         read_top_level(self, event, facts)
@@ -192,7 +164,7 @@ impl WireFamily for OpenAi {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        if let Ok(Object::Value(chunk)) = serde_json::from_slice::<Object<Chunk<'_>>>(json) {
+        if let Some(chunk) = object::<Chunk<'_>>(json) {
             chunk.choices.iter().for_each(|choice| choice_text(choice, text));
         }
     }
@@ -243,16 +215,11 @@ fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
         let reasoning = message.reasoning_content;
         let reasoning = if reasoning.is_empty() { message.reasoning } else { reasoning };
         reasoning.push_to(&mut text.reasoning);
-        let calls = message.tool_calls.iter().filter_map(|call| call.function.get());
-        for function in calls.chain(message.function_call.get()) {
-            function_text(function, &mut text.visible);
+        message.tool_calls.push_to(&mut text.visible);
+        if let Some(call) = message.function_call.get() {
+            call.push_to(&mut text.visible);
         }
     }
-}
-
-fn function_text(function: &Function<'_>, text: &mut TextSample) {
-    text.push(function.name.as_str());
-    function.arguments.push_to(text);
 }
 
 fn is_zero(usage: &WireUsage) -> bool {

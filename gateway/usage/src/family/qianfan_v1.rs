@@ -6,7 +6,10 @@
 
 use serde::Deserialize;
 
-use super::{Verdict, WireFamily, common_keys, read_top_level};
+use super::{
+    Verdict, WireFamily, common_keys, read_top_level,
+    wire::{Function, object},
+};
 use crate::{
     document::Document,
     event::Event,
@@ -38,16 +41,6 @@ struct Reply<'a> {
     error_code: Present,
 }
 
-#[derive(Debug, Deserialize)]
-struct Function<'a> {
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    arguments: Text<'a>,
-    #[serde(borrow, default)]
-    thoughts: Text<'a>,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
@@ -71,9 +64,9 @@ impl WireFamily for QianfanV1 {
 
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         let Some(data) = event.data else { return Verdict::Plain };
-        match serde_json::from_slice::<Object<Reply<'_>>>(data) {
-            Ok(Object::Value(reply)) => note(reply, facts),
-            _ => read_top_level(self, event, facts),
+        match object(data) {
+            Some(reply) => note(reply, facts),
+            None => read_top_level(self, event, facts),
         }
     }
 
@@ -90,7 +83,7 @@ impl WireFamily for QianfanV1 {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        if let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) {
+        if let Some(reply) = object::<Reply<'_>>(json) {
             reply_text(&reply, text);
         }
     }
@@ -101,21 +94,13 @@ fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
     reply_text(&reply, &mut facts.text);
     facts.parts.merge(&usage_parts(reply.usage));
     // `is_end` closes every stream that does not fail; there is no other mark.
-    if reply.error_code.is_present() {
-        facts.fail()
-    } else if reply.is_end.is_present() {
-        facts.end()
-    } else {
-        Verdict::Plain
-    }
+    facts.close(reply.error_code.is_present(), reply.is_end.is_present())
 }
 
 fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {
     reply.result.push_to(&mut text.visible);
     if let Some(function) = reply.function_call.get() {
-        text.visible.push(function.name.as_str());
-        text.visible.push(function.arguments.as_str());
-        text.visible.push(function.thoughts.as_str());
+        function.push_to(&mut text.visible);
     }
 }
 

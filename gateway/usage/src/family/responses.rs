@@ -6,7 +6,10 @@
 use permille_types::Unit;
 use serde::Deserialize;
 
-use super::{Verdict, WireFamily, read_top_level};
+use super::{
+    Verdict, WireFamily, read_top_level,
+    wire::{CacheWrites, object},
+};
 use crate::{
     document::Document,
     event::Event,
@@ -118,13 +121,6 @@ struct InputDetails {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct CacheWrites {
-    ttl_30m_tokens: Count,
-    ttl_12h_tokens: Count,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
 struct OutputDetails {
     reasoning_tokens: Count,
 }
@@ -155,7 +151,7 @@ impl WireFamily for Responses {
         let Some(data) = event.data.map(<[u8]>::trim_ascii).filter(|data| !data.is_empty()) else {
             return named(name, facts);
         };
-        if let Ok(Object::Value(read)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(data) {
+        if let Some(read) = object::<StreamEvent<'_>>(data) {
             let kind = read.kind.as_str();
             event_text(&read, &mut facts.text);
             if kind == "response.output_item.done" && read.item.get().is_some_and(is_search) {
@@ -196,11 +192,11 @@ impl WireFamily for Responses {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        if let Ok(Object::Value(response)) = serde_json::from_slice::<Object<Response<'_>>>(json) {
+        if let Some(response) = object::<Response<'_>>(json) {
             response.output.iter().for_each(|item| item_text(item, text));
             stop_of(&response, text);
         }
-        if let Ok(Object::Value(event)) = serde_json::from_slice::<Object<StreamEvent<'_>>>(json) {
+        if let Some(event) = object::<StreamEvent<'_>>(json) {
             event_text(&event, text);
         }
     }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Verdict, WireFamily, common_keys, read_top_level};
+use super::{Verdict, WireFamily, common_keys, read_top_level, wire::object};
 use crate::{
     document::Document,
     event::Event,
@@ -86,7 +86,7 @@ impl WireFamily for Tgi {
 
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         let Some(data) = event.data else { return Verdict::Plain };
-        let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(data) else {
+        let Some(reply) = object::<Reply<'_>>(data) else {
             return read_top_level(self, event, facts);
         };
         if let Some(token) = reply.token.get() {
@@ -118,9 +118,7 @@ impl WireFamily for Tgi {
     }
 
     fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        let Ok(Object::Value(reply)) = serde_json::from_slice::<Object<Reply<'_>>>(json) else {
-            return;
-        };
+        let Some(reply) = object::<Reply<'_>>(json) else { return };
         match (reply.token.get(), &reply.generated_text) {
             (Some(token), _) => token_text(token, text),
             (None, Some(whole)) => whole.push_to(&mut text.visible),
@@ -136,13 +134,7 @@ impl Tgi {
             facts.parts.merge(&Parts { output: Some(self.tokens), ..Parts::default() });
         }
         facts.parts.merge(&usage_parts(reply.details));
-        if reply.error.is_present() {
-            facts.fail()
-        } else if reply.generated_text.is_some() {
-            facts.end()
-        } else {
-            Verdict::Plain
-        }
+        facts.close(reply.error.is_present(), reply.generated_text.is_some())
     }
 }
 

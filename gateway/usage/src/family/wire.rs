@@ -1,0 +1,82 @@
+//! Pieces of replies that several families have in common: what fields are called, and no more.
+//! What a number includes stands with each family, in its convention.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    lenient::{Count, Few, Object, Text},
+    raw_text::RawText,
+    text::TextSample,
+};
+
+/// The end of a stream in the shape of `OpenAI`, and of some others.
+pub(super) const DONE: &[u8] = b"[DONE]";
+
+/// `json` as an object of a family's shape; absent when it has another one.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    match serde_json::from_slice::<Object<T>>(json) {
+        Ok(Object::Value(value)) => Some(value),
+        _ => None,
+    }
+}
+
+/// The tools that a message calls. Tencent writes the names of the fields in capitals.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ToolCalls<'a>(#[serde(borrow)] Few<ToolCall<'a>>);
+
+#[derive(Debug, Deserialize)]
+struct ToolCall<'a> {
+    #[serde(borrow, default, alias = "Function")]
+    function: Object<Function<'a>>,
+}
+
+/// A call of a function.
+#[derive(Debug, Deserialize)]
+pub(super) struct Function<'a> {
+    #[serde(borrow, default, alias = "Name")]
+    name: Text<'a>,
+    /// JSON as a text, or as it is (Ollama).
+    #[serde(borrow, default, alias = "Arguments")]
+    arguments: Option<&'a RawValue>,
+    /// Why it is called (Qianfan v1).
+    #[serde(borrow, default)]
+    thoughts: RawText<'a>,
+}
+
+impl ToolCalls<'_> {
+    /// Appends what the model wrote to call them.
+    pub(super) fn push_to(&self, sample: &mut TextSample) {
+        self.0.iter().filter_map(|call| call.function.get()).for_each(|call| call.push_to(sample));
+    }
+}
+
+impl Function<'_> {
+    /// Appends what the model wrote to call it.
+    pub(super) fn push_to(&self, sample: &mut TextSample) {
+        sample.push(self.name.as_str());
+        let arguments = self.arguments.map(RawValue::get).unwrap_or_default();
+        match RawText::of(arguments) {
+            Some(text) => text.push_to(sample),
+            None => sample.push(arguments),
+        }
+        self.thoughts.push_to(sample);
+    }
+}
+
+/// Cache writes by lifetime, as `OpenAI` splits them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CacheWrites {
+    pub(super) ttl_30m_tokens: Count,
+    pub(super) ttl_12h_tokens: Count,
+}
+
+/// Cache writes by lifetime, as Anthropic splits them, and `DashScope` after it.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CacheCreation {
+    pub(super) ephemeral_5m_input_tokens: Count,
+    pub(super) ephemeral_1h_input_tokens: Count,
+}
