@@ -49,12 +49,16 @@ impl Parts {
     /// never replaces one that is not. Some servers end a stream with such a report.
     pub(crate) fn merge(&mut self, newer: &Self) {
         let mut newer = newer.clone();
+        macro_rules! forget {
+            ($($field:ident),+ $(,)?) => { $(newer.$field = None;)+ };
+        }
         if newer.input == Some(0) && newer.cached() == 0 && self.input > Some(0) {
-            newer.input = None;
-            (newer.cache_read, newer.cache_read_explicit, newer.cache_write) = (None, None, None);
+            forget!(input, cache_read, cache_read_explicit, cache_write, cache_write_5m);
+            forget!(cache_write_30m, cache_write_1h, cache_write_12h, audio_in, image_in);
+            forget!(video_in, total);
         }
         if newer.output == Some(0) && self.output > Some(0) {
-            (newer.output, newer.reasoning) = (None, None);
+            forget!(output, reasoning, audio_out, image_out, total);
         }
         // A sum belongs to the report it came with; a later report without one is not its match.
         if newer.input.is_some() || newer.output.is_some() {
@@ -102,7 +106,9 @@ impl Parts {
             self.cache_read_explicit,
             self.cache_write,
             self.cache_write_5m,
+            self.cache_write_30m,
             self.cache_write_1h,
+            self.cache_write_12h,
         ]
         .into_iter()
         .flatten()

@@ -90,6 +90,33 @@ fn d13_a_prompt_that_shrinks_to_nothing_keeps_its_count() {
 }
 
 #[test]
+fn d13_a_last_report_of_nothing_but_zeros_keeps_the_parts_and_the_sum() {
+    let report = |[prompt, cached, written, audio_in, completion, reasoning, audio_out]: [u64;
+                      7]| {
+        let usage = serde_json::json!({
+            "prompt_tokens": prompt, "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {
+                "cached_tokens": cached, "audio_tokens": audio_in,
+                "cache_creation_input_tokens": written,
+                "cache_creation": { "ephemeral_5m_input_tokens": written },
+            },
+            "completion_tokens_details": {
+                "reasoning_tokens": reasoning, "audio_tokens": audio_out,
+            },
+        });
+        serde_json::json!({ "choices": [], "usage": usage }).to_string()
+    };
+    let told = report([100, 10, 60, 5, 20, 7, 3]);
+
+    let once = chat(&[&told, "[DONE]"]);
+    let twice = chat(&[&told, &report([0; 7]), "[DONE]"]);
+
+    assert!(!once.mismatch);
+    assert_eq!(twice, once);
+}
+
+#[test]
 fn zeros_before_anything_is_known_are_no_report() {
     let zeros = r#"{"choices":[{"index":0,"text":"The"}],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}"#;
     let reading =
