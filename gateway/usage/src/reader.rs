@@ -175,7 +175,12 @@ impl Meter {
     /// The data of an event that was too long to be held.
     fn long_document(&mut self, document: &Document, name: &[u8]) -> Verdict {
         let verdict = self.parser.document(document, name, &mut self.facts);
-        self.facts.text.append(&self.parser.document_text(document));
+        let text = self.parser.document_text(document);
+        if self.parser.repeats_text() && text.continues(&self.facts.text) {
+            self.facts.text = text;
+        } else {
+            self.facts.text.append(&text);
+        }
         verdict
     }
 }

@@ -109,6 +109,14 @@ impl DeliveredText {
         }
     }
 
+    /// Whether this text begins with all of `earlier`, as far as that is kept.
+    pub(crate) fn continues(&self, earlier: &Self) -> bool {
+        let goes_on = |sample: &TextSample, earlier: &TextSample| {
+            sample.bytes >= earlier.bytes && sample.kept.starts_with(&earlier.kept)
+        };
+        goes_on(&self.visible, &earlier.visible) && goes_on(&self.reasoning, &earlier.reasoning)
+    }
+
     /// Adds another reply's text behind this one.
     pub(crate) fn append(&mut self, other: &Self) {
         self.stop = other.stop.or(self.stop);

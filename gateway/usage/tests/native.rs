@@ -21,6 +21,19 @@ fn text_of(family: Family, endpoint: Endpoint, framing: Framing, body: &str) -> 
 }
 
 #[test]
+fn a_long_text_that_every_event_repeats_is_counted_once() {
+    // 64 KiB, of which the last character is one byte too many for what is kept.
+    let kept = "网".repeat(21_846);
+    let events = ["", "a", "ab", "abc"]
+        .map(|more| format!("data: {{\"output\":{{\"text\":\"{kept}{more}\"}}}}\n\n"));
+
+    let dashscope = config(Family::Dashscope, Endpoint::Generation, Framing::Sse);
+    let text = leave(dashscope, events.iter().map(String::as_bytes)).text;
+
+    assert_eq!(text.visible.bytes(), u64::try_from(kept.len() + "abc".len()).unwrap());
+}
+
+#[test]
 fn an_error_with_a_success_status_is_an_error_and_bills_nothing() {
     use Framing::{Json, JsonLines, Sse};
     for (family, endpoint, framing, body) in [

@@ -148,6 +148,11 @@ impl WireFamily for Dashscope {
         Convention { input_includes_cache: true, output_includes_reasoning: true };
     const KEYS: &'static [&'static str] = &["request_id", "output", "usage", "code"];
 
+    /// Without `incremental_output`.
+    fn repeats_text(&self) -> bool {
+        true
+    }
+
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         facts.error |= event.name == Some(b"error");
         let Some(data) = event.data else { return Verdict::Plain };

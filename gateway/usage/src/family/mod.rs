@@ -66,6 +66,10 @@ pub(crate) trait WireFamily {
     fn reports(&self) -> Reports {
         Reports::InputAndOutput
     }
+    /// Whether an event may bring all of the text so far, and not only what is new of it.
+    fn repeats_text(&self) -> bool {
+        false
+    }
 }
 
 /// Which tokens a family reports at all.
@@ -102,6 +106,13 @@ macro_rules! parsers {
             fn reports(&self) -> Reports {
                 match self {
                     $(Self::$name(parser) => parser.reports()),+
+                }
+            }
+
+            /// See [`WireFamily::repeats_text`].
+            pub(crate) fn repeats_text(&self) -> bool {
+                match self {
+                    $(Self::$name(parser) => parser.repeats_text()),+
                 }
             }
 
