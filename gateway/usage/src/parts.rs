@@ -52,12 +52,12 @@ impl Parts {
         macro_rules! forget {
             ($($field:ident),+ $(,)?) => { $(newer.$field = None;)+ };
         }
-        if newer.input == Some(0) && newer.cached() == 0 && self.input > Some(0) {
+        if newer.input.is_some() && newer.prompt() == 0 && self.prompt() > 0 {
             forget!(input, cache_read, cache_read_explicit, cache_write, cache_write_5m);
             forget!(cache_write_30m, cache_write_1h, cache_write_12h, audio_in, image_in);
             forget!(video_in, total);
         }
-        if newer.output == Some(0) && self.output > Some(0) {
+        if newer.output.is_some() && newer.answer() == 0 && self.answer() > 0 {
             forget!(output, reasoning, audio_out, image_out, total);
         }
         // A sum belongs to the report it came with; a later report without one is not its match.
@@ -99,9 +99,10 @@ impl Parts {
         count.map(|count| (Unit::Searches, count)).into_iter().collect()
     }
 
-    /// Input that was read from or written to the cache.
-    fn cached(&self) -> TokenCount {
+    /// More than 0 when a prompt was reported, in whichever field.
+    fn prompt(&self) -> TokenCount {
         [
+            self.input,
             self.cache_read,
             self.cache_read_explicit,
             self.cache_write,
@@ -113,6 +114,11 @@ impl Parts {
         .into_iter()
         .flatten()
         .fold(0, TokenCount::saturating_add)
+    }
+
+    /// More than 0 when an answer was reported, in whichever field.
+    fn answer(&self) -> TokenCount {
+        self.output.unwrap_or(0).saturating_add(self.reasoning.unwrap_or(0))
     }
 
     /// Whether nothing was reported.

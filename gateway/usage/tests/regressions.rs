@@ -134,6 +134,32 @@ fn message(start: &str, delta: &str) -> Usage {
 }
 
 #[test]
+fn d13_an_input_that_is_all_cache_is_not_erased_by_zeros() {
+    let usage = message(
+        r#"{"input_tokens":0,"cache_read_input_tokens":14000}"#,
+        r#"{"input_tokens":0,"cache_read_input_tokens":0,"output_tokens":5}"#,
+    );
+
+    assert_eq!((usage.input_total, usage.output_total), (Some(14_000), Some(5)));
+}
+
+#[test]
+fn d13_an_answer_that_is_all_thought_is_not_erased_by_zeros() {
+    let report = |thoughts: u64| {
+        let usage = serde_json::json!({
+            "promptTokenCount": 9, "candidatesTokenCount": 0, "thoughtsTokenCount": thoughts,
+        });
+        serde_json::json!({ "candidates": [], "usageMetadata": usage }).to_string()
+    };
+    let body = stream(&[&report(50), &report(0)]);
+
+    let config = config(Endpoint::StreamGenerateContent, Framing::Sse);
+    let usage = run(config, [body.as_slice()]).reading.usage.unwrap();
+
+    assert_eq!(usage.output_total, Some(50));
+}
+
+#[test]
 fn b1_a_cache_write_is_counted_beside_the_input_and_not_again_in_it() {
     let usage = message(
         r#"{"input_tokens":3,"cache_creation_input_tokens":14000,"cache_read_input_tokens":0}"#,
