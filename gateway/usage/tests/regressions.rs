@@ -117,6 +117,16 @@ fn d13_a_last_report_of_nothing_but_zeros_keeps_the_parts_and_the_sum() {
 }
 
 #[test]
+fn a_sum_belongs_to_the_report_that_it_came_with() {
+    let first = r#"{"choices":[{"delta":{}}],"usage":{"prompt_tokens":10,"completion_tokens":1,"total_tokens":11}}"#;
+    for more in [r#"{"completion_tokens":5}"#, r#"{"prompt_tokens":12}"#] {
+        let usage = chat(&[first, &format!(r#"{{"choices":[],"usage":{more}}}"#), "[DONE]"]);
+
+        assert!(!usage.mismatch, "{more}");
+    }
+}
+
+#[test]
 fn zeros_before_anything_is_known_are_no_report() {
     let zeros = r#"{"choices":[{"index":0,"text":"The"}],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}"#;
     let reading =
