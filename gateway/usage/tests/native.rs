@@ -5,9 +5,10 @@
 
 mod common;
 
+use bytes::Bytes;
 use common::{REQUEST, fixture, fixtures, leave, run};
 use permille_types::{Endpoint, Family, Source, TokenClass};
-use permille_usage::{Encoding, Framing, Reading, TapConfig, count};
+use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig, count};
 
 fn config(family: Family, endpoint: Endpoint, framing: Framing) -> TapConfig {
     TapConfig { family, endpoint, framing, encoding: Encoding::Identity, cut_usage_frame: false }
@@ -18,6 +19,23 @@ fn text_of(family: Family, endpoint: Endpoint, framing: Framing, body: &str) -> 
     let reading = run(config(family, endpoint, framing), [body.as_bytes()]).reading;
     assert!(!reading.tap_error, "{family}: {body}");
     (reading.text.visible.kept().to_owned(), reading.text.reasoning.kept().to_owned())
+}
+
+#[test]
+fn counts_in_the_headers_hold_where_the_body_has_none() {
+    for (body, expected) in [
+        (r#"{"generated_text":"x"}"#, (9, 4)),
+        (r#"{"generated_text":"x","details":{"input_length":7,"generated_tokens":2}}"#, (7, 2)),
+    ] {
+        let mut tap = Tap::new(config(Family::Tgi, Endpoint::Generate, Framing::Json));
+        tap.tell(Some(9), Some(4));
+        tap.push(Bytes::from_static(body.as_bytes()), &mut Vec::new());
+        tap.finish(&mut Vec::new());
+
+        let usage = tap.reading().usage.unwrap();
+
+        assert_eq!(usage.input_total.zip(usage.output_total), Some(expected), "{body}");
+    }
 }
 
 #[test]
