@@ -121,9 +121,9 @@ impl Parts {
         self.output.unwrap_or(0).saturating_add(self.reasoning.unwrap_or(0))
     }
 
-    /// Whether nothing was reported.
+    /// Whether nothing was reported, not even what cannot be read.
     pub(crate) fn is_empty(&self) -> bool {
-        *self == Self { bad: self.bad, ..Self::default() }
+        *self == Self::default()
     }
 
     /// The classes, disjoint, in the provider's own totals.

@@ -154,6 +154,16 @@ fn d13_an_input_that_is_all_cache_is_not_erased_by_zeros() {
 }
 
 #[test]
+fn another_models_tokens_that_cannot_be_read_are_flagged() {
+    let usage = message(
+        r#"{"input_tokens":3}"#,
+        r#"{"output_tokens":5,"iterations":[{"type":"advisor","input_tokens":-1}]}"#,
+    );
+
+    assert!(usage.mismatch);
+}
+
+#[test]
 fn d13_an_answer_that_is_all_thought_is_not_erased_by_zeros() {
     let report = |thoughts: u64| {
         let usage = serde_json::json!({

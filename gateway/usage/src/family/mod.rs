@@ -191,7 +191,7 @@ impl Parser {
     pub(crate) fn usage(&self, endpoint: Endpoint, facts: &Facts) -> Option<Usage> {
         let reports = if endpoint.is_embedding() { Reports::Input } else { self.reports() };
         let fails = reports == Reports::Nothing && facts.is_failed();
-        if (facts.parts.is_empty() && !facts.parts.bad) || fails {
+        if facts.parts.is_empty() || fails {
             return None;
         }
         let mut usage = facts.parts.tally(self.convention());
