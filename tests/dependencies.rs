@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("permille-usage", &["permille-types"]),
     ("permille-rating", &["permille-types"]),
     ("permille-limits", &["permille-types"]),
+    ("permille-session", &["permille-types"]),
     ("permille-journal", &["permille-types"]),
     // A meter must not verify itself: the simulated provider shares nothing with the gateway.
     ("permille-simulator", &[]),
@@ -32,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "permille-usage",
             "permille-journal",
             "permille-limits",
+            "permille-session",
         ],
     ),
     ("permille-service", &["permille-types", "permille-rating", "permille-ledger"]),

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, request::Parts};
 use hyper::body::Incoming;
 use permille_limits::Taken;
+use permille_session::Placed;
 use permille_types::{Endpoint, Family, KeyPolicy, ModelName, RequestId, SessionId};
 use permille_usage::request::RequestFacts;
 
@@ -130,6 +131,8 @@ pub(crate) struct InSession {
     pub(crate) explicit: bool,
     /// The turn, from 1.
     pub(crate) turn: u32,
+    /// Where its reply is told, so that later requests find this one.
+    pub(crate) placed: Placed,
 }
 
 /// What is sent to whichever upstream is called, and those that may be.

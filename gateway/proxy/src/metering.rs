@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use permille_journal::Journal;
 use permille_limits::Budget;
+use permille_session::{Bounds, Key, Sessions};
 use permille_types::Ended;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -28,6 +29,9 @@ pub(crate) struct Metering {
     /// Open exchanges, and work that goes on after them: drains and counting. Awaited at shutdown.
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
+    /// The conversations that are open. The key is this process's own: after a restart nobody can
+    /// tell what was said before.
+    pub(crate) sessions: Arc<Sessions>,
     /// Cancelled when the grace of a shutdown is over: nothing is read on any more.
     pub(crate) cut: CancellationToken,
 }
@@ -50,6 +54,7 @@ impl Metering {
             deadline,
             tasks: TaskTracker::new(),
             metrics,
+            sessions: Arc::new(Sessions::new(Key::new(rand::random()), Bounds::default())),
             cut: CancellationToken::new(),
         })
     }

@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::StatusCode;
 use permille_journal::{JournalError, Settled};
+use permille_session::Placed;
 use permille_types::{
-    Ended, Flag, Intent, ModelName, Progress, Source, TokenCounts, USAGE_EVENT_VERSION, UnitCounts,
-    UsageEvent,
+    Ended, Endpoint, Flag, Intent, ModelName, Progress, Source, TokenCounts, USAGE_EVENT_VERSION,
+    UnitCounts, UsageEvent,
 };
 use permille_usage::{Counted, Reading, Stop, count};
 
@@ -45,6 +46,7 @@ pub(crate) struct Record {
     event: UsageEvent,
     attempts: Attempts,
     policy: Policy,
+    placed: Placed,
     request_body: Bytes,
     started: Instant,
     metering: Arc<Metering>,
@@ -125,7 +127,15 @@ impl Record {
             flags: simulated.then_some(Flag::Simulated).into_iter().collect(),
         };
         let request_body = classified.body.clone();
-        Ok(Self { event, attempts, policy, request_body, started: head.started, metering })
+        Ok(Self {
+            event,
+            attempts,
+            policy,
+            placed: request.placed.clone(),
+            request_body,
+            started: head.started,
+            metering,
+        })
     }
 
     /// The metering policy that holds for it.
@@ -193,6 +203,7 @@ impl Record {
         self.event.latency_ms = milliseconds(self.started.elapsed());
         if let Reply::Counted(reading) = reply {
             self.mark(reading);
+            self.tell_session(reading);
         }
         self.policy.apply(&mut self.event);
         self.metering.metrics.settled(&self.event);
@@ -210,6 +221,17 @@ impl Record {
         if self.event.ended == Ended::Complete && answers && self.event.output_total == Some(0) {
             self.event.flag(Flag::EmptyReply);
         }
+    }
+
+    /// Lets the conversation's next request be told from those of others.
+    fn tell_session(&self, reading: &Reading) {
+        if reading.opening.is_empty() {
+            return;
+        }
+        let is_stored = self.event.endpoint == Endpoint::Responses;
+        let stored_as = reading.provider_id.as_deref().filter(|_| is_stored);
+        let sessions = &self.metering.sessions;
+        sessions.replied(&self.placed, &reading.opening, stored_as, Instant::now());
     }
 
     fn count(&self, reading: &Reading) -> Counted {

@@ -73,7 +73,10 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
             unpriced: config.pricing.unpriced,
         }))
         // The conversation and the turn.
-        .layer(waiting(Session::new(Arc::clone(&shared.control))))
+        .layer(waiting(Session::new(
+            Arc::clone(&shared.control),
+            Arc::clone(&shared.metering.sessions),
+        )))
         // Requests per minute of the key.
         .layer(stage(Limit::default()))
         // Intent into the journal, tap on the reply, one settled record on every ending.

@@ -11,7 +11,7 @@ use crate::{
     elements::{ElementReader, ElementScanner, Form},
     event::{self, Event, LongEvent},
     family::{Parser, Verdict},
-    reading::{Facts, Reading},
+    reading::{Facts, OPENING_BYTES, Reading},
     sse::{EventReader, Scanner},
     tap::{Framing, Piece, TapConfig},
     text::DeliveredText,
@@ -159,6 +159,7 @@ impl Reader {
             failed,
             tap_error: facts.tap_error,
             unreadable: facts.unreadable,
+            opening: text.visible.opening(OPENING_BYTES).to_owned(),
             // Only an estimate needs it.
             text: if counted { DeliveredText::default() } else { text.into_owned() },
         }

@@ -9,6 +9,9 @@ use crate::{
 /// Longest id, model or tier that is taken over, in bytes: what a row can hold.
 const NAME_BYTES_MAX: usize = 256;
 
+/// Bytes of a reply's text that tell it from others.
+pub(crate) const OPENING_BYTES: usize = 1024;
+
 /// What a tap knows about its reply. Cheap to ask for: text is only in it while usage is not
 /// complete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Reading {
     pub tap_error: bool,
     /// The body's encoding could not be read, so `text` says nothing about what was delivered.
     pub unreadable: bool,
+    /// How the visible text begins, at most 1 KiB: what a client sends that goes on from the reply.
+    pub opening: String,
     /// The delivered text; empty when `usage` is complete.
     pub text: DeliveredText,
 }

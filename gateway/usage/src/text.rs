@@ -49,6 +49,12 @@ impl TextSample {
         &self.kept
     }
 
+    /// The first bytes, at most `bytes_max` of them.
+    pub(crate) fn opening(&self, bytes_max: usize) -> &str {
+        let end = self.kept.floor_char_boundary(bytes_max);
+        self.kept.get(..end).unwrap_or_default()
+    }
+
     /// Length of the whole text in bytes, kept or not.
     #[must_use]
     pub fn bytes(&self) -> u64 {

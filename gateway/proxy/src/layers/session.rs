@@ -1,17 +1,22 @@
 //! Which conversation a request belongs to, and which turn of it this is.
 //!
-//! First cut: the client names the conversation in a header. A request without one is a session
-//! of its own, named by its request id. Turns count requests in the order of their admission.
+//! A client may name the conversation, in a header or in the body; then turns count its requests in
+//! the order of their admission. Where it does not, the messages tell which request this one goes
+//! on from, and the conversation has the name of its first request.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::HeaderMap;
 use moka::sync::Cache;
+use permille_session::{Conversation, Sessions};
 use permille_types::{ControlPlane, CustomerId, SessionId};
 use tokio::sync::Mutex;
 
 use crate::{
-    context::{InSession, Targeted},
+    context::{Classified, InSession, Targeted},
     headers,
     known::chain,
     refusal::Refusal,
@@ -25,19 +30,23 @@ const SESSION_IDLE: Duration = Duration::from_hours(24);
 /// Billing may take so long to tell a session's last turn; then counting starts at this request.
 const LAST_TURN_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Bodies above this are read off the event loop: below it that takes under a millisecond.
+const READ_AT_ONCE_BYTES: usize = 256 * 1024;
+
 /// The last turn of one session; `None` until billing was asked.
 type LastTurn = Arc<Mutex<Option<u32>>>;
 
 pub(crate) struct Session {
     control: Arc<dyn ControlPlane>,
     last_turns: Cache<(CustomerId, SessionId), LastTurn>,
+    sessions: Arc<Sessions>,
 }
 
 impl Session {
-    pub(crate) fn new(control: Arc<dyn ControlPlane>) -> Self {
+    pub(crate) fn new(control: Arc<dyn ControlPlane>, sessions: Arc<Sessions>) -> Self {
         let last_turns =
             Cache::builder().max_capacity(SESSIONS_MAX).time_to_idle(SESSION_IDLE).build();
-        Self { control, last_turns }
+        Self { control, last_turns, sessions }
     }
 
     async fn next_turn(&self, customer: &CustomerId, session: &SessionId) -> u32 {
@@ -75,13 +84,40 @@ impl Waiting<Targeted> for Session {
     type Out = InSession;
 
     async fn enter(&self, targeted: Targeted) -> Result<InSession, Refusal> {
-        let head = &targeted.classified.routed;
-        let Some(session) = named(&head.parts.headers)? else {
-            let session = head.id.into();
-            return Ok(InSession { targeted, session, explicit: false, turn: 1 });
-        };
-        let turn = self.next_turn(&head.key.customer, &session).await;
-        Ok(InSession { targeted, session, explicit: true, turn })
+        let classified = &targeted.classified;
+        let head = &classified.routed;
+        let (customer, project) = (&head.key.customer, head.key.project.as_str());
+        let said = self.said(classified).await;
+        // A name in a body is the application's own affair: one that we cannot use is no error.
+        let in_body = || said.named.as_deref().and_then(|name| name.parse().ok());
+        let now = Instant::now();
+        if let Some(session) = named(&head.parts.headers)?.or_else(in_body) {
+            let scope = [customer.as_str(), project, "named", session.as_str()];
+            let placed = self.sessions.place(&scope, &said, session.clone(), now);
+            let turn = self.next_turn(customer, &session).await;
+            return Ok(InSession { targeted, session, explicit: true, turn, placed });
+        }
+        let end_user = said.end_user.as_deref().unwrap_or_default();
+        let scope = [customer.as_str(), project, "user", end_user];
+        let placed = self.sessions.place(&scope, &said, head.id.into(), now);
+        let (session, turn) = (placed.place.session.clone(), placed.place.turn.number);
+        Ok(InSession { targeted, session, explicit: false, turn, placed })
+    }
+}
+
+impl Session {
+    /// What the body says of its conversation; nothing where none is had.
+    async fn said(&self, classified: &Classified) -> Conversation {
+        let endpoint = classified.routed.endpoint;
+        if !endpoint.is_metered() || endpoint.is_embedding() {
+            return Conversation::default();
+        }
+        if classified.body.len() <= READ_AT_ONCE_BYTES {
+            return self.sessions.read(&classified.body);
+        }
+        let (sessions, body) = (Arc::clone(&self.sessions), classified.body.clone());
+        // The read neither panics nor is cancelled but by the end of the runtime.
+        tokio::task::spawn_blocking(move || sessions.read(&body)).await.unwrap_or_default()
     }
 }
 

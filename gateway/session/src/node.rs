@@ -1,0 +1,116 @@
+//! One request's place in a conversation, and what later requests find of it.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use permille_types::SessionId;
+
+use crate::message::Opening;
+
+/// How a turn came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TurnKind {
+    /// The first request of its conversation.
+    First,
+    /// It goes on from the last reply with a new message.
+    Continue,
+    /// It goes on from the last reply with results of tools and no new message: an agent at work.
+    ToolLoop,
+    /// The same messages again: another reply is wanted in the place of the last.
+    Regenerate,
+    /// It goes on from an earlier reply, from which another request went on already.
+    Branch,
+}
+
+/// A turn: its number and how it came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// From 1. A regenerated turn has the number of the turn that it repeats; a branch goes on
+    /// counting from where it leaves.
+    pub number: u32,
+    /// How it came about.
+    pub kind: TurnKind,
+}
+
+/// A request's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The conversation.
+    pub session: SessionId,
+    /// The turn.
+    pub turn: Turn,
+    /// Bytes of message content that this conversation has sent or received before.
+    pub resent_bytes: u64,
+    /// Bytes of message content in all.
+    pub bytes: u64,
+}
+
+/// What is remembered of a request.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) session: SessionId,
+    pub(crate) turn: u32,
+    pub(crate) at: Instant,
+    /// Whether another request went on from its reply.
+    pub(crate) continued: AtomicBool,
+    /// How its reply opened, once that has ended.
+    pub(crate) reply: OnceLock<Opening>,
+}
+
+/// How well a node fits as the turn before. The last is best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fit {
+    /// Its reply is another, and others went on from it.
+    OtherReplyContinued,
+    /// Its reply is another: changed by the client, or a stranger's.
+    OtherReply,
+    /// Others went on from it.
+    Continued,
+    /// Nobody went on from it.
+    Open,
+    /// Its reply is the one that the client sends again; others went on from it.
+    SameReplyContinued,
+    /// Its reply is the one that the client sends again.
+    SameReply,
+}
+
+impl Fit {
+    /// Whether the reply that the client sends is not the one that was given.
+    pub(crate) fn is_other(self) -> bool {
+        matches!(self, Self::OtherReply | Self::OtherReplyContinued)
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_same(self) -> bool {
+        matches!(self, Self::SameReply | Self::SameReplyContinued)
+    }
+}
+
+impl Node {
+    pub(crate) fn fit(&self, reply: Opening) -> Fit {
+        let continued = self.continued.load(Ordering::Acquire);
+        match (self.reply.get(), continued) {
+            (Some(known), false) if *known == reply => Fit::SameReply,
+            (Some(known), true) if *known == reply => Fit::SameReplyContinued,
+            (Some(_), false) => Fit::OtherReply,
+            (Some(_), true) => Fit::OtherReplyContinued,
+            (None, false) => Fit::Open,
+            (None, true) => Fit::Continued,
+        }
+    }
+
+    /// Whether nobody went on from it.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.continued.load(Ordering::Acquire)
+    }
+
+    /// Takes the place of the request that goes on from it; false when another has it.
+    pub(crate) fn take(&self) -> bool {
+        !self.continued.swap(true, Ordering::AcqRel)
+    }
+}

@@ -1,0 +1,193 @@
+//! A request's body, in whichever family's format, as a conversation.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::{
+    digest::Key,
+    message::{Conversation, Speaker},
+    walk::{Draft, Walk},
+};
+
+/// Most messages of a conversation that is recognised: 480 KiB of digests. No client sends near as
+/// many; a body that does is a request of its own.
+const MESSAGES_MAX: usize = 10_000;
+
+/// What `body` says of its conversation. A body that cannot be read says nothing.
+///
+/// Knows the messages of `OpenAI` chat and responses, Anthropic, Gemini, Qianfan, `DashScope`,
+/// Hunyuan, Ollama and whoever uses the same names.
+pub(crate) fn read(key: &Key, body: &[u8]) -> Conversation {
+    let mut conversation = Conversation::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let top = Top { key, conversation: &mut conversation };
+    if deserializer.deserialize_map(top).is_err() || conversation.messages.len() > MESSAGES_MAX {
+        return Conversation::default();
+    }
+    conversation.messages.retain(|message| message.speaker != Speaker::System);
+    conversation
+}
+
+/// The body, or the object in it that holds the messages.
+struct Top<'a> {
+    key: &'a Key,
+    conversation: &'a mut Conversation,
+}
+
+impl<'de> Visitor<'de> for Top<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { key, conversation } = self;
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            match &*name {
+                "messages" | "Messages" | "contents" | "input" => {
+                    map.next_value_seed(Messages { key, conversation: &mut *conversation })?;
+                }
+                "conversation" | "conversation_id" | "session_id" | "thread_id" => {
+                    let Name(found) = map.next_value()?;
+                    conversation.named = found.or(conversation.named.take());
+                }
+                "previous_response_id" => {
+                    let Name(found) = map.next_value()?;
+                    conversation.previous_response = found;
+                }
+                "user" | "safety_identifier" => {
+                    let Name(found) = map.next_value()?;
+                    conversation.end_user = found.or(conversation.end_user.take());
+                }
+                "metadata" => {
+                    let Metadata { named, end_user } = map.next_value()?;
+                    conversation.named = conversation.named.take().or(named);
+                    conversation.end_user = conversation.end_user.take().or(end_user);
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The messages, under whichever key: a list, one message, one text, or an object around them.
+struct Messages<'a> {
+    key: &'a Key,
+    conversation: &'a mut Conversation,
+}
+
+impl Messages<'_> {
+    fn push(&mut self, draft: &mut Draft<'_>) {
+        let message = draft.finish();
+        if self.conversation.messages.len() <= MESSAGES_MAX {
+            self.conversation.messages.extend(message);
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Messages<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Messages<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("messages")
+    }
+
+    fn visit_str<E: de::Error>(mut self, text: &str) -> Result<(), E> {
+        let mut draft = Draft::new(self.key);
+        Walk::message(&mut draft).visit_str::<E>(text)?;
+        self.push(&mut draft);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        let mut draft = Draft::new(self.key);
+        while seq.next_element_seed(Walk::message(&mut draft))?.is_some() {
+            self.push(&mut draft);
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        Top { key: self.key, conversation: self.conversation }.visit_map(map)
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// A name: a text, or an object's `id`. Anything else names nothing.
+#[derive(Default)]
+struct Name(Option<String>);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let text = value.as_str().or_else(|| value.get("id")?.as_str());
+        Ok(Self(text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)))
+    }
+}
+
+/// What clients put into `metadata`.
+#[derive(Default)]
+struct Metadata {
+    named: Option<String>,
+    end_user: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str);
+        let named = ["session_id", "conversation_id", "thread_id"].into_iter().find_map(text);
+        let user = text("user_id");
+        Ok(Self {
+            named: named.map(str::to_owned).or_else(|| user.and_then(session_of_user)),
+            end_user: user.map(str::to_owned),
+        })
+    }
+}
+
+/// The session that Claude Code writes into Anthropic's `metadata.user_id`: a JSON text with
+/// `session_id`, and `user_…_session_…` before version 2.1.78.
+fn session_of_user(user: &str) -> Option<String> {
+    if let Ok(value) = serde_json::from_str::<serde_json::Value>(user)
+        && let Some(session) = value.get("session_id").and_then(serde_json::Value::as_str)
+    {
+        return Some(session.to_owned());
+    }
+    let (before, session) = user.rsplit_once("_session_")?;
+    (before.starts_with("user_") && !session.is_empty()).then(|| session.to_owned())
+}

@@ -1,0 +1,216 @@
+//! One message of a request, in whichever family's format, as speaker and digest.
+//!
+//! What counts is what is said: the texts, names and arguments in their order. A text is the same
+//! as a string, as a block or with white space around it; marks that clients set anew each turn
+//! (what to cache, ids, signatures) and hidden reasoning are no part of it.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserializer,
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::{
+    digest::{Digest, Key, leaf},
+    message::{Message, Opening, Speaker, Start},
+};
+
+/// Keys whose values change from turn to turn, or are dropped by some clients.
+const NOT_SAID: &[&str] = &[
+    "annotations",
+    "cache_control",
+    "call_id",
+    "citations",
+    "encrypted_content",
+    "id",
+    "index",
+    "logprobs",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "signature",
+    "status",
+    "summary",
+    "thinking",
+    "thoughtSignature",
+    "thought_signature",
+    "tool_call_id",
+    "tool_use_id",
+];
+
+/// A message that is being read. One serves for all messages of a request.
+pub(crate) struct Draft<'k> {
+    key: &'k Key,
+    hasher: blake3::Hasher,
+    start: Start,
+    bytes: usize,
+    role: Option<Speaker>,
+    item: Option<Speaker>,
+    holds_result: bool,
+}
+
+impl<'k> Draft<'k> {
+    pub(crate) fn new(key: &'k Key) -> Self {
+        Self {
+            key,
+            hasher: key.hasher(),
+            start: Start::default(),
+            bytes: 0,
+            role: None,
+            item: None,
+            holds_result: false,
+        }
+    }
+
+    /// The message; absent where nothing is said. The draft is empty then.
+    pub(crate) fn finish(&mut self) -> Option<Message> {
+        let (role, item) = (self.role.take(), self.item.take());
+        let holds_result = std::mem::take(&mut self.holds_result);
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes == 0 {
+            return None;
+        }
+        let speaker = match role.or(item).unwrap_or(Speaker::User) {
+            Speaker::User if holds_result => Speaker::Tool,
+            other => other,
+        };
+        self.hasher.update(&[speaker.mark()]);
+        let digest = Digest::of(&self.hasher);
+        let is_reply = speaker == Speaker::Model;
+        let opening = if is_reply { self.start.opening(self.key) } else { Opening::NONE };
+        self.hasher.reset();
+        self.start.clear();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        Some(Message { speaker, digest, bytes, opening })
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.bytes = self.bytes.saturating_add(bytes.len());
+            leaf(&mut self.hasher, bytes);
+            self.start.push(bytes);
+        }
+    }
+
+    /// A block's or item's type, which tells who speaks where no role does.
+    fn note_type(&mut self, name: &str) {
+        if name == "tool_result" || name.ends_with("_call_output") {
+            self.holds_result = true;
+            self.item = self.item.or(Some(Speaker::Tool));
+        } else if name.ends_with("_call") || name == "reasoning" {
+            self.item = self.item.or(Some(Speaker::Model));
+        }
+    }
+}
+
+/// What a value is to its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Said,
+    Role,
+    Type,
+}
+
+/// Reads a value into a draft.
+pub(crate) struct Walk<'a, 'k> {
+    draft: &'a mut Draft<'k>,
+    meaning: Meaning,
+    /// Objects around it: 0 is the message itself, 1 a block of it.
+    depth: usize,
+}
+
+impl<'a, 'k> Walk<'a, 'k> {
+    /// Reads a whole message.
+    pub(crate) fn message(draft: &'a mut Draft<'k>) -> Self {
+        Self { draft, meaning: Meaning::Said, depth: 0 }
+    }
+
+    fn meaning_of(&mut self, key: &str) -> Option<Meaning> {
+        match (key, self.depth) {
+            ("role" | "Role", 0) => Some(Meaning::Role),
+            ("type", 0 | 1) => Some(Meaning::Type),
+            ("functionResponse" | "function_response", _) => {
+                self.draft.holds_result = true;
+                Some(Meaning::Said)
+            }
+            _ if NOT_SAID.contains(&key) => None,
+            _ => Some(Meaning::Said),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        match self.meaning {
+            Meaning::Said => self.draft.say(text.trim().as_bytes()),
+            Meaning::Role => self.draft.role = Some(speaker(text)),
+            Meaning::Type => self.draft.note_type(text),
+        }
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<(), E> {
+        self.draft.say(&number.to_le_bytes());
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<(), E> {
+        self.draft.say(&number.to_le_bytes());
+        Ok(())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<(), E> {
+        self.draft.say(&number.to_bits().to_le_bytes());
+        Ok(())
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Self { draft, depth, .. } = self;
+        while seq.next_element_seed(Walk { draft, meaning: Meaning::Said, depth })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let Some(meaning) = self.meaning_of(&key) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let inner = self.depth.saturating_add(1);
+            map.next_value_seed(Walk { draft: self.draft, meaning, depth: inner })?;
+        }
+        Ok(())
+    }
+}
+
+fn speaker(role: &str) -> Speaker {
+    match role {
+        "system" | "developer" => Speaker::System,
+        "assistant" | "model" | "bot" => Speaker::Model,
+        "tool" | "function" => Speaker::Tool,
+        _ => Speaker::User,
+    }
+}

@@ -1,0 +1,254 @@
+//! What makes two requests one conversation, and what does not.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+use std::time::{Duration, Instant};
+
+use permille_session::{Bounds, Key, Place, Placed, Sessions, TurnKind};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const QUESTION: &str = "What did the river carry when the bridge fell in spring?";
+
+struct Client {
+    sessions: Sessions,
+    start: Instant,
+    requests: u64,
+}
+
+impl Client {
+    fn new() -> Self {
+        let bounds = Bounds { digests_max: 10_000, ..Bounds::default() };
+        Self {
+            sessions: Sessions::new(Key::new([1; 32]), bounds),
+            start: Instant::now(),
+            requests: 0,
+        }
+    }
+
+    /// Sends `body` as a request of `scope`, `after` the start.
+    fn send(&mut self, scope: &str, body: &Value, after: Duration) -> Placed {
+        self.requests += 1;
+        let fresh = format!("request-{}", self.requests).parse().unwrap();
+        let said = self.sessions.read(body.to_string().as_bytes());
+        self.sessions.place(&[scope], &said, fresh, self.start + after)
+    }
+
+    fn ask(&mut self, body: &Value) -> Place {
+        self.send("acme", body, Duration::ZERO).place
+    }
+
+    fn reply(&self, to: &Placed, text: &str) {
+        self.sessions.replied(to, text, None, self.start);
+    }
+}
+
+fn turn(place: &Place) -> (&str, u32, TurnKind) {
+    (place.session.as_str(), place.turn.number, place.turn.kind)
+}
+
+fn chat(messages: &[(&str, &str)]) -> Value {
+    let messages: Vec<_> =
+        messages.iter().map(|(role, text)| json!({"role": role, "content": text})).collect();
+    json!({"model": "m", "messages": messages})
+}
+
+#[test]
+fn a_text_is_the_same_as_a_string_and_as_a_block_with_a_cache_mark() {
+    let mut client = Client::new();
+    client.ask(&chat(&[("user", QUESTION)]));
+    let block = json!([{"type": "text", "text": format!("{QUESTION}\n"),
+        "cache_control": {"type": "ephemeral"}}]);
+
+    let next = client.ask(&json!({"messages": [
+        {"role": "user", "content": block},
+        {"role": "assistant", "content": [{"type": "text", "text": "Timber."}]},
+        {"role": "user", "content": "And then?"}]}));
+
+    assert_eq!(turn(&next), ("request-1", 2, TurnKind::Continue));
+}
+
+#[test]
+fn every_familys_messages_are_found() {
+    let first = |key: &str| json!({key: [{"role": "user", "content": QUESTION}]});
+    let messages = json!([{"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": "Timber."}, {"role": "user", "content": "And then?"}]);
+    for (one, two) in [
+        (first("messages"), json!({"messages": messages})),
+        (first("input"), json!({"input": messages})),
+        (json!({"input": QUESTION}), json!({"input": messages})),
+        (json!({"input": first("messages")}), json!({"input": {"messages": messages}})),
+        (
+            json!({"Messages": [{"Role": "user", "Content": QUESTION}]}),
+            json!({"Messages": [{"Role": "user", "Content": QUESTION},
+                {"Role": "assistant", "Content": "Timber."}, {"Role": "user", "Content": "And?"}]}),
+        ),
+        (
+            json!({"contents": [{"parts": [{"text": QUESTION}]}]}),
+            json!({"contents": [{"role": "user", "parts": [{"text": QUESTION}]},
+                {"role": "model", "parts": [{"text": "Timber."}]},
+                {"role": "user", "parts": [{"functionResponse": {"name": "f"}}]}]}),
+        ),
+    ] {
+        let mut client = Client::new();
+        client.ask(&one);
+
+        let next = client.ask(&two);
+
+        assert_eq!((next.session.as_str(), next.turn.number), ("request-1", 2), "{two}");
+        assert!(next.resent_bytes > 0 && next.resent_bytes < next.bytes, "{next:?}");
+    }
+}
+
+#[test]
+fn what_is_said_by_another_speaker_is_something_else() {
+    let mut client = Client::new();
+    client.ask(&chat(&[("user", QUESTION), ("assistant", QUESTION)]));
+
+    let other = client.ask(&chat(&[("assistant", QUESTION), ("user", QUESTION)]));
+
+    assert_eq!(other.session.as_str(), "request-2");
+}
+
+#[test]
+fn customers_never_share_a_conversation() {
+    let mut client = Client::new();
+    client.send("acme", &chat(&[("user", QUESTION)]), Duration::ZERO);
+
+    let messages = [("user", QUESTION), ("assistant", "Timber."), ("user", "And then?")];
+    let other = client.send("globex", &chat(&messages), Duration::ZERO);
+
+    assert_eq!(turn(&other.place), ("request-2", 1, TurnKind::First));
+}
+
+#[test]
+fn of_strangers_who_began_alike_each_finds_the_reply_that_was_given() {
+    let mut client = Client::new();
+    let hi = chat(&[("user", "hi")]);
+    let (ann, bob) =
+        (client.send("acme", &hi, Duration::ZERO), client.send("acme", &hi, Duration::ZERO));
+    client.reply(&ann, "Hello, Ann. What can I do for you?");
+    client.reply(&bob, "Good morning.");
+
+    let of_ann =
+        [("user", "hi"), ("assistant", "Hello, Ann. What can I do for you?"), ("user", "x")];
+    let of_bob = [("user", "hi"), ("assistant", "Good morning."), ("user", "y")];
+    let nobodys = [("user", "hi"), ("assistant", "Never said."), ("user", "z")];
+
+    assert_eq!(turn(&client.ask(&chat(&of_ann))), ("request-1", 2, TurnKind::Continue));
+    assert_eq!(turn(&client.ask(&chat(&of_bob))), ("request-2", 2, TurnKind::Continue));
+    assert_eq!(turn(&client.ask(&chat(&nobodys))), ("request-5", 1, TurnKind::First));
+}
+
+#[test]
+fn the_same_again_is_regenerated_and_going_back_is_a_branch() {
+    let mut client = Client::new();
+    let two = [("user", QUESTION), ("assistant", "Timber."), ("user", "And then?")];
+    let edited = [("user", QUESTION), ("assistant", "Timber."), ("user", "Why timber?")];
+    client.ask(&chat(&two[..1]));
+    client.ask(&chat(&two));
+
+    assert_eq!(turn(&client.ask(&chat(&two))), ("request-1", 2, TurnKind::Regenerate));
+    assert_eq!(turn(&client.ask(&chat(&edited))), ("request-1", 2, TurnKind::Branch));
+}
+
+#[test]
+fn a_long_silence_ends_a_conversation() {
+    let mut client = Client::new();
+    let two = [("user", QUESTION), ("assistant", "Timber."), ("user", "And then?")];
+    client.send("acme", &chat(&two[..1]), Duration::ZERO);
+
+    let late = client.send("acme", &chat(&two), Duration::from_secs(25 * 3_600));
+
+    assert_eq!(turn(&late.place), ("request-2", 1, TurnKind::First));
+}
+
+#[test]
+fn a_stored_response_is_gone_on_from_by_its_id_and_only_by_its_customer() {
+    let mut client = Client::new();
+    let first = client.send("acme", &json!({"input": "hi"}), Duration::ZERO);
+    client.sessions.replied(&first, "Hello.", Some("resp_1"), client.start);
+    let next = json!({"input": "And then?", "previous_response_id": "resp_1"});
+
+    assert_eq!(turn(&client.ask(&next)), ("request-1", 2, TurnKind::Continue));
+    let stranger = client.send("globex", &next, Duration::ZERO);
+    assert_eq!(turn(&stranger.place), ("request-3", 1, TurnKind::First));
+}
+
+#[test]
+fn names_in_a_body_are_found() {
+    let client = Client::new();
+    let named = |body: Value| client.sessions.read(body.to_string().as_bytes()).named;
+    let claude = r#"{"device_id":"d","account_uuid":"","session_id":"s-1"}"#;
+
+    for (body, expected) in [
+        (json!({"conversation": "conv_1"}), Some("conv_1")),
+        (json!({"conversation": {"id": "conv_1"}}), Some("conv_1")),
+        (json!({"metadata": {"thread_id": "t"}}), Some("t")),
+        (json!({"metadata": {"user_id": claude}}), Some("s-1")),
+        (json!({"metadata": {"user_id": "user_ab_account__session_s-2"}}), Some("s-2")),
+        (json!({"metadata": {"user_id": "ann"}, "conversation": null}), None),
+        (json!({"metadata": "text", "conversation": 7}), None),
+    ] {
+        assert_eq!(named(body.clone()).as_deref(), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_body_of_too_many_messages_says_nothing() {
+    let client = Client::new();
+    let messages = vec![json!({"role": "user", "content": "x"}); 10_002];
+    let body = json!({"messages": messages}).to_string();
+
+    assert_eq!(client.sessions.read(body.as_bytes()).messages.len(), 0);
+}
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        Just("messages".to_owned()),
+        Just("content".to_owned()),
+        Just("role".to_owned()),
+        Just("metadata".to_owned()),
+        Just("type".to_owned()),
+        ".{0,6}",
+    ];
+    leaf.prop_recursive(5, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..6)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_body_is_too_odd_to_be_placed(body in json_value()) {
+        let mut client = Client::new();
+        let first = client.ask(&body);
+        prop_assert_eq!(turn(&first), ("request-1", 1, TurnKind::First));
+        prop_assert!(first.resent_bytes <= first.bytes);
+    }
+
+    #[test]
+    fn a_conversation_that_only_grows_is_one_session(
+        texts in prop::collection::vec(("[a-z]{32,60}", "[a-z ]{0,40}[a-z]"), 1..12),
+    ) {
+        let mut client = Client::new();
+        let mut messages: Vec<Value> = Vec::new();
+        for (number, (asked, replied)) in (1..).zip(&texts) {
+            messages.push(json!({"role": "user", "content": asked}));
+            let placed = client.ask(&json!({"messages": messages}));
+            let kind = if number == 1 { TurnKind::First } else { TurnKind::Continue };
+            prop_assert_eq!(turn(&placed), ("request-1", number, kind));
+            messages.push(json!({"role": "assistant", "content": replied}));
+        }
+    }
+}
