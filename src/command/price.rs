@@ -1,7 +1,7 @@
 //! `permille price list|show`: the price book.
 
 use clap::Subcommand;
-use permille_types::{Band, Price, Rates};
+use permille_types::{Band, Condition, Price, Rates};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -120,10 +120,28 @@ fn text(price: &RawValue) -> Result<String, CliError> {
 }
 
 fn condition(band: &Band) -> String {
-    let over = band.when.input_total_over.map(|over| format!("more than {over} input tokens"));
-    let tier = band.when.service_tier.as_ref().map(|tier| format!("service tier {tier}"));
-    let parts: Vec<String> = over.into_iter().chain(tier).collect();
+    let when = &band.when;
+    let over = when.input_total_over.map(|over| format!("more than {over} input tokens"));
+    let tier = when.service_tier.as_ref().map(|tier| format!("service tier {tier}"));
+    let batch = when.batch.map(|batch| if batch { "batch" } else { "no batch" }.to_owned());
+    let region = when.region.as_ref().map(|region| format!("region {region}"));
+    let parts: Vec<String> =
+        [over, tier, batch, region, time(when)].into_iter().flatten().collect();
     format!("instead, with {}", parts.join(" and "))
+}
+
+/// When in the week; holidays are counted, there may be many.
+fn time(when: &Condition) -> Option<String> {
+    let list = |texts: Vec<String>| Some(texts.join(", ")).filter(|text| !text.is_empty());
+    let hours = list(when.hours.iter().map(ToString::to_string).collect());
+    let days = list(when.weekdays.iter().map(ToString::to_string).collect());
+    let zone = when.time_zone.map_or("UTC", |zone| zone.name());
+    let holidays = match when.except_holidays.len() {
+        0 => String::new(),
+        count => format!(" except {count} holidays"),
+    };
+    let parts: Vec<String> = hours.into_iter().chain(days).collect();
+    (!parts.is_empty()).then(|| format!("{} ({zone}){holidays}", parts.join(" on ")))
 }
 
 fn rates(rates: &Rates) -> String {

@@ -17,6 +17,8 @@ use super::{Config, ConfigError, DEFAULT_FILE, Overrides, Settings};
 pub(super) const ENV_PREFIX: &str = "PERMILLE__";
 /// Between section and key in a variable's name.
 pub(super) const ENV_SEPARATOR: &str = "__";
+/// Keys of the configuration that are those of a price file.
+const BOOK_KEYS: [&str; 2] = ["price", "holidays"];
 /// How errors name the flags.
 pub(super) const FLAGS: &str = "command line";
 
@@ -26,8 +28,9 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         Some((path, table)) => (Some(path), table),
         None => (None, toml::Table::new()),
     };
-    let prices = match (&file, table.remove("price")) {
-        (Some(path), Some(entries)) => read_prices(path, entries)?,
+    let book: toml::Table = BOOK_KEYS.iter().filter_map(|key| table.remove_entry(*key)).collect();
+    let prices = match &file {
+        Some(path) if !book.is_empty() => read_prices(path, &book)?,
         _ => Vec::new(),
     };
     let mut figment = Figment::new();
@@ -63,10 +66,9 @@ fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, toml::Table)>, Con
     }
 }
 
-/// Hands `[[price]]` to its own strict reader: a price must never pass through a float.
-fn read_prices(path: &Path, entries: toml::Value) -> Result<Vec<Price>, ConfigError> {
-    let table = toml::Table::from_iter([("price".to_owned(), entries)]);
-    let text = toml::to_string(&table).map_err(|error| ConfigError::Show(error.to_string()))?;
+/// Hands the price book to its own strict reader: a price must never pass through a float.
+fn read_prices(path: &Path, book: &toml::Table) -> Result<Vec<Price>, ConfigError> {
+    let text = toml::to_string(book).map_err(|error| ConfigError::Show(error.to_string()))?;
     let origin = path.display().to_string();
     parse_price_book(&text, &origin).map_err(|error| ConfigError::Price(Box::new(error)))
 }

@@ -176,6 +176,7 @@ fn simulated_upstreams(address: SocketAddr) -> Result<Vec<UpstreamConfig>, Serve
                 priority: 0,
                 weight: 1,
                 service_tier: None,
+                region: None,
                 ca_file: None,
                 models: vec!["*".to_owned()],
                 paths: Vec::new(),

@@ -148,6 +148,7 @@ fn migrator() -> Migrator {
         8 "0008_intake.sql",
         9 "0009_posting.sql",
         10 "0010_invoice.sql",
+        11 "0011_usage_region.sql",
     ])
 }
 

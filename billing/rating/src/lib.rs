@@ -18,6 +18,7 @@
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
 
 pub mod allocate;
+mod band;
 pub mod charge;
 mod exact;
 mod fields;

@@ -4,8 +4,7 @@
 //! The event is priced at its admission time, in the customer's currency, by the model that the
 //! reply names; where that has no price, by the model that the upstream was asked for (a provider
 //! may answer `gpt-4o` with a snapshot name that no price knows yet). An alias never prices: it
-//! only names what was asked for. The whole request takes the first band whose condition holds;
-//! `input_total_over` means strictly over.
+//! only names what was asked for. The whole request takes one band of that price (`band.rs`).
 //!
 //! # What is unpriced
 //! A class or unit with a quantity above zero and no price makes the whole event unpriced: no
@@ -21,14 +20,15 @@
 //! Nothing is rounded here; that happens once, on the invoice line ([`crate::round`]).
 
 use permille_types::{
-    Condition, Currency, Flag, Money, MoneyError, Price, PriceVersion, RequestId, TokenClass,
-    TokenCount, Unit, UsageEvent,
+    Currency, Flag, Money, MoneyError, Price, PriceVersion, RequestId, Unit, UsageEvent,
 };
 use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::{
-    Meter, exact,
+    Meter,
+    band::band_of,
+    exact,
     price_book::{PriceBook, price_of, rates_of_band},
 };
 
@@ -164,31 +164,4 @@ fn quantities(event: &UsageEvent) -> Vec<(Meter, u64)> {
         .collect();
     quantities.sort();
     quantities
-}
-
-fn band_of(price: &Price, event: &UsageEvent) -> u32 {
-    (1..).zip(&price.bands).find(|(_, band)| holds(&band.when, event)).map_or(0, |(k, _)| k)
-}
-
-fn holds(when: &Condition, event: &UsageEvent) -> bool {
-    let over = when.input_total_over.is_none_or(|limit| input_total(event) > limit);
-    let tier =
-        when.service_tier.as_ref().is_none_or(|tier| event.service_tier.as_ref() == Some(tier));
-    over && tier
-}
-
-/// The reported total, or the sum of the known input classes where none was reported.
-fn input_total(event: &UsageEvent) -> TokenCount {
-    event.input_total.unwrap_or_else(|| {
-        event
-            .tokens
-            .iter()
-            .filter(|(class, _)| is_input(class))
-            .fold(0, |total: TokenCount, (_, quantity)| total.saturating_add(*quantity))
-    })
-}
-
-fn is_input(class: &TokenClass) -> bool {
-    let name = class.as_str();
-    name.starts_with("input_") || name.starts_with("cache_") || name.ends_with("_in")
 }

@@ -140,20 +140,27 @@ fn units_of_price_that_are_not_built_are_refused_by_name() {
 }
 
 #[test]
-fn conditions_that_are_not_built_are_refused_by_name() {
-    for condition in [
-        "hours_utc = \"16:30-00:30\"",
-        "weekdays = [1]",
-        "except_holidays = \"CN\"",
-        "batch = true",
+fn a_condition_that_makes_no_sense_is_refused_with_what_is_accepted() {
+    for (condition, words) in [
+        ("hours_utc = \"9-18\"", ["`hours_utc`", "16:30-00:30"]),
+        ("hours_utc = 16", ["`hours_utc`", "an integer"]),
+        ("hours_utc = []", ["`hours_utc`", "is empty"]),
+        ("hours = \"09:00-18:00\"", ["`when.time_zone`", "hours_utc"]),
+        ("hours = \"09:00-18:00\", time_zone = \"China\"", ["China", "Asia/Shanghai"]),
+        ("hours_utc = \"09:00-18:00\", time_zone = \"Asia/Tokyo\"", ["time_zone", "`hours`"]),
+        ("batch = true, time_zone = \"Asia/Tokyo\"", ["`when.time_zone`", "no meaning"]),
+        ("weekdays = [1]", ["`weekdays`", "an integer"]),
+        ("weekdays = \"fry\"", ["`fry`", "mon to sun"]),
+        ("weekdays = \"mon\", except_holidays = \"CN\"", ["`CN`", "there are: none"]),
+        ("weekdays = \"mon\", except_holidays = [\"1 May\"]", ["1 May", "2026-10-01"]),
+        ("except_holidays = [2026-10-01]", ["`when.except_holidays`", "neither is given"]),
+        ("batch = \"yes\"", ["`batch`", "true or false"]),
+        ("input_total_ovr = 1", ["`input_total_ovr`", "did you mean `input_total_over`?"]),
     ] {
-        let key = condition.split(' ').next().unwrap();
         let band =
             format!("input = \"1\"\n[[price.band]]\nwhen = {{ {condition} }}\ninput = \"2\"\n");
-        refuses(&band, &[key, "not supported yet"]);
+        refuses(&band, &words);
     }
-    let band = "input = \"1\"\n[[price.band]]\nwhen = { input_total_ovr = 1 }\ninput = \"2\"\n";
-    refuses(band, &["did you mean `input_total_over`?"]);
 }
 
 #[test]

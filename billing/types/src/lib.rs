@@ -7,6 +7,7 @@
 
 mod clock;
 mod control;
+mod day_window;
 mod family;
 mod id;
 mod money;
@@ -18,6 +19,7 @@ mod wire;
 
 pub use clock::{Clock, SystemClock};
 pub use control::{Ack, Batch, ControlError, ControlPlane, Intake, Sequenced};
+pub use day_window::{DayWindow, DayWindowError};
 pub use family::{Endpoint, Family};
 pub use id::{
     CustomerId, IdError, InvoiceId, KeyId, ModelName, NodeId, PriceVersion, ProjectId, RequestId,

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc, Weekday};
+use chrono_tz::Tz;
 use iso_currency::Currency;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::{PricePerThousand, PriceVersion, TokenClass, TokenCount, Unit};
+use crate::{DayWindow, PricePerThousand, PriceVersion, TokenClass, TokenCount, Unit};
 
 /// One entry of the price book: prices of the models that match, over `[from, until)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +60,8 @@ pub struct Band {
     pub rates: Rates,
 }
 
-/// When a band applies. Every given part must hold.
+/// When a band applies. Every given part must hold. Everything it asks is on the usage row or
+/// written out here, so that the price alone says what a row costs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
@@ -69,4 +71,22 @@ pub struct Condition {
     /// The service tier that served the request, such as `flex`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
+    /// Whether the request was a batch one: its service tier is `batch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<bool>,
+    /// The region of the upstream that served the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Windows of the day, any of which holds the request's admission.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<DayWindow>,
+    /// Days of the week, any of which is the admission's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weekdays: Vec<Weekday>,
+    /// Dates on which the band does not apply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except_holidays: Vec<NaiveDate>,
+    /// Whose wall clock hours, days and dates are read from; absent is UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<Tz>,
 }

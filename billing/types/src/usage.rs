@@ -2,7 +2,7 @@
 //!
 //! One settled event per request, on every ending (M1). Published shapes are pinned by golden
 //! files in `tests/golden/`; a change of shape is a new version. Version 2 adds the model of an
-//! attempt and the flags of who pays; what it adds is absent from version 1.
+//! attempt and the flags of who pays; what it adds is absent from version 1. Version 3 adds the region.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The version that this build writes.
-pub const USAGE_EVENT_VERSION: u16 = 2;
+pub const USAGE_EVENT_VERSION: u16 = 3;
 /// The oldest version that this build reads.
 const OLDEST_VERSION: u16 = 1;
 
@@ -183,6 +183,9 @@ pub struct UsageEvent {
     /// The service tier that the reply names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
+    /// The region of the upstream of the attempt that answered, as the configuration names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// The upstream of the attempt that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<UpstreamName>,

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 const FULL: &str = include_str!("golden/usage_event_v1_full.json");
 const ROUTED: &str = include_str!("golden/usage_event_v2_routed.json");
+const REGIONAL: &str = include_str!("golden/usage_event_v3_regional.json");
 const LEAST: &str = include_str!("golden/usage_event_v1_least.json");
 const INTENT: &str = include_str!("golden/intent_v1.json");
 const PROGRESS: &str = include_str!("golden/progress_v1.json");
@@ -59,6 +60,7 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<UsageEvent>(FULL);
     check::<UsageEvent>(LEAST);
     check::<UsageEvent>(ROUTED);
+    check::<UsageEvent>(REGIONAL);
     check::<Intent>(INTENT);
     check::<Progress>(PROGRESS);
     check::<IntakeReply>(INTAKE_REPLY);
@@ -93,7 +95,7 @@ fn a_published_batch_is_written_back_byte_for_byte() {
 
 #[test]
 fn an_event_is_written_by_its_own_writer_as_the_golden_file_says() {
-    for golden in [FULL, LEAST, ROUTED] {
+    for golden in [FULL, LEAST, ROUTED, REGIONAL] {
         let event = UsageEvent::from_json(golden.as_bytes()).unwrap();
 
         assert_eq!(event.to_json().unwrap(), golden.trim_end().as_bytes());
@@ -119,7 +121,7 @@ fn every_field_of_version_1_means_what_it_meant() {
 fn every_field_of_version_2_means_what_it_meant() {
     let event = UsageEvent::from_json(ROUTED.as_bytes()).unwrap();
 
-    assert_eq!(event.version, USAGE_EVENT_VERSION);
+    assert_eq!(event.version, 2);
     assert_eq!(event.model_requested.as_str(), "best");
     assert_eq!(event.attempts[0].model.as_ref().unwrap().as_str(), "gpt-4o");
     assert_eq!(event.model().as_str(), "gpt-4.1", "the last attempt's, because none is served");
@@ -127,6 +129,15 @@ fn every_field_of_version_2_means_what_it_meant() {
         event.flags,
         [Flag::ContentFilter, Flag::Refusal, Flag::EmptyReply, Flag::NotBilled]
     );
+}
+
+#[test]
+fn every_field_of_version_3_means_what_it_meant() {
+    let event = UsageEvent::from_json(REGIONAL.as_bytes()).unwrap();
+
+    assert_eq!(event.version, USAGE_EVENT_VERSION);
+    assert_eq!(event.service_tier.as_deref(), Some("batch"));
+    assert_eq!(event.region.as_deref(), Some("cn-north-4"));
 }
 
 #[test]
@@ -162,11 +173,11 @@ fn answers_of_billing_may_say_more_than_a_gateway_knows() {
 
 #[test]
 fn an_event_of_another_version_is_told_apart_from_a_malformed_one() {
-    let newer = with(FULL, "version", 3);
+    let newer = with(FULL, "version", 4);
     let newer_with_more = with(&String::from_utf8(newer.clone()).unwrap(), "mood", "good");
 
-    assert_eq!(unknown_version(&newer), Some(3));
-    assert_eq!(unknown_version(&newer_with_more), Some(3));
+    assert_eq!(unknown_version(&newer), Some(4));
+    assert_eq!(unknown_version(&newer_with_more), Some(4));
     assert_eq!(unknown_version(&with(FULL, "version", 0)), Some(0));
     for (field, value) in [
         ("version", Value::from("1")),

@@ -98,39 +98,43 @@ fn family() -> impl Strategy<Value = Family> {
 fn event() -> impl Strategy<Value = UsageEvent> {
     let who = (request_id(), instant(), id(), id(), id(), id(), any::<bool>(), any::<u32>());
     let what = (endpoint(), id(), option::of(id()), option::of(".*"), option::of(id()), family());
+    let region = option::of(".*");
     let source =
         select(vec![Source::Reported, Source::Estimated, Source::Partial, Source::Missing]);
     let how = (option::of(any::<u16>()), any::<bool>(), ended(), source, flags());
     let counts = (tokens(), option::of(any::<u64>()), option::of(any::<u64>()), units());
     let rest = (collection::vec(attempt(), 0..3), any::<u64>(), option::of(any::<u64>()));
-    (who, what, how, counts, rest).prop_map(|(who, what, how, counts, rest)| UsageEvent {
-        version: 1,
-        request_id: who.0,
-        at: who.1,
-        customer: who.2,
-        project: who.3,
-        key: who.4,
-        session: who.5,
-        session_explicit: who.6,
-        turn: who.7,
-        family: what.5,
-        endpoint: what.0,
-        model_requested: what.1,
-        model_served: what.2,
-        service_tier: what.3,
-        upstream: what.4,
-        status: how.0,
-        streamed: how.1,
-        ended: how.2,
-        source: how.3,
-        tokens: counts.0,
-        input_total: counts.1,
-        output_total: counts.2,
-        units: counts.3,
-        attempts: rest.0,
-        latency_ms: rest.1,
-        first_token_ms: rest.2,
-        flags: how.4,
+    (who, what, how, counts, rest, region).prop_map(|(who, what, how, counts, rest, region)| {
+        UsageEvent {
+            version: 1,
+            request_id: who.0,
+            at: who.1,
+            customer: who.2,
+            project: who.3,
+            key: who.4,
+            session: who.5,
+            session_explicit: who.6,
+            turn: who.7,
+            family: what.5,
+            endpoint: what.0,
+            model_requested: what.1,
+            model_served: what.2,
+            service_tier: what.3,
+            region,
+            upstream: what.4,
+            status: how.0,
+            streamed: how.1,
+            ended: how.2,
+            source: how.3,
+            tokens: counts.0,
+            input_total: counts.1,
+            output_total: counts.2,
+            units: counts.3,
+            attempts: rest.0,
+            latency_ms: rest.1,
+            first_token_ms: rest.2,
+            flags: how.4,
+        }
     })
 }
 

@@ -114,6 +114,9 @@ pub struct UpstreamSection {
     /// The service tier of its replies where they name none: it decides the price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
+    /// Where it runs, such as `cn-north-4`: prices may differ by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// PEM file with root certificates to trust beside the machine's own, for a model server
     /// behind a private certificate authority.
     #[serde(default, skip_serializing_if = "Option::is_none")]

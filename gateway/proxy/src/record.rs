@@ -111,6 +111,7 @@ impl Record {
             model_requested,
             model_served: None,
             service_tier: first.and_then(|first| first.upstream.service_tier.clone()),
+            region: first.and_then(|first| first.upstream.region.clone()),
             upstream: first.map(|first| first.upstream.name.clone()),
             status: None,
             streamed: facts.is_some_and(|facts| facts.stream),
@@ -192,6 +193,7 @@ impl Record {
             }
             _ => self.attempts.end(call_ended, reading, &counted.tokens),
         }
+        self.event.region = upstream.as_ref().and_then(|upstream| upstream.region.clone());
         self.event.upstream = upstream.map(|upstream| upstream.name.clone());
         self.event.attempts = self.attempts.list();
         self.event.ended = ended;

@@ -124,6 +124,8 @@ pub(crate) struct Upstream {
     pub(crate) weight: u32,
     /// The service tier of its replies where they name none.
     pub(crate) service_tier: Option<String>,
+    /// Where it runs.
+    pub(crate) region: Option<String>,
     pub(crate) health: Arc<Health>,
     pub(crate) idle_max: Duration,
     pub(crate) lanes: Lanes,
@@ -169,6 +171,7 @@ impl Upstream {
             priority: section.priority,
             weight: section.weight,
             service_tier: section.service_tier.clone(),
+            region: section.region.clone(),
             health: Health::new(breaker),
             idle_max: Duration::from_secs(section.idle_seconds_max.into()),
             lanes: Lanes::new(
@@ -338,6 +341,7 @@ pub(crate) mod tests {
                 priority: 0,
                 weight: 1,
                 service_tier: None,
+                region: None,
                 ca_file: None,
                 models: vec!["gpt-4o*".to_owned()],
                 paths: Vec::new(),

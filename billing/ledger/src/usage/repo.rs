@@ -34,6 +34,7 @@ struct Row {
     model_requested: String,
     model_served: Option<String>,
     service_tier: Option<String>,
+    region: Option<String>,
     upstream: Option<String>,
     status: Option<i64>,
     streamed: i64,
@@ -81,6 +82,7 @@ impl TryFrom<Row> for StoredUsage {
             model_requested: column::parsed("usage.model_requested", &row.model_requested)?,
             model_served: optional("usage.model_served", row.model_served.as_deref())?,
             service_tier: row.service_tier,
+            region: row.region,
             upstream: optional("usage.upstream", row.upstream.as_deref())?,
             status: row.status.map(|n| column::number("usage.status", n)).transpose()?,
             streamed: row.streamed != 0,
@@ -169,6 +171,7 @@ pub(crate) async fn insert(
         .bind(band)
         .bind(&cost)
         .bind(i64::from(cost.is_none()))
+        .bind(event.region.as_deref())
         .execute(connection)
         .await
         .during(OPERATION)?;
@@ -207,12 +210,13 @@ const INSERT: &str = "insert into usage (
          price_version,
          band,
          cost,
-         unpriced
+         unpriced,
+         region
      ) values (
          $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
          $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
          $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
-         $31
+         $31, $32
      )
      on conflict (request_id) do nothing";
 
@@ -296,6 +300,7 @@ macro_rules! select {
                  usage.model_requested,
                  usage.model_served,
                  usage.service_tier,
+                 usage.region,
                  usage.upstream,
                  usage.status,
                  usage.streamed,

@@ -42,6 +42,9 @@ pub struct UsageRow {
     /// The service tier that the reply names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
+    /// Where the upstream runs that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// The upstream of the attempt that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<UpstreamName>,
@@ -122,6 +125,7 @@ impl From<StoredUsage> for UsageRow {
             model_requested: event.model_requested,
             model_served: event.model_served,
             service_tier: event.service_tier,
+            region: event.region,
             upstream: event.upstream,
             status: event.status,
             streamed: event.streamed,

@@ -275,3 +275,36 @@ async fn a_pattern_that_is_no_glob_is_refused_and_the_book_stays_in_force() {
     assert_eq!(books.accept(&[books.event(1)]).await.unpriced, 0);
     assert!(books.reopened().await.snapshot(None).is_some());
 }
+
+#[tokio::test]
+async fn region_and_clock_price_a_row_and_stay_on_it_and_on_the_invoice() {
+    let books = Books::open().await;
+    import(
+        &books.ledger,
+        &format!(
+            "{}[[price.band]]\nwhen = {{ region = \"cn-north-4\", hours_utc = \"09:00-10:00\" }}\n\
+             input = \"1\"\noutput = \"1\"\n",
+            entry("m", FROM_OCTOBER, "2")
+        ),
+    )
+    .await;
+    let mut inside = used(&books, 1, "m", "2026-11-20T09:59:59Z");
+    inside.region = Some("cn-north-4".to_owned());
+    let mut late = used(&books, 2, "m", "2026-11-20T10:00:00Z");
+    late.region = inside.region.clone();
+
+    books.accept(&[inside, late, used(&books, 3, "m", "2026-11-20T09:30:00Z")]).await;
+
+    let rows = rows(&books).await;
+    let found: Vec<_> =
+        rows.iter().map(|row| (row.region.as_deref(), row.band, row.cost.as_deref())).collect();
+    let north = Some("cn-north-4");
+    let expected =
+        [(None, Some(0), Some("3")), (north, Some(1), Some("1.5")), (north, Some(0), Some("3"))];
+    assert_eq!(found, expected);
+    let acme = "acme".parse().unwrap();
+    let invoice = books.ledger.preview_invoice(&acme, "2026-11").await.unwrap();
+    assert_eq!(invoice.total.to_string(), "7.50");
+    let bands: Vec<_> = invoice.lines.iter().map(|line| (line.band, line.quantity)).collect();
+    assert_eq!(bands, [(0, 2_000), (1, 1_000), (0, 1_000), (1, 500)]);
+}

@@ -18,6 +18,7 @@
 //! It does not compute costs ([`crate::rate`]) and does not convert currencies: a price in another
 //! currency does not exist for the one who asks.
 
+mod bands;
 mod book;
 mod default;
 mod parse;

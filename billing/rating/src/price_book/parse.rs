@@ -23,6 +23,17 @@
 //!
 //! A `[[price.band]]` replaces *all* prices of the entry for a request that meets its `when`, so it
 //! must price every class and unit that the entry prices. The first band that applies is taken.
+//!
+//! ```toml
+//! [holidays]                         # calendars that conditions name
+//! cn = [2026-10-01, 2026-10-02]
+//!
+//! [[price.band]]
+//! when = { hours = "09:00-18:00", weekdays = "mon-fri", except_holidays = "cn",
+//!          time_zone = "Asia/Shanghai" }
+//! ```
+//!
+//! The dates of a calendar are written out in the price: its content alone says what it means.
 
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, Price};
@@ -30,7 +41,8 @@ use toml::{Table, Value};
 
 use super::{
     PriceBookError,
-    rates::{PriceScale, bands, rate_keys, rates},
+    bands::{Holidays, bands, holidays},
+    rates::{PriceScale, rate_keys, rates},
     refuse_overlaps,
     version::Content,
 };
@@ -57,19 +69,21 @@ pub fn parse_price_book(toml_text: &str, origin: &str) -> Result<Vec<Price>, Pri
         move |cause| PriceBookError::Entry { origin, entry, cause }
     };
     let fields = Fields(&document);
-    fields.refuse_unknown(&["price"]).map_err(refused("top level".to_owned()))?;
+    fields.refuse_unknown(&["price", "holidays"]).map_err(refused("top level".to_owned()))?;
+    let holidays = holidays(fields).map_err(refused("`[holidays]`".to_owned()))?;
     let entries = fields.tables("price").map_err(refused("top level".to_owned()))?;
     let mut prices = Vec::with_capacity(entries.len());
     for (place, entry) in (1_u32..).zip(entries) {
         let model = models(entry).ok().and_then(|models| models.first().copied()).unwrap_or("?");
-        prices.extend(entry_prices(entry).map_err(refused(format!("price {place} (`{model}`)")))?);
+        let read = entry_prices(entry, &holidays);
+        prices.extend(read.map_err(refused(format!("price {place} (`{model}`)")))?);
     }
     refuse_overlaps(&prices)?;
     Ok(prices)
 }
 
 /// The prices of an entry: one for each of its models.
-fn entry_prices(entry: Fields<'_>) -> Result<Vec<Price>, FieldError> {
+fn entry_prices(entry: Fields<'_>, holidays: &Holidays) -> Result<Vec<Price>, FieldError> {
     let known: Vec<&str> = ENTRY_KEYS.into_iter().chain(rate_keys()).collect();
     entry.refuse_unknown(&known)?;
     let models = models(entry)?;
@@ -93,7 +107,7 @@ fn entry_prices(entry: Fields<'_>) -> Result<Vec<Price>, FieldError> {
         source: entry
             .required_text("source", "where the price was read, with its date")?
             .to_owned(),
-        bands: bands(entry, scale, &rates)?,
+        bands: bands(entry, scale, &rates, holidays)?,
         rates,
     };
     models

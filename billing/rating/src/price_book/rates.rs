@@ -1,14 +1,9 @@
-//! Reads the prices of an entry and of its bands. The keys are described in [`super::parse`].
+//! Reads the amounts of an entry and of its bands. The keys are described in [`super::parse`].
 
-use permille_types::{Band, Condition, Currency, PricePerThousand, Rates, TokenClass};
+use permille_types::{Currency, PricePerThousand, Rates, TokenClass};
 use rust_decimal::Decimal;
 
-use super::price_of;
-use crate::{
-    FieldError, Meter, exact,
-    fields::{Fields, unknown},
-    meter::unit_names,
-};
+use crate::{FieldError, Meter, exact, fields::Fields, meter::unit_names};
 
 const SHORTHANDS: [&str; 2] = ["input", "output"];
 
@@ -93,85 +88,4 @@ pub(super) fn rates(table: Fields<'_>, scale: PriceScale) -> Result<Rates, Field
         });
     }
     Ok(rates)
-}
-
-/// The bands of an entry, in their order.
-pub(super) fn bands(
-    entry: Fields<'_>,
-    scale: PriceScale,
-    base: &Rates,
-) -> Result<Vec<Band>, FieldError> {
-    let mut bands: Vec<Band> = Vec::new();
-    for table in entry.tables("band")? {
-        let band = band(table, scale, base)?;
-        if bands.iter().any(|earlier| covers(&earlier.when, &band.when)) {
-            return Err(FieldError::invalid(
-                "band.when",
-                "can never apply, because an earlier band always applies first; \
-                 put the highest `input_total_over` first",
-            ));
-        }
-        bands.push(band);
-    }
-    Ok(bands)
-}
-
-/// Whether `earlier` holds wherever `later` does.
-fn covers(earlier: &Condition, later: &Condition) -> bool {
-    let over = match (earlier.input_total_over, later.input_total_over) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(earlier), Some(later)) => earlier <= later,
-    };
-    over && (earlier.service_tier.is_none() || earlier.service_tier == later.service_tier)
-}
-
-fn band(table: Fields<'_>, scale: PriceScale, base: &Rates) -> Result<Band, FieldError> {
-    let known: Vec<&str> = ["when"].into_iter().chain(rate_keys()).collect();
-    table.refuse_unknown(&known)?;
-    let when = table.table("when")?.ok_or_else(|| FieldError::Missing {
-        key: "band.when".to_owned(),
-        expected: "a condition such as { input_total_over = 200000 }",
-    })?;
-    let band = Band { when: condition(when)?, rates: rates(table, scale)? };
-    let left_out = meters(base).find(|meter| price_of(&band.rates, meter).is_none());
-    if let Some(meter) = left_out {
-        return Err(FieldError::invalid(
-            "band",
-            format!(
-                "prices every class anew, but leaves out `{meter}`, which the entry prices; \
-                 repeat its price in the band"
-            ),
-        ));
-    }
-    Ok(band)
-}
-
-fn condition(when: Fields<'_>) -> Result<Condition, FieldError> {
-    const KNOWN: [&str; 2] = ["input_total_over", "service_tier"];
-    const NOT_YET: [&str; 4] = ["hours_utc", "weekdays", "except_holidays", "batch"];
-    if let Some(key) = when.0.keys().map(String::as_str).find(|key| !KNOWN.contains(key)) {
-        return Err(if NOT_YET.contains(&key) {
-            FieldError::NotSupported {
-                key: format!("when.{key}"),
-                instead: "accepted are input_total_over, service_tier",
-            }
-        } else {
-            unknown(key, &KNOWN)
-        });
-    }
-    let condition = Condition {
-        input_total_over: when.integer("input_total_over")?,
-        service_tier: when.text("service_tier")?.map(str::to_owned),
-    };
-    if condition == Condition::default() {
-        return Err(FieldError::invalid("band.when", "is empty: it would always apply"));
-    }
-    Ok(condition)
-}
-
-/// Everything that `rates` prices.
-fn meters(rates: &Rates) -> impl Iterator<Item = Meter> {
-    let classes = rates.per_thousand.keys().cloned().map(Meter::Tokens);
-    classes.chain(rates.per_unit.keys().copied().map(Meter::Units))
 }

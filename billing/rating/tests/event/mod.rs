@@ -29,6 +29,7 @@ pub(crate) fn event(model: &str, tokens: &[(&str, u64)]) -> UsageEvent {
         model_requested: model.parse().unwrap(),
         model_served: None,
         service_tier: None,
+        region: None,
         upstream: None,
         status: Some(200),
         streamed: false,

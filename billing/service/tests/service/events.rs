@@ -33,6 +33,7 @@ pub(crate) fn event(number: u32, customer: &str, key: &str) -> UsageEvent {
         model_requested: "ERNIE-Bot".parse().unwrap(),
         model_served: None,
         service_tier: None,
+        region: None,
         upstream: Some("main".parse().unwrap()),
         status: Some(200),
         streamed: true,

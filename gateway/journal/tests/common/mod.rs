@@ -57,6 +57,7 @@ pub fn event(number: u32, output: u64) -> UsageEvent {
         model_requested: "gpt-4o-mini".parse().unwrap(),
         model_served: None,
         service_tier: None,
+        region: None,
         upstream: None,
         status: Some(200),
         streamed: true,

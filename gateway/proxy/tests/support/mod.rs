@@ -150,6 +150,7 @@ pub fn upstream(name: &str, family: Family, base_url: String) -> UpstreamConfig 
             priority: 0,
             weight: 1,
             service_tier: None,
+            region: None,
             ca_file: None,
             models: vec!["*".to_owned()],
             paths: Vec::new(),
