@@ -1,7 +1,7 @@
 //! `permille price list|show`: the price book.
 
 use clap::Subcommand;
-use permille_types::{Band, Condition, Price, Rates};
+use permille_types::{Band, Condition, Derived, Price, Rates, Relative, Side};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -81,8 +81,10 @@ fn table(prices: &[Box<RawValue>]) -> Result<String, CliError> {
         let until = price.until.map_or_else(String::new, |until| moment(&until.to_rfc3339()));
         let banded = if price.bands.is_empty() { "" } else { " +bands" };
         let replaced = if superseded { " (superseded)" } else { "" };
-        let mut lead = [format!("{}{banded}{replaced}", price.model), price.version.to_string()];
-        for (class, amount) in rows(&price.rates) {
+        let whose = whose(&price);
+        let mut lead =
+            [format!("{}{whose}{banded}{replaced}", price.model), price.version.to_string()];
+        for (class, amount) in rows(&price) {
             let [model, version] = &mut lead;
             grid.row([
                 std::mem::take(model),
@@ -102,19 +104,23 @@ fn text(price: &RawValue) -> Result<String, CliError> {
     let Listed { price, origin, superseded } = view(price)?;
     let until = price.until.map_or_else(|| "open".to_owned(), |until| until.to_rfc3339());
     let mut parts = vec![format!(
-        "price {}{}\nmodel {}, {} for 1,000 tokens, from {} until {}\nsource: {} ({})\n",
+        "price {}{}\nmodel {}{}, {} for 1,000 tokens, from {} until {}\nsource: {} ({})\n",
         price.version,
         if superseded { " (superseded)" } else { "" },
         price.model,
+        whose(&price),
         price.currency.code(),
         price.from.to_rfc3339(),
         until,
         price.source,
         origin.replace('_', "-"),
     )];
-    parts.push(rates(&price.rates));
+    if let Some(Derived { of, by }) = &price.derived {
+        parts.push(format!("derived from {of} by {by}\n"));
+    }
+    parts.push(rates(rows(&price)));
     for band in &price.bands {
-        parts.push(format!("\n{}:\n{}", condition(band), rates(&band.rates)));
+        parts.push(format!("\n{}:\n{}", condition(band), rates(amounts(&band.rates))));
     }
     Ok(parts.join("\n"))
 }
@@ -144,15 +150,37 @@ fn time(when: &Condition) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{} ({zone}){holidays}", parts.join(" on ")))
 }
 
-fn rates(rates: &Rates) -> String {
+/// Whose price it is, where it is not what everyone is charged.
+fn whose(price: &Price) -> String {
+    match (&price.customer, price.side) {
+        (Some(customer), _) => format!(" (for {customer})"),
+        (None, Side::Cost) => " (cost)".to_owned(),
+        (None, Side::Sale) => String::new(),
+    }
+}
+
+fn rates(rows: Vec<(String, String)>) -> String {
     let mut grid = Grid::new(&[("class", Align::Left), ("per 1k", Align::Right)]);
-    for row in rows(rates) {
+    for row in rows {
         grid.row([row.0, row.1]);
     }
     grid.render("no prices")
 }
 
-fn rows(rates: &Rates) -> Vec<(String, String)> {
+/// What a price says by class, or of another price.
+fn rows(price: &Price) -> Vec<(String, String)> {
+    match &price.relative {
+        None => amounts(&price.rates),
+        Some(Relative::DiscountPercent(percent)) => {
+            vec![("every class".to_owned(), format!("list - {percent} %"))]
+        }
+        Some(Relative::MarkupPercent(percent)) => {
+            vec![("every class".to_owned(), format!("cost + {percent} %"))]
+        }
+    }
+}
+
+fn amounts(rates: &Rates) -> Vec<(String, String)> {
     let tokens = rates
         .per_thousand
         .iter()

@@ -1,7 +1,7 @@
 //! Prices one settled event: exact, and whole or not at all.
 //!
 //! # Which price
-//! The event is priced at its admission time, in the customer's currency, by the model that the
+//! The event is priced at its admission time, for its customer, in their currency, by the model that the
 //! reply names; where that has no price, by the model that the upstream was asked for (a provider
 //! may answer `gpt-4o` with a snapshot name that no price knows yet). An alias never prices: it
 //! only names what was asked for. The whole request takes one band of that price (`band.rs`).
@@ -19,8 +19,10 @@
 //!
 //! Nothing is rounded here; that happens once, on the invoice line ([`crate::round`]).
 
+use std::borrow::Cow;
+
 use permille_types::{
-    Currency, Flag, Money, MoneyError, Price, PriceVersion, RequestId, Unit, UsageEvent,
+    Currency, Flag, ModelName, Money, MoneyError, Price, PriceVersion, RequestId, Unit, UsageEvent,
 };
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -59,6 +61,9 @@ pub struct Rated {
     pub cost: Option<Money>,
     /// Classes and units with a quantity above zero and no price.
     pub unpriced: Vec<Meter>,
+    /// The price that was applied, where it is derived: no book holds it, so whoever keeps the
+    /// version keeps this too.
+    pub derived: Option<Box<Price>>,
 }
 
 impl Rated {
@@ -70,6 +75,7 @@ impl Rated {
             lines: Vec::new(),
             cost: Some(Money::zero(currency)),
             unpriced: Vec::new(),
+            derived: None,
         }
     }
 }
@@ -96,8 +102,8 @@ pub fn rate(event: &UsageEvent, book: &PriceBook, currency: Currency) -> Result<
         return Ok(Rated::free(currency));
     }
     let price = price_of_event(event, book, currency);
-    let band = price.map_or(0, |price| band_of(price, event));
-    let rates = price.and_then(|price| rates_of_band(price, band));
+    let band = price.as_deref().map_or(0, |price| band_of(price, event));
+    let rates = price.as_deref().and_then(|price| rates_of_band(price, band));
     let refused = |cause| RateError::Overflow { request_id: event.request_id, cause };
 
     let mut lines = Vec::new();
@@ -121,11 +127,15 @@ pub fn rate(event: &UsageEvent, book: &PriceBook, currency: Currency) -> Result<
         None
     };
     Ok(Rated {
-        price_version: price.map(|price| price.version.clone()),
+        price_version: price.as_deref().map(|price| price.version.clone()),
         band,
         lines,
         cost,
         unpriced,
+        derived: match price {
+            Some(Cow::Owned(price)) => Some(Box::new(price)),
+            _ => None,
+        },
     })
 }
 
@@ -145,12 +155,12 @@ fn price_of_event<'b>(
     event: &UsageEvent,
     book: &'b PriceBook,
     currency: Currency,
-) -> Option<&'b Price> {
-    [event.model_served.as_ref(), Some(event.model_asked())].into_iter().flatten().find_map(
-        |model| {
-            book.resolve_for_upstream(model.as_str(), event.upstream.as_ref(), currency, event.at)
-        },
-    )
+) -> Option<Cow<'b, Price>> {
+    let (upstream, customer) = (event.upstream.as_ref(), &event.customer);
+    let price = |model: &ModelName| {
+        book.resolve_for_upstream(model.as_str(), upstream, customer, currency, event.at)
+    };
+    event.model_served.as_ref().and_then(price).or_else(|| price(event.model_asked()))
 }
 
 /// Everything that the event has more than zero of, in the order of lines.

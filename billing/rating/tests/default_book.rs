@@ -1,6 +1,8 @@
 //! The embedded price book: complete, sourced, free of contradictions, and right where it is known.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside test functions")]
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use permille_rating::price_book::{PriceBook, default_prices, price_of, rates_of_band};
 use permille_rating::{Meter, rate};
@@ -15,7 +17,7 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-fn now_price<'b>(book: &'b PriceBook, model: &str, currency: Currency) -> &'b Price {
+fn now_price<'b>(book: &'b PriceBook, model: &str, currency: Currency) -> Cow<'b, Price> {
     book.resolve(model, None, currency, at("2026-11-24T12:00:00Z"))
         .unwrap_or_else(|| panic!("no price for {model} in {currency}"))
 }
@@ -94,7 +96,7 @@ fn known_list_prices_are_stored_per_thousand() {
         ("gpt-5.6", "cache_write_30m", "0.005"),
     ] {
         let price = now_price(&book, model, Currency::USD);
-        assert_eq!(per_thousand(price, 0, class), expected, "{model} {class}");
+        assert_eq!(per_thousand(&price, 0, class), expected, "{model} {class}");
     }
 }
 
@@ -117,7 +119,7 @@ fn a_dated_snapshot_costs_what_its_model_costs() {
         assert_eq!(served.rates, now_price(&book, model, Currency::USD).rates, "{snapshot}");
     }
     let first = now_price(&book, "gpt-4o-2024-05-13", Currency::USD);
-    assert_eq!(per_thousand(first, 0, "input_uncached"), "0.005");
+    assert_eq!(per_thousand(&first, 0, "input_uncached"), "0.005");
 }
 
 #[test]
@@ -126,7 +128,7 @@ fn long_context_and_service_tiers_have_bands_of_their_own() {
     let sonnet = now_price(&book, "claude-sonnet-4-5", Currency::USD);
     assert_eq!(sonnet.bands.len(), 1);
     assert_eq!(sonnet.bands[0].when.input_total_over, Some(200_000));
-    assert_eq!(per_thousand(sonnet, 1, "output_text"), "0.0225");
+    assert_eq!(per_thousand(&sonnet, 1, "output_text"), "0.0225");
 
     let gpt = now_price(&book, "gpt-5.1", Currency::USD);
     let flex = gpt.bands.iter().find(|b| b.when.service_tier.as_deref() == Some("flex")).unwrap();

@@ -28,7 +28,7 @@ pub use id::{
 pub use iso_currency::Currency;
 pub use money::{Money, MoneyError, PricePerThousand};
 pub use policy::{KeyHash, KeyPolicy, Snapshot};
-pub use price::{Band, Condition, Price, Rates};
+pub use price::{Band, Condition, Derived, Price, Rates, Relative, Side};
 pub use tokens::{TokenClass, TokenCount, TokenCounts, Unit, UnitCounts};
 pub use usage::{
     Attempt, Ended, Flag, Intent, Progress, Source, USAGE_EVENT_VERSION, UsageEvent,

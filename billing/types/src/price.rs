@@ -9,14 +9,20 @@ use iso_currency::Currency;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::{DayWindow, PricePerThousand, PriceVersion, TokenClass, TokenCount, Unit};
+use crate::{CustomerId, DayWindow, PricePerThousand, PriceVersion, TokenClass, TokenCount, Unit};
 
 /// One entry of the price book: prices of the models that match, over `[from, until)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// Names this entry on every row that it priced (B3).
     pub version: PriceVersion,
+    /// Whose own price this is; absent when it is everyone's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<CustomerId>,
+    /// Whether it is charged, or what the provider takes.
+    #[serde(default, skip_serializing_if = "Side::is_sale")]
+    pub side: Side,
     /// Exact model name, or a glob such as `gpt-4o-2024-*`.
     pub model: String,
     /// Who lists this price; absent when it holds for any provider.
@@ -36,10 +42,56 @@ pub struct Price {
     /// Bands in order; the first whose condition holds replaces `rates` for the whole request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bands: Vec<Band>,
+    /// How it follows from another price; then it has no amounts of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative: Option<Relative>,
+    /// Which two entries it was derived from; absent on what was entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<Derived>,
+}
+
+/// Who takes the amount of a price.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// It is what customers are charged.
+    #[default]
+    Sale,
+    /// It is what the provider takes.
+    Cost,
+}
+
+impl Side {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+    fn is_sale(&self) -> bool {
+        *self == Self::Sale
+    }
+}
+
+/// A price as a percentage of another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Relative {
+    /// Taken off the list price, 0 to 100.
+    DiscountPercent(Decimal),
+    /// Put on the cost, or on the list price where no cost is entered.
+    MarkupPercent(Decimal),
+}
+
+/// Where a derived price comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Derived {
+    /// The price with the amounts.
+    pub of: PriceVersion,
+    /// The entry with the percentage.
+    pub by: PriceVersion,
 }
 
 /// Prices by token class and by unit. A class without a price is unpriced, not free (B4).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
     /// Price per thousand tokens.
@@ -51,7 +103,7 @@ pub struct Rates {
 }
 
 /// Prices that replace the others when a condition holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Band {
     /// When the band applies.

@@ -8,8 +8,10 @@ mod candidate;
 mod deltas;
 mod rerate;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
-use permille_types::{Ack, Batch, Flag, NodeId, Sequenced};
+use permille_types::{Ack, Batch, Flag, NodeId, PriceVersion, Sequenced};
 use sha2::{Digest, Sha256};
 use sqlx::Connection as _;
 
@@ -21,6 +23,7 @@ use crate::{
     catalogue::Catalogue,
     checkpoint,
     error::During,
+    price,
     quarantine::{self, QuarantineReason, Quarantined},
     secret::public_id,
     store::Connection,
@@ -141,6 +144,8 @@ impl Ledger {
 struct Books {
     accepted: Accepted,
     deltas: Deltas,
+    /// Derived prices that this batch has stored.
+    kept: HashSet<PriceVersion>,
 }
 
 impl Books {
@@ -155,7 +160,7 @@ impl Books {
             mismatched: 0,
             billed: Billed::default(),
         };
-        Self { accepted, deltas: Deltas::default() }
+        Self { accepted, deltas: Deltas::default(), kept: HashSet::new() }
     }
 
     async fn take(
@@ -167,7 +172,7 @@ impl Books {
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         let refusal = match Candidate::read(&event.payload, catalogue) {
-            Ok(found) => match self.book(connection, &found, &event.payload).await? {
+            Ok(found) => match self.book(connection, &found, &event.payload, now).await? {
                 None => return Ok(()),
                 Some(conflict) => conflict,
             },
@@ -229,7 +234,13 @@ impl Books {
         connection: &mut Connection,
         found: &Candidate,
         payload: &[u8],
+        now: DateTime<Utc>,
     ) -> Result<Option<Refusal>, LedgerError> {
+        if let Some(derived) = &found.rated.derived
+            && self.kept.insert(derived.version.clone())
+        {
+            price::keep(connection, derived, now).await?;
+        }
         let hash = Sha256::digest(payload);
         let pricing = found.pricing();
         if usage::insert(connection, &found.event, &hash, &pricing).await? == Inserted::IdTaken {

@@ -13,6 +13,7 @@ use crate::{
     catalogue::Catalogue,
     column,
     error::During,
+    price,
     store::Connection,
     usage::{self, Pricing, StoredUsage},
 };
@@ -92,6 +93,9 @@ async fn price_rows(
         let pricing = found.pricing();
         if pricing == Pricing::Held {
             continue;
+        }
+        if let Some(derived) = &found.rated.derived {
+            price::keep(connection, derived, now).await?;
         }
         usage::price(connection, &found.event.request_id, &pricing).await?;
         deltas.add(&found, Booking::Repriced)?;

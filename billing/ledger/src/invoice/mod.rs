@@ -23,6 +23,7 @@ use crate::{
     catalogue::Catalogue,
     column, customer,
     error::During,
+    price,
     rollup::{self, Scope},
     secret::public_id,
     store::Connection,
@@ -146,7 +147,9 @@ async fn compute(
         customer: customer.id.clone(),
         cause: Box::new(cause),
     };
-    let price = |version: &_| catalogue.content(version);
+    let versions = quantities.sums.iter().map(|sum| &sum.price_version);
+    let derived = price::derived_since(connection, catalogue, versions).await?;
+    let price = |version: &_| catalogue.content(version).or_else(|| derived.get(version));
     let lines = invoice_lines(quantities.sums, price, customer.currency).map_err(refused)?;
     let head = InvoiceHead {
         id,

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use permille_types::Price;
+use permille_types::{CustomerId, Price, Side};
 
 use super::{ListedPrice, PriceOrigin, StoredPrice};
 
 /// The entries in the order of lists, each with the `until` that holds beside the others.
 pub(crate) fn effective(stored: Vec<StoredPrice>) -> Vec<ListedPrice> {
-    let mut groups: BTreeMap<(String, &'static str), Vec<StoredPrice>> = BTreeMap::new();
-    for entry in stored {
-        let key = (entry.price.model.clone(), entry.price.currency.code());
+    type Key = (String, &'static str, Option<CustomerId>, Side);
+    let mut groups: BTreeMap<Key, Vec<StoredPrice>> = BTreeMap::new();
+    // A derived price holds by way of the two that it follows from.
+    for entry in stored.into_iter().filter(|entry| entry.origin != PriceOrigin::Derived) {
+        let StoredPrice { price, .. } = &entry;
+        let (customer, side) = (price.customer.clone(), price.side);
+        let key = (price.model.clone(), price.currency.code(), customer, side);
         groups.entry(key).or_default().push(entry);
     }
     let mut listed = Vec::new();
@@ -43,12 +47,17 @@ pub(crate) fn holding(listed: &[ListedPrice]) -> Vec<Price> {
     listed.iter().filter(|entry| !entry.superseded).map(|entry| entry.price.clone()).collect()
 }
 
-/// When the first other entry of `group` takes over from `entry`. A group is a model and currency.
+/// When the first other entry of `group` takes over from `entry`. A group is a model, a currency,
+/// a customer or everyone, and a side.
 fn taken_over(entry: &StoredPrice, group: &[StoredPrice]) -> Option<DateTime<Utc>> {
     group.iter().filter(|other| takes_over(other, entry)).map(|other| other.price.from).min()
 }
 
 fn takes_over(other: &StoredPrice, entry: &StoredPrice) -> bool {
+    // A percentage leaves the amounts that it is of in force.
+    if other.price.relative.is_some() && entry.price.relative.is_none() {
+        return false;
+    }
     let same_provider = other.price.provider == entry.price.provider;
     match (other.origin, entry.origin) {
         (PriceOrigin::BuiltIn, PriceOrigin::Operator) => false,

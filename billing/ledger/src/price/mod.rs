@@ -8,20 +8,27 @@
 //! - the operator's entry of a model takes over from the built-in ones of that model and currency,
 //!   for good: a new release never changes a price that the operator has set.
 //!
+//! - a percentage and the amounts that it is of hold together. The operator's later amounts for the
+//!   same model end the percentage; amounts that come with a release do not.
+//!
+//! Prices that are derived from two entries are kept beside them once a row was priced by one.
+//!
 //! None of this touches usage that was priced before: its row names the version (B3).
 
 mod effective;
 mod repo;
 
+use std::collections::{BTreeSet, HashMap};
+
 use chrono::{DateTime, Utc};
-use permille_rating::price_book::{PriceBook, PriceBookError, price_version};
-use permille_types::{Currency, Price, PriceVersion};
+use permille_rating::price_book::{PriceBook, PriceBookError, names, price_version};
+use permille_types::{Currency, CustomerId, Price, PriceVersion, Side};
 use serde::Serialize;
 
 pub(crate) use effective::{effective, holding};
 pub(crate) use repo::all;
 
-use crate::{Ledger, LedgerError, Listing, Page, Rerated};
+use crate::{Ledger, LedgerError, Listing, Page, Rerated, catalogue::Catalogue, store::Connection};
 
 /// Who put an entry into the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,6 +38,8 @@ pub enum PriceOrigin {
     BuiltIn,
     /// The operator imported or configured it.
     Operator,
+    /// It follows from two others and priced a row.
+    Derived,
 }
 
 impl PriceOrigin {
@@ -38,6 +47,7 @@ impl PriceOrigin {
         match self {
             Self::BuiltIn => "built_in",
             Self::Operator => "operator",
+            Self::Derived => "derived",
         }
     }
 }
@@ -79,6 +89,8 @@ pub struct PriceFilter {
     pub currency: Option<Currency>,
     /// An instant at which the entry holds.
     pub at: Option<DateTime<Utc>>,
+    /// Who looks: they see what everyone is charged and their own entries.
+    pub reader: Option<CustomerId>,
 }
 
 /// What an import changed.
@@ -158,17 +170,21 @@ impl Ledger {
         Ok(Listing::cut(page, items, |listed| listed.price.version.to_string()))
     }
 
-    /// The entry of that version.
+    /// The entry of that version, or the derived price that priced a row.
     ///
     /// # Errors
-    /// [`LedgerError::NotFound`].
-    pub fn price(&self, version: &PriceVersion) -> Result<ListedPrice, LedgerError> {
+    /// [`LedgerError::NotFound`], else the store's failure.
+    pub async fn price(&self, version: &PriceVersion) -> Result<ListedPrice, LedgerError> {
         let catalogue = self.catalogue.borrow().clone();
-        let mut prices = catalogue.prices().iter();
-        prices
-            .find(|listed| listed.price.version == *version)
-            .cloned()
-            .ok_or_else(|| LedgerError::not_found("price version", version))
+        let entry = catalogue.prices().iter().find(|listed| listed.price.version == *version);
+        if let Some(listed) = entry {
+            return Ok(listed.clone());
+        }
+        let mut reader = self.store.read().await?;
+        let stored = repo::find(&mut reader, version).await?;
+        let StoredPrice { price, origin, added_at, .. } =
+            stored.ok_or_else(|| LedgerError::not_found("price version", version))?;
+        Ok(ListedPrice { price, origin, superseded: false, added_at })
     }
 
     /// The book that holds now, as rating and the gateway use it.
@@ -186,23 +202,54 @@ impl PriceFilter {
         };
         self.currency.is_none_or(|currency| price.currency == currency)
             && self.at.is_none_or(holds_at)
-            && self.model.as_deref().is_none_or(|model| names(price, model))
+            && self.model.as_deref().is_none_or(|model| names(&price.model, model))
+            && listed.visible_to(self.reader.as_ref())
     }
 }
 
-/// Whether `price` is for `model`.
-fn names(price: &Price, model: &str) -> bool {
-    if price.model == model {
-        return true;
+impl ListedPrice {
+    /// Whether a customer may see it: what everyone is charged, and what is their own.
+    #[must_use]
+    pub fn visible_to(&self, reader: Option<&CustomerId>) -> bool {
+        reader.is_none_or(|reader| {
+            let own = self.price.customer.as_ref();
+            own == Some(reader) || (own.is_none() && self.price.side == Side::Sale)
+        })
     }
-    let alone = Price { until: None, ..price.clone() };
-    PriceBook::new(vec![alone]).is_ok_and(|book| {
-        book.resolve(model, price.provider.as_deref(), price.currency, price.from).is_some()
-    })
+}
+
+/// Stores a derived price that prices a row, unless it is stored already.
+pub(crate) async fn keep(
+    connection: &mut Connection,
+    price: &Price,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    repo::insert(connection, price, PriceOrigin::Derived, at).await.map(drop)
+}
+
+/// Those of `versions` that `catalogue` does not have yet: prices derived since it was read.
+pub(crate) async fn derived_since(
+    connection: &mut Connection,
+    catalogue: &Catalogue,
+    versions: impl Iterator<Item = &PriceVersion>,
+) -> Result<HashMap<PriceVersion, Price>, LedgerError> {
+    let missing: BTreeSet<_> =
+        versions.filter(|version| catalogue.content(version).is_none()).collect();
+    let mut found = HashMap::new();
+    for version in missing {
+        if let Some(stored) = repo::find(connection, version).await? {
+            found.insert(version.clone(), stored.price);
+        }
+    }
+    Ok(found)
 }
 
 /// Refuses an entry whose version is not that of its content: two contents would share a name.
 fn check(price: &Price) -> Result<(), LedgerError> {
+    if price.derived.is_some() {
+        let accepted = "an entry with amounts or a percentage of its own";
+        return Err(LedgerError::invalid("derived", &price.version, accepted));
+    }
     let expected = price_version(price)
         .map_err(|cause| LedgerError::invalid("model", &price.model, cause.to_string()))?;
     if expected != price.version {

@@ -1,7 +1,7 @@
 //! All SQL of the price book.
 
 use chrono::{DateTime, Utc};
-use permille_types::Price;
+use permille_types::{Price, PriceVersion};
 
 use super::{PriceOrigin, StoredPrice};
 use crate::{
@@ -25,7 +25,7 @@ impl TryFrom<Row> for StoredPrice {
     fn try_from(row: Row) -> Result<Self, LedgerError> {
         let mut price: Price = column::json("price.content", &row.content)?;
         price.until = row.until_at.map(|at| column::instant("price.until_at", at)).transpose()?;
-        let origin = [PriceOrigin::BuiltIn, PriceOrigin::Operator]
+        let origin = [PriceOrigin::BuiltIn, PriceOrigin::Operator, PriceOrigin::Derived]
             .into_iter()
             .find(|origin| origin.as_str() == row.origin)
             .ok_or_else(|| LedgerError::corrupt("price.origin", &row.origin))?;
@@ -106,6 +106,29 @@ pub(super) async fn end(connection: &mut Connection, price: &Price) -> Result<bo
     .await
     .during(OPERATION)?;
     changed_one(OPERATION, done.rows_affected())
+}
+
+/// The entry or derived price of that version.
+pub(super) async fn find(
+    connection: &mut Connection,
+    version: &PriceVersion,
+) -> Result<Option<StoredPrice>, LedgerError> {
+    sqlx::query_as::<_, Row>(
+        "select
+             until_at,
+             content,
+             origin,
+             ordinal,
+             added_at
+         from price
+         where version = $1",
+    )
+    .bind(version.as_str())
+    .fetch_optional(connection)
+    .await
+    .during("find price")?
+    .map(StoredPrice::try_from)
+    .transpose()
 }
 
 /// Every entry that ever was in the book.

@@ -132,7 +132,7 @@ async fn an_invoice_equals_its_recomputation_from_the_rows() {
             line.band,
         );
         assert_eq!(quantities.get(&key), Some(&line.quantity), "{key:?}");
-        let listed = books.ledger.price(&line.price_version).unwrap().price;
+        let listed = books.ledger.price(&line.price_version).await.unwrap().price;
         let rates = match line.band {
             0 => &listed.rates,
             band => &listed.bands[usize::try_from(band).unwrap() - 1].rates,

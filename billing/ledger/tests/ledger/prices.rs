@@ -100,7 +100,7 @@ async fn an_open_price_is_given_its_end_once_and_keeps_it() {
     assert_eq!((ended.added.len(), ended.ended.len()), (0, 1));
     assert_eq!((later.ended.len(), later.unchanged), (0, 1));
     assert_eq!((open.ended.len(), open.unchanged), (0, 1));
-    let price = books.ledger.price(&ended.ended[0]).unwrap().price;
+    let price = books.ledger.price(&ended.ended[0]).await.unwrap().price;
     assert_eq!(price.until, Some(at("2026-11-15T00:00:00Z")));
     books
         .accept(&[
@@ -307,4 +307,84 @@ async fn region_and_clock_price_a_row_and_stay_on_it_and_on_the_invoice() {
     assert_eq!(invoice.total.to_string(), "7.50");
     let bands: Vec<_> = invoice.lines.iter().map(|line| (line.band, line.quantity)).collect();
     assert_eq!(bands, [(0, 2_000), (1, 1_000), (0, 1_000), (1, 500)]);
+}
+
+const DISCOUNT: &str = "[[price]]\nmodel = \"*\"\ncurrency = \"CNY\"\ncustomer = \"acme\"\n\
+    from = 2026-11-01T00:00:00Z\nsource = \"contract 12\"\ndiscount_percent = \"10\"\n";
+
+#[tokio::test]
+async fn a_row_names_the_discounted_price_and_the_invoice_finds_it_again() {
+    let books = Books::open().await;
+    import(&books.ledger, DISCOUNT).await;
+
+    // In two batches: the second one finds the derived price stored.
+    books.accept(&[books.event(1)]).await;
+    books.accept(&[books.event(2), books.event(3)]).await;
+
+    let row = rows(&books).await.remove(0);
+    // 1,500 tokens at 0.012, less 10 %.
+    assert_eq!(row.cost.as_deref(), Some("0.0162"));
+    let version = row.price_version.unwrap();
+    let acme = "acme".parse().unwrap();
+    for ledger in [&books.ledger, &books.reopened().await] {
+        let stored = ledger.price(&version).await.unwrap();
+        assert_eq!(stored.origin, PriceOrigin::Derived);
+        assert!(stored.price.source.starts_with("contract 12: 10 % off ERNIE-Bot@"));
+        let invoice = ledger.preview_invoice(&acme, "2026-11").await.unwrap();
+        assert_eq!(invoice.lines.len(), 2);
+        assert!(invoice.lines.iter().all(|line| line.price_version == version));
+        assert_eq!(invoice.total.to_string(), "0.05");
+        let listed = ledger.prices(&PriceFilter::default(), &Page::default()).unwrap().items;
+        assert!(listed.iter().all(|listed| listed.origin != PriceOrigin::Derived));
+    }
+    let again = import(&books.ledger, DISCOUNT).await;
+    assert_eq!((again.added.len(), again.unchanged), (0, 1));
+}
+
+#[tokio::test]
+async fn held_usage_of_a_customer_gets_their_own_price() {
+    let books = Books::open().await;
+    books.accept(&[used(&books, 1, "m", "2026-11-20T00:00:00Z")]).await;
+    import(&books.ledger, DISCOUNT).await;
+
+    let import = import(&books.ledger, &entry("m", FROM_OCTOBER, "1")).await;
+
+    assert_eq!(import.rerated.priced, 1);
+    assert_eq!(costs(&books).await, [Some("1.35".to_owned())]);
+}
+
+#[tokio::test]
+async fn the_operators_later_amounts_end_a_markup_and_the_list_of_a_release_does_not() {
+    let books = Books::open().await;
+    let markup = "[[price]]\nmodel = \"m\"\ncurrency = \"CNY\"\nsource = \"m\"\n\
+                  from = 2026-10-01T00:00:00Z\nmarkup_percent = \"50\"\n";
+    let released = parsed(&entry("m", "from = 2026-01-01T00:00:00Z", "1"));
+    books.ledger.import_prices(&released, PriceOrigin::BuiltIn).await.unwrap();
+    import(&books.ledger, markup).await;
+    let newer = parsed(&entry("m", FROM_NOVEMBER_10, "2"));
+    books.ledger.import_prices(&newer, PriceOrigin::BuiltIn).await.unwrap();
+
+    books.accept(&[used(&books, 1, "m", "2026-11-20T00:00:00Z")]).await;
+    import(&books.ledger, &entry("m", FROM_NOVEMBER_10, "4")).await;
+    books.accept(&[used(&books, 2, "m", "2026-11-20T00:00:01Z")]).await;
+
+    assert_eq!(costs(&books).await, [Some("4.5".to_owned()), Some("6".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_customer_sees_the_list_and_their_own_prices_alone() {
+    let books = Books::open().await;
+    let cost = entry("ERNIE-Bot", FROM_OCTOBER, "0.01").replace("input", "side = \"cost\"\ninput");
+    import(&books.ledger, &format!("{DISCOUNT}{cost}")).await;
+    let seen = |reader: &str| {
+        let reader = Some(reader.parse().unwrap());
+        let filter = PriceFilter { reader, ..PriceFilter::default() };
+        let found = books.ledger.prices(&filter, &Page::default()).unwrap().items;
+        found.into_iter().map(|listed| listed.price.source).collect::<Vec<_>>()
+    };
+
+    assert_eq!(seen("zen"), ["official list of 2024-01-19", "a test"]);
+    assert_eq!(seen("acme").len(), 3);
+    let all = books.ledger.prices(&PriceFilter::default(), &Page::default()).unwrap().items;
+    assert_eq!(all.len(), 4);
 }

@@ -1,25 +1,43 @@
 //! The indexed book: resolving a price on every request.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use chrono::{DateTime, Utc};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use permille_types::{Currency, Price, PriceVersion, UpstreamName};
+use permille_types::{Currency, CustomerId, Price, PriceVersion, Relative, Side, UpstreamName};
 
-use super::{PriceBookError, refuse_overlaps};
+use super::{PriceBookError, refuse_overlaps, relative::derived};
 
-/// Prices, checked against each other and indexed for [`PriceBook::resolve`].
+/// Prices, checked against each other and indexed for [`PriceBook::resolve_for`].
 #[derive(Debug, Clone)]
 pub struct PriceBook {
     prices: Vec<Price>,
-    /// Entries by exact model name.
-    exact: HashMap<String, Vec<usize>>,
-    /// One matcher per distinct pattern, in the order of `patterns`.
-    globs: GlobSet,
-    /// Entries of each distinct pattern, most specific first.
-    patterns: Vec<Vec<usize>>,
+    /// What everyone is charged.
+    list: Index,
+    /// What providers take.
+    cost: Index,
+    /// Customers' own entries.
+    own: HashMap<CustomerId, Index>,
     versions: HashMap<PriceVersion, usize>,
     providers: HashSet<String>,
+}
+
+/// What a price is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The model, as it would stand on a row.
+    pub model: &'a str,
+    /// Who pays; absent asks for everyone's price.
+    pub customer: Option<&'a CustomerId>,
+    /// Who lists the price; absent when the caller does not know.
+    pub provider: Option<&'a str>,
+    /// The currency to pay in.
+    pub currency: Currency,
+    /// The instant of admission.
+    pub at: DateTime<Utc>,
 }
 
 impl PriceBook {
@@ -31,30 +49,45 @@ impl PriceBook {
     pub fn new(prices: Vec<Price>) -> Result<Self, PriceBookError> {
         refuse_overlaps(&prices)?;
         let mut versions = HashMap::with_capacity(prices.len());
-        let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
-        let mut by_pattern: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut places: HashMap<(Side, Option<&CustomerId>), Vec<usize>> = HashMap::new();
         for (place, price) in prices.iter().enumerate() {
             // Overlapping entries are refused above, so one version twice is two contents.
             if versions.insert(price.version.clone(), place).is_some() {
                 return Err(PriceBookError::VersionReused { version: price.version.clone() });
             }
-            if is_glob(&price.model) {
-                by_pattern.entry(&price.model).or_default().push(place);
-            } else {
-                exact.entry(price.model.clone()).or_default().push(place);
+            places.entry((price.side, price.customer.as_ref())).or_default().push(place);
+        }
+        let mut index =
+            |side| Index::new(&prices, places.remove(&(side, None)).unwrap_or_default());
+        let (list, cost) = (index(Side::Sale)?, index(Side::Cost)?);
+        let mut own = HashMap::new();
+        for ((_, customer), places) in places {
+            if let Some(customer) = customer {
+                own.insert(customer.clone(), Index::new(&prices, places)?);
             }
         }
-        let mut globs: Vec<(&str, Vec<usize>)> = by_pattern.into_iter().collect();
-        globs.sort_by_key(|(pattern, _)| (std::cmp::Reverse(literal_chars(pattern)), *pattern));
-        let set = glob_set(globs.iter().map(|(pattern, _)| *pattern))?;
-        let patterns = globs.into_iter().map(|(_, places)| places).collect();
         let providers = prices.iter().filter_map(|price| price.provider.clone()).collect();
-        Ok(Self { exact, globs: set, patterns, versions, providers, prices })
+        Ok(Self { prices, list, cost, own, versions, providers })
     }
 
-    /// The price of `model` in `currency` at `at`; see the [module](super) for which one wins.
-    ///
-    /// `provider` is who lists the price, `None` when the caller does not know.
+    /// The price that holds; see the [module](super) for which one wins. It is borrowed from the
+    /// book, or derived just now.
+    #[must_use]
+    pub fn resolve_for(&self, ask: Ask<'_>) -> Option<Cow<'_, Price>> {
+        let own = ask.customer.and_then(|customer| self.own.get(customer));
+        let found = own.map_or(Pick::Nothing, |index| index.find(&self.prices, ask, |_| true));
+        match found {
+            Pick::Nothing => self.everyones(ask),
+            Pick::Several => None,
+            Pick::One(price) => match price.relative {
+                None => Some(Cow::Borrowed(price)),
+                Some(Relative::DiscountPercent(_)) => derive(price, &*self.everyones(ask)?),
+                Some(Relative::MarkupPercent(_)) => derive(price, self.base(ask)?),
+            },
+        }
+    }
+
+    /// What everyone pays for `model` in `currency` at `at`.
     #[must_use]
     pub fn resolve(
         &self,
@@ -62,26 +95,8 @@ impl PriceBook {
         provider: Option<&str>,
         currency: Currency,
         at: DateTime<Utc>,
-    ) -> Option<&Price> {
-        let ask = Ask { provider, currency, at };
-        if let Some(found) = self.exact.get(model).map(|places| self.pick(places, ask)) {
-            match found {
-                Pick::Nothing => {}
-                Pick::One(price) => return Some(price),
-                Pick::Several => return None,
-            }
-        }
-        if self.patterns.is_empty() {
-            return None;
-        }
-        for index in self.globs.matches(model) {
-            match self.pick(self.patterns.get(index)?, ask) {
-                Pick::Nothing => {}
-                Pick::One(price) => return Some(price),
-                Pick::Several => return None,
-            }
-        }
-        None
+    ) -> Option<Cow<'_, Price>> {
+        self.everyones(Ask { model, customer: None, provider, currency, at })
     }
 
     /// The price of `model` when all that is known is which upstream served it.
@@ -95,17 +110,19 @@ impl PriceBook {
         &self,
         model: &str,
         upstream: Option<&UpstreamName>,
+        customer: &CustomerId,
         currency: Currency,
         at: DateTime<Utc>,
-    ) -> Option<&Price> {
+    ) -> Option<Cow<'_, Price>> {
+        let ask = Ask { model, customer: Some(customer), provider: None, currency, at };
         let provider =
             upstream.map(UpstreamName::as_str).filter(|name| self.providers.contains(*name));
         provider
-            .and_then(|provider| self.resolve(model, Some(provider), currency, at))
-            .or_else(|| self.resolve(model, None, currency, at))
+            .and_then(|_| self.resolve_for(Ask { provider, ..ask }))
+            .or_else(|| self.resolve_for(ask))
     }
 
-    /// The entry of that version.
+    /// The entry of that version. A derived price is no entry.
     #[must_use]
     pub fn by_version(&self, version: &PriceVersion) -> Option<&Price> {
         self.versions.get(version).and_then(|place| self.prices.get(*place))
@@ -117,44 +134,133 @@ impl PriceBook {
         &self.prices
     }
 
-    /// The best of `places`, which all have the same model pattern.
-    fn pick(&self, places: &[usize], ask: Ask<'_>) -> Pick<'_> {
-        let mut best = Pick::Nothing;
-        let mut best_rank = 0;
-        for price in places.iter().filter_map(|place| self.prices.get(*place)) {
-            let Some(rank) = ask.rank(price) else { continue };
-            if rank > best_rank {
-                best = Pick::One(price);
-                best_rank = rank;
-            } else if rank == best_rank {
-                best = Pick::Several;
-            }
+    fn everyones(&self, ask: Ask<'_>) -> Option<Cow<'_, Price>> {
+        let Pick::One(price) = self.list.find(&self.prices, ask, |_| true) else { return None };
+        match price.relative {
+            None => Some(Cow::Borrowed(price)),
+            Some(Relative::DiscountPercent(_)) => derive(price, self.amounts(ask)?),
+            Some(Relative::MarkupPercent(_)) => derive(price, self.base(ask)?),
         }
-        best
+    }
+
+    /// Everyone's amounts, without any percentage.
+    fn amounts(&self, ask: Ask<'_>) -> Option<&Price> {
+        match self.list.find(&self.prices, ask, |price| price.relative.is_none()) {
+            Pick::One(price) => Some(price),
+            Pick::Nothing | Pick::Several => None,
+        }
+    }
+
+    /// What a markup is put on.
+    fn base(&self, ask: Ask<'_>) -> Option<&Price> {
+        match self.cost.find(&self.prices, ask, |_| true) {
+            Pick::One(price) => Some(price),
+            Pick::Several => None,
+            Pick::Nothing => self.amounts(ask),
+        }
     }
 }
 
-#[derive(Clone, Copy)]
-struct Ask<'a> {
-    provider: Option<&'a str>,
-    currency: Currency,
-    at: DateTime<Utc>,
+fn derive<'b>(rule: &Price, base: &Price) -> Option<Cow<'b, Price>> {
+    derived(rule, base).map(Cow::Owned)
+}
+
+/// Whether the model pattern of a price is for `model`.
+#[must_use]
+pub fn names(pattern: &str, model: &str) -> bool {
+    pattern == model
+        || (is_glob(pattern)
+            && glob_set([pattern].into_iter()).is_ok_and(|set| set.is_match(model)))
+}
+
+/// Where the entries of some of the prices are.
+#[derive(Debug, Clone)]
+struct Index {
+    /// Entries by exact model name.
+    exact: HashMap<String, Vec<usize>>,
+    /// One matcher per distinct pattern, in the order of `patterns`.
+    globs: GlobSet,
+    /// Entries of each distinct pattern, most specific first.
+    patterns: Vec<Vec<usize>>,
+}
+
+impl Index {
+    /// Of the prices at `places`.
+    fn new(prices: &[Price], places: Vec<usize>) -> Result<Self, PriceBookError> {
+        let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut by_pattern: HashMap<&str, Vec<usize>> = HashMap::new();
+        for place in places {
+            let Some(price) = prices.get(place) else { continue };
+            if is_glob(&price.model) {
+                by_pattern.entry(&price.model).or_default().push(place);
+            } else {
+                exact.entry(price.model.clone()).or_default().push(place);
+            }
+        }
+        let mut globs: Vec<(&str, Vec<usize>)> = by_pattern.into_iter().collect();
+        globs.sort_by_key(|(pattern, _)| (std::cmp::Reverse(literal_chars(pattern)), *pattern));
+        let set = glob_set(globs.iter().map(|(pattern, _)| *pattern))?;
+        let patterns = globs.into_iter().map(|(_, places)| places).collect();
+        Ok(Self { exact, globs: set, patterns })
+    }
+
+    /// The best of those that hold and are `wanted`.
+    fn find<'p>(
+        &self,
+        prices: &'p [Price],
+        ask: Ask<'_>,
+        wanted: impl Fn(&Price) -> bool + Copy,
+    ) -> Pick<'p> {
+        let exact = self.exact.get(ask.model);
+        let globs =
+            if self.patterns.is_empty() { Vec::new() } else { self.globs.matches(ask.model) };
+        let patterns = globs.iter().filter_map(|index| self.patterns.get(*index));
+        for places in exact.into_iter().chain(patterns) {
+            match pick(prices, places, ask, wanted) {
+                Pick::Nothing => {}
+                found => return found,
+            }
+        }
+        Pick::Nothing
+    }
+}
+
+/// The best of `places`, which all have the same model pattern.
+fn pick<'p>(
+    prices: &'p [Price],
+    places: &[usize],
+    ask: Ask<'_>,
+    wanted: impl Fn(&Price) -> bool,
+) -> Pick<'p> {
+    let mut best = Pick::Nothing;
+    let mut best_rank = (0, false);
+    for price in places.iter().filter_map(|place| prices.get(*place)).filter(|p| wanted(p)) {
+        let Some(rank) = ask.rank(price) else { continue };
+        if rank > best_rank {
+            best = Pick::One(price);
+            best_rank = rank;
+        } else if rank == best_rank {
+            best = Pick::Several;
+        }
+    }
+    best
 }
 
 impl Ask<'_> {
     /// How well `price` answers, higher is better; `None` when it does not hold.
-    fn rank(self, price: &Price) -> Option<u8> {
+    fn rank(self, price: &Price) -> Option<(u8, bool)> {
         let holds = price.currency == self.currency
             && price.from <= self.at
             && price.until.is_none_or(|until| self.at < until);
         if !holds {
             return None;
         }
-        match (self.provider, price.provider.as_deref()) {
+        let provider = match (self.provider, price.provider.as_deref()) {
             (Some(asked), Some(listed)) => (asked == listed).then_some(2),
             (None, None) => Some(2),
             (Some(_), None) | (None, Some(_)) => Some(1),
-        }
+        };
+        provider.map(|rank| (rank, price.relative.is_some()))
     }
 }
 
@@ -282,8 +388,14 @@ mod tests {
         let resolve = |model, upstream: &str| {
             let upstream = upstream.parse().unwrap();
             let instant = at("2026-06-01T00:00:00Z");
-            book.resolve_for_upstream(model, Some(&upstream), Currency::CNY, instant)
-                .and_then(|price| price.provider.clone())
+            book.resolve_for_upstream(
+                model,
+                Some(&upstream),
+                &"acme".parse().unwrap(),
+                Currency::CNY,
+                instant,
+            )
+            .and_then(|price| price.provider.clone())
         };
 
         assert_eq!(resolve("m", "azure").as_deref(), Some("azure"));

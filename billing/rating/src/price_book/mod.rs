@@ -5,11 +5,17 @@
 //! contradict each other and indexes them, because the gateway asks on every request.
 //!
 //! # Which entry wins
-//! Of the entries in the asked currency whose interval `[from, until)` holds the instant, the most
+//! A customer's own entries come first, then everyone's. Among either, of the entries in the asked
+//! currency whose interval `[from, until)` holds the instant, the most
 //! specific one wins, once:
 //! 1. an exact model name over a glob;
 //! 2. of two globs, the one with more literal characters (then the one whose text sorts first);
-//! 3. an entry that names the asked provider over one that names none.
+//! 3. an entry that names the asked provider over one that names none;
+//! 4. a percentage over the amounts that it is a percentage of.
+//!
+//! Where a percentage wins, the price is *derived*: a discount takes it off everyone's price, a
+//! markup puts it on the entry of side `cost`, or on everyone's amounts where there is none. No
+//! base, no price. Entries of side `cost` are never charged as they stand.
 //!
 //! An entry that names *another* provider than the asked one does not hold. Where the caller does
 //! not know the provider, entries of any provider hold, those that name none first; if the winners
@@ -23,12 +29,13 @@ mod book;
 mod default;
 mod parse;
 mod rates;
+mod relative;
 mod version;
 
 use permille_types::{Price, PricePerThousand, PriceVersion, Rates};
 use rust_decimal::Decimal;
 
-pub use book::PriceBook;
+pub use book::{Ask, PriceBook, names};
 pub use default::default_prices;
 pub use parse::parse_price_book;
 pub use version::price_version;
@@ -106,8 +113,11 @@ pub fn price_of(rates: &Rates, meter: &Meter) -> Option<Decimal> {
 
 fn refuse_overlaps(prices: &[Price]) -> Result<(), PriceBookError> {
     let mut sorted: Vec<&Price> = prices.iter().collect();
-    let subject =
-        |price: &Price| (price.model.clone(), price.provider.clone(), price.currency.code());
+    let subject = |price: &Price| {
+        let whose = price.customer.as_ref().map(ToString::to_string);
+        let kind = (price.side, price.relative.is_some());
+        (price.model.clone(), price.provider.clone(), price.currency.code(), whose, kind)
+    };
     sorted.sort_by_cached_key(|price| (subject(price), price.from));
     for pair in sorted.windows(2) {
         let [left, right] = pair else { continue };
@@ -120,9 +130,10 @@ fn refuse_overlaps(prices: &[Price]) -> Result<(), PriceBookError> {
 
 fn describe(price: &Price) -> String {
     let provider = price.provider.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+    let customer = price.customer.as_ref().map(|name| format!(" for {name}")).unwrap_or_default();
     let until = price.until.map_or_else(|| "open".to_owned(), |until| until.to_rfc3339());
     format!(
-        "price of `{}`{provider} in {} from {} until {until} ({})",
+        "price of `{}`{provider}{customer} in {} from {} until {until} ({})",
         price.model,
         price.currency.code(),
         price.from.to_rfc3339(),

@@ -33,10 +33,20 @@
 //!          time_zone = "Asia/Shanghai" }
 //! ```
 //!
+//! ```toml
+//! [[price]]                          # a customer's own terms: amounts, or a percentage
+//! customer = "acme"
+//! discount_percent = "10"            # off the list; markup_percent = "20": on the cost
+//!
+//! [[price]]                          # what the provider takes, for markups and margins
+//! side = "cost"
+//! ```
+//!
 //! The dates of a calendar are written out in the price: its content alone says what it means.
 
 use chrono::{DateTime, Utc};
-use permille_types::{Currency, Price};
+use permille_types::{Currency, CustomerId, IdError, Price, Rates, Relative, Side};
+use rust_decimal::Decimal;
 use toml::{Table, Value};
 
 use super::{
@@ -51,8 +61,16 @@ use crate::{
     fields::{Fields, wrong_type},
 };
 
-const ENTRY_KEYS: [&str; 8] =
-    ["model", "provider", "currency", "per", "from", "until", "source", "band"];
+const ENTRY_KEYS: [&str; 12] = [
+    "model", "provider", "currency", "per", "from", "until", "source", "band", "customer", "side",
+    DISCOUNT, MARKUP,
+];
+const DISCOUNT: &str = "discount_percent";
+const MARKUP: &str = "markup_percent";
+/// Highest accepted markup in percent: eleven times the cost.
+const MARKUP_MAX: Decimal = Decimal::from_parts(1_000, 0, 0, false, 0);
+/// Decimal places of a percentage: a derived price must keep all its digits.
+const PERCENT_PLACES_MAX: u32 = 4;
 
 /// Reads the entries of a price file. `origin` names the file in errors.
 ///
@@ -97,8 +115,20 @@ fn entry_prices(entry: Fields<'_>, holidays: &Holidays) -> Result<Vec<Price>, Fi
         return Err(FieldError::invalid("until", "is not after `from`"));
     }
     let scale = PriceScale { per_million: per_million(entry)?, currency };
-    let rates = rates(entry, scale)?;
+    let (customer, side) = (customer(entry)?, side(entry)?);
+    if side == Side::Cost && customer.is_some() {
+        return Err(FieldError::invalid("side", "`cost` is the provider's, and no customer's"));
+    }
+    let relative = relative(entry)?;
+    if relative.is_some() && side == Side::Cost {
+        return Err(FieldError::invalid("side", "`cost` has amounts, not a percentage"));
+    }
+    let rates = if relative.is_some() { Rates::default() } else { rates(entry, scale)? };
     let content = Content {
+        customer,
+        side,
+        relative,
+        derived: None,
         model: String::new(),
         provider: entry.text("provider")?.map(str::to_owned),
         currency,
@@ -135,6 +165,55 @@ fn models(entry: Fields<'_>) -> Result<Vec<&str>, FieldError> {
         return Err(empty());
     }
     Ok(models)
+}
+
+fn customer(entry: Fields<'_>) -> Result<Option<CustomerId>, FieldError> {
+    let parsed = |text: &str| text.parse().map_err(|cause: IdError| (text.to_owned(), cause));
+    entry
+        .text("customer")?
+        .map(parsed)
+        .transpose()
+        .map_err(|(text, cause)| FieldError::invalid("customer", format!("`{text}`: {cause}")))
+}
+
+fn side(entry: Fields<'_>) -> Result<Side, FieldError> {
+    match entry.text("side")? {
+        None | Some("sale") => Ok(Side::Sale),
+        Some("cost") => Ok(Side::Cost),
+        Some(other) => {
+            let reason = format!("`{other}` is no side, accepted are sale, cost");
+            Err(FieldError::invalid("side", reason))
+        }
+    }
+}
+
+/// The percentage of an entry that has no amounts of its own.
+fn relative(entry: Fields<'_>) -> Result<Option<Relative>, FieldError> {
+    let (discount, markup) = (entry.decimal(DISCOUNT)?, entry.decimal(MARKUP)?);
+    let (key, percent, max) = match (discount, markup) {
+        (None, None) => return Ok(None),
+        (Some(percent), None) => (DISCOUNT, percent, Decimal::ONE_HUNDRED),
+        (None, Some(percent)) => (MARKUP, percent, MARKUP_MAX),
+        (Some(_), Some(_)) => {
+            return Err(FieldError::invalid(MARKUP, "stands beside `discount_percent`: give one"));
+        }
+    };
+    if percent > max {
+        return Err(FieldError::invalid(key, format!("{percent} is above {max}")));
+    }
+    if percent.scale() > PERCENT_PLACES_MAX {
+        let reason = format!("{percent} has more than {PERCENT_PLACES_MAX} decimal places");
+        return Err(FieldError::invalid(key, reason));
+    }
+    if let Some(amount) = rate_keys().chain(["band", "per"]).find(|name| entry.has(name)) {
+        let reason = format!("is a percentage of another price: `{amount}` has no meaning here");
+        return Err(FieldError::invalid(key, reason));
+    }
+    Ok(Some(if key == DISCOUNT {
+        Relative::DiscountPercent(percent)
+    } else {
+        Relative::MarkupPercent(percent)
+    }))
 }
 
 fn currency(entry: Fields<'_>) -> Result<Currency, FieldError> {

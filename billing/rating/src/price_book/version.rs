@@ -1,7 +1,10 @@
 //! The name of a price, derived from its content.
 
 use chrono::{DateTime, Utc};
-use permille_types::{Band, Currency, IdError, Price, PricePerThousand, PriceVersion, Rates};
+use permille_types::{
+    Band, Currency, CustomerId, Derived, IdError, Price, PricePerThousand, PriceVersion, Rates,
+    Relative, Side,
+};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -15,6 +18,10 @@ use sha2::{Digest, Sha256};
 /// [`IdError`] when the model pattern is too long or holds control characters.
 pub fn price_version(price: &Price) -> Result<PriceVersion, IdError> {
     let content = Content {
+        customer: price.customer.clone(),
+        side: price.side,
+        relative: price.relative.clone(),
+        derived: price.derived.clone(),
         model: price.model.clone(),
         provider: price.provider.clone(),
         currency: price.currency,
@@ -41,6 +48,20 @@ pub(super) struct Content {
     pub(super) source: String,
     pub(super) rates: Rates,
     pub(super) bands: Vec<Band>,
+    // What came later is left out where it says nothing: earlier versions keep their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) customer: Option<CustomerId>,
+    #[serde(skip_serializing_if = "is_sale")]
+    pub(super) side: Side,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) relative: Option<Relative>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) derived: Option<Derived>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_sale(side: &Side) -> bool {
+    *side == Side::Sale
 }
 
 impl Content {
@@ -48,6 +69,11 @@ impl Content {
     pub(super) fn into_price(mut self) -> Result<Price, IdError> {
         normalize(&mut self.rates);
         self.bands.iter_mut().for_each(|band| normalize(&mut band.rates));
+        if let Some(Relative::DiscountPercent(percent) | Relative::MarkupPercent(percent)) =
+            &mut self.relative
+        {
+            *percent = percent.normalize();
+        }
         // Structs with text keys always serialise; an empty text could only merge versions of one
         // model and day, which the price book refuses.
         let json = serde_json::to_vec(&self).unwrap_or_default();
@@ -56,6 +82,10 @@ impl Content {
         let version = format!("{}@{}.{digits}", self.model, self.from.format("%Y-%m-%d"));
         Ok(Price {
             version: version.parse()?,
+            customer: self.customer,
+            side: self.side,
+            relative: self.relative,
+            derived: self.derived,
             model: self.model,
             provider: self.provider,
             currency: self.currency,

@@ -16,7 +16,7 @@ use crate::{
 /// Which entries.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Query {
+pub(super) struct PriceQuery {
     model: Option<String>,
     currency: Option<Currency>,
     at: Option<DateTime<Utc>>,
@@ -27,11 +27,12 @@ pub(super) struct Query {
 pub(super) async fn list(
     State(billing): State<Billing>,
     caller: Caller,
-    Params(query): Params<Query>,
+    Params(query): Params<PriceQuery>,
 ) -> Result<Json<Listing<ListedPrice>>, Problem> {
     caller.may(Action::ReadPrices)?;
-    let page = Page::new(query.cursor, query.limit)?;
-    let filter = PriceFilter { model: query.model, currency: query.currency, at: query.at };
+    let page = Page::new(query.cursor.clone(), query.limit)?;
+    let PriceQuery { model, currency, at, .. } = query;
+    let filter = PriceFilter { model, currency, at, reader: caller.scope(None)? };
     Ok(Json(billing.ledger.prices(&filter, &page)?))
 }
 
@@ -42,5 +43,9 @@ pub(super) async fn show(
 ) -> Result<Json<ListedPrice>, Problem> {
     caller.may(Action::ReadPrices)?;
     let version: PriceVersion = id("price version", &text)?;
-    Ok(Json(billing.ledger.price(&version)?))
+    let price = billing.ledger.price(&version).await?;
+    if !price.visible_to(caller.scope(None)?.as_ref()) {
+        return Err(Problem::not_found(format!("price version `{version}` is unknown")));
+    }
+    Ok(Json(price))
 }

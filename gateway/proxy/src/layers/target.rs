@@ -52,8 +52,10 @@ impl Stage<Classified> for Target {
         if head.endpoint.is_metered() && self.unpriced == Unpriced::Refuse {
             candidates.retain(|candidate| {
                 let model = candidate.model.as_ref().unwrap_or(&facts.model).as_str();
-                let (name, currency) = (Some(&candidate.upstream.name), head.key.currency);
-                head.known.prices.resolve_for_upstream(model, name, currency, head.at).is_some()
+                let (name, customer) = (Some(&candidate.upstream.name), &head.key.customer);
+                let prices = &head.known.prices;
+                let currency = head.key.currency;
+                prices.resolve_for_upstream(model, name, customer, currency, head.at).is_some()
             });
             if candidates.is_empty() {
                 let (model, currency) = (facts.model.clone(), head.key.currency);
