@@ -206,3 +206,22 @@ fn two_commands_at_once_wait_for_each_other() {
 
     assert_eq!(folder.lines(&["customer", "list"]).len(), 4);
 }
+
+#[test]
+fn a_price_list_is_shown_before_it_is_applied() {
+    let folder = Folder::new();
+    let list = folder.path().join("list.csv");
+    std::fs::write(&list, "model,currency,per,input,output\nhouse,CNY,1m_tokens,12,36\n").unwrap();
+    let list = list.to_str().unwrap();
+    let import = ["price", "import", list, "--format", "csv", "--from", "2026-11-01T00:00:00Z"];
+    let prices = || folder.lines(&["price", "list", "--model", "house"]);
+
+    let text = folder.text(&import);
+    assert!(text.contains("added") && text.contains("input_uncached 0.012"), "{text}");
+    assert!(text.contains("1 added") && text.contains("--apply"), "{text}");
+    assert!(prices().is_empty());
+
+    let applied = folder.lines(&[import.as_slice(), &["--apply"]].concat());
+    assert_eq!(applied[0]["applied"], true);
+    assert_eq!(prices()[0]["price"]["source"], "list.csv");
+}

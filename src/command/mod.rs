@@ -6,6 +6,7 @@ pub(crate) mod customer;
 pub(crate) mod invoice;
 pub(crate) mod key;
 pub(crate) mod price;
+mod price_import;
 pub(crate) mod project;
 pub(crate) mod quote;
 pub(crate) mod session;

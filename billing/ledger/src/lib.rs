@@ -47,6 +47,7 @@ pub use invoice::{
 pub use key::{CreatedKey, Key, NewKey};
 pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};
 pub use pepper::Pepper;
+pub use permille_rating::import::Diff as PriceDiff;
 pub use posting::AccountBalance;
 pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
 pub use project::{DEFAULT_PROJECT, NewProject, Project};

@@ -12,6 +12,7 @@
 //! | [`allocate`] | how is a rounded amount divided so that the parts add up to it |
 //! | [`charge`] | what does a quantity cost over a period: packages, tiers, minimums |
 //! | [`period`] | where do months and hours begin in a customer's time zone |
+//! | [`import`] | what a price list of somebody else says, and what it would change |
 //! | [`invoice`] | which lines and which total follow from summed quantities |
 //!
 //! It is not the place where anything is stored, posted or paid: that is the ledger.
@@ -22,6 +23,7 @@ mod band;
 pub mod charge;
 mod exact;
 mod fields;
+pub mod import;
 pub mod invoice;
 mod meter;
 pub mod period;

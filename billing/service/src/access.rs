@@ -17,6 +17,7 @@ pub(crate) enum Action {
     WriteKeys,
     ManageTokens,
     ReadPrices,
+    WritePrices,
     ReadUsage,
     ReadInvoices,
     WriteInvoices,
@@ -67,13 +68,16 @@ fn unknown(customer: &CustomerId) -> Problem {
 fn allows(role: &Role, action: Action) -> bool {
     use Action::{
         ReadCustomers, ReadInvoices, ReadKeys, ReadPrices, ReadQuarantine, ReadUsage,
-        ServeGateways, WriteCustomers, WriteInvoices, WriteKeys,
+        ServeGateways, WriteCustomers, WriteInvoices, WriteKeys, WritePrices,
     };
     match role {
         Role::Admin => action != ServeGateways,
         Role::Gateway => action == ServeGateways,
         Role::Finance => {
-            matches!(action, ReadCustomers | ReadPrices | ReadUsage | ReadInvoices | WriteInvoices)
+            matches!(
+                action,
+                ReadCustomers | ReadPrices | WritePrices | ReadUsage | ReadInvoices | WriteInvoices
+            )
         }
         Role::Operator => matches!(
             action,

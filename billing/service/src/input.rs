@@ -16,6 +16,8 @@ use crate::{billing::Billing, problem::Problem};
 
 /// Largest body of a request, in bytes. Nothing that people send is near it.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Largest import of prices, in bytes: the largest public list has 5,000 models of 1 KiB.
+pub(crate) const IMPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest batch of usage events, in bytes: gateways send 1 MiB of payloads at a time.
 pub(crate) const INTAKE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -88,7 +90,15 @@ impl FromRequest<Billing> for Body {
 impl Body {
     /// The JSON that people send. Unknown fields are refused, not ignored.
     pub(crate) async fn read<T: DeserializeOwned>(self) -> Result<T, Problem> {
-        let bytes = self.bytes("application/json", BODY_BYTES_MAX).await?;
+        self.read_up_to(BODY_BYTES_MAX).await
+    }
+
+    /// The same, of at most `bytes_max` bytes.
+    pub(crate) async fn read_up_to<T: DeserializeOwned>(
+        self,
+        bytes_max: usize,
+    ) -> Result<T, Problem> {
+        let bytes = self.bytes("application/json", bytes_max).await?;
         Json::from_bytes(&bytes).map(|Json(body)| body).map_err(|cause| {
             Problem::invalid(format!("the body is not accepted: {}", innermost(&cause)))
         })

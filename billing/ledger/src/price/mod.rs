@@ -21,6 +21,7 @@ mod repo;
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
+use permille_rating::import::{Diff, diff};
 use permille_rating::price_book::{PriceBook, PriceBookError, names, price_version};
 use permille_types::{Currency, CustomerId, Price, PriceVersion, Side};
 use serde::Serialize;
@@ -144,6 +145,18 @@ impl Ledger {
         // Always: a stop between the commit and this must not leave anything held.
         import.rerated = self.rerate_held().await?;
         Ok(import)
+    }
+
+    /// What an import of `prices` would change. Stores nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::PriceBook`] when they contradict each other, [`LedgerError::Invalid`] when a
+    /// version is not that of its content.
+    pub fn diff_prices(&self, prices: &[Price]) -> Result<Diff, LedgerError> {
+        prices.iter().try_for_each(check)?;
+        PriceBook::new(prices.to_vec())?;
+        let catalogue = self.catalogue.borrow().clone();
+        Ok(diff(&holding(catalogue.prices()), prices))
     }
 
     /// Entries by model, provider, currency and `from`.

@@ -38,6 +38,7 @@ use rust_decimal::Decimal;
 pub use book::{Ask, PriceBook, names};
 pub use default::default_prices;
 pub use parse::parse_price_book;
+pub(crate) use parse::read_entry;
 pub use version::price_version;
 
 use crate::{FieldError, Meter};

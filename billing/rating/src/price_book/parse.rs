@@ -100,6 +100,11 @@ pub fn parse_price_book(toml_text: &str, origin: &str) -> Result<Vec<Price>, Pri
     Ok(prices)
 }
 
+/// The prices of one entry, which names no calendar.
+pub(crate) fn read_entry(entry: &Table) -> Result<Vec<Price>, FieldError> {
+    entry_prices(Fields(entry), &Holidays::new())
+}
+
 /// The prices of an entry: one for each of its models.
 fn entry_prices(entry: Fields<'_>, holidays: &Holidays) -> Result<Vec<Price>, FieldError> {
     let known: Vec<&str> = ENTRY_KEYS.into_iter().chain(rate_keys()).collect();

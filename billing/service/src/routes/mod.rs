@@ -29,6 +29,7 @@ pub fn router(billing: Billing) -> Router {
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}/revoke", post(tokens::revoke))
         .route("/prices", get(prices::list))
+        .route("/prices/import", post(prices::import))
         .route("/prices/{version}", get(prices::show))
         .route("/usage", get(usage::list))
         .route("/usage/quarantine", get(usage::quarantine))

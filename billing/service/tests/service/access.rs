@@ -15,7 +15,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 23] = [
+const ROUTES: [(&str, &str, &str, u16); 24] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -28,6 +28,7 @@ const ROUTES: [(&str, &str, &str, u16); 23] = [
     ("POST", "/tokens", "admin", 201),
     ("POST", "/tokens/{id}/revoke", "admin", 200),
     ("GET", "/prices", READERS, 200),
+    ("POST", "/prices/import", "admin finance", 200),
     ("GET", "/prices/{version}", READERS, 200),
     ("GET", "/usage", READERS, 200),
     ("GET", "/usage/quarantine", KEEPERS, 200),
@@ -104,6 +105,7 @@ impl World {
             ("POST", "/invoices/preview" | "/invoices/draft") => {
                 json!({"customer": "acme", "period": "2026-11"})
             }
+            ("POST", "/prices/import") => json!({"prices": []}),
             _ => return (path, Vec::new()),
         };
         (path, body.to_string().into_bytes())

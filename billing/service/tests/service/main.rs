@@ -15,6 +15,7 @@ mod input;
 mod intake;
 mod metrics;
 mod nouns;
+mod prices;
 mod scope;
 mod secrets;
 mod store;

@@ -1,0 +1,266 @@
+//! Price lists of others, as they are published, and what an import of them would change.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
+
+mod event;
+
+use event::{event, noon};
+use permille_rating::Meter;
+use permille_rating::import::{Format, ImportError, ImportOptions, Imported, diff, import};
+use permille_rating::price_book::{PriceBook, parse_price_book, price_of, rates_of_band};
+use permille_rating::rate::rate;
+use permille_types::{Currency, Price, Side, UsageEvent};
+
+const LITELLM: &str = include_str!("lists/litellm.json");
+const GENAI: &str = include_str!("lists/genai-prices.json");
+
+fn options() -> ImportOptions {
+    ImportOptions {
+        from: "2026-11-01T00:00:00Z".parse().unwrap(),
+        source: "list of 2026-11-01".to_owned(),
+        side: Side::Sale,
+        providers: Vec::new(),
+        models: Vec::new(),
+    }
+}
+
+fn read(format: Format, text: &str) -> Imported {
+    import(format, text, &options()).unwrap()
+}
+
+fn price<'i>(imported: &'i Imported, model: &str) -> &'i Price {
+    imported.prices.iter().find(|price| price.model == model).unwrap()
+}
+
+/// Per thousand tokens, as text.
+fn amount(price: &Price, band: u32, class: &str) -> Option<String> {
+    let amount = price_of(rates_of_band(price, band)?, &Meter::named(class))?;
+    Some(amount.to_string())
+}
+
+fn skipped(imported: &Imported) -> Vec<&str> {
+    imported.skipped.iter().map(|skipped| skipped.model.as_str()).collect()
+}
+
+#[test]
+fn litellms_dollars_per_token_become_our_dollars_per_thousand() {
+    let list = read(Format::Litellm, LITELLM);
+
+    let gpt = price(&list, "gpt-4o");
+    assert_eq!(gpt.provider.as_deref(), Some("openai"));
+    assert_eq!(gpt.currency, Currency::USD);
+    for (class, expected) in [
+        ("input_uncached", "0.0025"),
+        ("cache_read", "0.00125"),
+        ("output_text", "0.01"),
+        ("reasoning", "0.01"),
+    ] {
+        assert_eq!(amount(gpt, 0, class).as_deref(), Some(expected), "{class}");
+    }
+    let claude = price(&list, "claude-sonnet-4-5");
+    assert_eq!(amount(claude, 0, "cache_write_5m").as_deref(), Some("0.00375"));
+    assert_eq!(amount(claude, 0, "cache_write_1h").as_deref(), Some("0.006"));
+    // Named `deepseek/deepseek-chat` there.
+    assert_eq!(
+        amount(price(&list, "deepseek-chat"), 0, "input_uncached").as_deref(),
+        Some("0.00028")
+    );
+}
+
+#[test]
+fn litellms_long_contexts_batches_and_tiers_become_bands() {
+    let list = read(Format::Litellm, LITELLM);
+    let rated = |event: &UsageEvent| {
+        let book = PriceBook::new(list.prices.clone()).unwrap();
+        rate(event, &book, Currency::USD).unwrap().cost.unwrap().amount().to_string()
+    };
+
+    let tokens = [("input_uncached", 200_000)];
+    assert_eq!(rated(&event("gemini-2.5-pro", &tokens)), "0.25");
+    let long = event("gemini-2.5-pro", &[("input_uncached", 200_001)]);
+    assert_eq!(rated(&long), "0.5000025");
+    let batch = |tier: &str| UsageEvent {
+        service_tier: Some(tier.to_owned()),
+        ..event("gpt-4o", &[("input_uncached", 1_000), ("cache_read", 1_000)])
+    };
+    // The batch list says nothing of cache reads: they keep their price.
+    assert_eq!(rated(&batch("batch")), "0.0025");
+    assert_eq!(rated(&batch("priority")), "0.006375");
+    assert_eq!(rated(&batch("default")), "0.00375");
+}
+
+#[test]
+fn what_is_not_priced_by_tokens_is_skipped_with_its_reason_and_other_keys_are_named() {
+    let list = read(Format::Litellm, LITELLM);
+
+    assert_eq!(skipped(&list), ["whisper-1"]);
+    assert!(list.skipped[0].reason.contains("audio_transcription"), "{:?}", list.skipped);
+    assert!(list.left_out.contains("search_context_cost_per_query"));
+}
+
+#[test]
+fn genai_prices_thresholds_dates_and_times_of_day_are_read() {
+    let list = read(Format::GenaiPrices, GENAI);
+
+    assert!(list.skipped.is_empty(), "{:?}", list.skipped);
+    let long = price(&list, "claude-sonnet-4-5*");
+    assert_eq!(long.bands[0].when.input_total_over, Some(200_000));
+    assert_eq!(amount(long, 1, "output_text").as_deref(), Some("0.0225"));
+    // From 2026-03-13 on without its threshold.
+    let flat = price(&list, "claude-sonnet-4.6*");
+    assert!(flat.bands.is_empty());
+    let before = ImportOptions { from: "2026-03-12T23:59:59Z".parse().unwrap(), ..options() };
+    let before = import(Format::GenaiPrices, GENAI, &before).unwrap();
+    assert_eq!(price(&before, "claude-sonnet-4.6*").bands.len(), 1);
+
+    let book = PriceBook::new(list.prices).unwrap();
+    let cost = |at: &str| {
+        let request = event("deepseek-chat", &[("input_uncached", 1_000)]);
+        let request = UsageEvent { at: at.parse().unwrap(), ..request };
+        rate(&request, &book, Currency::USD).unwrap().cost.unwrap().amount().to_string()
+    };
+    assert_eq!(cost("2026-11-24T00:29:59Z"), "0.000135");
+    assert_eq!(cost("2026-11-24T00:30:00Z"), "0.00027");
+    assert_eq!(cost("2026-11-24T16:30:00Z"), "0.000135");
+}
+
+#[test]
+fn only_wanted_providers_and_models_are_taken() {
+    let wanted = |providers: &[&str], models: &[&str]| {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        let options =
+            ImportOptions { providers: owned(providers), models: owned(models), ..options() };
+        let list = import(Format::Litellm, LITELLM, &options).unwrap();
+        list.prices.into_iter().map(|price| price.model).collect::<Vec<_>>()
+    };
+
+    assert_eq!(wanted(&["anthropic"], &[]), ["claude-sonnet-4-5"]);
+    assert_eq!(wanted(&["openai"], &["gpt-4*"]), ["gpt-4o"]);
+    assert!(wanted(&["nobody"], &[]).is_empty());
+}
+
+/// A list of one model with these amounts.
+fn litellm(amounts: &str) -> Imported {
+    let list = format!(r#"{{"m":{{"litellm_provider":"p","mode":"chat",{amounts}}}}}"#);
+    read(Format::Litellm, &list)
+}
+
+#[test]
+fn a_slip_of_the_unit_and_the_remains_of_a_float_are_refused() {
+    for (amounts, words) in [
+        // Per million where a price per token belongs.
+        (r#""input_cost_per_token":2.5"#, "above 10"),
+        // Per token divided by a million once more.
+        (r#""input_cost_per_token":2.5e-12"#, "probably a price per token"),
+        (r#""input_cost_per_token":0.0000029999999999999997"#, "remains of a float"),
+        (r#""input_cost_per_token":0,"output_cost_per_token":0.0"#, "free or unknown"),
+        (r#""input_cost_per_token":"free""#, "no exact number"),
+        (r#""input_cost_per_token":-1e-6"#, "negative"),
+        (r#""max_tokens":1"#, "no price for input or output"),
+    ] {
+        let list = litellm(amounts);
+        assert!(list.prices.is_empty(), "{amounts}");
+        assert!(list.skipped[0].reason.contains(words), "{words}: {:?}", list.skipped);
+    }
+    assert_eq!(litellm(r#""input_cost_per_token":2.5e-06"#).prices.len(), 1);
+}
+
+const CSV: &str = "model,provider,currency,per,input,output,cache_read\n\
+                   ERNIE-Bot,baidu-qianfan,CNY,1k_tokens,0.012,0.012,\n\
+                   \"m,1\",,USD,1m_tokens,2.50,10,0.25\n";
+
+#[test]
+fn a_csv_file_has_the_keys_of_a_price_file_as_columns() {
+    let list = read(Format::Csv, CSV);
+
+    let ernie = price(&list, "ERNIE-Bot");
+    assert_eq!(amount(ernie, 0, "output_text").as_deref(), Some("0.012"));
+    assert_eq!((amount(ernie, 0, "cache_read"), ernie.currency), (None, Currency::CNY));
+    let quoted = price(&list, "m,1");
+    assert_eq!(amount(quoted, 0, "cache_read").as_deref(), Some("0.00025"));
+    assert_eq!(quoted.provider, None);
+}
+
+#[test]
+fn a_csv_line_that_does_not_fit_is_refused_by_its_number() {
+    for (csv, line, words) in [
+        ("model,currency,input\nm,USD\n", 2, "2 fields, the first line has 3"),
+        ("model,currency,input\n\"m,USD,1\n", 2, "inside quotes"),
+        ("model,currency,price\nm,USD,1\n", 2, "unknown key `price`"),
+        ("model,currency,input\nm,USD,12\n", 2, "1m_tokens"),
+        ("model,currency,input\nm,USD,1\n\nn,USD,1e-3\n", 4, "1e-3"),
+        ("model,from,input\nm,2026-01-01,1\n", 2, "is given with the import"),
+    ] {
+        match import(Format::Csv, csv, &options()) {
+            Err(ImportError::Line { line: found, cause }) => {
+                let message = cause.to_string();
+                assert!(found == line && message.contains(words), "{found}: {message}");
+            }
+            other => panic!("{csv}: {other:?}"),
+        }
+    }
+}
+
+fn entries(from: &str, entries: &[(&str, &str)]) -> Vec<Price> {
+    let entry = |(model, lines): &(&str, &str)| {
+        format!(
+            "[[price]]\nmodel = \"{model}\"\ncurrency = \"USD\"\nfrom = {from}T00:00:00Z\n\
+             source = \"s\"\n{lines}\n"
+        )
+    };
+    let text: String = entries.iter().map(entry).collect();
+    parse_price_book(&text, "test").unwrap()
+}
+
+#[test]
+fn a_diff_tells_new_changed_and_unchanged_entries_and_each_amount() {
+    let current = entries(
+        "2026-01-01",
+        &[("a", "input = \"1\"\noutput = \"2\""), ("b", "input = \"1\""), ("c", "input = \"1\"")],
+    );
+    let new = entries(
+        "2026-12-01",
+        &[
+            ("a", "input = \"1\"\noutput = \"3\"\ncache_read = \"0.1\""),
+            ("b", "input = \"1.0\""),
+            ("c", "input = \"0.001\""),
+            ("d", "input = \"1\""),
+        ],
+    );
+
+    let found = diff(&current, &new);
+
+    assert_eq!((found.added.len(), found.unchanged), (1, 1));
+    let changes: Vec<_> = found
+        .changed
+        .iter()
+        .flat_map(|change| change.amounts.iter().map(move |amount| (change, amount)))
+        .map(|(change, amount)| {
+            let text = |amount: Option<rust_decimal::Decimal>| amount.map(|a| a.to_string());
+            let (before, after) = (text(amount.before), text(amount.after));
+            (change.price.model.as_str(), amount.meter.to_string(), before, after, change.jump)
+        })
+        .collect();
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        changes,
+        [
+            ("a", "cache_read".to_owned(), None, some("0.1"), false),
+            ("a", "output_text".to_owned(), some("2"), some("3"), false),
+            ("a", "reasoning".to_owned(), some("2"), some("3"), false),
+            ("c", "input_uncached".to_owned(), some("1"), some("0.001"), true),
+        ]
+    );
+    assert_eq!(found.prices().len(), 3);
+    assert!(found.jumps());
+}
+
+#[test]
+fn the_same_list_again_from_a_later_day_changes_nothing() {
+    let first = read(Format::GenaiPrices, GENAI);
+    let later = ImportOptions { from: noon(), source: "another day".to_owned(), ..options() };
+    let second = import(Format::GenaiPrices, GENAI, &later).unwrap();
+
+    let found = diff(&first.prices, &second.prices);
+
+    assert_eq!((found.prices().len(), found.unchanged), (0, 6));
+}
