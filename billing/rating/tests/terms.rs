@@ -178,7 +178,8 @@ proptest! {
 
         let cost = rated(&used("acme", "m"), &book).cost.unwrap().amount();
 
-        let factor = if markup { Decimal::ONE_HUNDRED + percent } else { Decimal::ONE_HUNDRED - percent };
+        let change = if markup { percent } else { -percent };
+        let factor = Decimal::ONE_HUNDRED + change;
         prop_assert_eq!(cost * Decimal::ONE_HUNDRED, amount * factor);
         prop_assert!(cost >= Decimal::ZERO);
         let on_its_side = if markup { cost >= amount } else { cost <= amount };

@@ -2,7 +2,8 @@
 //!
 //! One settled event per request, on every ending (M1). Published shapes are pinned by golden
 //! files in `tests/golden/`; a change of shape is a new version. Version 2 adds the model of an
-//! attempt and the flags of who pays; what it adds is absent from version 1. Version 3 adds the region.
+//! attempt and the flags of who pays; what it adds is absent from version 1. Version 3 adds the
+//! region.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
