@@ -35,11 +35,27 @@ impl Recorded {
 
     /// Itself as an upstream of `family`, called with `secret`.
     pub fn upstream(&self, folder: &Folder, family: &str, secret: &str) -> String {
+        self.upstream_at(folder, family, ("", ""), secret)
+    }
+
+    /// As [`Recorded::upstream`], below `path` and of a `provider`, where they are not empty.
+    pub fn upstream_at(
+        &self,
+        folder: &Folder,
+        family: &str,
+        (path, provider): (&str, &str),
+        secret: &str,
+    ) -> String {
         let credential = folder.path().join("credential");
         fs::write(&credential, secret).unwrap();
+        let provider = match provider {
+            "" => String::new(),
+            name => format!("provider = \"{name}\"\n"),
+        };
         format!(
-            "[[upstream]]\nname = \"recorded\"\nfamily = \"{family}\"\n\
-             base_url = \"http://{}\"\napi_key_file = \"{}\"\n[pricing]\nunpriced = \"hold\"\n",
+            "[[upstream]]\nname = \"recorded\"\nfamily = \"{family}\"\n{provider}\
+             base_url = \"http://{}{path}\"\napi_key_file = \"{}\"\n\
+             [pricing]\nunpriced = \"hold\"\n",
             self.address,
             credential.display(),
         )

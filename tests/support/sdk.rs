@@ -19,11 +19,23 @@ fn python() -> PathBuf {
 
 /// Runs one SDK program against the gateway and gives the cases it printed.
 pub async fn drive(program: &str, server: &Server, base: &str, key: &str) -> Vec<Value> {
+    drive_with(program, &[], server, base, key).await
+}
+
+/// As [`drive`], with more variables.
+pub async fn drive_with(
+    program: &str,
+    variables: &[(&str, &str)],
+    server: &Server,
+    base: &str,
+    key: &str,
+) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(program);
     let output = tokio::process::Command::new(python())
         .arg(script)
         .env("PERMILLE_BASE_URL", format!("http://{}{base}", server.gateway()))
         .env("PERMILLE_KEY", key)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
         .await

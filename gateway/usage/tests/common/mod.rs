@@ -55,6 +55,7 @@ fn asked(folder: &str, case: &str) -> (Family, Endpoint) {
         "azure-openai" => (Family::AzureOpenAi, Endpoint::ChatCompletions),
         "openai-completions" => (Family::OpenAi, Endpoint::Completions),
         "gemini" if case.starts_with("stream") => (Family::Gemini, Endpoint::StreamGenerateContent),
+        "gemini" if case.starts_with("count") => (Family::Gemini, Endpoint::CountTokens),
         "gemini" if case.starts_with("embed") => (Family::Gemini, Endpoint::EmbedContent),
         "gemini" => (Family::Gemini, Endpoint::GenerateContent),
         "openai-responses" => (Family::OpenAi, Endpoint::Responses),
