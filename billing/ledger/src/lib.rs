@@ -26,6 +26,7 @@ mod secret;
 mod session;
 mod slug;
 mod store;
+mod stored_response;
 mod token;
 mod usage;
 

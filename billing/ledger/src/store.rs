@@ -149,6 +149,7 @@ fn migrator() -> Migrator {
         9 "0009_posting.sql",
         10 "0010_invoice.sql",
         11 "0011_usage_region.sql",
+        12 "0012_stored_response.sql",
     ])
 }
 

@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use permille_ledger::{Ledger, LedgerError, Rerated};
 use permille_types::{
-    Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot,
+    Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot, StoredResponse,
 };
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -142,6 +142,18 @@ impl ControlPlane for Billing {
         Box::pin(async move {
             self.ledger.last_turn(customer, session).await.map_err(|cause| {
                 ControlError::Unavailable { operation: "last turn", cause: Box::new(cause) }
+            })
+        })
+    }
+
+    fn stored_response<'a>(
+        &'a self,
+        customer: &'a CustomerId,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredResponse>, ControlError>> {
+        Box::pin(async move {
+            self.ledger.stored_response(customer, id).await.map_err(|cause| {
+                ControlError::Unavailable { operation: "stored response", cause: Box::new(cause) }
             })
         })
     }

@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::{CustomerId, NodeId, SessionId, Snapshot};
+use serde::{Deserialize, Serialize};
+
+use crate::{CustomerId, NodeId, SessionId, Snapshot, UsageEvent};
 
 /// A settled usage event with its place in its node's journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,16 @@ pub enum ControlError {
     },
 }
 
+/// A response that a provider stores, as billing knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredResponse {
+    /// The request that created it.
+    pub created: UsageEvent,
+    /// Whether its usage was settled after its reply: see [`crate::RequestId::settlement`].
+    pub settled: bool,
+}
+
 /// Takes usage events in. Idempotent: the same events, again and in any batches, change nothing.
 pub trait Intake: Send + Sync + 'static {
     /// Commits `batch` and only then answers (D2).
@@ -81,4 +93,15 @@ pub trait ControlPlane: Send + Sync + 'static {
         customer: &'a CustomerId,
         session: &'a SessionId,
     ) -> BoxFuture<'a, Result<u32, ControlError>>;
+
+    /// The response that a provider stores for `customer` under its own `id`; `None` when billing
+    /// knows none that this customer created.
+    ///
+    /// # Errors
+    /// [`ControlError`] when it cannot be had.
+    fn stored_response<'a>(
+        &'a self,
+        customer: &'a CustomerId,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredResponse>, ControlError>>;
 }

@@ -146,6 +146,17 @@ impl RequestId {
         Self(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, at.timestamp_subsec_nanos())))
     }
 
+    /// The id of the event that settles this request later, and of the request that such an event
+    /// settles: each is the other's. Nobody has to remember it, so that whoever settles writes the
+    /// same id, and the second time changes nothing (B6). Another request has it by chance as
+    /// rarely as it has this one.
+    #[must_use]
+    pub fn settlement(self) -> Self {
+        // Time, version and variant stay: the last 62 bits are the random ones.
+        const RANDOM: u128 = (1 << 62) - 1;
+        Self(Uuid::from_u128(self.0.as_u128() ^ RANDOM))
+    }
+
     /// The id as a UUID.
     #[must_use]
     pub fn as_uuid(&self) -> Uuid {
@@ -184,6 +195,17 @@ mod tests {
         assert!("x".repeat(257).parse::<SessionId>().is_err());
 
         assert_eq!("acme".parse::<CustomerId>().unwrap().as_str(), "acme");
+    }
+
+    #[test]
+    fn a_settlement_and_its_request_are_each_others_at_the_same_time() {
+        let request = RequestId::new(DateTime::from_timestamp(1_000, 0).unwrap());
+        let settlement = request.settlement();
+
+        assert_ne!(settlement, request);
+        assert_eq!(settlement.settlement(), request);
+        assert_eq!(settlement.as_uuid().get_version_num(), 7);
+        assert_eq!(settlement.as_uuid().get_timestamp(), request.as_uuid().get_timestamp());
     }
 
     #[test]

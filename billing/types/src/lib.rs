@@ -18,7 +18,7 @@ mod usage;
 mod wire;
 
 pub use clock::{Clock, SystemClock};
-pub use control::{Ack, Batch, ControlError, ControlPlane, Intake, Sequenced};
+pub use control::{Ack, Batch, ControlError, ControlPlane, Intake, Sequenced, StoredResponse};
 pub use day_window::{DayWindow, DayWindowError};
 pub use family::{Endpoint, Family};
 pub use id::{
@@ -35,6 +35,6 @@ pub use usage::{
     UsageEventError,
 };
 pub use wire::{
-    BATCH_MEDIA_TYPE, INTAKE_PATH, IntakeReply, SNAPSHOT_PATH, TURN_PATH, TurnReply, WIRE_VERSION,
-    WireError,
+    BATCH_MEDIA_TYPE, INTAKE_PATH, IntakeReply, SNAPSHOT_PATH, STORED_RESPONSE_PATH, StoredReply,
+    TURN_PATH, TurnReply, WIRE_VERSION, WireError,
 };

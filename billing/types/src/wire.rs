@@ -16,7 +16,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, IdError, Sequenced};
+use crate::{Batch, IdError, Sequenced, StoredResponse};
 
 /// The version of these bodies that this build writes.
 pub const WIRE_VERSION: u16 = 1;
@@ -32,6 +32,9 @@ pub const SNAPSHOT_PATH: &str = "/internal/v1/snapshot";
 
 /// Path of the last turn: `GET ?customer=&session=`, get a [`TurnReply`].
 pub const TURN_PATH: &str = "/internal/v1/turn";
+
+/// Path of a stored response: `GET ?customer=&id=`, get a [`StoredReply`].
+pub const STORED_RESPONSE_PATH: &str = "/internal/v1/stored-response";
 
 /// Bytes before the node id.
 const PREFIX_BYTES: usize = 4;
@@ -125,6 +128,15 @@ pub struct TurnReply {
     pub version: u16,
     /// The turn; 0 when billing has none.
     pub turn: u32,
+}
+
+/// A response that a provider stores for a customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredReply {
+    /// Shape of this body: [`WIRE_VERSION`].
+    pub version: u16,
+    /// The response; absent when billing knows none of that id and customer.
+    pub response: Option<StoredResponse>,
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use permille_types::{
     Batch, Ended, Endpoint, Family, Flag, IntakeReply, Intent, Progress, Snapshot, Source,
-    TokenClass, TurnReply, USAGE_EVENT_VERSION, Unit, UsageEvent, UsageEventError,
+    StoredReply, TokenClass, TurnReply, USAGE_EVENT_VERSION, Unit, UsageEvent, UsageEventError,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -20,6 +20,7 @@ const PROGRESS: &str = include_str!("golden/progress_v1.json");
 const BATCH: &[u8] = include_bytes!("golden/batch_v1.bin");
 const INTAKE_REPLY: &str = include_str!("golden/intake_reply_v1.json");
 const TURN_REPLY: &str = include_str!("golden/turn_reply_v1.json");
+const STORED_REPLY: &str = include_str!("golden/stored_reply_v1.json");
 const FAMILIES: &str = include_str!("golden/families_v1.json");
 const ENDPOINTS: &str = include_str!("golden/endpoints_v1.json");
 const SNAPSHOT: &str = include_str!("golden/snapshot_v1.json");
@@ -65,6 +66,7 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<Progress>(PROGRESS);
     check::<IntakeReply>(INTAKE_REPLY);
     check::<TurnReply>(TURN_REPLY);
+    check::<StoredReply>(STORED_REPLY);
     check::<Snapshot>(SNAPSHOT);
 }
 

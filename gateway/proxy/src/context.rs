@@ -12,7 +12,7 @@ use permille_session::Placed;
 use permille_types::{Endpoint, Family, KeyPolicy, ModelName, RequestId, SessionId};
 use permille_usage::request::RequestFacts;
 
-use crate::{attempts::Attempts, known::Known, reply::Asked, upstream::Upstream};
+use crate::{attempts::Attempts, known::Known, reply::Asked, stored::Created, upstream::Upstream};
 
 /// A request as it arrived.
 pub(crate) struct Inbound {
@@ -110,6 +110,8 @@ pub(crate) struct Targeted {
     pub(crate) classified: Classified,
     /// Where it may go, in the order in which they are called. Never empty.
     pub(crate) candidates: Vec<Candidate>,
+    /// The response of the background that a read of it settles, once it has ended.
+    pub(crate) settles: Option<Arc<Created>>,
 }
 
 /// An upstream that may be called for a request.

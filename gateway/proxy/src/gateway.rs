@@ -70,6 +70,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::register(foundation.registry)?);
         let metering = Metering::new(
             foundation.journal,
+            Arc::clone(&foundation.control),
             config.metering.drains_max,
             Policies::new(&config.metering, &config.policies)?,
             config.hold_max,

@@ -34,6 +34,7 @@ mod routes;
 mod server;
 mod stack;
 mod stage;
+mod stored;
 mod tc3;
 mod upstream;
 

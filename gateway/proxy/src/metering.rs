@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use permille_journal::Journal;
 use permille_limits::Budget;
 use permille_session::{Bounds, Key, Sessions};
-use permille_types::Ended;
+use permille_types::{ControlPlane, Ended};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{metrics::Metrics, policy::Policies};
+use crate::{metrics::Metrics, policy::Policies, stored::StoredResponses};
 
 /// Progress records under way at once. Each copies and tokenizes up to 256 KiB of text for some ten
 /// milliseconds: thousands of streams must neither fill the memory with copies nor take every core.
@@ -29,6 +29,7 @@ pub(crate) struct Metering {
     /// Open exchanges, and work that goes on after them: drains and counting. Awaited at shutdown.
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stored: StoredResponses,
     /// The conversations that are open. The key is this process's own: after a restart nobody can
     /// tell what was said before.
     pub(crate) sessions: Arc<Sessions>,
@@ -39,6 +40,7 @@ pub(crate) struct Metering {
 impl Metering {
     pub(crate) fn new(
         journal: Journal,
+        control: Arc<dyn ControlPlane>,
         drains_max: u32,
         policies: Policies,
         hold_max: Duration,
@@ -46,6 +48,7 @@ impl Metering {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            stored: StoredResponses::new(control, journal.clone()),
             journal,
             drains: Budget::new(drains_max.into()),
             progresses: Budget::new(PROGRESSES_MAX),

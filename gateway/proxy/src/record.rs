@@ -18,6 +18,7 @@ use crate::{
     metering::Metering,
     policy::Policy,
     refusal::Refusal,
+    stored::Created,
 };
 
 /// Stands in the row of an endpoint that takes no model, such as the models list.
@@ -48,6 +49,8 @@ pub(crate) struct Record {
     policy: Policy,
     placed: Placed,
     request_body: Bytes,
+    /// The response of the background that this request reads, to settle it.
+    settles: Option<Arc<Created>>,
     started: Instant,
     metering: Arc<Metering>,
 }
@@ -134,6 +137,7 @@ impl Record {
             policy,
             placed: request.placed.clone(),
             request_body,
+            settles: request.targeted.settles.clone(),
             started: head.started,
             metering,
         })
@@ -173,9 +177,13 @@ impl Record {
     ) -> Result<Settled, JournalError> {
         let (reading, counted) = match reply {
             Reply::Counted(reading) => (Some(&**reading), self.count(reading)),
-            Reply::Failed(reading) => (Some(&**reading), nothing()),
-            Reply::Nothing => (None, nothing()),
+            Reply::Failed(reading) => (Some(&**reading), Counted::nothing()),
+            Reply::Nothing => (None, Counted::nothing()),
         };
+        if let (Some(created), Reply::Counted(reading)) = (&self.settles, reply) {
+            // Before its own record: whatever crashes, what has been read is settled.
+            self.settle_background(created, reading)?;
+        }
         for flag in counted.flags.iter().chain(flags) {
             self.event.flag(*flag);
         }
@@ -204,25 +212,28 @@ impl Record {
         self.event.units = counted.units;
         self.event.latency_ms = milliseconds(self.started.elapsed());
         if let Reply::Counted(reading) = reply {
-            self.mark(reading);
+            mark(&mut self.event, reading);
             self.tell_session(reading);
         }
         self.policy.apply(&mut self.event);
         self.metering.metrics.settled(&self.event);
-        self.metering.journal.settle(&self.event)
+        let settled = self.metering.journal.settle(&self.event)?;
+        self.metering.stored.note(&self.event);
+        Ok(settled)
     }
 
-    /// Notes on the row what kind of answer this is.
-    fn mark(&mut self, reading: &Reading) {
-        match reading.stop {
-            Some(Stop::ContentFilter) => self.event.flag(Flag::ContentFilter),
-            Some(Stop::Refusal) => self.event.flag(Flag::Refusal),
-            None => {}
+    /// Writes what a response of the background consumed, once it has ended.
+    fn settle_background(&self, created: &Created, reading: &Reading) -> Result<(), JournalError> {
+        let Some(event) = created.settlement(reading, &self.metering.policies) else {
+            return Ok(());
+        };
+        match self.metering.journal.settle(&event) {
+            Ok(_written_before_this_record) => self.metering.metrics.settled(&event),
+            Err(JournalError::AlreadySettled { .. }) => {}
+            Err(cause) => return Err(cause),
         }
-        let answers = !self.event.endpoint.is_embedding();
-        if self.event.ended == Ended::Complete && answers && self.event.output_total == Some(0) {
-            self.event.flag(Flag::EmptyReply);
-        }
+        created.settled();
+        Ok(())
     }
 
     /// Lets the conversation's next request be told from those of others.
@@ -275,14 +286,16 @@ impl Drop for Unsent {
     }
 }
 
-fn nothing() -> Counted {
-    Counted {
-        tokens: TokenCounts::new(),
-        input_total: None,
-        output_total: None,
-        units: UnitCounts::new(),
-        source: Source::Missing,
-        flags: Vec::new(),
+/// Notes on a row what kind of answer it stands for.
+pub(crate) fn mark(event: &mut UsageEvent, reading: &Reading) {
+    match reading.stop {
+        Some(Stop::ContentFilter) => event.flag(Flag::ContentFilter),
+        Some(Stop::Refusal) => event.flag(Flag::Refusal),
+        None => {}
+    }
+    let answers = !event.endpoint.is_embedding();
+    if event.ended == Ended::Complete && answers && event.output_total == Some(0) {
+        event.flag(Flag::EmptyReply);
     }
 }
 

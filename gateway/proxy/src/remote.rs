@@ -8,7 +8,8 @@ use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use permille_types::{
     Ack, BATCH_MEDIA_TYPE, Batch, ControlError, ControlPlane, CustomerId, INTAKE_PATH, Intake,
-    IntakeReply, SNAPSHOT_PATH, SessionId, Snapshot, TURN_PATH, TurnReply,
+    IntakeReply, SNAPSHOT_PATH, STORED_RESPONSE_PATH, SessionId, Snapshot, StoredReply,
+    StoredResponse, TURN_PATH, TurnReply,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -173,6 +174,19 @@ impl ControlPlane for RemoteBilling {
         Box::pin(async move {
             let reply: Option<TurnReply> = self.get("ask for the last turn", &path).await?;
             Ok(reply.map_or(0, |reply| reply.turn))
+        })
+    }
+
+    fn stored_response<'a>(
+        &'a self,
+        customer: &'a CustomerId,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredResponse>, ControlError>> {
+        let (customer, id) = (encoded(customer.as_str()), encoded(id));
+        let path = format!("{STORED_RESPONSE_PATH}?customer={customer}&id={id}");
+        Box::pin(async move {
+            let reply: Option<StoredReply> = self.get("ask for a stored response", &path).await?;
+            Ok(reply.and_then(|reply| reply.response))
         })
     }
 }

@@ -17,7 +17,8 @@ use crate::{
     layers::{
         admit::Admit, answer::AnswerLayer, authenticate::Authenticate, call::Call,
         classify::Classify, credential::Credential, limit::Limit, meter::MeterLayer,
-        retry::RetryLayer, route::Route, session::Session, target::Target, token::TokenLayer,
+        retry::RetryLayer, route::Route, session::Session, stored::StoredLayer, target::Target,
+        token::TokenLayer,
     },
     metering::Metering,
     stage::{stage, waiting},
@@ -72,6 +73,8 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
             choose: config.routing.choose,
             unpriced: config.pricing.unpriced,
         }))
+        // A stored response is its customer's own, and lies where it was created.
+        .layer(StoredLayer { metering: Arc::clone(&shared.metering) })
         // The conversation and the turn.
         .layer(waiting(Session::new(
             Arc::clone(&shared.control),

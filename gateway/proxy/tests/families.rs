@@ -216,8 +216,12 @@ async fn reads_of_stored_responses_never_bill() {
     let world = World::with(|setup| {
         setup.config.upstreams =
             vec![upstream("recorded", Family::OpenAi, format!("http://{address}/v1"))];
+        setup.config.pricing.unpriced = Unpriced::Hold;
     })
     .await;
+    let created = world.post("/v1/responses", &serde_json::json!({"model": "gpt-5.6"})).await;
+    read_all(created.into_body()).await.unwrap();
+    requests.recv().await.unwrap();
 
     for _ in 0..2 {
         let request =

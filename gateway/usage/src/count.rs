@@ -93,6 +93,19 @@ pub fn count(reading: &Reading, endpoint: Endpoint, request_body: &[u8]) -> Coun
 }
 
 impl Counted {
+    /// Nothing is known, and nothing was counted.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            tokens: TokenCounts::new(),
+            input_total: None,
+            output_total: None,
+            units: UnitCounts::new(),
+            source: Source::Missing,
+            flags: Vec::new(),
+        }
+    }
+
     fn take_input(&mut self, usage: &Usage) {
         self.tokens.extend(usage.input.clone());
         self.input_total = usage.input_total;

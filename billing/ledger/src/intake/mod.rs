@@ -27,6 +27,7 @@ use crate::{
     quarantine::{self, QuarantineReason, Quarantined},
     secret::public_id,
     store::Connection,
+    stored_response,
     usage::{self, Inserted, Pricing},
 };
 use candidate::{Candidate, Refusal};
@@ -255,6 +256,7 @@ impl Books {
                 request_id: Some(found.event.request_id.to_string()),
             }));
         }
+        stored_response::note(connection, &found.event).await?;
         self.deltas.add(found, Booking::First)?;
         let accepted = &mut self.accepted;
         accepted.booked = accepted.booked.saturating_add(1);

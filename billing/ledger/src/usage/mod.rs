@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, UsageEvent};
 use rust_decimal::Decimal;
 
-pub(crate) use repo::{Inserted, held, insert, of_session, payload_sha256, price};
+pub(crate) use repo::{Inserted, held, insert, of_request, of_session, payload_sha256, price};
 pub use row::{AttemptRow, UsageRow};
 
 use crate::{Ledger, LedgerError, Listing, Page, column};

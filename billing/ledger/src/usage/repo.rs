@@ -423,6 +423,20 @@ pub(crate) async fn held(
     .collect()
 }
 
+/// The row of one request.
+pub(crate) async fn of_request(
+    connection: &mut Connection,
+    request: &RequestId,
+) -> Result<Option<StoredUsage>, LedgerError> {
+    sqlx::query_as::<_, Row>(select!("where usage.request_id = $1"))
+        .bind(request.to_string())
+        .fetch_optional(connection)
+        .await
+        .during("read usage of a request")?
+        .map(StoredUsage::try_from)
+        .transpose()
+}
+
 /// Rows of a session in the order of its turns.
 pub(crate) async fn of_session(
     connection: &mut Connection,

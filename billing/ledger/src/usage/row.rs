@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use permille_types::{
     Attempt, Currency, CustomerId, Ended, Endpoint, Family, Flag, KeyId, ModelName, PriceVersion,
     ProjectId, RequestId, SessionId, Source, TokenCount, TokenCounts, UnitCounts, UpstreamName,
+    UsageEvent,
 };
 use serde::Serialize;
 
@@ -16,6 +17,9 @@ use crate::column;
 pub struct UsageRow {
     /// Our id of the request.
     pub request_id: RequestId,
+    /// The request whose usage this row settles after its reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settles: Option<RequestId>,
     /// When it was admitted.
     pub at: DateTime<Utc>,
     /// Who is billed.
@@ -112,6 +116,7 @@ impl From<StoredUsage> for UsageRow {
             price_version,
             band,
             cost,
+            settles: settled_by(&event),
             request_id: event.request_id,
             at: event.at,
             customer: event.customer,
@@ -141,4 +146,11 @@ impl From<StoredUsage> for UsageRow {
             flags: event.flags,
         }
     }
+}
+
+/// The request that an event settles: only such an event is of the background and of no reply.
+fn settled_by(event: &UsageEvent) -> Option<RequestId> {
+    let settles =
+        event.endpoint == Endpoint::StoredResponse && event.flags.contains(&Flag::Background);
+    settles.then(|| event.request_id.settlement())
 }

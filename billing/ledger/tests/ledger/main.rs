@@ -15,4 +15,5 @@ mod prices;
 mod reopening;
 mod rollups;
 mod sessions;
+mod stored_responses;
 mod support;

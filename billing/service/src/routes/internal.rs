@@ -7,8 +7,8 @@ use axum::{
 };
 use http::StatusCode;
 use permille_types::{
-    BATCH_MEDIA_TYPE, Batch, ControlPlane, CustomerId, Intake, IntakeReply, SessionId, TurnReply,
-    WIRE_VERSION,
+    BATCH_MEDIA_TYPE, Batch, ControlPlane, CustomerId, Intake, IntakeReply, SessionId, StoredReply,
+    TurnReply, WIRE_VERSION,
 };
 use serde::Deserialize;
 
@@ -32,6 +32,14 @@ pub(super) struct Known {
 pub(super) struct OfSession {
     customer: CustomerId,
     session: SessionId,
+}
+
+/// Which response.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfResponse {
+    customer: CustomerId,
+    id: String,
 }
 
 pub(super) async fn intake(
@@ -66,4 +74,14 @@ pub(super) async fn turn(
     caller.may(Action::ServeGateways)?;
     let turn = ControlPlane::last_turn(&billing, &customer, &session).await?;
     Ok(Json(TurnReply { version: WIRE_VERSION, turn }))
+}
+
+pub(super) async fn stored_response(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Params(OfResponse { customer, id }): Params<OfResponse>,
+) -> Result<Json<StoredReply>, Problem> {
+    caller.may(Action::ServeGateways)?;
+    let response = ControlPlane::stored_response(&billing, &customer, &id).await?;
+    Ok(Json(StoredReply { version: WIRE_VERSION, response }))
 }

@@ -14,7 +14,7 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, TURN_PATH};
+use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, STORED_RESPONSE_PATH, TURN_PATH};
 
 use crate::{billing::Billing, problem::Problem};
 
@@ -42,7 +42,8 @@ pub fn router(billing: Billing) -> Router {
     let gateways = Router::new()
         .route(INTAKE_PATH, post(internal::intake))
         .route(SNAPSHOT_PATH, get(internal::snapshot))
-        .route(TURN_PATH, get(internal::turn));
+        .route(TURN_PATH, get(internal::turn))
+        .route(STORED_RESPONSE_PATH, get(internal::stored_response));
     Router::new()
         .nest("/api/v1", people)
         .merge(gateways)

@@ -41,11 +41,12 @@ const ROUTES: [(&str, &str, &str, u16); 24] = [
     ("POST", "INTAKE_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
 ];
-/// The one route that needs a query.
-const TURN: (&str, &str, &str, u16) = ("GET", "TURN_PATH", "gateway", 200);
+/// The routes that need a query.
+const ASKING: [(&str, &str, &str, u16); 2] =
+    [("GET", "TURN_PATH", "gateway", 200), ("GET", "STORED_RESPONSE_PATH", "gateway", 200)];
 
 fn table() -> impl Iterator<Item = (Method, &'static str, &'static str, u16)> {
-    let rows = ROUTES.into_iter().chain([TURN]);
+    let rows = ROUTES.into_iter().chain(ASKING);
     rows.map(|(method, route, roles, status)| (method.parse().unwrap(), route, roles, status))
 }
 
@@ -88,6 +89,9 @@ impl World {
             "INTAKE_PATH" => return (permille_types::INTAKE_PATH.to_owned(), self.batch.clone()),
             "SNAPSHOT_PATH" => permille_types::SNAPSHOT_PATH.to_owned(),
             "TURN_PATH" => format!("{}?customer=acme&session=chat-1", permille_types::TURN_PATH),
+            "STORED_RESPONSE_PATH" => {
+                format!("{}?customer=acme&id=resp_1", permille_types::STORED_RESPONSE_PATH)
+            }
             _ => format!("/api/v1{route}")
                 .replace("/sessions/{id}", "/sessions/{id}?customer=acme")
                 .replace("{id}", id.as_str().unwrap())

@@ -2,7 +2,9 @@
 
 use http::Method;
 use permille_ledger::BATCH_EVENTS_MAX;
-use permille_types::{BATCH_MEDIA_TYPE, INTAKE_PATH, SNAPSHOT_PATH, TURN_PATH};
+use permille_types::{
+    BATCH_MEDIA_TYPE, Endpoint, INTAKE_PATH, SNAPSHOT_PATH, STORED_RESPONSE_PATH, TURN_PATH,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -202,6 +204,27 @@ async fn gateways_learn_the_last_turn_of_a_session() {
     assert_eq!(new, json!({"version": 1, "turn": 0}));
     let detail = turn("customer=acme").await.problem(422, "invalid");
     assert!(detail.contains("`session`"), "{detail}");
+}
+
+#[tokio::test]
+async fn gateways_learn_who_created_a_stored_response() {
+    let (api, key) = books().await;
+    let gateway = Gateway::of(&api, "n1").await;
+    let mut created = event(1, "acme", &key);
+    created.endpoint = Endpoint::Responses;
+    created.attempts[0].provider_id = Some("resp/1".to_owned());
+    gateway.ship(1, std::slice::from_ref(&created)).await;
+    let path = |query: &str| format!("{STORED_RESPONSE_PATH}?{query}");
+    let stored = async |query: &str| api.get_as(gateway.token(), &path(query)).await;
+
+    let known = stored("customer=acme&id=resp%2F1").await.ok();
+    let unknown = stored("customer=acme&id=resp_2").await.ok();
+
+    assert_eq!(known["response"]["created"]["request_id"], created.request_id.to_string());
+    assert_eq!(known["response"]["settled"], false);
+    assert_eq!(unknown, json!({"version": 1, "response": null}));
+    let detail = stored("customer=acme").await.problem(422, "invalid");
+    assert!(detail.contains("`id`"), "{detail}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::Incoming;
+use permille_types::Endpoint;
 use tower::{Layer, Service};
 
 use crate::{
@@ -95,7 +96,7 @@ where
 
 /// What goes upstream, whoever is called. Takes the headers out of `request`.
 fn calls(request: &mut InSession) -> Calls {
-    let Targeted { classified, candidates } = &mut request.targeted;
+    let Targeted { classified, candidates, settles } = &mut request.targeted;
     let head = &mut classified.routed;
     let mut headers = std::mem::take(&mut head.parts.headers);
     headers::for_upstream(&mut headers);
@@ -106,7 +107,8 @@ fn calls(request: &mut InSession) -> Calls {
         path: head.upstream_path.clone(),
         body: classified.upstream_body.clone(),
         asked: Asked {
-            endpoint: head.endpoint,
+            // A read that settles a response is read as the response would have been.
+            endpoint: settles.as_ref().map_or(head.endpoint, |_| Endpoint::Responses),
             stream: classified.facts.as_ref().is_some_and(|facts| facts.stream),
             usage_added: classified.usage_added,
         },

@@ -11,5 +11,6 @@ pub(crate) mod meter;
 pub(crate) mod retry;
 pub(crate) mod route;
 pub(crate) mod session;
+pub(crate) mod stored;
 pub(crate) mod target;
 pub(crate) mod token;

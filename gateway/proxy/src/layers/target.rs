@@ -37,7 +37,7 @@ impl Stage<Classified> for Target {
             if candidates.is_empty() {
                 return Err(Refusal::NoUpstream { family });
             }
-            return Ok(Targeted { classified, candidates });
+            return Ok(Targeted { classified, candidates, settles: None });
         };
         let mut candidates = self.candidates(&answering, &facts.model);
         if candidates.is_empty() {
@@ -62,7 +62,7 @@ impl Stage<Classified> for Target {
                 return Err(Refusal::UnpricedModel { model, currency });
             }
         }
-        Ok(Targeted { classified, candidates })
+        Ok(Targeted { classified, candidates, settles: None })
     }
 }
 

@@ -32,6 +32,15 @@ pub(crate) enum Refusal {
     EncodedBody { encoding: String },
     #[error("no upstream serves the model `{model}` on this path: see the models list")]
     UnknownModel { model: ModelName },
+    #[error("no response `{response}` of this customer is stored here")]
+    UnknownResponse { response: String },
+    #[error(
+        "the response `{response}` was made in the background and what it used is not counted yet: \
+         read it until its status says that it has ended, then try again"
+    )]
+    ResponseNotCounted { response: String },
+    #[error("whose response `{response}` is cannot be said at the moment; try again shortly")]
+    ResponseNotKnownYet { response: String },
     #[error("no upstream of the family {family} is configured")]
     NoUpstream { family: Family },
     #[error(
@@ -71,7 +80,10 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::MissingKey | Self::UnknownKey | Self::RevokedKey => StatusCode::UNAUTHORIZED,
-            Self::UnsupportedPath { .. } | Self::UnknownModel { .. } => StatusCode::NOT_FOUND,
+            Self::UnsupportedPath { .. }
+            | Self::UnknownModel { .. }
+            | Self::UnknownResponse { .. } => StatusCode::NOT_FOUND,
+            Self::ResponseNotCounted { .. } => StatusCode::CONFLICT,
             Self::UnsupportedMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -82,6 +94,7 @@ impl Refusal {
             Self::NoUpstream { .. }
             | Self::Overloaded { .. }
             | Self::NotReady
+            | Self::ResponseNotKnownYet { .. }
             | Self::UpstreamsUnwell { .. }
             | Self::JournalUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable { .. }
@@ -104,6 +117,9 @@ impl Refusal {
             Self::BodyTimeout { .. } => "permille_body_timeout",
             Self::EncodedBody { .. } => "permille_encoded_body",
             Self::UnknownModel { .. } => "permille_unknown_model",
+            Self::UnknownResponse { .. } => "permille_unknown_response",
+            Self::ResponseNotCounted { .. } => "permille_response_not_counted",
+            Self::ResponseNotKnownYet { .. } => "permille_response_not_known_yet",
             Self::NoUpstream { .. } => "permille_no_upstream",
             Self::UnpricedModel { .. } => "permille_unpriced_model",
             Self::RateLimited { .. } => "permille_rate_limited",
@@ -141,7 +157,10 @@ impl Refusal {
             Self::RateLimited { retry_after, .. } | Self::UpstreamsUnwell { retry_after } => {
                 Some(retry_after.as_secs().max(1))
             }
-            Self::Overloaded { .. } | Self::NotReady | Self::JournalUnavailable { .. } => Some(1),
+            Self::Overloaded { .. }
+            | Self::NotReady
+            | Self::ResponseNotKnownYet { .. }
+            | Self::JournalUnavailable { .. } => Some(1),
             _ => None,
         }
     }

@@ -35,8 +35,8 @@ use permille_proxy::{
 };
 use permille_simulator::{BookEntry, SimulatorConfig, read_books};
 use permille_types::{
-    Ack, Batch, ControlError, ControlPlane, Currency, CustomerId, Family, Intake, KeyHash,
-    KeyPolicy, SessionId, Snapshot, SystemClock, UsageEvent,
+    Ack, Batch, ControlError, ControlPlane, Currency, CustomerId, Endpoint, Family, Intake,
+    KeyHash, KeyPolicy, SessionId, Snapshot, StoredResponse, SystemClock, UsageEvent,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -45,6 +45,8 @@ use tokio_util::sync::CancellationToken;
 /// The one key that is known, and one that was revoked.
 pub const KEY: &str = "sk-pm_testkey";
 pub const REVOKED_KEY: &str = "sk-pm_revokedkey";
+/// A key of another customer.
+pub const OTHER_KEY: &str = "sk-pm_otherkey";
 /// How long a condition may take on a busy machine before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -88,17 +90,36 @@ impl ControlPlane for Billing {
         let known = self.last_turns.lock().iter().find(|(id, _)| id == session).map_or(0, |t| t.1);
         Box::pin(std::future::ready(Ok(known)))
     }
+
+    fn stored_response<'a>(
+        &'a self,
+        customer: &'a CustomerId,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredResponse>, ControlError>> {
+        let rows = self.rows.lock();
+        let creates = |row: &&UsageEvent| {
+            let attempt = row.attempts.last();
+            row.endpoint == Endpoint::Responses
+                && row.customer == *customer
+                && attempt.is_some_and(|attempt| attempt.provider_id.as_deref() == Some(id))
+        };
+        let found = rows.iter().rfind(creates).map(|created| StoredResponse {
+            created: created.clone(),
+            settled: rows.iter().any(|row| row.request_id == created.request_id.settlement()),
+        });
+        Box::pin(std::future::ready(Ok(found)))
+    }
 }
 
 fn snapshot() -> Snapshot {
     let pepper = [7_u8; 32];
-    let key = |secret: &str, revoked| {
+    let key = |secret: &str, customer: &str, revoked| {
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&pepper).unwrap();
         mac.update(secret.as_bytes());
         KeyPolicy {
             hash: KeyHash::new(mac.finalize().into_bytes().into()),
             key: secret.replace("sk-pm_", "key_").parse().unwrap(),
-            customer: "acme".parse().unwrap(),
+            customer: customer.parse().unwrap(),
             project: "default".parse().unwrap(),
             currency: Currency::USD,
             rpm: None,
@@ -108,7 +129,11 @@ fn snapshot() -> Snapshot {
     Snapshot {
         version: 1,
         pepper: hex::encode(pepper).into(),
-        keys: vec![key(KEY, false), key(REVOKED_KEY, true)],
+        keys: vec![
+            key(KEY, "acme", false),
+            key(REVOKED_KEY, "acme", true),
+            key(OTHER_KEY, "other", false),
+        ],
         prices: permille_rating::price_book::default_prices().unwrap(),
     }
 }
@@ -121,6 +146,8 @@ pub struct Setup {
     pub sync: SyncMode,
     /// Sessions that billing already has.
     pub last_turns: Vec<(&'static str, u32)>,
+    /// Rows that billing already has.
+    pub rows: Vec<UsageEvent>,
 }
 
 /// A gateway in front of a provider.
@@ -186,7 +213,8 @@ impl World {
         };
         let fs = Arc::new(RealFs);
         let sync = SyncMode::default();
-        let mut setup = Setup { config, simulator, fs, sync, last_turns: Vec::new() };
+        let mut setup =
+            Setup { config, simulator, fs, sync, last_turns: Vec::new(), rows: Vec::new() };
         change(&mut setup);
 
         let stop = CancellationToken::new();
@@ -200,6 +228,7 @@ impl World {
             ];
         }
         let billing = Arc::new(Billing::default());
+        billing.rows.lock().extend(setup.rows);
         *billing.last_turns.lock() =
             setup.last_turns.iter().map(|(id, turn)| (id.parse().unwrap(), *turn)).collect();
         let journal_folder = folder.path().join("journal");

@@ -46,6 +46,8 @@ pub struct RequestFacts {
     pub max_output: Option<u64>,
     /// How many answers are generated; at least 1.
     pub choices: u32,
+    /// The stored response that this one goes on from (`OpenAI` responses).
+    pub previous_response: Option<String>,
 }
 
 /// Reads the body of a request that names a model, in it or in the path.
@@ -75,6 +77,7 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
             "n",
             "best_of",
             "data_sources",
+            "previous_response_id",
         ],
     )?;
     let mut facts = asked.facts(&top)?;
@@ -84,6 +87,8 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
     if asked.endpoint == Endpoint::Responses {
         let limit = top.get("max_output_tokens");
         facts.max_output = limit.map(|limit| limit.whole_number()).transpose()?;
+        let previous = top.get("previous_response_id");
+        facts.previous_response = previous.map(|previous| previous.text()).transpose()?;
         return Ok(facts);
     }
     facts.usage_wanted = match top.get("stream_options") {
@@ -185,6 +190,7 @@ impl Asked<'_> {
             usage_askable: false,
             max_output: None,
             choices: 1,
+            previous_response: None,
         })
     }
 }

@@ -1,0 +1,53 @@
+//! All SQL of stored responses.
+
+use permille_types::{CustomerId, RequestId};
+
+use crate::{LedgerError, column, error::During, store::Connection};
+
+/// Notes which request created a response. Where a provider repeats an id, the newest request has
+/// it, in whatever order they come.
+pub(super) async fn note(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    id: &str,
+    request: &RequestId,
+) -> Result<(), LedgerError> {
+    sqlx::query(
+        "insert into stored_response (
+             customer,
+             id,
+             request_id
+         ) values ($1, $2, $3)
+         on conflict (customer, id) do update
+         set request_id = excluded.request_id
+         where excluded.request_id > stored_response.request_id",
+    )
+    .bind(customer.as_str())
+    .bind(id)
+    .bind(request.to_string())
+    .execute(connection)
+    .await
+    .during("note stored response")
+    .map(drop)
+}
+
+/// The request that created a response.
+pub(super) async fn find(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    id: &str,
+) -> Result<Option<RequestId>, LedgerError> {
+    sqlx::query_scalar::<_, String>(
+        "select request_id
+         from stored_response
+         where customer = $1
+           and id = $2",
+    )
+    .bind(customer.as_str())
+    .bind(id)
+    .fetch_optional(connection)
+    .await
+    .during("find stored response")?
+    .map(|request| column::parsed("stored_response.request_id", &request))
+    .transpose()
+}
