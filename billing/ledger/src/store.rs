@@ -150,6 +150,7 @@ fn migrator() -> Migrator {
         10 "0010_invoice.sql",
         11 "0011_usage_region.sql",
         12 "0012_stored_response.sql",
+        13 "0013_estimate.sql",
     ])
 }
 

@@ -2,8 +2,8 @@
 //!
 //! One settled event per request, on every ending (M1). Published shapes are pinned by golden
 //! files in `tests/golden/`; a change of shape is a new version. Version 2 adds the model of an
-//! attempt and the flags of who pays; what it adds is absent from version 1. Version 3 adds the
-//! region.
+//! attempt and the flags of who pays; version 3 adds the region and the error bound of an estimate.
+//! What a version adds is absent from those before.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
@@ -119,6 +119,8 @@ pub enum Flag {
     Refusal,
     /// The reply is complete and has no output.
     EmptyReply,
+    /// The estimate is corrected by a ratio learnt from replies of this model that report.
+    LearntRatio,
     /// By policy the customer pays nothing for it. The tokens are what the provider counted.
     NotBilled,
     /// Served by the built-in simulated provider; never on a final invoice.
@@ -207,6 +209,10 @@ pub struct UsageEvent {
     /// Sum of the output classes; absent when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_total: Option<TokenCount>,
+    /// How far off the tokens that were estimated may be, in thousandths of them; absent where none
+    /// were, and before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate_error_permille: Option<u32>,
     /// Quantities that are not tokens.
     #[serde(default, skip_serializing_if = "UnitCounts::is_empty")]
     pub units: UnitCounts,
@@ -312,6 +318,9 @@ pub struct Progress {
     /// Sum of the output classes, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_total: Option<TokenCount>,
+    /// How far off the tokens that were estimated may be, in thousandths of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate_error_permille: Option<u32>,
     /// The model that the reply names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_served: Option<ModelName>,

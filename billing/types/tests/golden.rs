@@ -14,9 +14,11 @@ use serde_json::Value;
 const FULL: &str = include_str!("golden/usage_event_v1_full.json");
 const ROUTED: &str = include_str!("golden/usage_event_v2_routed.json");
 const REGIONAL: &str = include_str!("golden/usage_event_v3_regional.json");
+const ESTIMATED: &str = include_str!("golden/usage_event_v3_estimated.json");
 const LEAST: &str = include_str!("golden/usage_event_v1_least.json");
 const INTENT: &str = include_str!("golden/intent_v1.json");
 const PROGRESS: &str = include_str!("golden/progress_v1.json");
+const PROGRESS_V2: &str = include_str!("golden/progress_v2.json");
 const BATCH: &[u8] = include_bytes!("golden/batch_v1.bin");
 const INTAKE_REPLY: &str = include_str!("golden/intake_reply_v1.json");
 const TURN_REPLY: &str = include_str!("golden/turn_reply_v1.json");
@@ -62,8 +64,10 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<UsageEvent>(LEAST);
     check::<UsageEvent>(ROUTED);
     check::<UsageEvent>(REGIONAL);
+    check::<UsageEvent>(ESTIMATED);
     check::<Intent>(INTENT);
     check::<Progress>(PROGRESS);
+    check::<Progress>(PROGRESS_V2);
     check::<IntakeReply>(INTAKE_REPLY);
     check::<TurnReply>(TURN_REPLY);
     check::<StoredReply>(STORED_REPLY);
@@ -97,7 +101,7 @@ fn a_published_batch_is_written_back_byte_for_byte() {
 
 #[test]
 fn an_event_is_written_by_its_own_writer_as_the_golden_file_says() {
-    for golden in [FULL, LEAST, ROUTED, REGIONAL] {
+    for golden in [FULL, LEAST, ROUTED, REGIONAL, ESTIMATED] {
         let event = UsageEvent::from_json(golden.as_bytes()).unwrap();
 
         assert_eq!(event.to_json().unwrap(), golden.trim_end().as_bytes());
@@ -135,11 +139,17 @@ fn every_field_of_version_2_means_what_it_meant() {
 
 #[test]
 fn every_field_of_version_3_means_what_it_meant() {
-    let event = UsageEvent::from_json(REGIONAL.as_bytes()).unwrap();
+    let regional = UsageEvent::from_json(REGIONAL.as_bytes()).unwrap();
+    let event = UsageEvent::from_json(ESTIMATED.as_bytes()).unwrap();
+    let progress: Progress = serde_json::from_str(PROGRESS_V2).unwrap();
 
+    assert_eq!(regional.version, USAGE_EVENT_VERSION);
+    assert_eq!(regional.service_tier.as_deref(), Some("batch"));
+    assert_eq!(regional.region.as_deref(), Some("cn-north-4"));
     assert_eq!(event.version, USAGE_EVENT_VERSION);
-    assert_eq!(event.service_tier.as_deref(), Some("batch"));
-    assert_eq!(event.region.as_deref(), Some("cn-north-4"));
+    assert_eq!(event.estimate_error_permille, Some(84));
+    assert_eq!(event.flags, [Flag::Cancelled, Flag::LearntRatio]);
+    assert_eq!(progress.estimate_error_permille, Some(84));
 }
 
 #[test]

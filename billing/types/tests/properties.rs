@@ -81,6 +81,7 @@ fn flags() -> impl Strategy<Value = Vec<Flag>> {
         Flag::Refusal,
         Flag::EmptyReply,
         Flag::NotBilled,
+        Flag::LearntRatio,
     ];
     let count = all.len();
     proptest::sample::subsequence(all, 0..=count)
@@ -101,7 +102,8 @@ fn event() -> impl Strategy<Value = UsageEvent> {
     let region = option::of(".*");
     let source =
         select(vec![Source::Reported, Source::Estimated, Source::Partial, Source::Missing]);
-    let how = (option::of(any::<u16>()), any::<bool>(), ended(), source, flags());
+    let error = option::of(any::<u32>());
+    let how = (option::of(any::<u16>()), any::<bool>(), ended(), source, flags(), error);
     let counts = (tokens(), option::of(any::<u64>()), option::of(any::<u64>()), units());
     let rest = (collection::vec(attempt(), 0..3), any::<u64>(), option::of(any::<u64>()));
     (who, what, how, counts, rest, region).prop_map(|(who, what, how, counts, rest, region)| {
@@ -129,6 +131,7 @@ fn event() -> impl Strategy<Value = UsageEvent> {
             tokens: counts.0,
             input_total: counts.1,
             output_total: counts.2,
+            estimate_error_permille: how.5,
             units: counts.3,
             attempts: rest.0,
             latency_ms: rest.1,

@@ -294,6 +294,7 @@ fn orphaned(intent: Intent, progress: Option<Progress>, now_us: i64) -> UsageEve
         event.tokens = progress.tokens;
         event.input_total = progress.input_total;
         event.output_total = progress.output_total;
+        event.estimate_error_permille = progress.estimate_error_permille;
         event.model_served = progress.model_served.or(event.model_served);
     }
     event

@@ -158,6 +158,7 @@ async fn an_orphan_carries_its_last_progress_and_is_settled_once() {
     assert_eq!(first.recovered.orphans, 1);
     let rows = shippable(&first.journal).await;
     assert_eq!((rows.len(), rows[0].ended, rows[0].output_total), (1, Ended::Orphaned, Some(4)));
+    assert_eq!(rows[0].estimate_error_permille, Some(50));
     drop(first);
 
     let again = open(&crashed.crash(Loss::Everything)).unwrap();

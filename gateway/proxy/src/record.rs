@@ -123,6 +123,7 @@ impl Record {
             tokens: TokenCounts::new(),
             input_total: None,
             output_total: None,
+            estimate_error_permille: None,
             units: UnitCounts::new(),
             // Should we die now: the call that is about to be made.
             attempts: first.into_iter().map(Candidate::attempt).collect(),
@@ -263,6 +264,7 @@ impl Record {
                 source: counted.source,
                 input_total: counted.input_total,
                 output_total: counted.output_total,
+                estimate_error_permille: None,
                 model_served: reading.model.and_then(|name| name.parse::<ModelName>().ok()),
             };
             if let Err(cause) = metering.journal.progress(&progress) {

@@ -43,6 +43,7 @@ struct Row {
     tokens: String,
     input_total: Option<i64>,
     output_total: Option<i64>,
+    estimate_error_permille: Option<i64>,
     units: Option<String>,
     attempts: String,
     latency_ms: i64,
@@ -92,6 +93,10 @@ impl TryFrom<Row> for StoredUsage {
             tokens,
             input_total: count("usage.input_total", row.input_total)?,
             output_total: count("usage.output_total", row.output_total)?,
+            estimate_error_permille: row
+                .estimate_error_permille
+                .map(|n| column::number("usage.estimate_error_permille", n))
+                .transpose()?,
             units: match &row.units {
                 None => UnitCounts::new(),
                 Some(text) => column::json("usage.units", text)?,
@@ -162,6 +167,7 @@ pub(crate) async fn insert(
         .bind(column::to_json("tokens", &event.tokens)?)
         .bind(bound("input_total", event.input_total)?)
         .bind(bound("output_total", event.output_total)?)
+        .bind(event.estimate_error_permille.map(i64::from))
         .bind(units.transpose()?)
         .bind(attempts::write(&event.attempts, &event.tokens)?)
         .bind(column::stored_count("latency_ms", event.latency_ms)?)
@@ -202,6 +208,7 @@ const INSERT: &str = "insert into usage (
          tokens,
          input_total,
          output_total,
+         estimate_error_permille,
          units,
          attempts,
          latency_ms,
@@ -309,6 +316,7 @@ macro_rules! select {
                  usage.tokens,
                  usage.input_total,
                  usage.output_total,
+                 usage.estimate_error_permille,
                  usage.units,
                  usage.attempts,
                  usage.latency_ms,

@@ -69,6 +69,10 @@ pub struct UsageRow {
     /// Sum of the output classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_total: Option<TokenCount>,
+    /// How far off the tokens that were estimated may be, in thousandths of them; absent where none
+    /// were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate_error_permille: Option<u32>,
     /// Quantities that are not tokens.
     #[serde(skip_serializing_if = "UnitCounts::is_empty")]
     pub units: UnitCounts,
@@ -139,6 +143,7 @@ impl From<StoredUsage> for UsageRow {
             tokens: event.tokens,
             input_total: event.input_total,
             output_total: event.output_total,
+            estimate_error_permille: event.estimate_error_permille,
             units: event.units,
             attempts: event.attempts,
             latency_ms: event.latency_ms,

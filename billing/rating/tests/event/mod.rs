@@ -38,6 +38,7 @@ pub(crate) fn event(model: &str, tokens: &[(&str, u64)]) -> UsageEvent {
         tokens: counts,
         input_total: None,
         output_total: None,
+        estimate_error_permille: None,
         units: UnitCounts::new(),
         attempts: Vec::new(),
         latency_ms: 1,

@@ -41,6 +41,7 @@ pub(crate) fn event(number: u32, customer: &str, key: &str) -> UsageEvent {
         source: Source::Reported,
         input_total: Some(1_000),
         output_total: Some(500),
+        estimate_error_permille: None,
         units: permille_types::UnitCounts::new(),
         attempts: vec![Attempt {
             upstream: "main".parse().unwrap(),

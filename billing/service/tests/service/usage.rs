@@ -26,6 +26,8 @@ impl Used {
         events[5].session = "019a-own".parse().unwrap();
         events[5].session_explicit = false;
         events[5].turn = 1;
+        events[5].source = permille_types::Source::Estimated;
+        events[5].estimate_error_permille = Some(84);
         Gateway::of(&api, "n1").await.ship(1, &events).await;
         Self { api, key }
     }
@@ -68,6 +70,16 @@ async fn a_row_has_the_names_and_forms_of_the_interface() {
             "latency_ms": 1234, "first_token_ms": 321, "flags": []
         })]
     );
+}
+
+#[tokio::test]
+async fn an_estimated_row_says_how_far_off_it_may_be() {
+    let used = Used::new().await;
+
+    let rows = used.api.items(&format!("/api/v1/usage?request={}", request_id(6))).await;
+
+    assert_eq!(rows[0]["source"], "estimated");
+    assert_eq!(rows[0]["estimate_error_permille"], 84);
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ pub fn event(number: u32, output: u64) -> UsageEvent {
         tokens: TokenCounts::from([(TokenClass::OUTPUT_TEXT, output)]),
         input_total: None,
         output_total: Some(output),
+        estimate_error_permille: None,
         units: UnitCounts::new(),
         attempts: Vec::new(),
         latency_ms: 7,
@@ -102,6 +103,7 @@ pub fn progress(event: &UsageEvent, output: u64) -> Progress {
         source: Source::Estimated,
         input_total: None,
         output_total: Some(output),
+        estimate_error_permille: Some(50),
         model_served: None,
     }
 }
