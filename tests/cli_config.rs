@@ -49,6 +49,17 @@ fn the_environment_is_stronger_than_the_file_and_a_flag_than_both() {
 }
 
 #[test]
+fn a_share_beyond_all_is_refused_with_what_is_accepted() {
+    let folder = Folder::new();
+    folder.config("[metering]\naudit_sample = 1.5\n");
+
+    let refusal = folder.run(&["config", "check"]).refused(1);
+
+    assert!(refusal.contains("metering.audit_sample"), "{refusal}");
+    assert!(refusal.contains("1.5 is no share: accepted is a number from 0"), "{refusal}");
+}
+
+#[test]
 fn a_typo_in_a_variable_names_the_variable() {
     let folder = Folder::new();
     let mut command = folder.command(&["config", "check"]);

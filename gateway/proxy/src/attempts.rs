@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use permille_types::{Attempt, Ended, TokenCounts};
+use permille_types::{Attempt, Ended, ModelName, TokenCounts};
 use permille_usage::Reading;
 use tokio_util::sync::CancellationToken;
 
@@ -137,6 +137,11 @@ impl Attempts {
     /// The upstream called last; `None` before the first call.
     pub(crate) fn upstream(&self) -> Option<Arc<Upstream>> {
         self.calls.lock().last().map(|call| Arc::clone(&call.upstream))
+    }
+
+    /// The model that the upstream called last was asked for, where it is not the client's word.
+    pub(crate) fn model(&self) -> Option<ModelName> {
+        self.calls.lock().last().and_then(|call| call.attempt.model.clone())
     }
 
     /// Every call, in order.

@@ -11,7 +11,7 @@ use permille_usage::ApiDescription;
 use serde::{Deserialize, Serialize};
 
 pub use crate::credential::CredentialPlace;
-pub use metering::{ClientGone, MeteringSection, Payer, PolicySection};
+pub use metering::{ClientGone, MeteringSection, Payer, PolicySection, Share};
 pub use routing::{AliasSection, Choose, RetryOn, RoutingSection};
 
 /// Everything the gateway needs to know at start.

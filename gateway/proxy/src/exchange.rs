@@ -17,6 +17,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
     attempts::Attempts,
+    auditor,
     config::ClientGone,
     known::chain,
     metering::Metering,
@@ -183,6 +184,22 @@ impl Exchange {
             Reader::Tap(tap) | Reader::Failed(tap) => tap.push(bytes, out),
             Reader::Plain(_) | Reader::Unanswered => out.push(Piece::Pass(bytes)),
         }
+        self.count_ahead();
+    }
+
+    /// Has the text of a long reply counted while the rest of it comes. Where others are at it, or
+    /// the piece before is not counted yet, the text waits, and is extrapolated beyond its bound.
+    fn count_ahead(&mut self) {
+        let (Reader::Tap(tap), Some(record)) = (&mut self.reader, &mut self.record) else { return };
+        if !tap.is_text_due() {
+            return;
+        }
+        let Some(place) = self.metering.progresses.take(1) else { return };
+        let Some(count) = record.count_ahead(tap) else { return };
+        drop(self.metering.tasks.spawn_blocking(move || {
+            count();
+            drop(place);
+        }));
     }
 
     /// The upstream's reply has ended well, as far as HTTP can tell.
@@ -237,11 +254,20 @@ impl Exchange {
             return Box::pin(std::future::ready(Ok(())));
         };
         if !reply.must_count() {
+            if ended == Ended::Complete && record.is_sampled() {
+                self.audit(&record);
+            }
             return Box::pin(durable(record.settle(ended, &reply, flags)));
         }
         let count = move || record.settle(ended, &reply, flags);
         let counting = self.metering.tasks.spawn_blocking(count);
         Box::pin(async move { durable(counting.await?).await })
+    }
+
+    /// Has a reply that reports usage counted here too.
+    fn audit(&self, record: &Record) {
+        let Reader::Tap(tap) = &self.reader else { return };
+        auditor::audit(&self.metering, || record.sampled(tap.reading_with_text()));
     }
 
     /// Reads on after the client has left, within the bounds of a drain.

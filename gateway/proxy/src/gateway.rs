@@ -1,6 +1,11 @@
 //! The data plane as the program runs it.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use permille_journal::{Health, Journal};
 use permille_limits::Budget;
@@ -10,6 +15,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    auditor::Auditor,
     config::GatewayConfig,
     known::Knowledge,
     metering::Metering,
@@ -22,6 +28,8 @@ use crate::{
 
 /// How often the journal's state is copied into the metrics.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often what was learnt of models is kept. What a crash loses of it is learnt again.
+const KEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// Why a gateway cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +81,7 @@ impl Gateway {
             Arc::clone(&foundation.control),
             config.metering.drains_max,
             Policies::new(&config.metering, &config.policies)?,
+            Auditor::open(config.metering.audit_sample, foundation.folder),
             config.hold_max,
             Duration::from_secs(config.gateway.deadline_seconds.into()),
             Arc::clone(&metrics),
@@ -130,7 +139,9 @@ impl Gateway {
             tasks.wait().await;
         }
         background.cancel();
-        for task in [follow, watch] {
+        let keeper = Arc::clone(&shared);
+        let keep = tokio::task::spawn_blocking(move || keeper.metering.auditor.keep());
+        for task in [follow, watch, keep] {
             if let Err(cause) = task.await {
                 tracing::error!(%cause, "a background task failed");
             }
@@ -161,10 +172,17 @@ impl Readiness {
 /// Copies what changes by itself into the metrics.
 async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     let mut every = tokio::time::interval(WATCH_EVERY);
+    let mut kept = (Instant::now(), 0);
     loop {
         tokio::select! {
             _ = every.tick() => {}
             () = stop.cancelled() => return,
+        }
+        let lessons = shared.metering.auditor.corrections.lessons();
+        if lessons != kept.1 && kept.0.elapsed() >= KEEP_EVERY {
+            kept = (Instant::now(), lessons);
+            let shared = Arc::clone(&shared);
+            drop(tokio::task::spawn_blocking(move || shared.metering.auditor.keep()));
         }
         let metrics = &shared.metering.metrics;
         let stats = shared.metering.journal.stats();

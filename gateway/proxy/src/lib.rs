@@ -8,6 +8,7 @@
 //! (`permille-rating`). This crate never sees the billing database.
 
 mod attempts;
+mod auditor;
 mod body;
 mod choice;
 mod client_key;

@@ -8,16 +8,19 @@ use permille_session::{Bounds, Key, Sessions};
 use permille_types::{ControlPlane, Ended};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{metrics::Metrics, policy::Policies, stored::StoredResponses};
+use crate::{auditor::Auditor, metrics::Metrics, policy::Policies, stored::StoredResponses};
 
-/// Progress records under way at once. Each copies and tokenizes up to 256 KiB of text for some ten
-/// milliseconds: thousands of streams must neither fill the memory with copies nor take every core.
+/// Progress records, and pieces of long replies that are counted, under way at once. Each copies
+/// and tokenizes up to 256 KiB of text for some ten milliseconds: thousands of streams must neither
+/// fill the memory with copies nor take every core.
 const PROGRESSES_MAX: u64 = 2;
 
 /// Shared by all requests of one gateway.
 pub(crate) struct Metering {
     pub(crate) journal: Journal,
     pub(crate) policies: Policies,
+    /// Counts replies again that report, and knows how to estimate those that do not.
+    pub(crate) auditor: Auditor,
     /// How long the end of a reply may wait for the journal.
     pub(crate) hold_max: Duration,
     /// From admission to the end of the reply.
@@ -43,6 +46,7 @@ impl Metering {
         control: Arc<dyn ControlPlane>,
         drains_max: u32,
         policies: Policies,
+        auditor: Auditor,
         hold_max: Duration,
         deadline: Duration,
         metrics: Arc<Metrics>,
@@ -53,6 +57,7 @@ impl Metering {
             drains: Budget::new(drains_max.into()),
             progresses: Budget::new(PROGRESSES_MAX),
             policies,
+            auditor,
             hold_max,
             deadline,
             tasks: TaskTracker::new(),

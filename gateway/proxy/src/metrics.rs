@@ -1,11 +1,16 @@
 //! Counters of the data plane. Labels are bounded by construction: families, endings, classes and
-//! codes are closed sets, upstreams are configured. What is counted per customer is exported by
-//! billing.
+//! codes are closed sets, upstreams are configured, models beyond a bound are `other`. What is
+//! counted per customer is exported by billing.
+
+use std::collections::HashSet;
 
 use http::StatusCode;
-use permille_types::{Family, Flag, UpstreamName, UsageEvent};
+use parking_lot::Mutex;
+use permille_types::{Family, Flag, ModelName, UpstreamName, UsageEvent};
+use permille_usage::{Audit, Compared};
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    core::Collector,
 };
 
 /// Seconds, for what the gateway adds itself: from 50 µs to 1 s.
@@ -13,6 +18,11 @@ const OVERHEAD_BUCKETS: [f64; 12] =
     [0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.25, 1.0];
 /// Seconds, for what models take: from 50 ms to 2 minutes.
 const MODEL_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0];
+/// Reported ÷ counted: a tenth too much is in another bucket than nothing.
+const DRIFT_BUCKETS: [f64; 12] = [0.5, 0.75, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.2, 1.35, 1.6, 2.5];
+/// Models at upstreams whose audits are counted by name, some 40 series each; every further one is
+/// counted as the model `other`.
+const AUDITED_MAX: usize = 100;
 
 /// The data plane's metrics.
 pub(crate) struct Metrics {
@@ -25,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) circuits_opened: IntCounterVec,
     mismatched: IntCounter,
     tap_errors: IntCounter,
+    pub(crate) audits: Audits,
     pub(crate) streams_in_flight: IntGauge,
     pub(crate) connections: IntGauge,
     pub(crate) drains: IntGauge,
@@ -92,6 +103,7 @@ impl Metrics {
                 "permille_tap_errors_total",
                 "Replies that the tap could not read in full; their bytes passed unchanged.",
             )?,
+            audits: Audits::register(registry)?,
             streams_in_flight: gauge(
                 "permille_streams_in_flight",
                 "Requests whose reply has not ended.",
@@ -168,10 +180,109 @@ impl Metrics {
     }
 }
 
+/// What audits have found.
+pub(crate) struct Audits {
+    /// Models at upstreams that are counted by name.
+    known: Mutex<HashSet<(UpstreamName, ModelName)>>,
+    replies: IntCounterVec,
+    reported: IntCounterVec,
+    counted: IntCounterVec,
+    drift: HistogramVec,
+    pub(crate) skipped: IntCounter,
+}
+
+impl Audits {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            kept(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let drift = HistogramOpts::new(
+            "permille_audit_drift_ratio",
+            "Text tokens that an audited reply reported, divided by our own count.",
+        );
+        let drift = drift.buckets(DRIFT_BUCKETS.to_vec());
+        let skipped = IntCounter::new(
+            "permille_audits_skipped_total",
+            "Replies of the audit's sample that were left out because others were under way.",
+        )?;
+        Ok(Self {
+            known: Mutex::default(),
+            replies: counters(
+                "permille_audited_replies_total",
+                "Replies that report usage and were counted here too, by upstream, model and \
+                 vocabulary: own, or stand_in where the model's is not public.",
+                &["upstream", "model", "vocabulary"],
+            )?,
+            reported: counters(
+                "permille_audited_reported_tokens_total",
+                "Text tokens that audited replies reported.",
+                &["upstream", "model", "direction"],
+            )?,
+            counted: counters(
+                "permille_audited_counted_tokens_total",
+                "Text tokens of audited replies by our own count.",
+                &["upstream", "model", "direction"],
+            )?,
+            drift: kept(registry, HistogramVec::new(drift, &["upstream", "model", "direction"])?)?,
+            skipped: kept(registry, skipped)?,
+        })
+    }
+
+    /// Counts an audited reply.
+    pub(crate) fn found(&self, upstream: &UpstreamName, model: &ModelName, audit: &Audit) {
+        let model = self.name(upstream, model);
+        let upstream = upstream.as_str();
+        let vocabulary = if audit.is_own_vocabulary { "own" } else { "stand_in" };
+        self.replies.with_label_values(&[upstream, model, vocabulary]).inc();
+        for (direction, compared) in [("input", audit.input), ("output", audit.output)] {
+            let Some(Compared { reported, counted, .. }) = compared else { continue };
+            let labels = [upstream, model, direction];
+            self.reported.with_label_values(&labels).inc_by(reported);
+            self.counted.with_label_values(&labels).inc_by(counted);
+            if let (Ok(reported), Ok(counted @ 1..)) =
+                (u32::try_from(reported), u32::try_from(counted))
+            {
+                let drift = f64::from(reported) / f64::from(counted);
+                self.drift.with_label_values(&labels).observe(drift);
+            }
+        }
+    }
+
+    /// The label of `model` at `upstream`.
+    fn name<'a>(&self, upstream: &UpstreamName, model: &'a ModelName) -> &'a str {
+        let mut known = self.known.lock();
+        let pair = (upstream.clone(), model.clone());
+        if known.contains(&pair) || (known.len() < AUDITED_MAX && known.insert(pair)) {
+            model.as_str()
+        } else {
+            "other"
+        }
+    }
+}
+
 fn kept<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
 ) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_beyond_the_bound_are_audited_as_other() {
+        let audits = Audits::register(&Registry::new()).unwrap();
+        let upstream: UpstreamName = "u".parse().unwrap();
+        let names: HashSet<String> = (0..1_000)
+            .map(|n| format!("m{n}").parse::<ModelName>().unwrap())
+            .map(|model| audits.name(&upstream, &model).to_owned())
+            .collect();
+
+        assert_eq!(names.len(), AUDITED_MAX + 1);
+        assert!(names.contains("m7") && names.contains("other"));
+        assert_eq!(audits.name(&upstream, &"m7".parse().unwrap()), "m7");
+    }
 }

@@ -4,16 +4,18 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
+use parking_lot::Mutex;
 use permille_journal::{JournalError, Settled};
 use permille_session::Placed;
 use permille_types::{
     Ended, Endpoint, Flag, Intent, ModelName, Progress, Source, TokenCounts, USAGE_EVENT_VERSION,
     UnitCounts, UsageEvent,
 };
-use permille_usage::{Counted, Reading, Stop, count};
+use permille_usage::{Ahead, Counted, Estimator, Reading, Stop, Tap, Usage};
 
 use crate::{
     attempts::{Attempts, reported},
+    auditor::Sampled,
     context::{Candidate, InSession},
     metering::Metering,
     policy::Policy,
@@ -38,7 +40,8 @@ impl Reply {
     /// Whether settling it must tokenise text, which is no work for the event loop.
     pub(crate) fn must_count(&self) -> bool {
         let Self::Counted(reading) = self else { return false };
-        !reading.error && !reading.usage.as_ref().is_some_and(permille_usage::Usage::is_complete)
+        let said_nothing = reading.usage.is_none() && reading.text.is_empty();
+        !(is_complete(reading) || (reading.error && said_nothing))
     }
 }
 
@@ -53,7 +56,13 @@ pub(crate) struct Record {
     settles: Option<Arc<Created>>,
     started: Instant,
     metering: Arc<Metering>,
+    /// What has been counted of a long reply already; most replies are not long.
+    ahead: Option<SharedAhead>,
 }
+
+/// The text of a long reply as far as it was counted: the event loop leaves pieces, workers count
+/// them. Its lock is held while a piece is counted, so that the event loop only ever tries it.
+pub(crate) type SharedAhead = Arc<Mutex<Ahead>>;
 
 impl Record {
     /// Writes the intent: from here on the request exists, whatever crashes.
@@ -141,6 +150,7 @@ impl Record {
             settles: request.targeted.settles.clone(),
             started: head.started,
             metering,
+            ahead: None,
         })
     }
 
@@ -210,6 +220,7 @@ impl Record {
         self.event.tokens = counted.tokens;
         self.event.input_total = counted.input_total;
         self.event.output_total = counted.output_total;
+        self.event.estimate_error_permille = counted.estimate_error_permille;
         self.event.units = counted.units;
         self.event.latency_ms = milliseconds(self.started.elapsed());
         if let Reply::Counted(reading) = reply {
@@ -249,22 +260,60 @@ impl Record {
     }
 
     fn count(&self, reading: &Reading) -> Counted {
-        count(reading, self.event.endpoint, &self.request_body)
+        let ahead = self.ahead.as_ref();
+        count(&self.metering, ahead, reading, self.event.endpoint, &self.request_body)
+    }
+
+    /// Whether this reply, which reports usage, is to be counted here too.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.metering.auditor.takes(self.event.request_id)
+    }
+
+    /// What an audit needs of it; absent when no upstream was called.
+    pub(crate) fn sampled(&self, reading: Reading) -> Option<Sampled> {
+        let upstream = self.attempts.upstream()?;
+        let asked = self.attempts.model().unwrap_or_else(|| self.event.model_requested.clone());
+        let served = reading.model.as_deref().and_then(|name| name.parse().ok());
+        Some(Sampled {
+            endpoint: self.event.endpoint,
+            upstream: upstream.name.clone(),
+            model: served.unwrap_or(asked),
+            request_body: self.request_body.clone(),
+            reading,
+            ahead: self.ahead.clone(),
+        })
+    }
+
+    /// Work that counts what has come of a long reply's text, which is taken from `tap`; absent
+    /// while the piece before is still being counted.
+    pub(crate) fn count_ahead(&mut self, tap: &mut Tap) -> Option<impl FnOnce() + Send + use<>> {
+        let model = &self.event.model_requested;
+        let ahead = self.ahead.get_or_insert_with(|| {
+            let model = self.attempts.model().unwrap_or_else(|| model.clone());
+            Arc::new(Mutex::new(Ahead::of(model.as_str())))
+        });
+        {
+            let mut free = ahead.try_lock().filter(|ahead| ahead.is_free())?;
+            free.put(tap.take_text());
+        }
+        let ahead = Arc::clone(ahead);
+        Some(move || ahead.lock().count())
     }
 
     /// Work that writes what is known so far, for the case that the gateway dies.
     pub(crate) fn progress(&self, reading: Reading) -> impl FnOnce() + Send + use<> {
         let (endpoint, body) = (self.event.endpoint, self.request_body.clone());
         let (request_id, metering) = (self.event.request_id, Arc::clone(&self.metering));
+        let ahead = self.ahead.clone();
         move || {
-            let counted = count(&reading, endpoint, &body);
+            let counted = count(&metering, ahead.as_ref(), &reading, endpoint, &body);
             let progress = Progress {
                 request_id,
                 tokens: counted.tokens,
                 source: counted.source,
                 input_total: counted.input_total,
                 output_total: counted.output_total,
-                estimate_error_permille: None,
+                estimate_error_permille: counted.estimate_error_permille,
                 model_served: reading.model.and_then(|name| name.parse::<ModelName>().ok()),
             };
             if let Err(cause) = metering.journal.progress(&progress) {
@@ -286,6 +335,29 @@ impl Drop for Unsent {
             tracing::error!(error = %crate::known::chain(&cause), "an unsent request not recorded");
         }
     }
+}
+
+fn count(
+    metering: &Metering,
+    ahead: Option<&SharedAhead>,
+    reading: &Reading,
+    endpoint: Endpoint,
+    request_body: &[u8],
+) -> Counted {
+    // Complete usage is settled on the event loop, which must not wait for a worker.
+    let ahead = ahead.filter(|_| !is_complete(reading)).map(|ahead| {
+        let mut ahead = ahead.lock();
+        // What nobody has counted yet.
+        ahead.count();
+        ahead
+    });
+    let corrections = Some(&metering.auditor.corrections);
+    let estimator = Estimator { corrections, ahead: ahead.as_deref() };
+    estimator.count(reading, endpoint, request_body)
+}
+
+fn is_complete(reading: &Reading) -> bool {
+    reading.usage.as_ref().is_some_and(Usage::is_complete)
 }
 
 /// Notes on a row what kind of answer it stands for.

@@ -3,9 +3,10 @@
 use permille_types::{Endpoint, Flag, Source, TokenClass, TokenCount, TokenCounts, UnitCounts};
 
 use crate::{
-    estimate::{self, Vocabulary},
+    estimate::{Ahead, Correction, Corrections, Counter, Estimate, Request, Tally},
     parts::Usage,
     reading::Reading,
+    text::TextSample,
 };
 
 /// Billable quantities of one reply, with their provenance.
@@ -21,8 +22,20 @@ pub struct Counted {
     pub units: UnitCounts,
     /// Where the counts come from.
     pub source: Source,
+    /// How far off the tokens that were estimated may be, in thousandths of them; absent where none
+    /// were.
+    pub estimate_error_permille: Option<u32>,
     /// What a reader of the row should know.
     pub flags: Vec<Flag>,
+}
+
+/// What helps to estimate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Estimator<'a> {
+    /// What replies that report have taught.
+    pub corrections: Option<&'a Corrections>,
+    /// What has been counted of the reply's text already.
+    pub ahead: Option<&'a Ahead>,
 }
 
 /// Counts a reply, at its end or wherever it was left.
@@ -42,54 +55,82 @@ pub struct Counted {
 /// complete usage costs none.
 #[must_use]
 pub fn count(reading: &Reading, endpoint: Endpoint, request_body: &[u8]) -> Counted {
-    let mut counted = Counted {
-        tokens: TokenCounts::new(),
-        input_total: None,
-        output_total: None,
-        units: UnitCounts::new(),
-        source: Source::Reported,
-        flags: Vec::new(),
-    };
-    if !endpoint.is_metered() {
-        return counted;
+    Estimator::default().count(reading, endpoint, request_body)
+}
+
+impl Estimator<'_> {
+    /// As [`count()`], with what is known here.
+    #[must_use]
+    pub fn count(&self, reading: &Reading, endpoint: Endpoint, request_body: &[u8]) -> Counted {
+        let mut counted = Counted {
+            tokens: TokenCounts::new(),
+            input_total: None,
+            output_total: None,
+            units: UnitCounts::new(),
+            source: Source::Reported,
+            estimate_error_permille: None,
+            flags: Vec::new(),
+        };
+        if !endpoint.is_metered() {
+            return counted;
+        }
+        let unreported = Usage::default();
+        let usage = reading.usage.as_ref().unwrap_or(&unreported);
+        if usage.mismatch {
+            counted.flags.push(Flag::UsageMismatch);
+        }
+        if reading.tap_error {
+            counted.flags.push(Flag::TapError);
+        }
+        counted.units.clone_from(&usage.units);
+        if usage.is_complete() {
+            counted.take_input(usage);
+            counted.take_output(usage);
+            return counted;
+        }
+        if reading.pending {
+            counted.source = Source::Missing;
+            counted.flags.push(Flag::Background);
+            return counted;
+        }
+        let nothing_reported = usage.input_total.is_none() && usage.output_total.is_none();
+        if nothing_reported && reading.failed && reading.text.is_empty() && !reading.unreadable {
+            counted.source = Source::Missing;
+            return counted;
+        }
+        counted.source = if nothing_reported { Source::Estimated } else { Source::Partial };
+        let request = Request::read(endpoint, request_body);
+        let model = reading.model.as_deref().or(request.model()).unwrap_or_default();
+        let tokenizer = Counter::of(model);
+        let correction = self.corrections.map(|learnt| learnt.of(model)).unwrap_or_default();
+        let input = if usage.input_total.is_some() {
+            counted.take_input(usage);
+            None
+        } else {
+            let input = request.estimate(tokenizer, &correction.input);
+            counted.tokens.insert(TokenClass::INPUT_UNCACHED, input.tokens);
+            counted.input_total = Some(input.tokens);
+            Some(input)
+        };
+        let output = counted.complete_output(usage, reading, |sample, ahead| {
+            self.estimate(sample, ahead, tokenizer, &correction)
+        });
+        counted.note(input, output);
+        counted
     }
-    let unreported = Usage::default();
-    let usage = reading.usage.as_ref().unwrap_or(&unreported);
-    if usage.mismatch {
-        counted.flags.push(Flag::UsageMismatch);
+
+    /// Tokens of a delivered text, of which `ahead` was counted before.
+    fn estimate(
+        &self,
+        sample: &TextSample,
+        ahead: fn(&Ahead) -> Tally,
+        tokenizer: Counter,
+        correction: &Correction,
+    ) -> Estimate {
+        let before = self.ahead.map(ahead).unwrap_or_default();
+        let tally = before.and(tokenizer.tally(sample.kept()));
+        Estimate::text(tally, sample.bytes(), tokenizer.is_own, &correction.output)
     }
-    if reading.tap_error {
-        counted.flags.push(Flag::TapError);
-    }
-    counted.units.clone_from(&usage.units);
-    if usage.is_complete() {
-        counted.take_input(usage);
-        counted.take_output(usage);
-        return counted;
-    }
-    if reading.pending {
-        counted.source = Source::Missing;
-        counted.flags.push(Flag::Background);
-        return counted;
-    }
-    let nothing_reported = usage.input_total.is_none() && usage.output_total.is_none();
-    if nothing_reported && reading.failed && reading.text.is_empty() && !reading.unreadable {
-        counted.source = Source::Missing;
-        return counted;
-    }
-    counted.source = if nothing_reported { Source::Estimated } else { Source::Partial };
-    let request = estimate::Request::read(endpoint, request_body);
-    let model = reading.model.as_deref().or(request.model()).unwrap_or_default();
-    let vocabulary = Vocabulary::of(model);
-    if usage.input_total.is_some() {
-        counted.take_input(usage);
-    } else {
-        let input = request.tokens(vocabulary);
-        counted.tokens.insert(TokenClass::INPUT_UNCACHED, input);
-        counted.input_total = Some(input);
-    }
-    counted.complete_output(usage, reading, vocabulary);
-    counted
 }
 
 impl Counted {
@@ -102,6 +143,7 @@ impl Counted {
             output_total: None,
             units: UnitCounts::new(),
             source: Source::Missing,
+            estimate_error_permille: None,
             flags: Vec::new(),
         }
     }
@@ -117,20 +159,42 @@ impl Counted {
     }
 
     /// The output of a reply whose end was not seen: what was delivered, and no less than the
-    /// provider's running count.
-    fn complete_output(&mut self, usage: &Usage, reading: &Reading, vocabulary: Vocabulary) {
+    /// provider's running count. Gives the estimate, where it is one.
+    fn complete_output(
+        &mut self,
+        usage: &Usage,
+        reading: &Reading,
+        estimate: impl Fn(&TextSample, fn(&Ahead) -> Tally) -> Estimate,
+    ) -> Option<Estimate> {
         let text = &reading.text;
-        let visible = vocabulary.tokens(&text.visible);
-        let reasoning = vocabulary.tokens(&text.reasoning);
-        let delivered = visible.saturating_add(reasoning);
-        if usage.output_total.is_some_and(|running| usage.output_final || running >= delivered) {
+        let visible = estimate(&text.visible, |ahead| ahead.tallies().0);
+        let reasoning = estimate(&text.reasoning, |ahead| ahead.tallies().1);
+        let delivered = visible.and(reasoning);
+        let running = usage.output_total;
+        if running.is_some_and(|running| usage.output_final || running >= delivered.tokens) {
             self.take_output(usage);
-        } else if !(reading.unreadable && text.is_empty()) {
-            self.tokens.insert(TokenClass::OUTPUT_TEXT, visible);
-            if text.reasoning.bytes() > 0 {
-                self.tokens.insert(TokenClass::REASONING, reasoning);
-            }
-            self.output_total = Some(delivered);
+            return None;
+        }
+        if reading.unreadable && text.is_empty() {
+            return None;
+        }
+        self.tokens.insert(TokenClass::OUTPUT_TEXT, visible.tokens);
+        if text.reasoning.bytes() > 0 {
+            self.tokens.insert(TokenClass::REASONING, reasoning.tokens);
+        }
+        self.output_total = Some(delivered.tokens);
+        Some(delivered)
+    }
+
+    /// Says how sure the estimated directions are.
+    fn note(&mut self, input: Option<Estimate>, output: Option<Estimate>) {
+        if input.is_none() && output.is_none() {
+            return;
+        }
+        let all = input.unwrap_or_default().and(output.unwrap_or_default());
+        self.estimate_error_permille = Some(all.permille());
+        if all.is_corrected {
+            self.flags.push(Flag::LearntRatio);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-use crate::{reader::Reader, reading::Reading};
+use crate::reader::Reader;
 
 /// Decoded bytes that are read of one body: an embeddings reply of 30 MB four times over.
 const DECODED_BYTES_MAX: u64 = 128 * 1024 * 1024;
@@ -102,9 +102,9 @@ impl Decoder {
         self.reader.finish();
     }
 
-    /// Everything known now.
-    pub(crate) fn reading(&self) -> Reading {
-        self.reader.reading()
+    /// The reader of the decoded side, to ask.
+    pub(crate) fn as_reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// The reader of the decoded side.

@@ -130,8 +130,13 @@ impl Reader {
             || matches!(&self.body, Body::Json(document) if document.is_closed())
     }
 
-    /// Everything known now.
-    pub(crate) fn reading(&self) -> Reading {
+    /// The text that came in events so far.
+    pub(crate) fn text(&self) -> &DeliveredText {
+        &self.meter.facts.text
+    }
+
+    /// Everything known now. The text is in it where usage is not complete, or it is asked for.
+    pub(crate) fn reading(&self, with_text: bool) -> Reading {
         let (mut facts, mut parser) = (self.meter.facts.light_clone(), self.meter.parser.clone());
         if let Body::Json(document) = &self.body {
             parser.document(document, b"", &mut facts);
@@ -160,8 +165,8 @@ impl Reader {
             tap_error: facts.tap_error,
             unreadable: facts.unreadable,
             opening: text.visible.opening(OPENING_BYTES).to_owned(),
-            // Only an estimate needs it.
-            text: if counted { DeliveredText::default() } else { text.into_owned() },
+            // Only an estimate and an audit need it.
+            text: if counted && !with_text { DeliveredText::default() } else { text.into_owned() },
         }
     }
 }

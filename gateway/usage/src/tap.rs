@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ApiDescription,
     decode::{Coding, Decoder},
+    estimate::Piecemeal,
     family::Verdict,
     reader::Reader,
     reading::Reading,
@@ -183,10 +184,39 @@ impl Tap {
     /// Everything known now: at the end of the reply, or before, when the client has gone.
     #[must_use]
     pub fn reading(&self) -> Reading {
+        self.read(false)
+    }
+
+    /// The same, with the delivered text although usage is complete: for an [`crate::Audit`].
+    #[must_use]
+    pub fn reading_with_text(&self) -> Reading {
+        self.read(true)
+    }
+
+    /// Whether so much text has come that [`Self::take_text`] should be called.
+    #[must_use]
+    pub fn is_text_due(&self) -> bool {
+        match &self.inner {
+            Inner::Plain(reader) => reader.text().is_due(),
+            Inner::Tee(decoder) => decoder.as_reader().text().is_due(),
+            Inner::Free | Inner::Opaque(_) => false,
+        }
+    }
+
+    /// Takes the delivered text away, for [`crate::Ahead`] to count while the rest still comes.
+    pub fn take_text(&mut self) -> Piecemeal {
+        match &mut self.inner {
+            Inner::Plain(reader) => Piecemeal::take(&mut reader.facts().text),
+            Inner::Tee(decoder) => Piecemeal::take(&mut decoder.reader().facts().text),
+            Inner::Free | Inner::Opaque(_) => Piecemeal::default(),
+        }
+    }
+
+    fn read(&self, with_text: bool) -> Reading {
         match &self.inner {
             Inner::Free => Reading::default(),
-            Inner::Plain(reader) => reader.reading(),
-            Inner::Tee(decoder) => decoder.reading(),
+            Inner::Plain(reader) => reader.reading(with_text),
+            Inner::Tee(decoder) => decoder.as_reader().reading(with_text),
             Inner::Opaque(failed) => {
                 Reading { failed: *failed, tap_error: true, unreadable: true, ..Reading::default() }
             }

@@ -1,6 +1,7 @@
 //! The text that a reply delivered, kept only to estimate tokens when the provider reports none.
 //!
-//! Never logged, never stored (S1): a sample lives as long as its request.
+//! Never logged, never stored (S1): a sample lives as long as its request. The text of a long reply
+//! is taken away piece by piece and counted while the rest still comes ([`crate::Ahead`]).
 
 use std::fmt;
 
@@ -8,11 +9,20 @@ use std::fmt;
 /// may cost in memory for an estimate; what lies beyond is extrapolated from its length.
 const SAMPLE_BYTES_MAX: usize = 64 * 1024;
 
-/// The beginning of a text and the length of all of it.
+/// Text from which on a piece may be taken away, in bytes. Some 8,000 tokens: few replies ever have
+/// as many, so that most cost nothing until they end without usage.
+pub(crate) const PIECE_BYTES: usize = 32 * 1024;
+
+/// How far before its end a piece is looked through for a place where no token is cut, in bytes.
+const SEAM_BYTES: usize = 256;
+
+/// What is kept of a text, and the length of all of it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct TextSample {
     kept: String,
     bytes: u64,
+    /// Length of what stood before `kept` and was taken away.
+    taken: usize,
 }
 
 impl TextSample {
@@ -43,7 +53,24 @@ impl TextSample {
         }
     }
 
-    /// The kept beginning.
+    /// Takes the kept text away, but for the word that may not have ended yet.
+    pub(crate) fn take(&mut self) -> String {
+        let end = self.kept.rfind(char::is_whitespace).unwrap_or_default();
+        let in_reach = self.kept.len().saturating_sub(end) <= SEAM_BYTES;
+        let rest = self.kept.split_off(if in_reach { end } else { self.kept.len() });
+        self.taken = self.taken.saturating_add(self.kept.len());
+        std::mem::replace(&mut self.kept, rest)
+    }
+
+    /// Whether `text` begins with all of this one, as the events of some streams do.
+    pub(crate) fn begins(&self, text: &str) -> bool {
+        let whole = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        whole > 0
+            && text.len() >= whole
+            && text.get(self.taken..).is_some_and(|text| text.starts_with(&self.kept))
+    }
+
+    /// The kept text: all of it, or its beginning, or what was not taken away of it.
     #[must_use]
     pub fn kept(&self) -> &str {
         &self.kept
@@ -130,6 +157,11 @@ impl DeliveredText {
         self.reasoning.append(&other.reasoning);
     }
 
+    /// Whether so much is kept that a piece should be taken away.
+    pub(crate) fn is_due(&self) -> bool {
+        self.visible.kept.len().max(self.reasoning.kept.len()) >= PIECE_BYTES
+    }
+
     /// See [`TextSample::extrapolate`].
     pub(crate) fn extrapolate(&mut self, seen: u64, whole: u64) {
         self.visible.extrapolate(seen, whole);
@@ -153,6 +185,25 @@ mod tests {
         assert!(sample.kept().len() > SAMPLE_BYTES_MAX - 3);
         assert!(sample.kept.capacity() <= SAMPLE_BYTES_MAX, "{} held", sample.kept.capacity());
         assert_eq!(sample.bytes(), 900_000);
+    }
+
+    #[test]
+    fn pieces_that_were_taken_away_are_the_whole_text_and_no_word_is_cut() {
+        let (mut sample, mut taken) = (TextSample::default(), String::new());
+        for _ in 0..20_000 {
+            sample.push("Nile river");
+            sample.push(" ");
+            if sample.kept().len() >= PIECE_BYTES {
+                taken.push_str(&sample.take());
+                assert!(taken.ends_with("river"), "{}", &taken[taken.len() - 20..]);
+            }
+        }
+        taken.push_str(sample.kept());
+
+        assert_eq!(taken, "Nile river ".repeat(20_000));
+        assert_eq!(sample.bytes(), 220_000);
+        assert!(sample.begins(&format!("{taken}and more")));
+        assert!(!sample.begins(" and more"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What happens when a client leaves, and who pays for a reply that is none.
 
+use permille_types::RequestId;
 use serde::{Deserialize, Serialize};
 
 /// `[metering]`: holds for every request that no `[[policy]]` says otherwise for.
@@ -14,6 +15,9 @@ pub struct MeteringSection {
     pub drain_bytes_max: u64,
     /// Drains at once; the next one is cancelled instead.
     pub drains_max: u32,
+    /// Share of the replies that report usage which are counted here too, from 0 to 1: how much a
+    /// provider's numbers drift from ours is exported, and ratios for estimates are learnt.
+    pub audit_sample: Share,
     /// Who pays for a reply that broke off, by an error, a time limit or a shutdown.
     pub failed_reply: Payer,
     /// Who pays for a complete reply without any output.
@@ -33,11 +37,42 @@ impl Default for MeteringSection {
             drain_seconds_max: 120,
             drain_bytes_max: 16 * 1024 * 1024,
             drains_max: 1_000,
+            audit_sample: Share(0.01),
             failed_reply: Payer::Customer,
             empty_reply: Payer::Customer,
             content_filter: Payer::Customer,
             refusal: Payer::Customer,
         }
+    }
+}
+
+/// A share of requests, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Share(f64);
+
+// It is never NaN.
+impl Eq for Share {}
+
+/// A number that is no share.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is no share: accepted is a number from 0 (none) to 1 (all)")]
+pub struct NoShare(f64);
+
+impl TryFrom<f64> for Share {
+    type Error = NoShare;
+
+    fn try_from(share: f64) -> Result<Self, NoShare> {
+        if (0.0..=1.0).contains(&share) { Ok(Self(share)) } else { Err(NoShare(share)) }
+    }
+}
+
+impl Share {
+    /// Whether `request` is in it. Its id decides, so that the answer is always the same.
+    pub(crate) fn takes(self, request: RequestId) -> bool {
+        // The last bits of an id are random.
+        let [.., a, b, c, d] = *request.as_uuid().as_bytes();
+        f64::from(u32::from_be_bytes([a, b, c, d])) < self.0 * (f64::from(u32::MAX) + 1.0)
     }
 }
 
@@ -96,4 +131,36 @@ pub struct PolicySection {
     /// As in `[metering]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Payer>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(share: f64) -> usize {
+        let share = Share::try_from(share).unwrap();
+        let ids = (0..1_000_u32).map(|n| {
+            // Bits as they come from a good source: spread by a Weyl sequence.
+            let random = n.wrapping_mul(0x9e37_79b9);
+            format!("019a0000-0000-7000-8000-0000{random:08x}").parse::<RequestId>().unwrap()
+        });
+        ids.filter(|id| share.takes(*id)).count()
+    }
+
+    #[test]
+    fn a_share_of_the_requests_is_taken() {
+        assert_eq!((taken(0.0), taken(1.0)), (0, 1_000));
+        assert!(taken(0.1).abs_diff(100) < 5, "{}", taken(0.1));
+    }
+
+    #[test]
+    fn what_is_no_share_is_refused() {
+        for no_share in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert!(Share::try_from(no_share).is_err(), "{no_share}");
+        }
+        assert_eq!(
+            Share::try_from(1.5).unwrap_err().to_string(),
+            "1.5 is no share: accepted is a number from 0 (none) to 1 (all)"
+        );
+    }
 }

@@ -9,7 +9,12 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Vocabulary, extrapolate};
+use super::{
+    corrections::Scale,
+    script::SCRIPTS,
+    tally::{Estimate, Tally},
+    vocabulary::Counter,
+};
 use crate::text::TextSample;
 
 /// Tokens that frame each message, and those that open the answer.
@@ -36,6 +41,8 @@ pub(crate) struct Request {
     images: TokenCount,
     /// Input that came as token ids.
     ids: TokenCount,
+    /// A part of the prompt is kept by the provider, or is neither text nor an image.
+    elsewhere: bool,
 }
 
 impl Request {
@@ -64,39 +71,52 @@ impl Request {
     }
 
     /// Input tokens, estimated.
-    pub(crate) fn tokens(&self, vocabulary: Vocabulary) -> TokenCount {
+    pub(crate) fn estimate(&self, counter: Counter, scales: &[Scale; SCRIPTS]) -> Estimate {
+        let text = Estimate::text(self.tally(counter), self.text.bytes(), counter.is_own, scales);
+        text.and(Estimate::framing(self.framing())).and(Estimate::exact(self.ids))
+    }
+
+    /// The text that is kept, counted.
+    pub(crate) fn tally(&self, counter: Counter) -> Tally {
+        let mut start = 0;
+        let mut tally = Tally::default();
+        for end in &self.ends {
+            let piece = self.text.kept().get(start..*end).unwrap_or_default();
+            tally = tally.and(counter.tally(piece));
+            start = *end;
+        }
+        tally
+    }
+
+    /// Length of the text in bytes, kept or not.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        self.text.bytes()
+    }
+
+    /// Tokens that stand for no text: what frames messages, and images.
+    pub(crate) fn framing(&self) -> TokenCount {
         let priming = if self.messages > 0 { TOKENS_OF_PRIMING } else { 0 };
         [
-            self.text_tokens(vocabulary),
             self.messages.saturating_mul(TOKENS_PER_MESSAGE),
             self.names.saturating_mul(TOKENS_PER_NAME),
             self.images.saturating_mul(TOKENS_PER_IMAGE),
-            self.ids,
             priming,
         ]
         .into_iter()
         .fold(0, TokenCount::saturating_add)
     }
-}
 
-impl Request {
+    /// Whether all that the model reads stands in the request, as text.
+    pub(crate) fn is_text(&self) -> bool {
+        self.images == 0 && self.ids == 0 && !self.elsewhere
+    }
+
     fn push(&mut self, text: &str) {
         self.text.push(text);
         let end = self.text.kept().len();
         if self.ends.last() != Some(&end) {
             self.ends.push(end);
         }
-    }
-
-    fn text_tokens(&self, vocabulary: Vocabulary) -> TokenCount {
-        let mut start = 0;
-        let mut counted: TokenCount = 0;
-        for end in &self.ends {
-            let piece = self.text.kept().get(start..*end).unwrap_or_default();
-            counted = counted.saturating_add(vocabulary.count(piece));
-            start = *end;
-        }
-        extrapolate(counted, &self.text)
     }
 }
 
@@ -179,6 +199,18 @@ impl Walk<'_> {
             ) => {
                 self.request.images = self.request.images.saturating_add(1);
                 return map.next_value::<IgnoredAny>().map(|_| ());
+            }
+            (
+                Place::Body { .. } | Place::Native,
+                "previous_response_id" | "conversation" | "cachedContent",
+            )
+            | (
+                Place::Content,
+                "file" | "file_id" | "file_data" | "input_audio" | "audio" | "video" | "video_url",
+            ) => {
+                let is_there = map.next_value::<Option<IgnoredAny>>()?.is_some();
+                self.request.elsewhere |= is_there;
+                return Ok(());
             }
             _ => return map.next_value::<IgnoredAny>().map(|_| ()),
         };
@@ -265,7 +297,8 @@ mod tests {
     use super::*;
 
     fn tokens(endpoint: Endpoint, body: &str) -> TokenCount {
-        Request::read(endpoint, body.as_bytes()).tokens(Vocabulary::O200k)
+        let request = Request::read(endpoint, body.as_bytes());
+        request.estimate(Counter::of("gpt-4o"), &<[Scale; SCRIPTS]>::default()).tokens
     }
 
     #[test]
@@ -295,6 +328,20 @@ mod tests {
             assert_eq!(tokens(Endpoint::Embed, body), text, "{body}");
         }
         assert_eq!(tokens(Endpoint::Generate, r#"{"prompt":[1,2,3]}"#), 3);
+    }
+
+    #[test]
+    fn a_prompt_of_which_a_part_is_not_in_the_request_is_no_text() {
+        for (endpoint, body, is_text) in [
+            (Endpoint::Responses, r#"{"input":"x","previous_response_id":null}"#, true),
+            (Endpoint::Responses, r#"{"input":"x","previous_response_id":"r"}"#, false),
+            (Endpoint::Responses, r#"{"input":[{"content":[{"file_id":"f"}]}]}"#, false),
+            (Endpoint::ChatCompletions, r#"{"messages":[{"content":"x"}]}"#, true),
+            (Endpoint::ChatCompletions, r#"{"messages":[{"content":[{"image_url":{}}]}]}"#, false),
+            (Endpoint::Embeddings, r#"{"input":[1,2]}"#, false),
+        ] {
+            assert_eq!(Request::read(endpoint, body.as_bytes()).is_text(), is_text, "{body}");
+        }
     }
 
     #[test]

@@ -273,9 +273,8 @@ fn output_text(output: &Output<'_>, text: &mut DeliveredText) {
 /// Appends `text`, or what of it is new: without `incremental_output` every event repeats the
 /// text so far.
 fn push_new(sample: &mut TextSample, text: &str) {
-    let seen = sample.kept();
     let bytes = usize::try_from(sample.bytes()).unwrap_or(usize::MAX);
-    let repeats = !seen.is_empty() && text.len() >= bytes && text.starts_with(seen);
+    let repeats = sample.begins(text);
     sample.push(if repeats { text.get(bytes..).unwrap_or_default() } else { text });
 }
 
