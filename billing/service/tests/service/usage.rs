@@ -213,8 +213,8 @@ async fn an_invoice_has_a_line_per_class_with_text_for_every_decimal() {
                 line("output_text", 3000, "3", "0.036", "0.04"),
             ],
             "subtotal": "0.11", "net": "0.11", "tax": [], "gross": "0.11", "total": "0.11",
-            "requests": 6, "unpriced_requests": 0, "estimated_requests": 0,
-            "estimated_quantity": 0, "simulated_requests": 0, "simulated": false
+            "requests": 6, "unpriced_requests": 0, "estimated_requests": 1,
+            "estimated_quantity": 1500, "simulated_requests": 0, "simulated": false
         })
     );
 }
