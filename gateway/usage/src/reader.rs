@@ -182,10 +182,10 @@ impl Meter {
     fn long_document(&mut self, document: &Document, name: &[u8]) -> Verdict {
         let verdict = self.parser.document(document, name, &mut self.facts);
         let text = self.parser.document_text(document);
-        if self.parser.repeats_text() && text.continues(&self.facts.text) {
-            self.facts.text = text;
-        } else {
-            self.facts.text.append(&text);
+        let repeated = Some(&text).filter(|_| self.parser.repeats_text());
+        match repeated.and_then(|text| text.going_on_from(&self.facts.text)) {
+            Some(whole) => self.facts.text = whole,
+            None => self.facts.text.append(&text),
         }
         verdict
     }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::reading::OPENING_BYTES;
+
 /// Text kept of each kind, in bytes. Two kinds make 128 KiB per reply, the most that one stream
 /// may cost in memory for an estimate; what lies beyond is extrapolated from its length.
 const SAMPLE_BYTES_MAX: usize = 64 * 1024;
@@ -23,6 +25,8 @@ pub struct TextSample {
     bytes: u64,
     /// Length of what stood before `kept` and was taken away.
     taken: usize,
+    /// How the text began, once that was taken away.
+    head: String,
 }
 
 impl TextSample {
@@ -53,8 +57,14 @@ impl TextSample {
         }
     }
 
-    /// Takes the kept text away, but for the word that may not have ended yet.
+    /// Takes the kept text away where it is a piece, but for the word that may not have ended yet.
     pub(crate) fn take(&mut self) -> String {
+        if self.kept.len() < PIECE_BYTES {
+            return String::new();
+        }
+        if self.taken == 0 {
+            self.head = self.opening(OPENING_BYTES).to_owned();
+        }
         let end = self.kept.rfind(char::is_whitespace).unwrap_or_default();
         let in_reach = self.kept.len().saturating_sub(end) <= SEAM_BYTES;
         let rest = self.kept.split_off(if in_reach { end } else { self.kept.len() });
@@ -78,8 +88,22 @@ impl TextSample {
 
     /// The first bytes, at most `bytes_max` of them.
     pub(crate) fn opening(&self, bytes_max: usize) -> &str {
-        let end = self.kept.floor_char_boundary(bytes_max);
-        self.kept.get(..end).unwrap_or_default()
+        let text = if self.taken == 0 { &self.kept } else { &self.head };
+        text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
+    }
+
+    /// This text, but for what was taken away of `earlier`; absent where it does not begin with all
+    /// of that, as far as both are kept.
+    fn going_on_from(&self, earlier: &Self) -> Option<Self> {
+        let behind = self.kept.get(earlier.taken.min(self.kept.len())..)?;
+        let beyond_both = earlier.taken > 0 && earlier.kept.starts_with(behind);
+        let goes_on = behind.starts_with(&earlier.kept) || beyond_both;
+        (self.bytes >= earlier.bytes && goes_on).then(|| Self {
+            kept: behind.to_owned(),
+            bytes: self.bytes,
+            taken: earlier.taken,
+            head: earlier.head.clone(),
+        })
     }
 
     /// Length of the whole text in bytes, kept or not.
@@ -142,12 +166,14 @@ impl DeliveredText {
         }
     }
 
-    /// Whether this text begins with all of `earlier`, as far as that is kept.
-    pub(crate) fn continues(&self, earlier: &Self) -> bool {
-        let goes_on = |sample: &TextSample, earlier: &TextSample| {
-            sample.bytes >= earlier.bytes && sample.kept.starts_with(&earlier.kept)
-        };
-        goes_on(&self.visible, &earlier.visible) && goes_on(&self.reasoning, &earlier.reasoning)
+    /// This text in place of `earlier`, with all of which it begins, as far as that is kept; what
+    /// was taken away of that is not in it again. Absent where it begins otherwise.
+    pub(crate) fn going_on_from(&self, earlier: &Self) -> Option<Self> {
+        Some(Self {
+            visible: self.visible.going_on_from(&earlier.visible)?,
+            reasoning: self.reasoning.going_on_from(&earlier.reasoning)?,
+            stop: self.stop,
+        })
     }
 
     /// Adds another reply's text behind this one.
@@ -204,6 +230,26 @@ mod tests {
         assert_eq!(sample.bytes(), 220_000);
         assert!(sample.begins(&format!("{taken}and more")));
         assert!(!sample.begins(" and more"));
+    }
+
+    #[test]
+    fn a_repeated_text_goes_on_from_one_of_which_a_piece_was_taken_away() {
+        let of = |text: &str| {
+            let mut delivered = DeliveredText::default();
+            delivered.visible.push(text);
+            delivered
+        };
+        let begun = "Nile river ".repeat(3_000);
+        let mut earlier = of(&begun);
+        let taken = earlier.visible.take();
+        let whole = format!("{begun}and its delta");
+
+        let repeated = of(&whole).going_on_from(&earlier).unwrap();
+
+        assert_eq!(format!("{taken}{}", repeated.visible.kept()), whole);
+        assert_eq!(repeated.visible.bytes(), u64::try_from(whole.len()).unwrap());
+        assert!(of(&"Another text. ".repeat(3_000)).going_on_from(&earlier).is_none());
+        assert_eq!(earlier.visible.opening(10), "Nile river");
     }
 
     #[test]

@@ -236,6 +236,7 @@ fn a_long_text_is_counted_while_it_comes_and_little_is_left_for_the_end() {
     }
 
     let reading = tap.reading();
+    assert_eq!(reading.opening, long[..1_024], "what was counted is still how it began");
     let left = reading.text.visible.kept().len();
     assert!(pieces >= 32 && left < 33 * 1024, "{pieces} pieces, {left} bytes left");
     let estimator = Estimator { ahead: Some(&ahead), ..Estimator::default() };
