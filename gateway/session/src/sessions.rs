@@ -21,7 +21,8 @@ const ALIKE_MAX: usize = 16;
 /// Text that two strangers hardly share by chance, in bytes: a sentence. Below it, equal words
 /// alone make nobody the same.
 const DISTINCT_BYTES: u64 = 32;
-/// An exchange that two strangers hardly share, in bytes: agents ask little and call the same tools.
+/// An exchange that two strangers hardly share, in bytes: agents ask little and call the same
+/// tools.
 const DISTINCT_EXCHANGE_BYTES: u64 = 64;
 /// A first message of so many bytes that comes again soon is the same person who wants another
 /// reply, not a stranger.
