@@ -2,9 +2,10 @@
 //!
 //! # Which price
 //! The event is priced at its admission time, for its customer, in their currency, by the model
-//! that the reply names; where that has no price, by the model that the upstream was asked for (a
-//! provider may answer `gpt-4o` with a snapshot name that no price knows yet). An alias never
-//! prices: it only names what was asked for. The whole request takes one band of that price (`band.rs`).
+//! that the reply names; where that has no price, by the model that the upstream was asked for
+//! (a provider may answer `gpt-4o` with a snapshot name that no price knows yet). An alias
+//! never prices: it only names what was asked for. The whole request takes one band of that
+//! price (`band.rs`).
 //!
 //! # What is unpriced
 //! A class or unit with a quantity above zero and no price makes the whole event unpriced: no
