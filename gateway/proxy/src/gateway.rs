@@ -79,11 +79,9 @@ impl Gateway {
         let metering = Metering::new(
             foundation.journal,
             Arc::clone(&foundation.control),
-            config.metering.drains_max,
+            &config,
             Policies::new(&config.metering, &config.policies)?,
             Auditor::open(config.metering.audit_sample, foundation.folder),
-            config.hold_max,
-            Duration::from_secs(config.gateway.deadline_seconds.into()),
             Arc::clone(&metrics),
         );
         let shared = Arc::new(Shared {

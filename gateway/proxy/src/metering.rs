@@ -8,7 +8,10 @@ use permille_session::{Bounds, Key, Sessions};
 use permille_types::{ControlPlane, Ended};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{auditor::Auditor, metrics::Metrics, policy::Policies, stored::StoredResponses};
+use crate::{
+    auditor::Auditor, config::GatewayConfig, metrics::Metrics, policy::Policies,
+    stored::StoredResponses,
+};
 
 /// Progress records, and pieces of long replies that are counted, under way at once. Each copies
 /// and tokenizes up to 256 KiB of text for some ten milliseconds: thousands of streams must neither
@@ -44,22 +47,20 @@ impl Metering {
     pub(crate) fn new(
         journal: Journal,
         control: Arc<dyn ControlPlane>,
-        drains_max: u32,
+        config: &GatewayConfig,
         policies: Policies,
         auditor: Auditor,
-        hold_max: Duration,
-        deadline: Duration,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             stored: StoredResponses::new(control, journal.clone()),
             journal,
-            drains: Budget::new(drains_max.into()),
+            drains: Budget::new(config.metering.drains_max.into()),
             progresses: Budget::new(PROGRESSES_MAX),
             policies,
             auditor,
-            hold_max,
-            deadline,
+            hold_max: config.hold_max,
+            deadline: Duration::from_secs(config.gateway.deadline_seconds.into()),
             tasks: TaskTracker::new(),
             metrics,
             sessions: Arc::new(Sessions::new(Key::new(rand::random()), Bounds::default())),

@@ -45,7 +45,7 @@ fn round(sessions: &Sessions, body: &[u8]) -> f64 {
 
 fn body(words: usize) -> Vec<u8> {
     let message = |number: usize| {
-        let role = if number % 2 == 0 { "user" } else { "assistant" };
+        let role = if number.is_multiple_of(2) { "user" } else { "assistant" };
         json!({"role": role, "content": format!("{number} {}", "word ".repeat(words))})
     };
     let messages: Vec<_> = (0..MESSAGES).map(message).collect();

@@ -15,7 +15,9 @@ impl Key {
     /// two scopes have different digests.
     pub(crate) fn within(&self, scope: &[&str]) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        scope.iter().for_each(|name| leaf(&mut hasher, name.as_bytes()));
+        for name in scope {
+            leaf(&mut hasher, name.as_bytes());
+        }
         Self(*hasher.finalize().as_bytes())
     }
 

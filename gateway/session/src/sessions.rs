@@ -122,6 +122,7 @@ impl Sessions {
     /// Finds the place of a request that arrives `now`, and remembers it. Only requests of the same
     /// `scope` go on from each other: those of a customer and end user. `fresh` is the name of the
     /// conversation should it be a new one.
+    #[must_use]
     pub fn place(
         &self,
         scope: &[&str],

@@ -40,6 +40,10 @@ struct Shares {
     turns: f64,
 }
 
+fn pairs<'a>(counts: impl Iterator<Item = &'a u64>) -> f64 {
+    counts.map(|count| count * (count - 1) / 2).sum::<u64>() as f64
+}
+
 fn shares<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Shares {
     let (mut both, mut found, mut truth) = (HashMap::new(), HashMap::new(), HashMap::new());
     let (mut turns, mut all) = (0_u64, 0_u64);
@@ -49,9 +53,6 @@ fn shares<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Shares {
         *truth.entry(outcome.truth).or_insert(0_u64) += 1;
         turns += u64::from(outcome.turn_is_right);
         all += 1;
-    }
-    fn pairs<'a>(counts: impl Iterator<Item = &'a u64>) -> f64 {
-        counts.map(|count| count * (count - 1) / 2).sum::<u64>() as f64
     }
     let right = pairs(both.values());
     Shares {

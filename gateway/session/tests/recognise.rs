@@ -158,7 +158,7 @@ fn a_long_silence_ends_a_conversation() {
     let two = [("user", QUESTION), ("assistant", "Timber."), ("user", "And then?")];
     client.send("acme", &chat(&two[..1]), Duration::ZERO);
 
-    let late = client.send("acme", &chat(&two), Duration::from_secs(25 * 3_600));
+    let late = client.send("acme", &chat(&two), Duration::from_hours(25));
 
     assert_eq!(turn(&late.place), ("request-2", 1, TurnKind::First));
 }

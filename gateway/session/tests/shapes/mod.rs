@@ -102,7 +102,7 @@ fn bare(random: &mut Rng) -> Vec<Step> {
 
 fn shared_system(random: &mut Rng) -> Vec<Step> {
     let system = say("system", "You are the assistant of Acme. Be short and polite.");
-    plain(random, None, move |_, history| chat(&[&[system.clone()], history].concat()))
+    plain(random, None, move |_, history| chat(&[std::slice::from_ref(&system), history].concat()))
 }
 
 fn same_first_words(random: &mut Rng) -> Vec<Step> {
