@@ -29,22 +29,25 @@ const DISTINCT_EXCHANGE_BYTES: u64 = 64;
 const REPEATED_BYTES: u64 = 64;
 /// What "soon" is: longer than a reply takes and shorter than a morning.
 const SOON: Duration = Duration::from_mins(10);
+/// Beginnings of a request that are looked for, the longest first: as many replies back may somebody
+/// go to branch off.
+const BEGINNINGS: usize = 256;
 /// The last exchanges of a request under which it is found again when its beginning is gone.
 const EXCHANGES: usize = 3;
 
 /// How much is remembered, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Digests, at some 200 bytes each. A request has up to five.
-    pub digests_max: u64,
+    /// Places under digests, at some 200 bytes each. A request has up to five.
+    pub places_max: u64,
     /// A conversation that was silent for longer is over.
     pub idle_max: Duration,
 }
 
 impl Default for Bounds {
-    /// 500,000 digests in some 100 MB: 100,000 turns. A day.
+    /// 500,000 places in some 100 MB: 100,000 turns. A day.
     fn default() -> Self {
-        Self { digests_max: 500_000, idle_max: Duration::from_hours(24) }
+        Self { places_max: 500_000, idle_max: Duration::from_hours(24) }
     }
 }
 
@@ -104,7 +107,8 @@ impl Sessions {
     #[must_use]
     pub fn new(key: Key, bounds: Bounds) -> Self {
         let nodes = Cache::builder()
-            .max_capacity(bounds.digests_max)
+            .max_capacity(bounds.places_max)
+            .weigher(|_, alike: &Vec<_>| u32::try_from(alike.len()).unwrap_or(u32::MAX))
             // A new request must never give way to an old one that was often asked for.
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(bounds.idle_max)
@@ -138,10 +142,8 @@ impl Sessions {
         let before = stored
             .and_then(|id| self.by_response(&key, id, now))
             .or_else(|| self.turn_before(messages, &trail, now));
-        let resent_bytes = before
-            .as_ref()
-            .and_then(|found| trail.bytes.get(found.known.checked_sub(1)?).copied())
-            .unwrap_or_default();
+        let known = before.as_ref().map_or(0, |found| found.known);
+        let resent_bytes = known.checked_sub(1).and_then(|last| trail.bytes.get(last).copied());
         let (session, turn) = match before {
             None => (fresh, Turn { number: 1, kind: TurnKind::First }),
             Some(found) if found.repeats => {
@@ -165,12 +167,15 @@ impl Sessions {
             continued: AtomicBool::new(false),
             reply: OnceLock::new(),
         });
-        let exchanges = trail.exchanges.iter().filter_map(|exchange| exchange.both);
+        // What came before it in its first request was never said here: examples, a greeting.
+        let said_here = |exchange: &&Exchange| known > 0 && exchange.end >= known;
+        let exchanges = trail.exchanges.iter().filter(said_here).filter_map(|said| said.both);
         let asked = (trail.asked.1 >= DISTINCT_BYTES).then_some(trail.asked.0);
         let whole = trail.prefixes.last().copied();
         for digest in whole.into_iter().chain(exchanges).chain(asked) {
             self.remember(digest, &node, now);
         }
+        let resent_bytes = resent_bytes.unwrap_or_default();
         let place = Place { session, turn, resent_bytes, bytes };
         Placed { place, key, node, asked: trail.asked }
     }
@@ -182,6 +187,9 @@ impl Sessions {
         let Placed { node, key, asked: (asked, asked_bytes), .. } = placed;
         if let Some(id) = stored_as {
             self.remember(response(key, id), node, now);
+        }
+        if text.is_empty() {
+            return;
         }
         let opening = Opening::of(&self.key, text);
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -198,7 +206,9 @@ impl Sessions {
         if before.as_ref().is_some_and(goes_on) {
             return before;
         }
-        self.repeated(messages, trail, now).or(before).or_else(|| self.by_exchange(trail, now))
+        self.repeated(messages, trail, before.is_some(), now)
+            .or(before)
+            .or_else(|| self.by_exchange(trail, now))
     }
 
     /// By the stored response that the client names. Its messages are not sent again.
@@ -210,7 +220,8 @@ impl Sessions {
     /// By all messages up to a reply: nothing but what is new differs.
     fn by_beginning(&self, messages: &[Message], trail: &Trail, now: Instant) -> Option<Found> {
         let replies = messages.iter().enumerate().rev();
-        replies.filter(|(_, message)| message.speaker == Speaker::Model).find_map(|(at, reply)| {
+        let replies = replies.filter(|(_, message)| message.speaker == Speaker::Model);
+        replies.take(BEGINNINGS).find_map(|(at, reply)| {
             let before = at.checked_sub(1)?;
             let distinct = *trail.bytes.get(before)? >= DISTINCT_BYTES;
             let prefix = *trail.prefixes.get(before)?;
@@ -241,15 +252,21 @@ impl Sessions {
         Some((Arc::clone(alone), Fit::Open))
     }
 
-    /// By all messages, the last one included: another reply to them is wanted.
-    fn repeated(&self, messages: &[Message], trail: &Trail, now: Instant) -> Option<Found> {
+    /// By all messages, the last one included: another reply to them is wanted. Where their
+    /// beginning is not `known`, a reply among them may be the application's own.
+    fn repeated(
+        &self,
+        messages: &[Message],
+        trail: &Trail,
+        known: bool,
+        now: Instant,
+    ) -> Option<Found> {
         let whole = trail.prefixes.last()?;
         let alike = self.nodes.get(whole)?;
         let node = alike.iter().rev().find(|node| self.is_open(node, now))?;
-        let had_reply = messages.iter().any(|message| message.speaker == Speaker::Model);
-        let long = trail.bytes.last().is_some_and(|bytes| *bytes >= REPEATED_BYTES);
+        let long = trail.asked.1 >= REPEATED_BYTES;
         let soon = now.saturating_duration_since(node.at) <= SOON;
-        (had_reply || (long && soon)).then(|| Found {
+        (known || (long && soon)).then(|| Found {
             node: Arc::clone(node),
             fit: Fit::SameReply,
             known: messages.len(),

@@ -18,7 +18,7 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        let bounds = Bounds { digests_max: 10_000, ..Bounds::default() };
+        let bounds = Bounds { places_max: 10_000, ..Bounds::default() };
         Self {
             sessions: Sessions::new(Key::new([1; 32]), bounds),
             start: Instant::now(),
@@ -250,5 +250,45 @@ proptest! {
             prop_assert_eq!(turn(&placed), ("request-1", number, kind));
             messages.push(json!({"role": "assistant", "content": replied}));
         }
+    }
+}
+
+#[test]
+fn examples_that_every_request_brings_make_nobody_the_same() {
+    let mut client = Client::new();
+    let mut shown = vec![
+        ("user", "Translate into French: the river carried the bridge away in the night."),
+        (
+            "assistant",
+            "La rivière a emporté le pont pendant la nuit, sans que personne ne le voie.",
+        ),
+    ];
+    shown.extend([("user", "Translate: timber."), ("assistant", "Bois de construction.")]);
+    let with = |more: &[(&str, &str)]| chat(&[&shown, more].concat());
+
+    let ann = client.send("acme", &with(&[("user", QUESTION)]), Duration::ZERO);
+    client.reply(&ann, "Qu'est-ce que la rivière portait ?");
+    let bob = client.ask(&with(&[("user", "Translate: invoice.")]));
+    let next = with(&[
+        ("user", QUESTION),
+        ("assistant", "Qu'est-ce que la rivière portait ?"),
+        ("user", "And more politely?"),
+    ]);
+
+    assert_eq!(turn(&bob), ("request-2", 1, TurnKind::First));
+    assert_eq!(turn(&client.ask(&next)), ("request-1", 2, TurnKind::Continue));
+}
+
+#[test]
+fn a_greeting_by_the_application_makes_nobody_the_same() {
+    for greeting in
+        ["Hello!", "Good morning! I am the assistant of Acme and know all about timber and rivers."]
+    {
+        let mut client = Client::new();
+        let hi = chat(&[("assistant", greeting), ("user", "hi")]);
+        let first = client.send("acme", &hi, Duration::ZERO);
+        client.reply(&first, "What can I do for you?");
+
+        assert_eq!(turn(&client.ask(&hi)), ("request-2", 1, TurnKind::First), "{greeting}");
     }
 }
