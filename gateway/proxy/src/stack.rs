@@ -73,6 +73,8 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
             choose: config.routing.choose,
             unpriced: config.pricing.unpriced,
         }))
+        // Requests per minute of the key, before anything is asked or remembered for it.
+        .layer(stage(Limit::default()))
         // A stored response is its customer's own, and lies where it was created.
         .layer(StoredLayer { metering: Arc::clone(&shared.metering) })
         // The conversation and the turn.
@@ -80,8 +82,6 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
             Arc::clone(&shared.control),
             Arc::clone(&shared.metering.sessions),
         )))
-        // Requests per minute of the key.
-        .layer(stage(Limit::default()))
         // Intent into the journal, tap on the reply, one settled record on every ending.
         .layer(MeterLayer { metering: Arc::clone(&shared.metering) })
         // One call after the other until an upstream answers, before the first byte.

@@ -15,7 +15,7 @@ use permille_proxy::config::Unpriced;
 use permille_types::{Ended, Endpoint, Flag, Source, TokenClass, UsageEvent};
 use serde_json::{Value, json};
 use support::{
-    KEY, OTHER_KEY, World,
+    KEY, LIMITED_KEY, OTHER_KEY, World,
     case::reply,
     read_all,
     scripted::{Scripted, Step},
@@ -62,6 +62,18 @@ async fn code(response: Response<Incoming>) -> (u16, String) {
     let body: Value =
         serde_json::from_slice(&read_all(response.into_body()).await.unwrap()).unwrap();
     (status, body["error"]["code"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_at_ids_are_limited_like_every_request() {
+    let world = world(&Scripted::start(Vec::new()).await, Vec::new()).await;
+    let guess = async |id: &str| {
+        let path = format!("/v1/responses/{id}");
+        call(&world, LIMITED_KEY, Method::GET, &path).await.status().as_u16()
+    };
+
+    assert_eq!(guess("resp_1").await, 404);
+    assert_eq!(guess("resp_2").await, 429);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,18 +2,18 @@
 
 use permille_limits::{RateExceeded, RequestRates};
 
-use crate::{context::InSession, refusal::Refusal, stage::Stage};
+use crate::{context::Targeted, refusal::Refusal, stage::Stage};
 
 #[derive(Default)]
 pub(crate) struct Limit {
     rates: RequestRates,
 }
 
-impl Stage<InSession> for Limit {
-    type Out = InSession;
+impl Stage<Targeted> for Limit {
+    type Out = Targeted;
 
-    fn enter(&self, request: InSession) -> Result<InSession, Refusal> {
-        let key = &request.targeted.classified.routed.key;
+    fn enter(&self, request: Targeted) -> Result<Targeted, Refusal> {
+        let key = &request.classified.routed.key;
         if let Some(rpm) = key.rpm {
             let limited =
                 |RateExceeded { rpm, retry_after, .. }| Refusal::RateLimited { rpm, retry_after };

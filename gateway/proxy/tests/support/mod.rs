@@ -45,6 +45,8 @@ use tokio_util::sync::CancellationToken;
 /// The one key that is known, and one that was revoked.
 pub const KEY: &str = "sk-pm_testkey";
 pub const REVOKED_KEY: &str = "sk-pm_revokedkey";
+/// A key that may make one request a minute.
+pub const LIMITED_KEY: &str = "sk-pm_limitedkey";
 /// A key of another customer.
 pub const OTHER_KEY: &str = "sk-pm_otherkey";
 /// How long a condition may take on a busy machine before a test gives up.
@@ -122,7 +124,7 @@ fn snapshot() -> Snapshot {
             customer: customer.parse().unwrap(),
             project: "default".parse().unwrap(),
             currency: Currency::USD,
-            rpm: None,
+            rpm: (secret == LIMITED_KEY).then_some(1),
             revoked,
         }
     };
@@ -133,6 +135,7 @@ fn snapshot() -> Snapshot {
             key(KEY, "acme", false),
             key(REVOKED_KEY, "acme", true),
             key(OTHER_KEY, "other", false),
+            key(LIMITED_KEY, "acme", false),
         ],
         prices: permille_rating::price_book::default_prices().unwrap(),
     }
