@@ -16,8 +16,9 @@ use crate::{context::Candidate, upstream::Upstream};
 
 /// Headers in which providers name a request, in order of preference.
 const PROVIDER_REQUEST_ID: [&str; 3] = ["x-request-id", "request-id", "x-tc-requestid"];
-/// Longest provider id that is kept, in bytes.
-const PROVIDER_ID_BYTES_MAX: usize = 128;
+/// Longest provider id that is kept, in characters: what a tap takes over, for a stored response is
+/// found by it, and proxies make ids of over 200.
+const PROVIDER_ID_MAX: usize = 256;
 
 /// See the module's text.
 #[derive(Clone, Default)]
@@ -171,7 +172,7 @@ impl Attempts {
 }
 
 fn bounded(id: &str) -> String {
-    id.chars().take(PROVIDER_ID_BYTES_MAX).collect()
+    id.chars().take(PROVIDER_ID_MAX).collect()
 }
 
 /// What a provider itself says that a reply consumed, by class; nothing of it is estimated.

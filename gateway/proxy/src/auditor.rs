@@ -12,7 +12,7 @@ use permille_limits::Budget;
 use permille_types::{Endpoint, ModelName, RequestId, UpstreamName};
 use permille_usage::{Audit, Corrections, Reading};
 
-use crate::{config::Share, metering::Metering};
+use crate::{config::Share, metering::Metering, record::counted_up};
 
 /// Audits at once. Each holds a prompt and tokenizes up to 192 KiB of text for some twenty
 /// milliseconds; the next reply of the sample is left out instead, and counted.
@@ -88,11 +88,7 @@ pub(crate) fn audit(metering: &Arc<Metering>, sampled: impl FnOnce() -> Option<S
     let tasks = metering.tasks.clone();
     drop(tasks.spawn_blocking(move || {
         let Sampled { endpoint, upstream, model, request_body, reading, ahead } = sampled;
-        let ahead = ahead.as_ref().map(|ahead| {
-            let mut ahead = ahead.lock();
-            ahead.count();
-            ahead
-        });
+        let ahead = ahead.as_ref().map(counted_up);
         let audit = Audit::of(&model, &reading, endpoint, &request_body, ahead.as_deref());
         if let Some(audit) = audit {
             audit.teach(&model, &metering.auditor.corrections);

@@ -133,8 +133,9 @@ pub(crate) struct InSession {
     pub(crate) explicit: bool,
     /// The turn, from 1.
     pub(crate) turn: u32,
-    /// Where its reply is told, so that later requests find this one.
-    pub(crate) placed: Placed,
+    /// Where its reply is told, so that later requests find this one; absent where the client names
+    /// the conversation, or where there is none.
+    pub(crate) placed: Option<Placed>,
 }
 
 /// What is sent to whichever upstream is called, and those that may be.

@@ -321,9 +321,10 @@ impl Exchange {
         // Dropping what is left of the call cancels it.
         self.upstream = Upstream::Ended;
         // Who leaves because the reply holds an error has not left first.
-        let failed = matches!(self.reply(), Reply::Counted(reading) if reading.error);
+        let reply = self.reply();
+        let failed = matches!(&reply, Reply::Counted(reading) if reading.error);
         let ended = if failed { Ended::UpstreamError } else { ended };
-        if let Err(cause) = self.settle(ended, flags).await {
+        if let Err(cause) = self.settle_as(ended, reply, flags).await {
             tracing::error!(error = %chain(&cause), "usage of a reply that was left not recorded");
         }
     }

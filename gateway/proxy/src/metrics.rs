@@ -51,9 +51,8 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Registers everything on `registry`.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            kept(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
-        };
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| counters(registry, name, help, labels);
         let counter = |name: &str, help: &str| kept(registry, IntCounter::new(name, help)?);
         let gauge = |name: &str, help: &str| kept(registry, IntGauge::new(name, help)?);
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
@@ -193,9 +192,8 @@ pub(crate) struct Audits {
 
 impl Audits {
     fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            kept(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
-        };
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| counters(registry, name, help, labels);
         let drift = HistogramOpts::new(
             "permille_audit_drift_ratio",
             "Text tokens that an audited reply reported, divided by our own count.",
@@ -258,6 +256,15 @@ impl Audits {
             "other"
         }
     }
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    kept(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
 fn kept<C: Collector + Clone + 'static>(

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use permille_journal::{JournalError, Settled};
 use permille_session::Placed;
 use permille_types::{
@@ -50,7 +50,7 @@ pub(crate) struct Record {
     event: UsageEvent,
     attempts: Attempts,
     policy: Policy,
-    placed: Placed,
+    placed: Option<Placed>,
     request_body: Bytes,
     /// The response of the background that this request reads, to settle it.
     settles: Option<Arc<Created>>,
@@ -250,13 +250,11 @@ impl Record {
 
     /// Lets the conversation's next request be told from those of others.
     fn tell_session(&self, reading: &Reading) {
-        if reading.opening.is_empty() {
-            return;
-        }
+        let Some(placed) = &self.placed else { return };
         let is_stored = self.event.endpoint == Endpoint::Responses;
         let stored_as = reading.provider_id.as_deref().filter(|_| is_stored);
         let sessions = &self.metering.sessions;
-        sessions.replied(&self.placed, &reading.opening, stored_as, Instant::now());
+        sessions.replied(placed, &reading.opening, stored_as, Instant::now());
     }
 
     fn count(&self, reading: &Reading) -> Counted {
@@ -345,15 +343,17 @@ fn count(
     request_body: &[u8],
 ) -> Counted {
     // Complete usage is settled on the event loop, which must not wait for a worker.
-    let ahead = ahead.filter(|_| !is_complete(reading)).map(|ahead| {
-        let mut ahead = ahead.lock();
-        // What nobody has counted yet.
-        ahead.count();
-        ahead
-    });
+    let ahead = ahead.filter(|_| !is_complete(reading)).map(counted_up);
     let corrections = Some(&metering.auditor.corrections);
     let estimator = Estimator { corrections, ahead: ahead.as_deref() };
     estimator.count(reading, endpoint, request_body)
+}
+
+/// `ahead`, once what nobody has counted yet is counted too.
+pub(crate) fn counted_up(ahead: &SharedAhead) -> MutexGuard<'_, Ahead> {
+    let mut ahead = ahead.lock();
+    ahead.count();
+    ahead
 }
 
 fn is_complete(reading: &Reading) -> bool {

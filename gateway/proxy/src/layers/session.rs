@@ -87,21 +87,27 @@ impl Waiting<Targeted> for Session {
         let classified = &targeted.classified;
         let head = &classified.routed;
         let (customer, project) = (&head.key.customer, head.key.project.as_str());
-        let said = self.said(classified).await;
+        let in_header = named(&head.parts.headers)?;
+        let said = match in_header {
+            // Who names the conversation has no need of having it recognised.
+            Some(_) => Conversation::default(),
+            None => self.said(classified).await,
+        };
         // A name in a body is the application's own affair: one that we cannot use is no error.
         let in_body = || said.named.as_deref().and_then(|name| name.parse().ok());
-        let now = Instant::now();
-        if let Some(session) = named(&head.parts.headers)?.or_else(in_body) {
-            let scope = [customer.as_str(), project, "named", session.as_str()];
-            let placed = self.sessions.place(&scope, &said, session.clone(), now);
+        if let Some(session) = in_header.or_else(in_body) {
             let turn = self.next_turn(customer, &session).await;
-            return Ok(InSession { targeted, session, explicit: true, turn, placed });
+            return Ok(InSession { targeted, session, explicit: true, turn, placed: None });
+        }
+        if said.messages.is_empty() {
+            let session = head.id.into();
+            return Ok(InSession { targeted, session, explicit: false, turn: 1, placed: None });
         }
         let end_user = said.end_user.as_deref().unwrap_or_default();
-        let scope = [customer.as_str(), project, "user", end_user];
-        let placed = self.sessions.place(&scope, &said, head.id.into(), now);
+        let scope = [customer.as_str(), project, end_user];
+        let placed = self.sessions.place(&scope, &said, head.id.into(), Instant::now());
         let (session, turn) = (placed.place.session.clone(), placed.place.turn.number);
-        Ok(InSession { targeted, session, explicit: false, turn, placed })
+        Ok(InSession { targeted, session, explicit: false, turn, placed: Some(placed) })
     }
 }
 
