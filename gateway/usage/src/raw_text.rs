@@ -64,7 +64,7 @@ fn unescape(escaped: &[u8]) -> (char, usize) {
     (character, 2)
 }
 
-/// `\uXXXX`, or two of them that are one character.
+/// An escape of `\u` and four digits, or two of them that are one character.
 fn unescape_code(escaped: &[u8]) -> (char, usize) {
     let first = code(escaped);
     if let (Some(high @ 0xD800..=0xDBFF), Some(low @ 0xDC00..=0xDFFF)) =
@@ -77,7 +77,7 @@ fn unescape_code(escaped: &[u8]) -> (char, usize) {
     (first.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
 }
 
-/// The code of a `\uXXXX`.
+/// The code of an escape of `\u` and four digits.
 fn code(escaped: &[u8]) -> Option<u32> {
     let [b'\\', b'u', digits @ ..] = escaped.get(..6)? else { return None };
     let digits = std::str::from_utf8(digits).ok()?;

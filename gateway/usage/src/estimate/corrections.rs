@@ -130,12 +130,12 @@ impl Correction {
             Direction::Input => &mut self.input,
             Direction::Output => &mut self.output,
         };
-        let sum = counted.iter().fold(0, |sum: TokenCount, tokens| sum.saturating_add(*tokens));
+        let sum = total(counted);
         let one = i128::from(ONE_PPM);
         let expected = counted.iter().zip(&*scales).fold(0, |sum: i128, (tokens, scale)| {
             sum.saturating_add(i128::from(*tokens).saturating_mul(scale.ratio_ppm.into()))
         });
-        if sum < TOKENS_MIN || expected == 0 {
+        if expected == 0 {
             return;
         }
         let exactly = i128::from(reported).saturating_mul(one);
@@ -207,6 +207,10 @@ impl Corrections {
         counted: [TokenCount; SCRIPTS],
         reported: TokenCount,
     ) {
+        if total(counted) < TOKENS_MIN {
+            // Nothing is learnt, so nothing that was learnt may give way to it.
+            return;
+        }
         let mut table = self.lock();
         let table = &mut *table;
         table.lessons = table.lessons.saturating_add(1);
@@ -228,6 +232,10 @@ impl Corrections {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn total(counted: [TokenCount; SCRIPTS]) -> TokenCount {
+    counted.iter().fold(0, |sum: TokenCount, tokens| sum.saturating_add(*tokens))
 }
 
 /// What models of one maker and line share: `claude` of `anthropic/claude-sonnet-4-5`.

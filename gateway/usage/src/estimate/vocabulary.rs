@@ -44,11 +44,14 @@ impl Vocabulary {
     /// Tokens of `text`.
     pub(crate) fn count(self, text: &str) -> TokenCount {
         let openai = |tokenizer: &Tokenizer| tokenizer.count(text);
-        let count = match (self, tiktoken::get_encoding(self.name())) {
-            (Self::Cl100k, _) => openai(bpe_openai::cl100k_base()),
-            // One that was not built in is no model's own: see `OPTIONAL`.
-            (Self::O200k, _) | (_, None) => openai(bpe_openai::o200k_base()),
-            (_, Some(encoding)) => encoding.count(text),
+        let count = match self {
+            Self::Cl100k => openai(bpe_openai::cl100k_base()),
+            Self::O200k => openai(bpe_openai::o200k_base()),
+            other => match tiktoken::get_encoding(other.name()) {
+                Some(encoding) => encoding.count(text),
+                // One that was not built in is no model's own: see `OPTIONAL`.
+                None => openai(bpe_openai::o200k_base()),
+            },
         };
         TokenCount::try_from(count).unwrap_or(TokenCount::MAX)
     }
@@ -167,9 +170,7 @@ impl Counter {
         }
         Tally { tokens, bytes: text.len().try_into().unwrap_or(u64::MAX) }
     }
-}
 
-impl Counter {
     /// Shrinks the parts of a text of several scripts to the whole: where a script changes, apart
     /// they have a token more.
     fn fit(self, tokens: &mut [TokenCount; SCRIPTS], text: &str) {
