@@ -89,6 +89,51 @@ fn litellms_long_contexts_batches_and_tiers_become_bands() {
 }
 
 #[test]
+fn a_band_of_litellms_takes_what_it_does_not_list_from_the_next_wider_one() {
+    let list = read(
+        Format::Litellm,
+        r#"{"m": {"litellm_provider": "p", "mode": "chat",
+            "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06,
+            "output_cost_per_reasoning_token": 2e-06,
+            "input_cost_per_token_above_128k_tokens": 3e-06,
+            "output_cost_per_token_above_200k_tokens": 4e-06,
+            "input_cost_per_token_priority": 5e-06}}"#,
+    );
+
+    let found = price(&list, "m");
+    // In the order in which they are tried: the tier, over 200,000, over 128,000.
+    let bands: Vec<_> = (1..=3)
+        .map(|band| {
+            ["input_uncached", "output_text", "reasoning"].map(|of| amount(found, band, of))
+        })
+        .collect();
+    let of = |amounts: [&str; 3]| amounts.map(|amount| Some(amount.to_owned()));
+    assert_eq!(
+        bands,
+        [
+            of(["0.005", "0.002", "0.002"]),
+            of(["0.003", "0.004", "0.004"]),
+            of(["0.003", "0.002", "0.002"]),
+        ]
+    );
+}
+
+#[test]
+fn a_price_of_0_is_imported_from_no_list() {
+    let litellm = r#"{"m": {"litellm_provider": "p", "mode": "chat",
+        "input_cost_per_token": 0.0, "output_cost_per_token": 0.0}}"#;
+    let genai = r#"[{"id": "p", "name": "P", "api_pattern": "x", "models": [{"id": "m",
+        "match": {"equals": "m"}, "prices": {"input_mtok": 0, "output_mtok": 0}}]}]"#;
+
+    for (format, text) in [(Format::Litellm, litellm), (Format::GenaiPrices, genai)] {
+        let list = read(format, text);
+
+        assert!(list.prices.is_empty(), "{list:?}");
+        assert!(list.skipped[0].reason.contains("listed at 0"), "{:?}", list.skipped);
+    }
+}
+
+#[test]
 fn what_is_not_priced_by_tokens_is_skipped_with_its_reason_and_other_keys_are_named() {
     let list = read(Format::Litellm, LITELLM);
 

@@ -23,7 +23,7 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use permille_rating::import::{Diff, diff};
 use permille_rating::price_book::{PriceBook, PriceBookError, names, price_version};
-use permille_types::{Currency, CustomerId, Price, PriceVersion, Side};
+use permille_types::{Currency, CustomerId, Price, PriceVersion, Relative, Side};
 use serde::Serialize;
 
 pub(crate) use effective::{effective, holding};
@@ -226,7 +226,9 @@ impl ListedPrice {
     pub fn visible_to(&self, reader: Option<&CustomerId>) -> bool {
         reader.is_none_or(|reader| {
             let own = self.price.customer.as_ref();
-            own == Some(reader) || (own.is_none() && self.price.side == Side::Sale)
+            let is_markup = matches!(self.price.relative, Some(Relative::MarkupPercent(_)));
+            let is_theirs = own.is_none_or(|own| own == reader);
+            is_theirs && self.price.side == Side::Sale && !is_markup
         })
     }
 }

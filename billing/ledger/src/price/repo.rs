@@ -10,6 +10,22 @@ use crate::{
     store::Connection,
 };
 
+/// Columns of a row; what follows finds the rows.
+macro_rules! select {
+    ($found_by:literal) => {
+        concat!(
+            "select
+                 until_at,
+                 content,
+                 origin,
+                 ordinal,
+                 added_at
+             from price ",
+            $found_by,
+        )
+    };
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
     until_at: Option<i64>,
@@ -113,40 +129,22 @@ pub(super) async fn find(
     connection: &mut Connection,
     version: &PriceVersion,
 ) -> Result<Option<StoredPrice>, LedgerError> {
-    sqlx::query_as::<_, Row>(
-        "select
-             until_at,
-             content,
-             origin,
-             ordinal,
-             added_at
-         from price
-         where version = $1",
-    )
-    .bind(version.as_str())
-    .fetch_optional(connection)
-    .await
-    .during("find price")?
-    .map(StoredPrice::try_from)
-    .transpose()
+    sqlx::query_as::<_, Row>(select!("where version = $1"))
+        .bind(version.as_str())
+        .fetch_optional(connection)
+        .await
+        .during("find price")?
+        .map(StoredPrice::try_from)
+        .transpose()
 }
 
 /// Every entry that ever was in the book.
 pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<StoredPrice>, LedgerError> {
-    sqlx::query_as::<_, Row>(
-        "select
-             until_at,
-             content,
-             origin,
-             ordinal,
-             added_at
-         from price
-         order by ordinal",
-    )
-    .fetch_all(connection)
-    .await
-    .during("read price book")?
-    .into_iter()
-    .map(StoredPrice::try_from)
-    .collect()
+    sqlx::query_as::<_, Row>(select!("order by ordinal"))
+        .fetch_all(connection)
+        .await
+        .during("read price book")?
+        .into_iter()
+        .map(StoredPrice::try_from)
+        .collect()
 }

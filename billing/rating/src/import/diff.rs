@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Meter, exact,
-    price_book::{price_of, rates_of_band},
+    price_book::{meters, price_of, rates_of_band},
 };
 
 /// A change by this factor or more is more likely a slip of the unit than a new price.
@@ -119,9 +119,4 @@ fn is_jump(change: &AmountChange) -> bool {
     let (Some(before), Some(after)) = (change.before, change.after) else { return false };
     let reaches = |low, high: Decimal| exact::mul(low, JUMP).is_ok_and(|limit| limit <= high);
     reaches(before, after) || reaches(after, before)
-}
-
-fn meters(rates: &Rates) -> Vec<Meter> {
-    let classes = rates.per_thousand.keys().cloned().map(Meter::Tokens);
-    classes.chain(rates.per_unit.keys().copied().map(Meter::Units)).collect()
 }

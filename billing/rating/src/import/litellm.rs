@@ -87,24 +87,41 @@ fn entry(
         amounts.extend(classes.iter().map(|class| (*class, amount)));
     }
     let amounts = variants.remove(&(None, None)).unwrap_or_default();
-    let priced = ["input", "output"].into_iter().filter_map(|class| amounts.get(class));
-    if priced.clone().next().is_none() {
+    let mut priced = ["input", "output"].into_iter().filter_map(|class| amounts.get(class));
+    if priced.next().is_none() {
         return Err("lists no price for input or output".to_owned());
     }
-    if priced.clone().all(rust_decimal::Decimal::is_zero) {
-        return Err("is listed at 0, which may mean free or unknown: add it by hand".to_owned());
-    }
     // The first band that holds is taken: long and of a tier, then of a tier, then the longest.
-    let mut order: Vec<_> = variants.into_iter().collect();
-    order.sort_by_key(|((over, tier), _)| {
+    let mut order: Vec<Variant<'_>> = variants.keys().copied().collect();
+    order.sort_by_key(|(over, tier)| {
         (std::cmp::Reverse(tier.is_some()), std::cmp::Reverse(*over), *tier)
     });
-    let bands = order.into_iter().map(|((over, tier), own)| {
-        let mut band = amounts.clone();
-        band.extend(own);
-        (condition(over, tier), band)
+    let bands = order.into_iter().map(|variant| {
+        let (over, tier) = variant;
+        (condition(over, tier), banded(&amounts, &variants, variant))
     });
     Ok(Entry { bands: bands.collect(), models: vec![model], provider, amounts })
+}
+
+/// What holds in a variant: what it lists, else what shorter contexts of its tier list, else those
+/// of no tier.
+fn banded(
+    base: &Amounts,
+    variants: &BTreeMap<Variant<'_>, Amounts>,
+    (over, tier): Variant<'_>,
+) -> Amounts {
+    let mut band = base.clone();
+    for of in [None, tier] {
+        let wider = variants.iter().filter(|((than, its), _)| *its == of && *than <= over);
+        for own in wider.map(|(_, own)| own) {
+            if own.contains_key("output") {
+                // Reasoning is output: it never keeps a price that output has left.
+                band.remove("reasoning");
+            }
+            band.extend(own.clone());
+        }
+    }
+    band
 }
 
 /// The classes and the variant of a key; `None` when it prices something else.

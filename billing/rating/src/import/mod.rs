@@ -160,6 +160,11 @@ impl ImportOptions {
 
 impl Entry {
     fn prices(self, options: &ImportOptions) -> Result<Vec<Price>, FieldError> {
+        let listed = ["input", "output"].into_iter().filter_map(|class| self.amounts.get(class));
+        if listed.clone().next().is_some() && listed.clone().all(Decimal::is_zero) {
+            let reason = "is listed at 0, which may mean free or unknown: add it by hand";
+            return Err(FieldError::invalid("input", reason));
+        }
         let mut table = written(&self.amounts)?;
         table.insert("provider".to_owned(), self.provider.into());
         table.insert("model".to_owned(), self.models.into());

@@ -266,7 +266,7 @@ fn texts<'a>(
 }
 
 /// Everything that `rates` prices.
-fn meters(rates: &Rates) -> impl Iterator<Item = Meter> {
+pub(crate) fn meters(rates: &Rates) -> impl Iterator<Item = Meter> {
     let classes = rates.per_thousand.keys().cloned().map(Meter::Tokens);
     classes.chain(rates.per_unit.keys().copied().map(Meter::Units))
 }

@@ -35,6 +35,7 @@ mod version;
 use permille_types::{Price, PricePerThousand, PriceVersion, Rates};
 use rust_decimal::Decimal;
 
+pub(crate) use bands::meters;
 pub use book::{Ask, PriceBook, names};
 pub use default::default_prices;
 pub use parse::parse_price_book;

@@ -12,12 +12,14 @@ use crate::exact;
 /// `None` when `rule` is no percentage or an amount would have too many digits: then there is no
 /// price, and what it would have priced is unpriced (B4).
 pub(super) fn derived(rule: &Price, base: &Price) -> Option<Price> {
-    let (percent, words) = match rule.relative.as_ref()? {
+    let (percent, source) = match rule.relative.as_ref()? {
         Relative::DiscountPercent(off) => {
-            (exact::sub(Decimal::ONE_HUNDRED, *off).ok()?, format!("{off} % off"))
+            let source = format!("{}: {off} % off {}", rule.source, base.version);
+            (exact::sub(Decimal::ONE_HUNDRED, *off).ok()?, source)
         }
+        // Whoever pays it reads this, and is not told what it is put on.
         Relative::MarkupPercent(on) => {
-            (exact::add(Decimal::ONE_HUNDRED, *on).ok()?, format!("{on} % on"))
+            (exact::add(Decimal::ONE_HUNDRED, *on).ok()?, rule.source.clone())
         }
     };
     let bands = base
@@ -35,7 +37,7 @@ pub(super) fn derived(rule: &Price, base: &Price) -> Option<Price> {
         currency: base.currency,
         from: rule.from.max(base.from),
         until: rule.until.into_iter().chain(base.until).min(),
-        source: format!("{}: {words} {}", rule.source, base.version),
+        source,
         rates: scaled(&base.rates, percent).ok()?,
         bands: bands.ok()?,
     };
