@@ -1,5 +1,5 @@
 //! The dependency direction of `docs/architecture.md`, checked over `cargo metadata`:
-//! types ← (usage, rating) ← (journal, ledger) ← (proxy, service) ← permille.
+//! types ← (usage, rating, limits, session) ← (journal, ledger) ← (proxy, service) ← permille.
 
 #![allow(
     clippy::expect_used,
