@@ -29,8 +29,8 @@ const DISTINCT_EXCHANGE_BYTES: u64 = 64;
 const REPEATED_BYTES: u64 = 64;
 /// What "soon" is: longer than a reply takes and shorter than a morning.
 const SOON: Duration = Duration::from_mins(10);
-/// Beginnings of a request that are looked for, the longest first: as many replies back may somebody
-/// go to branch off.
+/// Beginnings of a request that are looked for, the longest first: as many replies back may
+/// somebody go to branch off.
 const BEGINNINGS: usize = 256;
 /// The last exchanges of a request under which it is found again when its beginning is gone.
 const EXCHANGES: usize = 3;
