@@ -1,15 +1,7 @@
 //! Conversations are recognised without a word from the client.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
 
-mod support;
-
+use crate::support::{World, read_all};
 use serde_json::{Value, json};
-use support::{World, read_all};
 
 /// One request as the client sees it.
 struct Answer {

@@ -1,21 +1,15 @@
 //! What crosses the gateway: bytes, headers, protocols.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
-mod support;
 
 use std::net::SocketAddr;
 
+use crate::support::{
+    self, KEY, World, chat, client, message, read_all, recorded::recorded, upstream,
+};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use permille_types::{Ended, Family};
 use serde_json::Value;
-use support::{KEY, World, chat, client, message, read_all, recorded::recorded, upstream};
 use tokio::net::TcpListener;
 
 const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\

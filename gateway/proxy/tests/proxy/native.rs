@@ -1,24 +1,16 @@
 //! Native formats of Chinese clouds and of model servers through real sockets.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
 
-mod support;
-
-use http::Request;
-use permille_proxy::config::{Unpriced, UpstreamConfig};
-use permille_types::{Ended, Family, Source, TokenClass, Unit, UsageEvent};
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     KEY, World,
     case::{Case, check, reply},
     read_all,
     recorded::recorded,
     upstream,
 };
+use http::Request;
+use permille_proxy::config::{Unpriced, UpstreamConfig};
+use permille_types::{Ended, Family, Source, TokenClass, Unit, UsageEvent};
+use serde_json::{Value, json};
 
 const QIANFAN_V1: Case = Case {
     family: Family::QianfanV1,

@@ -1,25 +1,17 @@
 //! One recorded reply of every wire family through real sockets: bytes, counts, keys, credentials
 //! and refusals.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
 
-mod support;
-
-use http::Request;
-use permille_proxy::config::Unpriced;
-use permille_types::{Ended, Endpoint, Family};
-use serde_json::Value;
-use support::{
+use crate::support::{
     KEY, World,
     case::{Case, check, reply},
     read_all,
     recorded::recorded,
     upstream,
 };
+use http::Request;
+use permille_proxy::config::Unpriced;
+use permille_types::{Ended, Endpoint, Family};
+use serde_json::Value;
 
 const GEMINI: Case<'_> = Case {
     family: Family::Gemini,

@@ -1,15 +1,8 @@
 //! However HTTP marks the end of a reply, its end waits for the record and its row tells the truth.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
-mod support;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
+use crate::support::{World, chat, read_all, upstream};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Response, header};
@@ -21,7 +14,6 @@ use hyper_util::{
 };
 use permille_journal::testing::MemFs;
 use permille_types::{Ended, Family, UsageEvent};
-use support::{World, chat, read_all, upstream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,

@@ -1,11 +1,8 @@
 //! What a client has received in full is on disk (D1): the end of a reply waits for the journal.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::{io, sync::Arc, time::Duration};
 
+use crate::support::{self, World, chat, eventually, message, read_all};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use permille_journal::{
@@ -13,7 +10,6 @@ use permille_journal::{
     testing::{Loss, MemFs},
 };
 use permille_types::{Ended, SystemClock, UsageEvent};
-use support::{World, chat, eventually, message, read_all};
 
 const CHAT: &str = "/v1/chat/completions";
 

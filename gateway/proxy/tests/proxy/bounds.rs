@@ -1,22 +1,13 @@
 //! Whoever waits for nothing is let go: silent upstreams, silent clients, replies without an end.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
-mod support;
 
 use std::{net::SocketAddr, time::Duration};
 
+use crate::support::{KEY, World, chat, client, eventually, read_all, read_events, upstream};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use permille_proxy::config::MeteringSection;
 use permille_types::{Ended, Family, Flag};
-use support::{KEY, World, chat, client, eventually, read_all, read_events, upstream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},

@@ -1,24 +1,16 @@
 //! Which upstream is called for a model, and what it is asked for.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{
+    self, ask, calls_of, chat,
+    scripted::{Scripted, answer, chat_reply, reply, slow_reply, stream},
+    world_of,
+};
 use permille_proxy::config::{AliasSection, Choose, Unpriced};
 use permille_rating::{price_book::PriceBook, rate::rate};
 use permille_types::{Currency, Ended, Family, Source, UsageEvent};
 use rust_decimal::Decimal;
-use support::{
-    ask, calls_of, chat,
-    scripted::{Scripted, answer, chat_reply, reply, slow_reply, stream},
-    world_of,
-};
 
 fn alias(name: &str, model: &str, upstream: Option<&str>) -> AliasSection {
     AliasSection {

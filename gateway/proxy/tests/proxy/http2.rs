@@ -1,13 +1,4 @@
 //! What is different over HTTP/2: many requests share a connection, and each may end by itself.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
-mod support;
 
 use std::{
     convert::Infallible,
@@ -19,6 +10,9 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{
+    KEY, World, chat, client, eventually, message, read_all, read_events, upstream,
+};
 use bytes::Bytes;
 use futures_util::{
     StreamExt as _,
@@ -35,7 +29,6 @@ use hyper_util::{
 };
 use permille_types::{Ended, Family, Source};
 use serde_json::Value;
-use support::{KEY, World, chat, client, eventually, message, read_all, read_events, upstream};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpSocket, TcpStream},

@@ -1,22 +1,14 @@
 //! Who pays for a reply that is none, and what happens when a client leaves, by policy.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
 
-mod support;
-
-use permille_proxy::config::{ClientGone, MeteringSection, Payer, PolicySection};
-use permille_rating::{price_book::PriceBook, rate::rate};
-use permille_types::{Currency, Ended, Flag, Source, UsageEvent};
-use rust_decimal::Decimal;
-use support::{
+use crate::support::{
     World, ask, chat, read_events,
     scripted::{Scripted, Step, answer, stream},
     world_of,
 };
+use permille_proxy::config::{ClientGone, MeteringSection, Payer, PolicySection};
+use permille_rating::{price_book::PriceBook, rate::rate};
+use permille_types::{Currency, Ended, Flag, Source, UsageEvent};
+use rust_decimal::Decimal;
 
 /// What the built-in price book makes of a row.
 fn cost(row: &UsageEvent) -> Decimal {

@@ -1,25 +1,17 @@
 //! Responses that a provider stores: their customer's own, and those of the background are billed
 //! by the first read of their end, once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
 
-mod support;
-
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
-use permille_proxy::config::Unpriced;
-use permille_types::{Ended, Endpoint, Flag, Source, TokenClass, UsageEvent};
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     KEY, LIMITED_KEY, OTHER_KEY, World,
     case::reply,
     read_all,
     scripted::{Scripted, Step},
 };
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use permille_proxy::config::Unpriced;
+use permille_types::{Ended, Endpoint, Flag, Source, TokenClass, UsageEvent};
+use serde_json::{Value, json};
 
 fn recorded(case: &str) -> Step {
     Step::Say(reply(&format!("openai-responses/{case}")).0)

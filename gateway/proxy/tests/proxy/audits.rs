@@ -1,26 +1,18 @@
 //! A sample of the replies that report usage is counted again: what a provider reports too much is
 //! seen, and what was learnt estimates the replies that report nothing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
 
-mod support;
-
-use permille_proxy::config::{GatewayConfig, Share, Unpriced};
-use permille_types::{Flag, Source};
-use permille_usage::Corrections;
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     World, ask, eventually,
     scripted::{Scripted, Step, stream},
     world_of,
 };
+use permille_proxy::config::{GatewayConfig, Share, Unpriced};
+use permille_types::{Flag, Source};
+use permille_usage::Corrections;
+use serde_json::{Value, json};
 
 /// 2,065 tokens of the vocabulary `o200k`, see `reference.json` beside it.
-const TEXT: &str = include_str!("../../usage/tests/texts/luxun-zh.txt");
+const TEXT: &str = include_str!("../../../usage/tests/texts/luxun-zh.txt");
 const TOKENS: u64 = 2_065;
 
 /// A stream that delivers `text` and reports `output` tokens for it, or nothing.

@@ -1,18 +1,10 @@
 //! Bad requests get a clear error in the caller's own format, and leave no row.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
 
-mod support;
-
+use crate::support::{KEY, REVOKED_KEY, World, chat, message, read_all, upstream};
 use http::{Method, Request, StatusCode};
 use permille_proxy::config::Unpriced;
 use permille_types::Family;
 use serde_json::Value;
-use support::{KEY, REVOKED_KEY, World, chat, message, read_all, upstream};
 
 struct Answer {
     status: StatusCode,

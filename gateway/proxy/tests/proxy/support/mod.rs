@@ -1,6 +1,6 @@
 //! A gateway in front of the simulated provider, all real but billing: sockets, journal, books.
 //! Billing is a list in memory, because here it is looked at and not tested.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this module")]
+#![allow(unreachable_pub, reason = "the modules beside it are of the same program")]
 #![allow(missing_docs, reason = "read by the tests beside it only")]
 
 pub mod case;

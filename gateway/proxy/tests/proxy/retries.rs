@@ -1,22 +1,14 @@
 //! When a failed call is followed by another one, and that every call is on the row.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
-use permille_proxy::config::{ClientGone, GatewayConfig, RetryOn, UpstreamConfig};
-use permille_types::{Ended, Family, Source, TokenClass};
-use support::{
-    World, ask, calls_of, chat, eventually, read_all,
+use crate::support::{
+    self, World, ask, calls_of, chat, eventually, read_all,
     scripted::{Scripted, Step, answer, nobody, reply, slow_reply, stream},
     upstream, world_of,
 };
+use permille_proxy::config::{ClientGone, GatewayConfig, RetryOn, UpstreamConfig};
+use permille_types::{Ended, Family, Source, TokenClass};
 
 const CHAT: &str = "/v1/chat/completions";
 

@@ -1,20 +1,12 @@
 //! Replies in every framing that providers use reach the client unchanged and are billed as the
 //! provider's own books say.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
-mod support;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use crate::support::{World, chat, message, read_all, upstream};
 use permille_simulator::BookEntry;
 use permille_types::{Ended, Family, Source};
 use serde_json::{Value, json};
-use support::{World, chat, message, read_all, upstream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,

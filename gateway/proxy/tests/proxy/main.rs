@@ -1,0 +1,32 @@
+//! The gateway over real sockets: simulated and scripted providers, recorded replies, a journal and
+//! what billing would be told.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod audits;
+mod bounds;
+mod bypasses;
+mod durability;
+mod endings;
+mod families;
+mod framing;
+mod http2;
+mod native;
+mod odd_replies;
+mod policies;
+mod refusals;
+mod regressions;
+mod retries;
+mod routing;
+mod served;
+mod sessions;
+mod stored;
+mod support;
+mod wire;
