@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, header, request::Parts};
+use percent_encoding::percent_decode_str;
 
 use crate::tc3;
 
@@ -29,7 +30,7 @@ const QUERY: [&str; 3] = ["key", "access_token", "client_id"];
 /// beginning, else the first text there is.
 pub(crate) fn find(head: &Parts) -> Option<&str> {
     let query = head.uri.query().into_iter().flat_map(parameters);
-    let in_query = query.filter(|(name, _)| QUERY.contains(name)).map(|(_, value)| value);
+    let in_query = query.filter(|(name, _)| holds_key(name)).map(|(_, value)| value);
     let mut other = None;
     for key in in_headers(&head.headers).chain(in_query).filter(|key| !key.is_empty()) {
         if key.starts_with(KEY_PREFIX) {
@@ -59,14 +60,21 @@ pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
+/// Whether the parameter of this name holds a key. A server decodes names before it compares them.
+fn holds_key(name: &str) -> bool {
+    QUERY.contains(&name)
+        || (name.contains('%')
+            && QUERY.iter().any(|known| percent_decode_str(name).eq(known.bytes())))
+}
+
 /// `query` without the parameters that hold a key; absent when nothing is left.
 pub(crate) fn without_key(query: &str) -> Option<Cow<'_, str>> {
-    if parameters(query).all(|(name, _)| !QUERY.contains(&name)) {
+    if parameters(query).all(|(name, _)| !holds_key(name)) {
         return Some(Cow::Borrowed(query));
     }
     let kept: Vec<&str> = query
         .split('&')
-        .filter(|pair| !QUERY.contains(&pair.split('=').next().unwrap_or_default()))
+        .filter(|pair| !holds_key(pair.split('=').next().unwrap_or_default()))
         .collect();
     (!kept.is_empty()).then(|| Cow::Owned(kept.join("&")))
 }
@@ -97,7 +105,9 @@ mod tests {
         ] {
             assert_eq!(find(&head("/v1", &[(name, value)])), Some("sk-pm_a"), "{name}");
         }
-        for uri in ["/x?alt=sse&key=sk-pm_a", "/x?access_token=sk-pm_a"] {
+        for uri in
+            ["/x?alt=sse&key=sk-pm_a", "/x?access_token=sk-pm_a", "/x?access%5Ftoken=sk-pm_a"]
+        {
             assert_eq!(find(&head(uri, &[])), Some("sk-pm_a"), "{uri}");
         }
         assert_eq!(find(&head("/x?monkey=sk-pm_a", &[("authorization", "Basic x")])), None);
@@ -120,6 +130,8 @@ mod tests {
             ("access_token=a&key=b", None),
             ("api-version=2024-10-21", Some("api-version=2024-10-21")),
             ("monkey=1&keys", Some("monkey=1&keys")),
+            ("access%5Ftoken=a&%6Bey=b&%6b%65%79=c", None),
+            ("mon%6Bey=1", Some("mon%6Bey=1")),
         ] {
             assert_eq!(without_key(query).as_deref(), left, "{query}");
         }

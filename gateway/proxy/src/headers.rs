@@ -18,9 +18,11 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Headers of a request that must not reach an upstream, beside those that hold a key: the
-/// client's network, what we set ourselves, and by what some servers take another method or path
-/// than those that were routed.
-static NOT_UPSTREAM: [HeaderName; 14] = [
+/// client's network, what we set ourselves, by what some servers take another method or path than
+/// those that were routed, and by what a provider bills another account of our credential.
+///
+/// Source of the last: `OpenAI` API reference, "Authentication"; Google Cloud, "System parameters".
+static NOT_UPSTREAM: [HeaderName; 17] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::ACCEPT_ENCODING,
@@ -35,6 +37,9 @@ static NOT_UPSTREAM: [HeaderName; 14] = [
     HeaderName::from_static("x-method-override"),
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("openai-organization"),
+    HeaderName::from_static("openai-project"),
+    HeaderName::from_static("x-goog-user-project"),
 ];
 
 /// Where a client may name its conversation, in order of preference.
@@ -122,6 +127,16 @@ mod tests {
         let paths = ["x-original-url", "x-rewrite-url"];
         let all: Vec<_> = names.into_iter().chain(paths).map(|name| (name, "x")).collect();
         let mut sent = headers(&all);
+
+        for_upstream(&mut sent);
+
+        assert_eq!(sent.keys().collect::<Vec<_>>(), ["accept-encoding"]);
+    }
+
+    #[test]
+    fn a_client_does_not_choose_the_account_that_our_credential_bills() {
+        let names = ["openai-organization", "openai-project", "x-goog-user-project"];
+        let mut sent = headers(&names.map(|name| (name, "x")));
 
         for_upstream(&mut sent);
 
