@@ -19,6 +19,8 @@ use super::ConfigError;
 
 /// Longest accepted credential, in bytes: far above any real one, below a mistaken file.
 const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
+/// Most calls that one request may be allowed: more would turn a failing provider into load.
+const CALLS_MAX: u32 = 20;
 
 /// Every section.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -227,6 +229,14 @@ impl Settings {
             ));
         }
         self.check_listeners()?;
+        let JournalSection { gather_us, hold_max_ms, .. } = self.journal;
+        if hold_max_ms.saturating_mul(1_000) <= gather_us {
+            let problem = format!(
+                "is {hold_max_ms}, accepted: more than the {gather_us} microseconds of \
+                 `journal.gather_us`, for which a sync waits"
+            );
+            return Err(ConfigError::value("journal.hold_max_ms", problem));
+        }
         if let Some(url) = &self.billing.url {
             check_url("billing.url", url)?;
         }
@@ -264,8 +274,9 @@ impl Settings {
             ("routing.calls_max", routing.calls_max),
             ("routing.upstream_calls_max", routing.upstream_calls_max),
         ] {
-            if calls == 0 {
-                return Err(ConfigError::value(key, "is 0, accepted: 1 or more"));
+            if !(1..=CALLS_MAX).contains(&calls) {
+                let problem = format!("is {calls}, accepted: 1 to {CALLS_MAX}");
+                return Err(ConfigError::value(key, problem));
             }
         }
         if routing.retries_percent_max > 100 {

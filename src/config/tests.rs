@@ -93,10 +93,17 @@ fn routing_that_cannot_work_is_refused_by_name() {
         &format!("{upstream}[[alias]]\nname = \"best\"\nmodel = \"m\"\nupstream = \"b\""),
         &["`alias[0].upstream`", "`b`"],
     );
-    check("[routing]\ncalls_max = 0", &["`routing.calls_max`", "1 or more"]);
+    check("[routing]\ncalls_max = 0", &["`routing.calls_max`", "is 0", "1 to 20"]);
+    check("[routing]\nupstream_calls_max = 21", &["`routing.upstream_calls_max`", "1 to 20"]);
     check("[routing]\nretries_percent_max = 101", &["`routing.retries_percent_max`", "0 to 100"]);
     check("[routing]\nretry_on = [\"5xx\"]", &["`routing.retry_on[0]`", "connect, reset"]);
     check("[routing]\nchoose = \"random\"", &["`routing.choose`", "weighted, least_latency"]);
+}
+
+#[test]
+fn the_end_of_a_reply_is_held_for_longer_than_a_sync_gathers() {
+    check("[journal]\nhold_max_ms = 0", &["`journal.hold_max_ms`", "is 0", "500", "gather_us"]);
+    check("[journal]\nhold_max_ms = 1\ngather_us = 1000", &["`journal.hold_max_ms`", "is 1"]);
 }
 
 #[test]
