@@ -104,3 +104,83 @@ fn every_crate_inherits_the_lint_table() {
         assert!(manifest.contains("[lints]\nworkspace = true"), "{}", package.manifest_path);
     }
 }
+
+/// What `deny.toml` says, which `cargo deny check` reads too.
+fn rules() -> toml::Table {
+    std::fs::read_to_string("deny.toml").unwrap().parse().unwrap()
+}
+
+/// A package that a build for one of our targets holds.
+struct Built {
+    name: String,
+    /// Where it comes from, in the words of `cargo tree`: nothing for the registry.
+    origin: String,
+    licence: String,
+}
+
+/// `cargo tree` and not `cargo metadata`, which also lists what no feature turns on.
+fn built(rules: &toml::Table) -> Vec<Built> {
+    let targets =
+        texts(rules, "graph", "targets").into_iter().flat_map(|target| ["--target", target]);
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--workspace", "--all-features", "--prefix", "none"])
+        .args(["--format", "{p}|{l}|"])
+        .args(targets)
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let built = String::from_utf8(tree.stdout).unwrap();
+    let lines: BTreeSet<_> = built.lines().filter(|line| !line.is_empty()).collect();
+    let built = lines.into_iter().map(|line| {
+        let mut parts = line.split('|');
+        let package = parts.next().unwrap().replace("(proc-macro)", "");
+        let (name, rest) = package.split_once(' ').unwrap();
+        let origin = rest.split_once(' ').map_or("", |(_version, origin)| origin.trim());
+        let licence = parts.next().unwrap().to_owned();
+        Built { name: name.to_owned(), origin: origin.to_owned(), licence }
+    });
+    built.collect()
+}
+
+fn texts<'r>(rules: &'r toml::Table, table: &str, list: &str) -> Vec<&'r str> {
+    let entries = rules[table][list].as_array().unwrap();
+    entries.iter().map(|entry| entry.get("name").unwrap_or(entry).as_str().unwrap()).collect()
+}
+
+/// Whether `allowed` licences suffice to use what `licence` covers.
+fn is_allowed(licence: &str, allowed: &[&str]) -> bool {
+    // Old manifests write "MIT/Apache-2.0" for an offer of both.
+    let mode = spdx::ParseMode { allow_slash_as_or_operator: true, ..spdx::ParseMode::STRICT };
+    let expression = spdx::Expression::parse_mode(licence, mode);
+    expression.is_ok_and(|expression| {
+        expression.evaluate(|needed| allowed.contains(&needed.to_string().as_str()))
+    })
+}
+
+#[test]
+fn no_dependency_has_a_licence_that_is_not_allowed() {
+    let rules = rules();
+    let allowed = texts(&rules, "licenses", "allow");
+
+    let refused: Vec<_> = built(&rules)
+        .into_iter()
+        .filter(|package| !is_allowed(&package.licence, &allowed))
+        .map(|package| format!("{}: {:?}", package.name, package.licence))
+        .collect();
+
+    assert!(refused.is_empty(), "not allowed by deny.toml:\n{}", refused.join("\n"));
+    assert!(is_allowed("MIT/GPL-3.0-only", &allowed) && is_allowed("MIT AND ISC", &allowed));
+    assert!(!is_allowed("MIT AND GPL-3.0-only", &allowed) && !is_allowed("", &allowed));
+}
+
+#[test]
+fn no_dependency_is_banned_or_of_unknown_origin() {
+    let rules = rules();
+    let banned = texts(&rules, "bans", "deny");
+    let ours = format!("({}", std::env::current_dir().unwrap().display());
+
+    for Built { name, origin, .. } in built(&rules) {
+        assert!(!banned.contains(&name.as_str()), "{name} is banned by deny.toml");
+        assert!(origin.is_empty() || origin.starts_with(&ours), "{name} comes from {origin}");
+    }
+}
