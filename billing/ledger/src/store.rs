@@ -151,6 +151,7 @@ fn migrator() -> Migrator {
         11 "0011_usage_region.sql",
         12 "0012_stored_response.sql",
         13 "0013_estimate.sql",
+        14 "0014_turn.sql",
     ])
 }
 

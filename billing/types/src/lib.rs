@@ -31,7 +31,7 @@ pub use policy::{KeyHash, KeyPolicy, Snapshot};
 pub use price::{Band, Condition, Derived, Price, Rates, Relative, Side};
 pub use tokens::{TokenClass, TokenCount, TokenCounts, Unit, UnitCounts};
 pub use usage::{
-    Attempt, Ended, Flag, Intent, Progress, Source, USAGE_EVENT_VERSION, UsageEvent,
+    Attempt, Ended, Flag, Intent, Progress, Source, TurnKind, USAGE_EVENT_VERSION, UsageEvent,
     UsageEventError,
 };
 pub use wire::{

@@ -3,7 +3,8 @@
 //! One settled event per request, on every ending (M1). Published shapes are pinned by golden
 //! files in `tests/golden/`; a change of shape is a new version. Version 2 adds the model of an
 //! attempt and the flags of who pays; version 3 adds the region and the error bound of an estimate.
-//! What a version adds is absent from those before.
+//! Version 4 adds the kind of turn and the resent tokens. What a version adds is absent from those
+//! before.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// The version that this build writes.
-pub const USAGE_EVENT_VERSION: u16 = 3;
+pub const USAGE_EVENT_VERSION: u16 = 4;
 /// The oldest version that this build reads.
 const OLDEST_VERSION: u16 = 1;
 
@@ -88,6 +89,36 @@ impl Source {
             Self::Estimated => "estimated",
             Self::Partial => "partial",
             Self::Missing => "missing",
+        }
+    }
+}
+
+/// How a turn of a conversation came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TurnKind {
+    /// The first request of its conversation.
+    New,
+    /// It goes on from the last reply with a new message.
+    Continue,
+    /// It goes on from the last reply with results of tools and no new message: an agent at work.
+    ToolLoop,
+    /// The same messages again: another reply is wanted in the place of the last.
+    Regenerate,
+    /// It goes on from an earlier reply, from which another request went on already.
+    Branch,
+}
+
+impl TurnKind {
+    /// The kind's name in rows and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Continue => "continue",
+            Self::ToolLoop => "tool_loop",
+            Self::Regenerate => "regenerate",
+            Self::Branch => "branch",
         }
     }
 }
@@ -174,6 +205,10 @@ pub struct UsageEvent {
     pub session_explicit: bool,
     /// Turn inside the session, from 1.
     pub turn: u32,
+    /// How the turn came about; absent where the request's place in a conversation is not known,
+    /// and before version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_kind: Option<TurnKind>,
     /// Wire family of the upstream: its convention is that of the counts.
     pub family: Family,
     /// What was asked for.
@@ -209,6 +244,10 @@ pub struct UsageEvent {
     /// Sum of the output classes; absent when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_total: Option<TokenCount>,
+    /// Tokens of the input that this session had sent or received before, an estimate; absent where
+    /// no turn before is known, and before version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resent_tokens: Option<TokenCount>,
     /// How far off the tokens that were estimated may be, in thousandths of them; absent where none
     /// were, and before version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use permille_types::{
     Batch, Ended, Endpoint, Family, Flag, IntakeReply, Intent, Progress, Snapshot, Source,
-    StoredReply, TokenClass, TurnReply, USAGE_EVENT_VERSION, Unit, UsageEvent, UsageEventError,
+    StoredReply, TokenClass, TurnKind, TurnReply, USAGE_EVENT_VERSION, Unit, UsageEvent,
+    UsageEventError,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -15,6 +16,7 @@ const FULL: &str = include_str!("golden/usage_event_v1_full.json");
 const ROUTED: &str = include_str!("golden/usage_event_v2_routed.json");
 const REGIONAL: &str = include_str!("golden/usage_event_v3_regional.json");
 const ESTIMATED: &str = include_str!("golden/usage_event_v3_estimated.json");
+const RESENT: &str = include_str!("golden/usage_event_v4_resent.json");
 const LEAST: &str = include_str!("golden/usage_event_v1_least.json");
 const INTENT: &str = include_str!("golden/intent_v1.json");
 const PROGRESS: &str = include_str!("golden/progress_v1.json");
@@ -65,6 +67,7 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<UsageEvent>(ROUTED);
     check::<UsageEvent>(REGIONAL);
     check::<UsageEvent>(ESTIMATED);
+    check::<UsageEvent>(RESENT);
     check::<Intent>(INTENT);
     check::<Progress>(PROGRESS);
     check::<Progress>(PROGRESS_V2);
@@ -101,7 +104,7 @@ fn a_published_batch_is_written_back_byte_for_byte() {
 
 #[test]
 fn an_event_is_written_by_its_own_writer_as_the_golden_file_says() {
-    for golden in [FULL, LEAST, ROUTED, REGIONAL, ESTIMATED] {
+    for golden in [FULL, LEAST, ROUTED, REGIONAL, ESTIMATED, RESENT] {
         let event = UsageEvent::from_json(golden.as_bytes()).unwrap();
 
         assert_eq!(event.to_json().unwrap(), golden.trim_end().as_bytes());
@@ -143,13 +146,24 @@ fn every_field_of_version_3_means_what_it_meant() {
     let event = UsageEvent::from_json(ESTIMATED.as_bytes()).unwrap();
     let progress: Progress = serde_json::from_str(PROGRESS_V2).unwrap();
 
-    assert_eq!(regional.version, USAGE_EVENT_VERSION);
+    assert_eq!(regional.version, 3);
     assert_eq!(regional.service_tier.as_deref(), Some("batch"));
     assert_eq!(regional.region.as_deref(), Some("cn-north-4"));
-    assert_eq!(event.version, USAGE_EVENT_VERSION);
+    assert_eq!(event.version, 3);
     assert_eq!(event.estimate_error_permille, Some(84));
     assert_eq!(event.flags, [Flag::Cancelled, Flag::LearntRatio]);
     assert_eq!(progress.estimate_error_permille, Some(84));
+}
+
+#[test]
+fn every_field_of_version_4_means_what_it_meant() {
+    let event = UsageEvent::from_json(RESENT.as_bytes()).unwrap();
+    let before = UsageEvent::from_json(ESTIMATED.as_bytes()).unwrap();
+
+    assert_eq!(event.version, USAGE_EVENT_VERSION);
+    assert_eq!(event.turn_kind, Some(TurnKind::ToolLoop));
+    assert_eq!(event.resent_tokens, Some(1_850));
+    assert_eq!((before.turn_kind, before.resent_tokens), (None, None));
 }
 
 #[test]
@@ -185,11 +199,11 @@ fn answers_of_billing_may_say_more_than_a_gateway_knows() {
 
 #[test]
 fn an_event_of_another_version_is_told_apart_from_a_malformed_one() {
-    let newer = with(FULL, "version", 4);
+    let newer = with(FULL, "version", 5);
     let newer_with_more = with(&String::from_utf8(newer.clone()).unwrap(), "mood", "good");
 
-    assert_eq!(unknown_version(&newer), Some(4));
-    assert_eq!(unknown_version(&newer_with_more), Some(4));
+    assert_eq!(unknown_version(&newer), Some(5));
+    assert_eq!(unknown_version(&newer_with_more), Some(5));
     assert_eq!(unknown_version(&with(FULL, "version", 0)), Some(0));
     for (field, value) in [
         ("version", Value::from("1")),

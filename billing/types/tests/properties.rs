@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use permille_types::{
     Attempt, Batch, Ended, Endpoint, Family, Flag, RequestId, Sequenced, Source, TokenClass,
-    TokenCounts, Unit, UnitCounts, UsageEvent, UsageEventError,
+    TokenCounts, TurnKind, Unit, UnitCounts, UsageEvent, UsageEventError,
 };
 use proptest::{collection, option, prelude::*, sample::select};
 
@@ -87,6 +87,16 @@ fn flags() -> impl Strategy<Value = Vec<Flag>> {
     proptest::sample::subsequence(all, 0..=count)
 }
 
+fn turn_kind() -> impl Strategy<Value = TurnKind> {
+    select(vec![
+        TurnKind::New,
+        TurnKind::Continue,
+        TurnKind::ToolLoop,
+        TurnKind::Regenerate,
+        TurnKind::Branch,
+    ])
+}
+
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     select(Endpoint::ALL)
 }
@@ -103,41 +113,43 @@ fn event() -> impl Strategy<Value = UsageEvent> {
     let source =
         select(vec![Source::Reported, Source::Estimated, Source::Partial, Source::Missing]);
     let error = option::of(any::<u32>());
+    let place = (option::of(turn_kind()), option::of(any::<u64>()));
     let how = (option::of(any::<u16>()), any::<bool>(), ended(), source, flags(), error);
     let counts = (tokens(), option::of(any::<u64>()), option::of(any::<u64>()), units());
     let rest = (collection::vec(attempt(), 0..3), any::<u64>(), option::of(any::<u64>()));
-    (who, what, how, counts, rest, region).prop_map(|(who, what, how, counts, rest, region)| {
-        UsageEvent {
-            version: 1,
-            request_id: who.0,
-            at: who.1,
-            customer: who.2,
-            project: who.3,
-            key: who.4,
-            session: who.5,
-            session_explicit: who.6,
-            turn: who.7,
-            family: what.5,
-            endpoint: what.0,
-            model_requested: what.1,
-            model_served: what.2,
-            service_tier: what.3,
-            region,
-            upstream: what.4,
-            status: how.0,
-            streamed: how.1,
-            ended: how.2,
-            source: how.3,
-            tokens: counts.0,
-            input_total: counts.1,
-            output_total: counts.2,
-            estimate_error_permille: how.5,
-            units: counts.3,
-            attempts: rest.0,
-            latency_ms: rest.1,
-            first_token_ms: rest.2,
-            flags: how.4,
-        }
+    let parts = (who, what, how, counts, rest, region, place);
+    parts.prop_map(|(who, what, how, counts, rest, region, place)| UsageEvent {
+        version: 1,
+        request_id: who.0,
+        at: who.1,
+        customer: who.2,
+        project: who.3,
+        key: who.4,
+        session: who.5,
+        session_explicit: who.6,
+        turn: who.7,
+        turn_kind: place.0,
+        resent_tokens: place.1,
+        family: what.5,
+        endpoint: what.0,
+        model_requested: what.1,
+        model_served: what.2,
+        service_tier: what.3,
+        region,
+        upstream: what.4,
+        status: how.0,
+        streamed: how.1,
+        ended: how.2,
+        source: how.3,
+        tokens: counts.0,
+        input_total: counts.1,
+        output_total: counts.2,
+        estimate_error_permille: how.5,
+        units: counts.3,
+        attempts: rest.0,
+        latency_ms: rest.1,
+        first_token_ms: rest.2,
+        flags: how.4,
     })
 }
 

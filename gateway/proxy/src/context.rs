@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, request::Parts};
 use hyper::body::Incoming;
 use permille_limits::Taken;
 use permille_session::Placed;
-use permille_types::{Endpoint, Family, KeyPolicy, ModelName, RequestId, SessionId};
+use permille_types::{Endpoint, Family, KeyPolicy, ModelName, RequestId, SessionId, TurnKind};
 use permille_usage::request::RequestFacts;
 
 use crate::{attempts::Attempts, known::Known, reply::Asked, stored::Created, upstream::Upstream};
@@ -133,8 +133,10 @@ pub(crate) struct InSession {
     pub(crate) explicit: bool,
     /// The turn, from 1.
     pub(crate) turn: u32,
-    /// Where its reply is told, so that later requests find this one; absent where the client names
-    /// the conversation, or where there is none.
+    /// How it came about, where that is known.
+    pub(crate) kind: Option<TurnKind>,
+    /// Where its reply is told, so that later requests find this one; absent where its body holds
+    /// no messages.
     pub(crate) placed: Option<Placed>,
 }
 

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use parking_lot::{Mutex, MutexGuard};
 use permille_journal::{JournalError, Settled};
-use permille_session::Placed;
+use permille_session::{Placed, Replied};
 use permille_types::{
-    Ended, Endpoint, Flag, Intent, ModelName, Progress, Source, TokenCounts, USAGE_EVENT_VERSION,
-    UnitCounts, UsageEvent,
+    Ended, Endpoint, Flag, Intent, ModelName, Progress, Source, TokenClass, TokenCount,
+    TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
 };
 use permille_usage::{Ahead, Counted, Estimator, Reading, Stop, Tap, Usage};
 
@@ -117,6 +117,8 @@ impl Record {
             session: request.session.clone(),
             session_explicit: request.explicit,
             turn: request.turn,
+            turn_kind: request.kind,
+            resent_tokens: None,
             // Every candidate is of the path's family.
             family: head.family,
             endpoint: head.endpoint,
@@ -225,6 +227,8 @@ impl Record {
         self.event.latency_ms = milliseconds(self.started.elapsed());
         if let Reply::Counted(reading) = reply {
             mark(&mut self.event, reading);
+            let resent = |placed: &Placed| placed.resent_tokens(self.event.input_total?);
+            self.event.resent_tokens = self.placed.as_ref().and_then(resent);
             self.tell_session(reading);
         }
         self.policy.apply(&mut self.event);
@@ -253,8 +257,19 @@ impl Record {
         let Some(placed) = &self.placed else { return };
         let is_stored = self.event.endpoint == Endpoint::Responses;
         let stored_as = reading.provider_id.as_deref().filter(|_| is_stored);
-        let sessions = &self.metering.sessions;
-        sessions.replied(placed, &reading.opening, stored_as, Instant::now());
+        let replied = Replied { text: &reading.opening, stored_as, tokens: self.next_resends() };
+        self.metering.sessions.replied(placed, replied, Instant::now());
+    }
+
+    /// Tokens of this request that the next one of its conversation sends again: its input, and
+    /// what the reply says but for its reasoning. Absent where the provider did not count them, or
+    /// where the client did not get the whole reply.
+    fn next_resends(&self) -> Option<TokenCount> {
+        let event = &self.event;
+        let is_sure = event.source == Source::Reported && event.ended == Ended::Complete;
+        let reasoning = event.tokens.get(&TokenClass::REASONING).copied().unwrap_or_default();
+        let said = event.output_total.filter(|_| is_sure)?.checked_sub(reasoning)?;
+        event.input_total?.checked_add(said)
     }
 
     fn count(&self, reading: &Reading) -> Counted {

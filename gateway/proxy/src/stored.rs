@@ -175,6 +175,9 @@ impl Created {
             // As billing stores it.
             at: DateTime::from_timestamp_micros(created.at.timestamp_micros())?,
             endpoint: Endpoint::StoredResponse,
+            // The turn is that of the request which created it, and is on its row.
+            turn_kind: None,
+            resent_tokens: None,
             model_served: reading.model.as_deref().and_then(|name| name.parse().ok()),
             service_tier: reading.service_tier.clone().or_else(|| created.service_tier.clone()),
             ended,

@@ -14,5 +14,6 @@ mod walk;
 
 pub use digest::Key;
 pub use message::{Conversation, Message, Speaker};
-pub use node::{Place, Turn, TurnKind};
-pub use sessions::{Bounds, Placed, Sessions};
+pub use node::{Place, Turn};
+pub use permille_types::TurnKind;
+pub use sessions::{Bounds, Placed, Replied, Sessions};

@@ -8,24 +8,9 @@ use std::{
     time::Instant,
 };
 
-use permille_types::SessionId;
+use permille_types::{SessionId, TokenCount, TurnKind};
 
 use crate::message::Opening;
-
-/// How a turn came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TurnKind {
-    /// The first request of its conversation.
-    First,
-    /// It goes on from the last reply with a new message.
-    Continue,
-    /// It goes on from the last reply with results of tools and no new message: an agent at work.
-    ToolLoop,
-    /// The same messages again: another reply is wanted in the place of the last.
-    Regenerate,
-    /// It goes on from an earlier reply, from which another request went on already.
-    Branch,
-}
 
 /// A turn: its number and how it came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +29,9 @@ pub struct Place {
     pub session: SessionId,
     /// The turn.
     pub turn: Turn,
-    /// Bytes of message content that this conversation has sent or received before.
-    pub resent_bytes: u64,
+    /// Bytes of message content that this conversation has sent or received before; absent in its
+    /// first request, and where the messages before are not sent again.
+    pub resent_bytes: Option<u64>,
     /// Bytes of message content in all.
     pub bytes: u64,
 }
@@ -60,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) continued: AtomicBool,
     /// How its reply opened, once that has ended.
     pub(crate) reply: OnceLock<Opening>,
+    /// Tokens that its provider counted, of the input and of the reply's text, once that has ended.
+    pub(crate) tokens: OnceLock<TokenCount>,
 }
 
 /// How well a node fits as the turn before. The last is best.

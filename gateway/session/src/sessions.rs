@@ -6,12 +6,12 @@ use std::{
 };
 
 use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
-use permille_types::SessionId;
+use permille_types::{SessionId, TokenCount, TurnKind};
 
 use crate::{
     digest::{Digest, Key, leaf},
     message::{Conversation, Message, Opening, Speaker},
-    node::{Fit, Node, Place, Turn, TurnKind},
+    node::{Fit, Node, Place, Turn},
     read::read,
 };
 
@@ -67,6 +67,20 @@ pub struct Placed {
     node: Arc<Node>,
     /// What was asked last, and its bytes.
     asked: (Digest, u64),
+    /// The turn before, where all of it is sent again.
+    before: Option<Arc<Node>>,
+}
+
+/// What is told of a reply that has ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Replied<'a> {
+    /// The beginning of what it delivered.
+    pub text: &'a str,
+    /// The id under which the provider has stored it.
+    pub stored_as: Option<&'a str>,
+    /// Tokens of the request's input and of the reply's text, as the provider counted them; absent
+    /// where it did not, or where the client did not get all of the reply.
+    pub tokens: Option<TokenCount>,
 }
 
 /// The digests of one request.
@@ -98,6 +112,8 @@ struct Found {
     fit: Fit,
     /// How many messages are known from it.
     known: usize,
+    /// Whether all that it sent and received is sent again, or lies with the provider.
+    whole: bool,
     /// Whether there is nothing new.
     repeats: bool,
 }
@@ -144,8 +160,10 @@ impl Sessions {
             .or_else(|| self.turn_before(messages, &trail, now));
         let known = before.as_ref().map_or(0, |found| found.known);
         let resent_bytes = known.checked_sub(1).and_then(|last| trail.bytes.get(last).copied());
+        let whole =
+            before.as_ref().filter(|found| found.whole).map(|found| Arc::clone(&found.node));
         let (session, turn) = match before {
-            None => (fresh, Turn { number: 1, kind: TurnKind::First }),
+            None => (fresh, Turn { number: 1, kind: TurnKind::New }),
             Some(found) if found.repeats => {
                 let turn = Turn { number: found.node.turn, kind: TurnKind::Regenerate };
                 (found.node.session.clone(), turn)
@@ -166,25 +184,30 @@ impl Sessions {
             at: now,
             continued: AtomicBool::new(false),
             reply: OnceLock::new(),
+            tokens: OnceLock::new(),
         });
         // What came before it in its first request was never said here: examples, a greeting.
         let said_here = |exchange: &&Exchange| known > 0 && exchange.end >= known;
         let exchanges = trail.exchanges.iter().filter(said_here).filter_map(|said| said.both);
         let asked = (trail.asked.1 >= DISTINCT_BYTES).then_some(trail.asked.0);
-        let whole = trail.prefixes.last().copied();
-        for digest in whole.into_iter().chain(exchanges).chain(asked) {
+        let all = trail.prefixes.last().copied();
+        for digest in all.into_iter().chain(exchanges).chain(asked) {
             self.remember(digest, &node, now);
         }
-        let resent_bytes = resent_bytes.unwrap_or_default();
         let place = Place { session, turn, resent_bytes, bytes };
-        Placed { place, key, node, asked: trail.asked }
+        Placed { place, key, node, asked: trail.asked, before: whole }
     }
 
     /// Takes note of what the reply to a request delivered, so that the client who sends it again
-    /// is told from strangers who began alike, and found again when only that is left; and of the
-    /// id under which the provider has stored it.
-    pub fn replied(&self, placed: &Placed, text: &str, stored_as: Option<&str>, now: Instant) {
+    /// is told from strangers who began alike, and found again when only that is left; of the
+    /// id under which the provider has stored it; and of the tokens that the next request resends.
+    pub fn replied(&self, placed: &Placed, replied: Replied<'_>, now: Instant) {
         let Placed { node, key, asked: (asked, asked_bytes), .. } = placed;
+        let Replied { text, stored_as, tokens } = replied;
+        if let Some(tokens) = tokens {
+            // A request has one reply; of two that are told, the first stands.
+            node.tokens.get_or_init(|| tokens);
+        }
         if let Some(id) = stored_as {
             self.remember(response(key, id), node, now);
         }
@@ -214,7 +237,7 @@ impl Sessions {
     /// By the stored response that the client names. Its messages are not sent again.
     fn by_response(&self, key: &Key, id: &str, now: Instant) -> Option<Found> {
         let (node, fit) = self.best(response(key, id), Opening::NONE, now)?;
-        Some(Found { node, fit, known: 0, repeats: false })
+        Some(Found { node, fit, known: 0, whole: true, repeats: false })
     }
 
     /// By all messages up to a reply: nothing but what is new differs.
@@ -231,7 +254,8 @@ impl Sessions {
             found.map(|(node, fit)| {
                 let rest = messages.get(at..).unwrap_or_default();
                 let reply = rest.iter().take_while(|message| message.speaker == Speaker::Model);
-                Found { node, fit, known: at.saturating_add(reply.count()), repeats: false }
+                let known = at.saturating_add(reply.count());
+                Found { node, fit, known, whole: true, repeats: false }
             })
         })
     }
@@ -270,6 +294,7 @@ impl Sessions {
             node: Arc::clone(node),
             fit: Fit::SameReply,
             known: messages.len(),
+            whole: false,
             repeats: true,
         })
     }
@@ -282,7 +307,7 @@ impl Sessions {
             // Whoever sent an exchange before goes on from it, whatever was replied then.
             let both = || self.best(exchange.both?, Opening::NONE, now);
             let (node, fit) = asked.or_else(both)?;
-            Some(Found { node, fit, known: exchange.end, repeats: false })
+            Some(Found { node, fit, known: exchange.end, whole: false, repeats: false })
         })
     }
 
@@ -308,6 +333,29 @@ impl Sessions {
             alike.push(Arc::clone(node));
             Op::Put(alike)
         });
+    }
+}
+
+impl Placed {
+    /// How many of a request's `input_total` tokens its conversation has sent or received before;
+    /// absent in its first request, and where nothing tells. An estimate, but for a regenerated
+    /// turn: all of that was sent before.
+    ///
+    /// Where all of the turn before is sent again, what the provider counted of it, input and
+    /// reply; else the share that the known messages have in the bytes of all.
+    #[must_use]
+    pub fn resent_tokens(&self, input_total: TokenCount) -> Option<TokenCount> {
+        let Place { turn, resent_bytes, bytes, .. } = &self.place;
+        match turn.kind {
+            TurnKind::New => return None,
+            TurnKind::Regenerate => return Some(input_total),
+            TurnKind::Continue | TurnKind::ToolLoop | TurnKind::Branch => {}
+        }
+        let before = self.before.as_ref().and_then(|node| node.tokens.get().copied());
+        before.map(|tokens| tokens.min(input_total)).or_else(|| {
+            let share = u128::from(input_total).checked_mul(u128::from((*resent_bytes)?))?;
+            u64::try_from(share.checked_div(u128::from(*bytes))?).ok()
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use permille_session::{Bounds, Key, Sessions};
+use permille_session::{Bounds, Key, Replied, Sessions};
 use shapes::{SHAPES, Step};
 
 const CONVERSATIONS: usize = 10_000;
@@ -90,7 +90,8 @@ fn conversations_are_told_apart_and_kept_together() {
         let fresh = format!("request-{number}").parse().unwrap();
         let placed = sessions.place(&[&customer], &said, fresh, start + at);
         if let Some(reply) = &step.reply {
-            sessions.replied(&placed, reply, None, start + at);
+            let replied = Replied { text: reply, ..Replied::default() };
+            sessions.replied(&placed, replied, start + at);
         }
         outcomes.push(Outcome {
             shape,

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use permille_session::{Bounds, Key, Place, Placed, Sessions, TurnKind};
+use permille_session::{Bounds, Key, Place, Placed, Replied, Sessions, TurnKind};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ impl Client {
     }
 
     fn reply(&self, to: &Placed, text: &str) {
-        self.sessions.replied(to, text, None, self.start);
+        self.sessions.replied(to, Replied { text, ..Replied::default() }, self.start);
     }
 }
 
@@ -96,7 +96,7 @@ fn every_familys_messages_are_found() {
         let next = client.ask(&two);
 
         assert_eq!((next.session.as_str(), next.turn.number), ("request-1", 2), "{two}");
-        assert!(next.resent_bytes > 0 && next.resent_bytes < next.bytes, "{next:?}");
+        assert!(next.resent_bytes > Some(0) && next.resent_bytes < Some(next.bytes), "{next:?}");
     }
 }
 
@@ -118,7 +118,7 @@ fn customers_never_share_a_conversation() {
     let messages = [("user", QUESTION), ("assistant", "Timber."), ("user", "And then?")];
     let other = client.send("globex", &chat(&messages), Duration::ZERO);
 
-    assert_eq!(turn(&other.place), ("request-2", 1, TurnKind::First));
+    assert_eq!(turn(&other.place), ("request-2", 1, TurnKind::New));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn of_strangers_who_began_alike_each_finds_the_reply_that_was_given() {
 
     assert_eq!(turn(&client.ask(&chat(&of_ann))), ("request-1", 2, TurnKind::Continue));
     assert_eq!(turn(&client.ask(&chat(&of_bob))), ("request-2", 2, TurnKind::Continue));
-    assert_eq!(turn(&client.ask(&chat(&nobodys))), ("request-5", 1, TurnKind::First));
+    assert_eq!(turn(&client.ask(&chat(&nobodys))), ("request-5", 1, TurnKind::New));
 }
 
 #[test]
@@ -160,19 +160,61 @@ fn a_long_silence_ends_a_conversation() {
 
     let late = client.send("acme", &chat(&two), Duration::from_hours(25));
 
-    assert_eq!(turn(&late.place), ("request-2", 1, TurnKind::First));
+    assert_eq!(turn(&late.place), ("request-2", 1, TurnKind::New));
 }
 
 #[test]
 fn a_stored_response_is_gone_on_from_by_its_id_and_only_by_its_customer() {
     let mut client = Client::new();
     let first = client.send("acme", &json!({"input": "hi"}), Duration::ZERO);
-    client.sessions.replied(&first, "Hello.", Some("resp_1"), client.start);
+    let replied = Replied { text: "Hello.", stored_as: Some("resp_1"), tokens: Some(30) };
+    client.sessions.replied(&first, replied, client.start);
     let next = json!({"input": "And then?", "previous_response_id": "resp_1"});
 
     assert_eq!(turn(&client.ask(&next)), ("request-1", 2, TurnKind::Continue));
     let stranger = client.send("globex", &next, Duration::ZERO);
-    assert_eq!(turn(&stranger.place), ("request-3", 1, TurnKind::First));
+    assert_eq!(turn(&stranger.place), ("request-3", 1, TurnKind::New));
+}
+
+/// A client whose first question and reply cost `tokens`, with what it then sends again.
+fn told(tokens: Option<u64>) -> (Client, Vec<(&'static str, &'static str)>) {
+    let mut client = Client::new();
+    let messages = vec![("user", QUESTION), ("assistant", "Timber."), ("user", "And then?")];
+    let first = client.send("acme", &chat(&messages[..1]), Duration::ZERO);
+    assert_eq!(first.resent_tokens(60), None, "nothing was sent before");
+    let replied = Replied { text: "Timber.", stored_as: Some("resp_1"), tokens };
+    client.sessions.replied(&first, replied, client.start);
+    (client, messages)
+}
+
+#[test]
+fn what_is_sent_again_is_what_the_provider_counted_of_the_turn_before() {
+    let (mut client, messages) = told(Some(70));
+
+    let next = client.send("acme", &chat(&messages), Duration::ZERO);
+    let again = client.send("acme", &chat(&messages), Duration::ZERO);
+    let stored = json!({"input": "And then?", "previous_response_id": "resp_1"});
+    let stored = client.send("acme", &stored, Duration::ZERO);
+
+    assert_eq!(next.resent_tokens(80), Some(70));
+    assert_eq!(next.resent_tokens(69), Some(69), "never more than there is");
+    assert_eq!(again.resent_tokens(80), Some(80), "all of a regenerated turn");
+    assert_eq!(stored.resent_tokens(80), Some(70), "what lies with the provider");
+}
+
+#[test]
+fn where_the_provider_counted_nothing_the_share_of_the_bytes_tells() {
+    let (mut client, messages) = told(None);
+    let known = u64::try_from(QUESTION.len() + "Timber.".len()).unwrap();
+    let all = known + u64::try_from("And then?".len()).unwrap();
+
+    let next = client.send("acme", &chat(&messages), Duration::ZERO);
+    let stored = json!({"input": "And then?", "previous_response_id": "resp_1"});
+    let stored = client.send("acme", &stored, Duration::ZERO);
+
+    assert_eq!((next.place.resent_bytes, next.place.bytes), (Some(known), all));
+    assert_eq!(next.resent_tokens(1_000), Some(1_000 * known / all));
+    assert_eq!(stored.resent_tokens(1_000), None, "nothing tells");
 }
 
 #[test]
@@ -233,8 +275,8 @@ proptest! {
     fn no_body_is_too_odd_to_be_placed(body in json_value()) {
         let mut client = Client::new();
         let first = client.ask(&body);
-        prop_assert_eq!(turn(&first), ("request-1", 1, TurnKind::First));
-        prop_assert!(first.resent_bytes <= first.bytes);
+        prop_assert_eq!(turn(&first), ("request-1", 1, TurnKind::New));
+        prop_assert_eq!(first.resent_bytes, None);
     }
 
     #[test]
@@ -246,7 +288,7 @@ proptest! {
         for (number, (asked, replied)) in (1..).zip(&texts) {
             messages.push(json!({"role": "user", "content": asked}));
             let placed = client.ask(&json!({"messages": messages}));
-            let kind = if number == 1 { TurnKind::First } else { TurnKind::Continue };
+            let kind = if number == 1 { TurnKind::New } else { TurnKind::Continue };
             prop_assert_eq!(turn(&placed), ("request-1", number, kind));
             messages.push(json!({"role": "assistant", "content": replied}));
         }
@@ -275,7 +317,7 @@ fn examples_that_every_request_brings_make_nobody_the_same() {
         ("user", "And more politely?"),
     ]);
 
-    assert_eq!(turn(&bob), ("request-2", 1, TurnKind::First));
+    assert_eq!(turn(&bob), ("request-2", 1, TurnKind::New));
     assert_eq!(turn(&client.ask(&next)), ("request-1", 2, TurnKind::Continue));
 }
 
@@ -289,6 +331,6 @@ fn a_greeting_by_the_application_makes_nobody_the_same() {
         let first = client.send("acme", &hi, Duration::ZERO);
         client.reply(&first, "What can I do for you?");
 
-        assert_eq!(turn(&client.ask(&hi)), ("request-2", 1, TurnKind::First), "{greeting}");
+        assert_eq!(turn(&client.ask(&hi)), ("request-2", 1, TurnKind::New), "{greeting}");
     }
 }

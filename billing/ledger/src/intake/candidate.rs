@@ -124,6 +124,7 @@ fn out_of_range(event: &UsageEvent) -> Option<String> {
         .chain(event.units.values().map(|count| ("units", *count)))
         .chain(event.input_total.map(|count| ("input_total", count)))
         .chain(event.output_total.map(|count| ("output_total", count)))
+        .chain(event.resent_tokens.map(|count| ("resent_tokens", count)))
         .chain(event.first_token_ms.map(|count| ("first_token_ms", count)))
         .chain([("latency_ms", event.latency_ms)]);
     counts

@@ -2,7 +2,8 @@
 
 use permille_types::{
     CustomerId, Ended, Endpoint, Family, Flag, KeyId, ModelName, PriceVersion, RequestId,
-    SessionId, Source, TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UpstreamName, UsageEvent,
+    SessionId, Source, TokenCounts, TurnKind, USAGE_EVENT_VERSION, UnitCounts, UpstreamName,
+    UsageEvent,
 };
 
 use super::{Pricing, StoredUsage, UsageFilter, attempts};
@@ -29,6 +30,8 @@ struct Row {
     session: String,
     session_explicit: i64,
     turn: i64,
+    turn_kind: Option<String>,
+    resent_tokens: Option<i64>,
     family: String,
     endpoint: String,
     model_requested: String,
@@ -78,6 +81,11 @@ impl TryFrom<Row> for StoredUsage {
             session: column::parsed("usage.session", &row.session)?,
             session_explicit: row.session_explicit != 0,
             turn: column::number("usage.turn", row.turn)?,
+            turn_kind: row
+                .turn_kind
+                .map(|word| column::word::<TurnKind>("usage.turn_kind", &word))
+                .transpose()?,
+            resent_tokens: count("usage.resent_tokens", row.resent_tokens)?,
             family: column::word::<Family>("usage.family", &row.family)?,
             endpoint: column::word::<Endpoint>("usage.endpoint", &row.endpoint)?,
             model_requested: column::parsed("usage.model_requested", &row.model_requested)?,
@@ -178,6 +186,8 @@ pub(crate) async fn insert(
         .bind(&cost)
         .bind(i64::from(cost.is_none()))
         .bind(event.region.as_deref())
+        .bind(event.turn_kind.map(TurnKind::as_str))
+        .bind(bound("resent_tokens", event.resent_tokens)?)
         .execute(connection)
         .await
         .during(OPERATION)?;
@@ -218,12 +228,14 @@ const INSERT: &str = "insert into usage (
          band,
          cost,
          unpriced,
-         region
+         region,
+         turn_kind,
+         resent_tokens
      ) values (
          $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
          $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
          $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
-         $31, $32, $33
+         $31, $32, $33, $34, $35
      )
      on conflict (request_id) do nothing";
 
@@ -302,6 +314,8 @@ macro_rules! select {
                  usage.session,
                  usage.session_explicit,
                  usage.turn,
+                 usage.turn_kind,
+                 usage.resent_tokens,
                  usage.family,
                  usage.endpoint,
                  usage.model_requested,

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use permille_types::{
     Attempt, Currency, CustomerId, Ended, Endpoint, Family, Flag, KeyId, ModelName, PriceVersion,
-    ProjectId, RequestId, SessionId, Source, TokenCount, TokenCounts, UnitCounts, UpstreamName,
-    UsageEvent,
+    ProjectId, RequestId, SessionId, Source, TokenCount, TokenCounts, TurnKind, UnitCounts,
+    UpstreamName, UsageEvent,
 };
 use serde::Serialize;
 
@@ -34,6 +34,9 @@ pub struct UsageRow {
     pub session_explicit: bool,
     /// Turn inside the session, from 1.
     pub turn: u32,
+    /// How the turn came about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn_kind: Option<TurnKind>,
     /// Wire family of the path.
     pub family: Family,
     /// The routed path.
@@ -69,6 +72,9 @@ pub struct UsageRow {
     /// Sum of the output classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_total: Option<TokenCount>,
+    /// Tokens of the input that the session had sent or received before, an estimate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resent_tokens: Option<TokenCount>,
     /// How far off the tokens that were estimated may be, in thousandths of them; absent where none
     /// were.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +135,7 @@ impl From<StoredUsage> for UsageRow {
             session: event.session,
             session_explicit: event.session_explicit,
             turn: event.turn,
+            turn_kind: event.turn_kind,
             family: event.family,
             endpoint: event.endpoint,
             model_requested: event.model_requested,
@@ -143,6 +150,7 @@ impl From<StoredUsage> for UsageRow {
             tokens: event.tokens,
             input_total: event.input_total,
             output_total: event.output_total,
+            resent_tokens: event.resent_tokens,
             estimate_error_permille: event.estimate_error_permille,
             units: event.units,
             attempts: event.attempts,

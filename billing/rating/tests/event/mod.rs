@@ -24,6 +24,8 @@ pub(crate) fn event(model: &str, tokens: &[(&str, u64)]) -> UsageEvent {
         session: "chat-1".parse().unwrap(),
         session_explicit: true,
         turn: 1,
+        turn_kind: None,
+        resent_tokens: None,
         family: Family::OpenAi,
         endpoint: Endpoint::ChatCompletions,
         model_requested: model.parse().unwrap(),

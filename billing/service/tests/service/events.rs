@@ -28,6 +28,8 @@ pub(crate) fn event(number: u32, customer: &str, key: &str) -> UsageEvent {
         session: "chat-1".parse().unwrap(),
         session_explicit: true,
         turn: number,
+        turn_kind: None,
+        resent_tokens: None,
         family: Family::OpenAi,
         endpoint: Endpoint::ChatCompletions,
         model_requested: "ERNIE-Bot".parse().unwrap(),

@@ -18,6 +18,8 @@ impl Used {
         let api = Api::with_acme().await;
         let key = api.add_key("acme").await["id"].as_str().unwrap().to_owned();
         let mut events: Vec<_> = (1..=6).map(|number| event(number, "acme", &key)).collect();
+        events[1].turn_kind = Some(permille_types::TurnKind::Continue);
+        events[1].resent_tokens = Some(600);
         for event in &mut events[3..5] {
             event.session = "a/b".parse().unwrap();
             event.at = "2026-11-21T12:00:00Z".parse().unwrap();
@@ -70,6 +72,20 @@ async fn a_row_has_the_names_and_forms_of_the_interface() {
             "latency_ms": 1234, "first_token_ms": 321, "flags": []
         })]
     );
+}
+
+#[tokio::test]
+async fn a_row_says_how_its_turn_came_about_and_what_of_it_was_sent_before() {
+    let used = Used::new().await;
+
+    let row = |number| {
+        let path = format!("/api/v1/usage?request={}", request_id(number));
+        async move { used.api.items(&path).await.remove(0) }
+    };
+
+    assert_eq!(row(2).await["turn_kind"], "continue");
+    assert_eq!(row(2).await["resent_tokens"], 600);
+    assert!(row(1).await.get("turn_kind").is_none() && row(1).await.get("resent_tokens").is_none());
 }
 
 #[tokio::test]

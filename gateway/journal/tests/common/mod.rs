@@ -52,6 +52,8 @@ pub fn event(number: u32, output: u64) -> UsageEvent {
         session: format!("s-{number}").parse().unwrap(),
         session_explicit: true,
         turn: 1,
+        turn_kind: None,
+        resent_tokens: None,
         family: Family::OpenAi,
         endpoint: Endpoint::ChatCompletions,
         model_requested: "gpt-4o-mini".parse().unwrap(),

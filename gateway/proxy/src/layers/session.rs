@@ -1,8 +1,9 @@
 //! Which conversation a request belongs to, and which turn of it this is.
 //!
 //! A client may name the conversation, in a header or in the body; then turns count its requests in
-//! the order of their admission. Where it does not, the messages tell which request this one goes
-//! on from, and the conversation has the name of its first request.
+//! the order of their admission, and the messages only tell how each turn came about. Where it does
+//! not, the messages tell which request this one goes on from, and the conversation has the name of
+//! its first request.
 
 use std::{
     sync::Arc,
@@ -11,8 +12,8 @@ use std::{
 
 use http::HeaderMap;
 use moka::sync::Cache;
-use permille_session::{Conversation, Sessions};
-use permille_types::{ControlPlane, CustomerId, SessionId};
+use permille_session::{Conversation, Placed, Sessions};
+use permille_types::{ControlPlane, CustomerId, SessionId, TurnKind};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -88,30 +89,37 @@ impl Waiting<Targeted> for Session {
         let head = &classified.routed;
         let (customer, project) = (&head.key.customer, head.key.project.as_str());
         let in_header = named(&head.parts.headers)?;
-        let said = match in_header {
-            // Who names the conversation has no need of having it recognised.
-            Some(_) => Conversation::default(),
-            None => self.said(classified).await,
-        };
+        let said = self.said(classified).await;
         // A name in a body is the application's own affair: one that we cannot use is no error.
         let in_body = || said.named.as_deref().and_then(|name| name.parse().ok());
         if let Some(session) = in_header.or_else(in_body) {
             let turn = self.next_turn(customer, &session).await;
-            return Ok(InSession { targeted, session, explicit: true, turn, placed: None });
-        }
-        if said.messages.is_empty() {
-            let session = head.id.into();
-            return Ok(InSession { targeted, session, explicit: false, turn: 1, placed: None });
+            // Only requests of this name are compared, which no unnamed one can be.
+            let scope = [customer.as_str(), session.as_str(), "", "named"];
+            let placed = self.place(&scope, &said, session.clone());
+            let kind = placed.as_ref().map(|placed| placed.place.turn.kind);
+            // A later turn that goes on from nothing we know: how it came about is not known.
+            let kind = kind.filter(|kind| *kind != TurnKind::New || turn == 1);
+            return Ok(InSession { targeted, session, explicit: true, turn, kind, placed });
         }
         let end_user = said.end_user.as_deref().unwrap_or_default();
         let scope = [customer.as_str(), project, end_user];
-        let placed = self.sessions.place(&scope, &said, head.id.into(), Instant::now());
-        let (session, turn) = (placed.place.session.clone(), placed.place.turn.number);
-        Ok(InSession { targeted, session, explicit: false, turn, placed: Some(placed) })
+        let placed = self.place(&scope, &said, head.id.into());
+        let place = placed.as_ref().map(|placed| &placed.place);
+        let session = place.map_or_else(|| head.id.into(), |place| place.session.clone());
+        let turn = place.map_or(1, |place| place.turn.number);
+        let kind = place.map(|place| place.turn.kind);
+        Ok(InSession { targeted, session, explicit: false, turn, kind, placed })
     }
 }
 
 impl Session {
+    /// The place of a request that arrives now; absent where nothing is said.
+    fn place(&self, scope: &[&str], said: &Conversation, fresh: SessionId) -> Option<Placed> {
+        let any = !said.messages.is_empty();
+        any.then(|| self.sessions.place(scope, said, fresh, Instant::now()))
+    }
+
     /// What the body says of its conversation; nothing where none is had.
     async fn said(&self, classified: &Classified) -> Conversation {
         let endpoint = classified.routed.endpoint;

@@ -1,13 +1,16 @@
 //! Conversations are recognised without a word from the client.
 
-use crate::support::{World, read_all};
+use permille_types::{TurnKind, UsageEvent};
 use serde_json::{Value, json};
+
+use crate::support::{World, read_all};
 
 /// One request as the client sees it.
 struct Answer {
     session: String,
     turn: u32,
     text: String,
+    row: UsageEvent,
 }
 
 fn say(role: &str, text: &str) -> Value {
@@ -24,7 +27,9 @@ async fn ask(world: &World, body: Value) -> Answer {
         session: head.headers["permille-session"].to_str().unwrap().to_owned(),
         turn: head.headers["permille-turn"].to_str().unwrap().parse().unwrap(),
         text: body["choices"][0]["message"]["content"].as_str().unwrap().to_owned(),
+        row,
     };
+    let row = &answer.row;
     assert_eq!((row.session.as_str(), row.turn), (answer.session.as_str(), answer.turn));
     answer
 }
@@ -53,6 +58,43 @@ async fn the_turns_of_a_conversation_are_one_session() {
     sessions.dedup();
     assert_eq!(sessions.len(), 1, "{sessions:?}");
     assert_eq!((again.session, again.turn), (sessions[0].clone(), 4), "a regenerated turn");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_tells_how_its_turn_came_about_and_what_of_it_was_sent_before() {
+    let world = World::start().await;
+    for name in [None, Some("ticket-7")] {
+        let body = |messages: &[Value]| {
+            let mut body = of(messages);
+            if let Some(name) = name {
+                body["conversation_id"] = name.into();
+            }
+            body
+        };
+        let mut messages = vec![say("user", "Please summarise the contract with our supplier.")];
+
+        let first = ask(&world, body(&messages)).await;
+        messages.extend([say("assistant", &first.text), say("user", "And the price?")]);
+        let second = ask(&world, body(&messages)).await;
+        let again = ask(&world, body(&messages)).await;
+        messages[2] = say("user", "And the term?");
+        let branch = ask(&world, body(&messages)).await;
+        let unknown = ask(&world, body(&[say("user", "Something else.")])).await;
+
+        let kinds = [&first, &second, &again, &branch].map(|answer| answer.row.turn_kind.unwrap());
+        use TurnKind::{Branch, Continue, New, Regenerate};
+        assert_eq!(kinds, [New, Continue, Regenerate, Branch], "{name:?}");
+        let of_first = first.row.input_total.unwrap() + first.row.output_total.unwrap();
+        assert_eq!(first.row.resent_tokens, None);
+        assert_eq!(second.row.resent_tokens, Some(of_first));
+        assert!(second.row.input_total.unwrap() > of_first, "{:?}", second.row);
+        assert_eq!(again.row.resent_tokens, again.row.input_total);
+        assert_eq!(branch.row.resent_tokens, Some(of_first));
+        // In a named session it is a later turn, and nothing tells how it came about.
+        let expected = if name.is_some() { (5, None) } else { (1, Some(New)) };
+        assert_eq!((unknown.turn, unknown.row.turn_kind), expected);
+        assert_eq!(unknown.row.resent_tokens, None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

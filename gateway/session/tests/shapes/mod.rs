@@ -66,7 +66,7 @@ fn turns(random: &mut Rng) -> u32 {
 }
 
 fn kind_of(turn: u32) -> TurnKind {
-    if turn == 1 { TurnKind::First } else { TurnKind::Continue }
+    if turn == 1 { TurnKind::New } else { TurnKind::Continue }
 }
 
 fn say(role: &str, text: &str) -> Value {
@@ -167,7 +167,7 @@ fn tool_loop(random: &mut Rng) -> Vec<Step> {
 }
 
 fn first_or(turn: u32, kind: TurnKind) -> TurnKind {
-    if turn == 1 { TurnKind::First } else { kind }
+    if turn == 1 { TurnKind::New } else { kind }
 }
 
 fn tool_loop_anthropic(random: &mut Rng) -> Vec<Step> {
