@@ -43,8 +43,29 @@ struct Session {
     tokens: TokenCounts,
     cost: String,
     currency: String,
+    hidden: Hidden,
     first_at: String,
     last_at: String,
+}
+
+/// What of a cost is hidden.
+#[derive(Debug, Deserialize)]
+struct Hidden {
+    resent_tokens: Option<u64>,
+    resent_share_permille: Option<u64>,
+    resent_cost: String,
+    cached_tokens: u64,
+    cached_share_permille: Option<u64>,
+    cache_saving: String,
+    cache_saving_missed: String,
+    regenerations: u64,
+    regenerated_cost: String,
+    failed_requests: u64,
+    failed_request_cost: String,
+    retries: u64,
+    failed_attempts: u64,
+    failed_attempt_cost: String,
+    first_token_ms_mean: Option<u64>,
 }
 
 /// One session with its turns.
@@ -60,11 +81,13 @@ struct Detail {
 struct Turn {
     #[serde(rename = "turn")]
     number: u32,
+    kind: Option<String>,
     requests: u64,
     unpriced_requests: u64,
     tokens: TokenCounts,
     cost: String,
     cumulative_cost: String,
+    hidden: Hidden,
     first_at: String,
 }
 
@@ -94,6 +117,7 @@ fn table(sessions: &[Box<RawValue>]) -> Result<String, CliError> {
         ("customer", Align::Left),
         ("turns", Align::Right),
         ("requests", Align::Right),
+        ("resent", Align::Right),
         ("cost", Align::Right),
         ("", Align::Left),
         ("last (UTC)", Align::Left),
@@ -107,13 +131,14 @@ fn table(sessions: &[Box<RawValue>]) -> Result<String, CliError> {
             session.customer,
             session.turns.to_string(),
             session.requests.to_string(),
+            or_dash(share(session.hidden.resent_share_permille).as_ref()),
             session.cost,
             session.currency,
             moment(&session.last_at),
             notes,
         ]);
     }
-    Ok(grid.render("no sessions; clients name one with the header `permille-session`"))
+    Ok(grid.render("no sessions"))
 }
 
 /// One session as text: its totals, then what each turn used and cost.
@@ -128,21 +153,40 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
         .chain(session.tokens.keys().filter(|class| !TokenClass::KNOWN.contains(class)))
         .filter(|class| session.tokens.contains_key(*class))
         .collect();
-    let mut columns =
-        vec![("turn", Align::Right), ("at (UTC)", Align::Left), ("requests", Align::Right)];
+    let mut columns = vec![
+        ("turn", Align::Right),
+        ("kind", Align::Left),
+        ("at (UTC)", Align::Left),
+        ("requests", Align::Right),
+    ];
     columns.extend(classes.iter().map(|class| (class.as_str(), Align::Right)));
-    columns.extend([("cost", Align::Right), ("so far", Align::Right), ("notes", Align::Left)]);
+    columns.extend([
+        ("resent", Align::Right),
+        ("first token ms", Align::Right),
+        ("cost", Align::Right),
+        ("so far", Align::Right),
+        ("notes", Align::Left),
+    ]);
     let mut grid = Grid::new(&columns);
     for turn in turns {
         let counts = classes.iter().map(|class| or_dash(turn.tokens.get(*class)));
-        let lead = [turn.number.to_string(), moment(&turn.first_at), turn.requests.to_string()];
-        let notes = notes(turn.requests, turn.unpriced_requests, 0);
-        let cells = lead.into_iter().chain(counts);
+        let lead = [
+            turn.number.to_string(),
+            or_dash(turn.kind.as_ref()),
+            moment(&turn.first_at),
+            turn.requests.to_string(),
+        ];
+        let hidden = [
+            or_dash(turn.hidden.resent_tokens.as_ref()),
+            or_dash(turn.hidden.first_token_ms_mean.as_ref()),
+        ];
+        let notes = turn.notes();
+        let cells = lead.into_iter().chain(counts).chain(hidden);
         grid.row(cells.chain([turn.cost, turn.cumulative_cost, notes]));
     }
     let more = if truncated { "\n\nlater turns are not shown: too many requests" } else { "" };
     Ok(format!(
-        "session {} of customer {}: {} turns in {} requests, {} {}\n{} to {} UTC{}\n\n{}{more}",
+        "session {} of customer {}: {} turns in {} requests, {} {}\n{} to {} UTC{}\n\n{}{more}\n\n{}",
         session.id,
         session.customer,
         session.turns,
@@ -156,7 +200,75 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
             notes => format!(" ({notes})"),
         },
         grid.render("no requests"),
+        session.hidden.text(&session.currency),
     ))
+}
+
+impl Turn {
+    fn notes(&self) -> String {
+        let told = notes(self.requests, self.unpriced_requests, 0);
+        let Hidden { regenerations, failed_requests, failed_attempts, .. } = &self.hidden;
+        let hidden = [
+            (*regenerations, "regenerated"),
+            (*failed_requests, "failed"),
+            (*failed_attempts, "calls failed"),
+        ];
+        let hidden = hidden.into_iter().filter(|(count, _)| *count > 0);
+        let hidden = hidden.map(|(count, what)| format!("{count} {what}"));
+        Some(told)
+            .filter(|told| !told.is_empty())
+            .into_iter()
+            .chain(hidden)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+impl Hidden {
+    /// What of the cost is hidden, a line each; what is nothing is left out.
+    fn text(&self, currency: &str) -> String {
+        let mut grid = Grid::new(&[
+            ("hidden cost", Align::Left),
+            ("count", Align::Right),
+            ("share", Align::Right),
+            (currency, Align::Right),
+        ]);
+        for (what, count, share_permille, amount) in [
+            (
+                "tokens sent before",
+                self.resent_tokens,
+                self.resent_share_permille,
+                &self.resent_cost,
+            ),
+            (
+                "tokens from the cache (saved)",
+                Some(self.cached_tokens),
+                self.cached_share_permille,
+                &self.cache_saving,
+            ),
+            ("not from the cache (saving missed)", None, None, &self.cache_saving_missed),
+            ("requests made again", Some(self.regenerations), None, &self.regenerated_cost),
+            ("requests that failed", Some(self.failed_requests), None, &self.failed_request_cost),
+            (
+                "calls that failed (not billed)",
+                Some(self.failed_attempts),
+                None,
+                &self.failed_attempt_cost,
+            ),
+            ("calls made again", Some(self.retries), None, &String::new()),
+        ] {
+            if count.is_some_and(|count| count > 0) || (count.is_none() && amount != "0") {
+                let share = or_dash(share(share_permille).as_ref());
+                grid.row([what.to_owned(), or_dash(count.as_ref()), share, amount.clone()]);
+            }
+        }
+        grid.render("nothing of the cost is hidden")
+    }
+}
+
+/// Thousandths as people read them.
+fn share(permille: Option<u64>) -> Option<String> {
+    permille.map(|permille| format!("{permille} ‰"))
 }
 
 impl Session {

@@ -152,6 +152,7 @@ fn migrator() -> Migrator {
         12 "0012_stored_response.sql",
         13 "0013_estimate.sql",
         14 "0014_turn.sql",
+        15 "0015_session_facts.sql",
     ])
 }
 

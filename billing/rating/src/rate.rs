@@ -32,6 +32,7 @@ use crate::{
     Meter,
     band::band_of,
     exact,
+    facts::Amounts,
     price_book::{PriceBook, price_of, rates_of_band},
 };
 
@@ -62,6 +63,8 @@ pub struct Rated {
     pub cost: Option<Money>,
     /// Classes and units with a quantity above zero and no price.
     pub unpriced: Vec<Meter>,
+    /// What of the cost is hidden; nothing where there is no cost.
+    pub hidden: Amounts,
     /// The price that was applied, where it is derived: no book holds it, so whoever keeps the
     /// version keeps this too.
     pub derived: Option<Box<Price>>,
@@ -76,6 +79,7 @@ impl Rated {
             lines: Vec::new(),
             cost: Some(Money::zero(currency)),
             unpriced: Vec::new(),
+            hidden: Amounts::default(),
             derived: None,
         }
     }
@@ -127,12 +131,17 @@ pub fn rate(event: &UsageEvent, book: &PriceBook, currency: Currency) -> Result<
     } else {
         None
     };
+    let hidden = match &cost {
+        Some(cost) => Amounts::of(event, rates, cost.amount()).map_err(refused)?,
+        None => Amounts::default(),
+    };
     Ok(Rated {
         price_version: price.as_deref().map(|price| price.version.clone()),
         band,
         lines,
         cost,
         unpriced,
+        hidden,
         derived: match price {
             Some(Cow::Owned(price)) => Some(Box::new(price)),
             _ => None,

@@ -70,9 +70,7 @@ pub(super) struct Deltas {
 impl Deltas {
     pub(super) fn add(&mut self, found: &Candidate, booking: Booking) -> Result<(), LedgerError> {
         self.add_requests(found, booking)?;
-        if found.event.session_explicit {
-            self.add_session(found, booking)?;
-        }
+        self.add_session(found, booking)?;
         let Some(cost) = &found.rated.cost else { return Ok(()) };
         for line in &found.rated.lines {
             self.add_quantity(found, line)?;
@@ -133,17 +131,10 @@ impl Deltas {
         sum.unpriced =
             column::add_count("unpriced requests", sum.unpriced, unpriced(found, booking))?;
         if booking == Booking::First {
-            sum.requests = column::add_count("requests", sum.requests, 1)?;
-            let simulated = i64::from(found.is_simulated());
-            sum.simulated = column::add_count("simulated requests", sum.simulated, simulated)?;
-            for (class, count) in &event.tokens {
-                let tokens = sum.tokens.entry(class.clone()).or_default();
-                let count = column::stored_count("tokens", *count)?;
-                *tokens = column::add_count("tokens of a session", *tokens, count)?;
-            }
+            sum.count(event)?;
         }
         if let Some(cost) = &found.rated.cost {
-            sum.cost = column::exact_add("cost of a session", sum.cost, cost.amount())?;
+            sum.pay(cost.amount(), &found.rated.hidden)?;
         }
         Ok(())
     }

@@ -1,21 +1,27 @@
 //! Sessions: multi-turn conversations and what each turn cost.
 //!
-//! A session that a client named has a roll-up, kept by intake and order-free. Its turns are read
-//! from the rows. A request without a named session is a session of its own and has rows only.
+//! Every session has a roll-up, kept by intake and order-free; a request that belongs to no
+//! conversation is a session of its own, so that sessions add up to requests. Turns are read from
+//! the rows.
 
+mod delta;
+mod hidden;
 mod repo;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use permille_types::{Currency, CustomerId, Flag, SessionId, TokenCounts, UsageEvent};
+use permille_types::{Currency, CustomerId, Price, SessionId, TokenCounts, TurnKind};
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
+pub(crate) use delta::SessionDelta;
+pub use hidden::HiddenCost;
+
 use crate::{
-    Ledger, LedgerError, Listing, Page, column,
+    Ledger, LedgerError, Listing, Page, column, price,
     store::Connection,
-    usage::{self, Pricing, StoredUsage},
+    usage::{self, StoredUsage},
 };
 
 /// Most rows of a session that are read to show its turns: about 10 MiB.
@@ -43,6 +49,8 @@ pub struct Session {
     pub cost: Decimal,
     /// Currency of the cost.
     pub currency: Currency,
+    /// What of the cost is hidden.
+    pub hidden: HiddenCost,
     /// When its first request was admitted.
     pub first_at: DateTime<Utc>,
     /// When its last request was admitted.
@@ -54,6 +62,9 @@ pub struct Session {
 pub struct Turn {
     /// Its number, from 1.
     pub turn: u32,
+    /// How it came about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<TurnKind>,
     /// How many requests it took.
     pub requests: u64,
     /// How many of them have no price yet.
@@ -66,6 +77,8 @@ pub struct Turn {
     /// Cost of the session up to and including this turn.
     #[serde(serialize_with = "decimal_string")]
     pub cumulative_cost: Decimal,
+    /// What of the turn's cost is hidden.
+    pub hidden: HiddenCost,
     /// When its first request was admitted.
     pub first_at: DateTime<Utc>,
 }
@@ -81,58 +94,11 @@ pub struct SessionDetail {
     pub truncated: bool,
 }
 
+/// A row with the content of the version that priced it.
+type PricedRow<'a> = (&'a StoredUsage, Option<&'a Price>);
+
 fn decimal_string<S: Serializer>(value: &Decimal, s: S) -> Result<S::Ok, S::Error> {
     s.collect_str(&value.normalize())
-}
-
-/// What a batch adds to a session. Negative where held requests were priced.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionDelta {
-    pub(crate) turns: u32,
-    pub(crate) requests: i64,
-    pub(crate) unpriced: i64,
-    pub(crate) simulated: i64,
-    pub(crate) tokens: BTreeMap<permille_types::TokenClass, i64>,
-    pub(crate) cost: Decimal,
-    pub(crate) first_at: DateTime<Utc>,
-    pub(crate) last_at: DateTime<Utc>,
-}
-
-impl SessionDelta {
-    pub(crate) fn at(event: &UsageEvent) -> Self {
-        Self {
-            turns: event.turn,
-            requests: 0,
-            unpriced: 0,
-            simulated: 0,
-            tokens: BTreeMap::new(),
-            cost: Decimal::ZERO,
-            first_at: event.at,
-            last_at: event.at,
-        }
-    }
-
-    pub(crate) fn touch(&mut self, event: &UsageEvent) {
-        self.turns = self.turns.max(event.turn);
-        self.first_at = self.first_at.min(event.at);
-        self.last_at = self.last_at.max(event.at);
-    }
-
-    /// The sum of two deltas; the same whichever comes first.
-    pub(crate) fn merged(mut self, other: Self) -> Result<Self, LedgerError> {
-        self.turns = self.turns.max(other.turns);
-        self.requests = column::add_count("requests", self.requests, other.requests)?;
-        self.unpriced = column::add_count("unpriced requests", self.unpriced, other.unpriced)?;
-        self.simulated = column::add_count("simulated requests", self.simulated, other.simulated)?;
-        for (class, count) in other.tokens {
-            let sum = self.tokens.entry(class).or_default();
-            *sum = column::add_count("tokens of a session", *sum, count)?;
-        }
-        self.cost = column::exact_add("cost of a session", self.cost, other.cost)?;
-        self.first_at = self.first_at.min(other.first_at);
-        self.last_at = self.last_at.max(other.last_at);
-        Ok(self)
-    }
 }
 
 /// Adds `delta` to the stored roll-up of a session.
@@ -150,7 +116,7 @@ pub(crate) async fn add(
 }
 
 impl Ledger {
-    /// Sessions that clients named, the most recently used first, of one customer or of all.
+    /// Sessions, the most recently used first, of one customer or of all.
     ///
     /// # Errors
     /// [`LedgerError::Invalid`] for a bad cursor, else the store's failure.
@@ -185,9 +151,12 @@ impl Ledger {
         id: &SessionId,
     ) -> Result<SessionDetail, LedgerError> {
         let mut view = self.store.view().await?;
+        let catalogue = self.current(&mut view).await?;
         let rollup = repo::find(&mut view, customer, id).await?;
         let limit = i64::from(SESSION_ROWS_MAX).saturating_add(1);
         let mut rows = usage::of_session(&mut view, customer, id, limit).await?;
+        let versions = rows.iter().filter_map(|row| row.version());
+        let derived = price::derived_since(&mut view, &catalogue, versions).await?;
         drop(view);
         let most = usize::try_from(SESSION_ROWS_MAX).unwrap_or(usize::MAX);
         let truncated = rows.len() > most;
@@ -195,56 +164,48 @@ impl Ledger {
         let Some(first) = rows.first() else {
             return Err(LedgerError::not_found("session", id));
         };
+        let content = |version| catalogue.content(version).or_else(|| derived.get(version));
+        let priced = |row| (row, StoredUsage::version(row).and_then(content));
+        let priced: Vec<PricedRow<'_>> = rows.iter().map(priced).collect();
         let session = match rollup {
             Some(session) => session,
-            None => summary(first, &rows)?,
+            None => summary(first, &priced)?,
         };
-        Ok(SessionDetail { session, turns: turns(&rows)?, truncated })
+        Ok(SessionDetail { session, turns: turns(&priced)?, truncated })
     }
 }
 
-fn summary(first: &StoredUsage, rows: &[StoredUsage]) -> Result<Session, LedgerError> {
+fn summary(first: &StoredUsage, rows: &[PricedRow<'_>]) -> Result<Session, LedgerError> {
     let mut sum = SessionDelta::at(&first.event);
-    for row in rows {
-        sum = sum.merged(delta_of(row)?)?;
+    for (row, price) in rows {
+        sum = sum.merged(SessionDelta::of(row, *price)?)?;
     }
     repo::session(&first.event.customer, &first.event.session, first.currency, sum)
 }
 
-fn delta_of(row: &StoredUsage) -> Result<SessionDelta, LedgerError> {
-    let event = &row.event;
-    let mut delta = SessionDelta::at(event);
-    delta.requests = 1;
-    delta.simulated = i64::from(event.flags.contains(&Flag::Simulated));
-    for (class, count) in &event.tokens {
-        delta.tokens.insert(class.clone(), column::stored_count("tokens", *count)?);
-    }
-    match &row.pricing {
-        Pricing::Priced { cost, .. } => delta.cost = *cost,
-        Pricing::Held => delta.unpriced = 1,
-    }
-    Ok(delta)
-}
-
-fn turns(rows: &[StoredUsage]) -> Result<Vec<Turn>, LedgerError> {
-    let mut by_turn: BTreeMap<u32, SessionDelta> = BTreeMap::new();
-    for row in rows {
-        let delta = delta_of(row)?;
-        let sum = match by_turn.remove(&row.event.turn) {
-            Some(before) => before.merged(delta)?,
-            None => delta,
+fn turns(rows: &[PricedRow<'_>]) -> Result<Vec<Turn>, LedgerError> {
+    let mut by_turn: BTreeMap<u32, (Option<TurnKind>, SessionDelta)> = BTreeMap::new();
+    for (row, price) in rows {
+        let delta = SessionDelta::of(row, *price)?;
+        let turn = row.event.turn;
+        // Rows come in the order of their admission: a turn is of the kind of its first request.
+        let (kind, sum) = match by_turn.remove(&turn) {
+            Some((kind, before)) => (kind, before.merged(delta)?),
+            None => (row.event.turn_kind, delta),
         };
-        by_turn.insert(row.event.turn, sum);
+        by_turn.insert(turn, (kind, sum));
     }
     let mut cumulative = Decimal::ZERO;
     by_turn
         .into_iter()
-        .map(|(turn, sum)| {
+        .map(|(turn, (kind, sum))| {
             cumulative = column::exact_add("cost of a session", cumulative, sum.cost)?;
             Ok(Turn {
                 turn,
+                kind,
                 requests: column::number("requests", sum.requests)?,
                 unpriced_requests: column::number("unpriced requests", sum.unpriced)?,
+                hidden: HiddenCost::new(&sum.counts, &sum.amounts),
                 tokens: repo::tokens(sum.tokens)?,
                 cost: sum.cost,
                 cumulative_cost: cumulative,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use permille_types::{Currency, CustomerId, SessionId, TokenClass, TokenCounts};
 
-use super::{Session, SessionDelta};
+use serde::de::DeserializeOwned;
+
+use super::{HiddenCost, Session, SessionDelta};
 use crate::{
     LedgerError, column,
     error::{During, changed},
@@ -19,6 +21,8 @@ struct Row {
     simulated: i64,
     tokens: String,
     cost: String,
+    counts: Option<String>,
+    amounts: Option<String>,
     first_at: i64,
     last_at: i64,
 }
@@ -34,10 +38,20 @@ impl TryFrom<Row> for SessionDelta {
             simulated: row.simulated,
             tokens: column::json("session.tokens", &row.tokens)?,
             cost: column::decimal("session.cost", &row.cost)?,
+            counts: optional("session.counts", row.counts.as_deref())?,
+            amounts: optional("session.amounts", row.amounts.as_deref())?,
             first_at: column::instant("session.first_at", row.first_at)?,
             last_at: column::instant("session.last_at", row.last_at)?,
         })
     }
+}
+
+/// What sessions of before do not have is nothing.
+fn optional<T: DeserializeOwned + Default>(
+    column: &'static str,
+    text: Option<&str>,
+) -> Result<T, LedgerError> {
+    text.map_or_else(|| Ok(T::default()), |text| column::json(column, text))
 }
 
 #[derive(sqlx::FromRow)]
@@ -76,6 +90,7 @@ pub(super) fn session(
         requests: column::number("session.requests", sum.requests)?,
         unpriced_requests: column::number("session.unpriced", sum.unpriced)?,
         simulated_requests: column::number("session.simulated", sum.simulated)?,
+        hidden: HiddenCost::new(&sum.counts, &sum.amounts),
         tokens: tokens(sum.tokens)?,
         cost: sum.cost,
         currency,
@@ -103,6 +118,8 @@ pub(super) async fn rollup(
              simulated,
              tokens,
              cost,
+             counts,
+             amounts,
              first_at,
              last_at
          from session
@@ -136,9 +153,11 @@ pub(super) async fn set(
              simulated,
              tokens,
              cost,
+             counts,
+             amounts,
              first_at,
              last_at
-         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          on conflict (customer, id) do update
          set turns = excluded.turns,
              requests = excluded.requests,
@@ -146,6 +165,8 @@ pub(super) async fn set(
              simulated = excluded.simulated,
              tokens = excluded.tokens,
              cost = excluded.cost,
+             counts = excluded.counts,
+             amounts = excluded.amounts,
              first_at = excluded.first_at,
              last_at = excluded.last_at",
     )
@@ -157,6 +178,8 @@ pub(super) async fn set(
     .bind(sum.simulated)
     .bind(column::to_json("tokens of a session", &sum.tokens)?)
     .bind(column::decimal_text(sum.cost))
+    .bind(column::to_json("counts of a session", &sum.counts)?)
+    .bind(column::to_json("amounts of a session", &sum.amounts)?)
     .bind(column::micros(sum.first_at))
     .bind(column::micros(sum.last_at))
     .execute(connection)
@@ -179,6 +202,8 @@ macro_rules! select {
                  session.simulated,
                  session.tokens,
                  session.cost,
+                 session.counts,
+                 session.amounts,
                  session.first_at,
                  session.last_at
              from session

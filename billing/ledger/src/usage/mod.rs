@@ -30,6 +30,16 @@ pub(crate) struct StoredUsage {
     pub(crate) currency: Currency,
 }
 
+impl StoredUsage {
+    /// The version that priced it.
+    pub(crate) fn version(&self) -> Option<&PriceVersion> {
+        match &self.pricing {
+            Pricing::Priced { version, .. } => version.as_ref(),
+            Pricing::Held => None,
+        }
+    }
+}
+
 /// Which rows to list. An absent part does not restrict.
 #[derive(Debug, Clone, Default)]
 pub struct UsageFilter {

@@ -81,7 +81,7 @@ async fn migrations_run_once() {
 
     books.reopened().await.close().await;
 
-    assert_eq!(before.len(), 14);
+    assert_eq!(before.len(), 15);
     assert_eq!(books.lines(APPLIED).await, before);
 }
 
@@ -94,14 +94,14 @@ async fn a_ledger_that_a_newer_build_wrote_is_refused_and_left_as_it_is() {
         .tamper(
             "insert into _sqlx_migrations
                  (version, description, installed_on, success, checksum, execution_time)
-             values (15, 'of tomorrow', '2027-01-01', 1, x'00', 1)",
+             values (16, 'of tomorrow', '2027-01-01', 1, x'00', 1)",
         )
         .await;
     let before = books.dump().await;
 
     let (error, text) = refusal(&books, &books.path).await;
 
-    assert!(matches!(error, LedgerError::NewerStore { found: 15, known: 14, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::NewerStore { found: 16, known: 15, .. }), "{error:?}");
     assert!(text.contains("permille.db") && text.contains("newer"), "{text}");
     assert_eq!(books.dump().await, before);
 }

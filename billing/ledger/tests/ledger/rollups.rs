@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use permille_ledger::{Page, UsageFilter, UsageRow};
-use permille_types::{Currency, Flag, Source, TokenClass, Unit, UsageEvent};
+use permille_ledger::{HiddenCost, Page, UsageFilter, UsageRow};
+use permille_types::{
+    Attempt, Currency, Ended, Flag, Source, TokenClass, TurnKind, Unit, UsageEvent,
+};
 use proptest::{collection, prelude::*, sample::select};
 use rust_decimal::Decimal;
 
@@ -24,6 +26,10 @@ struct Plan {
     session: u8,
     turn: u32,
     searches: Option<u64>,
+    kind: Option<TurnKind>,
+    resent: Option<u64>,
+    ended: Ended,
+    failed_calls: usize,
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
@@ -31,17 +37,27 @@ fn plan() -> impl Strategy<Value = Plan> {
     let source =
         select(vec![Source::Reported, Source::Estimated, Source::Partial, Source::Missing]);
     let searches = proptest::option::of(0_u64..3);
-    (0_i64..300, model, any::<[u16; 3]>(), source, any::<bool>(), 0_u8..3, 1_u32..4, searches)
-        .prop_map(|(minute, model, counts, source, simulated, session, turn, searches)| Plan {
+    let kind = select(vec![None, Some(TurnKind::New), Some(TurnKind::Regenerate)]);
+    let resent = proptest::option::of(0_u64..20_000);
+    let ended = select(vec![Ended::Complete, Ended::ClientGone, Ended::UpstreamError]);
+    let place = (0_u8..3, 1_u32..4, kind, resent);
+    let how = (ended, 0_usize..3);
+    (0_i64..300, model, any::<[u16; 3]>(), source, any::<bool>(), place, searches, how).prop_map(
+        |(minute, model, counts, source, simulated, place, searches, how)| Plan {
             minute,
             model,
             counts: counts.map(u64::from),
             source,
             simulated,
-            session,
-            turn,
+            session: place.0,
+            turn: place.1,
             searches,
-        })
+            kind: place.2,
+            resent: place.3,
+            ended: how.0,
+            failed_calls: how.1,
+        },
+    )
 }
 
 fn planned(books: &Books, number: u32, plan: &Plan) -> UsageEvent {
@@ -59,7 +75,15 @@ fn planned(books: &Books, number: u32, plan: &Plan) -> UsageEvent {
         .filter(|(_, count)| count % 7 != 3)
         .map(|(class, count)| (class, count / 5))
         .collect();
-    event.input_total = None;
+    let input = [TokenClass::INPUT_UNCACHED, TokenClass::CACHE_READ];
+    event.input_total = Some(input.iter().filter_map(|class| event.tokens.get(class)).sum());
+    event.turn_kind = plan.kind;
+    event.resent_tokens = plan.resent;
+    event.ended = plan.ended;
+    let call = Attempt { ended: plan.ended, ..event.attempts[0].clone() };
+    let failed = Attempt { ended: Ended::UpstreamError, ..call.clone() };
+    event.attempts = vec![failed; plan.failed_calls];
+    event.attempts.push(Attempt { tokens: event.tokens.clone(), ..call });
     event.units = plan.searches.into_iter().map(|count| (Unit::Searches, count)).collect();
     if plan.simulated {
         event.flags.push(Flag::Simulated);
@@ -191,6 +215,60 @@ async fn assert_receivables(books: &Books) {
     }
 }
 
+/// Sessions add up to the rows, and turns, which are read from the rows, to their session.
+async fn assert_sessions(books: &Books) {
+    let page = Page::new(None, Some(1_000)).unwrap();
+    let rows = books.ledger.usage(&UsageFilter::default(), &page).await.unwrap().items;
+    let sessions = books.ledger.sessions(None, &page).await.unwrap().items;
+    let paid = rows.iter().filter_map(|row| row.cost.as_ref());
+    let paid = paid.map(|cost| cost.parse::<Decimal>().unwrap()).sum::<Decimal>();
+    assert_eq!(sessions.iter().map(|session| session.cost).sum::<Decimal>(), paid);
+    let requests: u64 = sessions.iter().map(|session| session.requests).sum();
+    assert_eq!(requests, u64::try_from(rows.len()).unwrap());
+    for session in sessions {
+        let detail = books.ledger.session(&session.customer, &session.id).await.unwrap();
+        assert_eq!(detail.session, session);
+        let (mut cost, mut hidden) = (Decimal::ZERO, [Decimal::ZERO; 6]);
+        let (mut counts, all) = ([0; 6], counts_of(&session.hidden));
+        for turn in &detail.turns {
+            cost += turn.cost;
+            assert_eq!(turn.cumulative_cost, cost);
+            for (sum, part) in hidden.iter_mut().zip(amounts_of(&turn.hidden)) {
+                *sum += part;
+            }
+            for (sum, part) in counts.iter_mut().zip(counts_of(&turn.hidden)) {
+                *sum += part;
+            }
+            let part_of_cost = turn.hidden.resent_cost <= turn.cost;
+            assert!(part_of_cost || turn.unpriced_requests > 0, "{turn:?}");
+        }
+        assert_eq!((cost, hidden), (session.cost, amounts_of(&session.hidden)));
+        assert_eq!(counts, all);
+    }
+}
+
+fn amounts_of(hidden: &HiddenCost) -> [Decimal; 6] {
+    [
+        hidden.resent_cost,
+        hidden.cache_saving,
+        hidden.cache_saving_missed,
+        hidden.regenerated_cost,
+        hidden.failed_request_cost,
+        hidden.failed_attempt_cost,
+    ]
+}
+
+fn counts_of(hidden: &HiddenCost) -> [u64; 6] {
+    [
+        hidden.resent_tokens.unwrap_or_default(),
+        hidden.cached_tokens,
+        hidden.regenerations,
+        hidden.failed_requests,
+        hidden.retries,
+        hidden.failed_attempts,
+    ]
+}
+
 /// Everything that is no row, whose payload hash differs with the ids of an installation.
 async fn sums(books: &Books) -> Vec<String> {
     let rows = books.dump().await;
@@ -254,6 +332,7 @@ proptest! {
 
             assert_eq!(stored(&books).await, recomputed(&books).await);
             assert_receivables(&books).await;
+            assert_sessions(&books).await;
             let straight = open().await;
             let events: Vec<_> = (1_u32..)
                 .zip(&plans)

@@ -126,7 +126,7 @@ async fn a_held_request_is_counted_in_its_turn_and_costs_nothing_yet() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_named_session_is_shown_but_not_listed() {
+async fn a_request_without_a_conversation_is_a_session_of_its_own() {
     let books = Books::open().await;
     let mut alone = turn(&books, 1, 1, 1_000);
     alone.session_explicit = false;
@@ -138,7 +138,8 @@ async fn a_request_without_a_named_session_is_shown_but_not_listed() {
 
     assert_eq!((detail.session.requests, detail.session.simulated_requests), (1, 1));
     assert_eq!(detail.session.cost.to_string(), "0.018");
-    assert!(books.ledger.sessions(None, &Page::default()).await.unwrap().items.is_empty());
+    let listed = books.ledger.sessions(None, &Page::default()).await.unwrap().items;
+    assert_eq!(listed, [detail.session]);
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ impl Books {
             "select json_array('requests', customer, hour, project, requests, unpriced, estimated,
                  simulated) from request_hour order by 1",
             "select json_array('session', customer, id, turns, requests, unpriced, tokens, cost,
-                 first_at, last_at) from session order by 1",
+                 counts, amounts, first_at, last_at) from session order by 1",
             "select json_array('drawdown', account, currency, exact, posted_nano) from drawdown
                  order by 1",
             "select json_array('account', account, sum(amount_nano)) from posting_entry

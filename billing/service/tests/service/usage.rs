@@ -78,14 +78,12 @@ async fn a_row_has_the_names_and_forms_of_the_interface() {
 async fn a_row_says_how_its_turn_came_about_and_what_of_it_was_sent_before() {
     let used = Used::new().await;
 
-    let row = |number| {
-        let path = format!("/api/v1/usage?request={}", request_id(number));
-        async move { used.api.items(&path).await.remove(0) }
-    };
+    let rows = used.api.items("/api/v1/usage?session=chat-1").await;
 
-    assert_eq!(row(2).await["turn_kind"], "continue");
-    assert_eq!(row(2).await["resent_tokens"], 600);
-    assert!(row(1).await.get("turn_kind").is_none() && row(1).await.get("resent_tokens").is_none());
+    assert_eq!(column(&rows, "request_id"), ids([3, 2, 1]));
+    assert_eq!(rows[1]["turn_kind"], "continue");
+    assert_eq!(rows[1]["resent_tokens"], 600);
+    assert!(rows[2].get("turn_kind").is_none() && rows[2].get("resent_tokens").is_none());
 }
 
 #[tokio::test]
@@ -136,14 +134,29 @@ async fn a_session_shows_what_each_turn_cost() {
     let listed = used.api.items("/api/v1/sessions").await;
     let shown = used.api.get("/api/v1/sessions/chat-1?customer=acme").await.ok();
 
-    assert_eq!(column(&listed, "id"), ["a/b", "chat-1"], "the most recently used first");
+    assert_eq!(column(&listed, "id"), ["a/b", "chat-1", "019a-own"], "the latest first");
+    let hidden = |resent: Value| {
+        let mut hidden = json!({
+            "resent_cost": "0", "cached_tokens": 0, "cached_share_permille": 0,
+            "cache_saving": "0", "cache_saving_missed": "0", "regenerations": 0,
+            "regenerated_cost": "0", "failed_requests": 0, "failed_request_cost": "0",
+            "retries": 0, "failed_attempts": 0, "failed_attempt_cost": "0",
+            "first_token_ms_mean": 321
+        });
+        hidden.as_object_mut().unwrap().extend(resent.as_object().unwrap().clone());
+        hidden
+    };
+    // 600 of 1,000 tokens at 0.012 per thousand.
+    let resent = json!({
+        "resent_tokens": 600, "resent_share_permille": 600, "resent_cost": "0.0072"
+    });
     assert_eq!(
         shown["session"],
         json!({
             "customer": "acme", "id": "chat-1", "turns": 3, "requests": 3,
             "unpriced_requests": 0, "simulated_requests": 0,
             "tokens": {"input_uncached": 3000, "output_text": 1500},
-            "cost": "0.054", "currency": "CNY",
+            "cost": "0.054", "currency": "CNY", "hidden": hidden(resent.clone()),
             "first_at": "2026-11-20T09:30:00Z", "last_at": "2026-11-20T09:30:00Z"
         })
     );
@@ -154,11 +167,13 @@ async fn a_session_shows_what_each_turn_cost() {
     assert_eq!(
         turns[1],
         json!({
-            "turn": 2, "requests": 1, "unpriced_requests": 0,
+            "turn": 2, "kind": "continue", "requests": 1, "unpriced_requests": 0,
             "tokens": {"input_uncached": 1000, "output_text": 500},
-            "cost": "0.018", "cumulative_cost": "0.036", "first_at": "2026-11-20T09:30:00Z"
+            "cost": "0.018", "cumulative_cost": "0.036", "hidden": hidden(resent),
+            "first_at": "2026-11-20T09:30:00Z"
         })
     );
+    assert_eq!(turns[0]["hidden"], hidden(json!({})), "nothing is known of the others");
 }
 
 #[tokio::test]
