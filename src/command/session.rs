@@ -1,9 +1,10 @@
-//! `permille session list|show`: multi-turn sessions and what each turn of them cost.
+//! `permille session list|show|outcome`: multi-turn sessions, what each turn of them cost, and what
+//! became of them.
 
 use clap::Subcommand;
 use permille_types::{TokenClass, TokenCounts};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 
 use super::{Context, moment, or_dash, view};
 use crate::{
@@ -29,6 +30,16 @@ pub(crate) enum Command {
         #[arg(long)]
         customer: Option<String>,
     },
+    /// Say what became of a session: accepted, rejected, resolved or abandoned.
+    Outcome {
+        /// The session's id.
+        id: String,
+        /// What became of it.
+        outcome: String,
+        /// Whose: two customers may use the same id.
+        #[arg(long)]
+        customer: Option<String>,
+    },
 }
 
 /// The part of a session that is printed.
@@ -44,8 +55,16 @@ struct Session {
     cost: String,
     currency: String,
     hidden: Hidden,
+    outcome: Option<Told>,
+    inferred_outcome: String,
     first_at: String,
     last_at: String,
+}
+
+/// What somebody said of a session.
+#[derive(Debug, Deserialize)]
+struct Told {
+    outcome: String,
 }
 
 /// What of a cost is hidden.
@@ -108,6 +127,14 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let session = api.get(&path).await?;
             context.output.one(&session, text)
         }
+        Command::Outcome { id, outcome, customer } => {
+            let body = json!({ "outcome": outcome, "customer": customer });
+            let session = api.post(&Path::of(&["sessions", id, "outcome"]), &body).await?;
+            context.output.one(&session, |session| {
+                let session: Session = view(session)?;
+                Ok(format!("session {}: {}", session.id, session.standing()))
+            })
+        }
     }
 }
 
@@ -120,12 +147,13 @@ fn table(sessions: &[Box<RawValue>]) -> Result<String, CliError> {
         ("resent", Align::Right),
         ("cost", Align::Right),
         ("", Align::Left),
+        ("outcome", Align::Left),
         ("last (UTC)", Align::Left),
         ("notes", Align::Left),
     ]);
     for session in sessions {
         let session: Session = view(session)?;
-        let notes = session.notes();
+        let (notes, standing) = (session.notes(), session.standing());
         grid.row([
             session.id,
             session.customer,
@@ -134,6 +162,7 @@ fn table(sessions: &[Box<RawValue>]) -> Result<String, CliError> {
             or_dash(share(session.hidden.resent_share_permille).as_ref()),
             session.cost,
             session.currency,
+            standing,
             moment(&session.last_at),
             notes,
         ]);
@@ -186,7 +215,7 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
     }
     let more = if truncated { "\n\nlater turns are not shown: too many requests" } else { "" };
     Ok(format!(
-        "session {} of customer {}: {} turns in {} requests, {} {}\n{} to {} UTC{}\n\n{}{more}\n\n{}",
+        "session {} of customer {}: {} turns in {} requests, {} {}\n{} to {} UTC{}, {}\n\n{}{more}\n\n{}",
         session.id,
         session.customer,
         session.turns,
@@ -199,6 +228,7 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
             notes if notes.is_empty() => notes,
             notes => format!(" ({notes})"),
         },
+        session.standing(),
         grid.render("no requests"),
         session.hidden.text(&session.currency),
     ))
@@ -272,6 +302,12 @@ fn share(permille: Option<u64>) -> Option<String> {
 }
 
 impl Session {
+    /// What was said of it, else what is inferred, and that it is.
+    fn standing(&self) -> String {
+        let inferred = || format!("{} (inferred)", self.inferred_outcome.replace('_', " "));
+        self.outcome.as_ref().map_or_else(inferred, |told| told.outcome.clone())
+    }
+
     fn notes(&self) -> String {
         notes(self.requests, self.unpriced_requests, self.simulated_requests)
     }

@@ -54,7 +54,10 @@ pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
 pub use project::{DEFAULT_PROJECT, NewProject, Project};
 pub use quarantine::{QuarantineReason, Quarantined};
 pub use secret::{KEY_PREFIX, TOKEN_PREFIX, is_well_formed};
-pub use session::{HiddenCost, SESSION_ROWS_MAX, Session, SessionDetail, Turn};
+pub use session::{
+    HiddenCost, InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, SESSION_ROWS_MAX, Session,
+    SessionDetail, Told, ToldOutcome, Turn,
+};
 pub use token::{CreatedToken, ROLES, Role, Token, TokenId};
 pub use usage::{AttemptRow, UsageFilter, UsageRow};
 

@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
-use permille_ledger::Role;
+use permille_ledger::{Role, TokenId};
 use permille_types::CustomerId;
 use secrecy::SecretString;
 
@@ -19,6 +19,8 @@ pub(crate) enum Action {
     ReadPrices,
     WritePrices,
     ReadUsage,
+    /// Saying what became of a session.
+    WriteOutcomes,
     ReadInvoices,
     WriteInvoices,
     ReadQuarantine,
@@ -30,6 +32,7 @@ pub(crate) enum Action {
 #[derive(Debug)]
 pub(crate) struct Caller {
     role: Role,
+    token: TokenId,
 }
 
 impl Caller {
@@ -40,6 +43,11 @@ impl Caller {
         } else {
             Err(Problem::forbidden(self.role.as_str()))
         }
+    }
+
+    /// Who is noted as the author of what the caller says.
+    pub(crate) fn token(&self) -> &TokenId {
+        &self.token
     }
 
     /// The customer to restrict a list to: the one that was asked for, or the caller's own.
@@ -68,7 +76,7 @@ fn unknown(customer: &CustomerId) -> Problem {
 fn allows(role: &Role, action: Action) -> bool {
     use Action::{
         ReadCustomers, ReadInvoices, ReadKeys, ReadPrices, ReadQuarantine, ReadUsage,
-        ServeGateways, WriteCustomers, WriteInvoices, WriteKeys, WritePrices,
+        ServeGateways, WriteCustomers, WriteInvoices, WriteKeys, WriteOutcomes, WritePrices,
     };
     match role {
         Role::Admin => action != ServeGateways,
@@ -87,10 +95,14 @@ fn allows(role: &Role, action: Action) -> bool {
                 | WriteKeys
                 | ReadPrices
                 | ReadUsage
+                | WriteOutcomes
                 | ReadQuarantine
         ),
         Role::Customer(_) => {
-            matches!(action, ReadCustomers | ReadKeys | ReadPrices | ReadUsage | ReadInvoices)
+            matches!(
+                action,
+                ReadCustomers | ReadKeys | ReadPrices | ReadUsage | WriteOutcomes | ReadInvoices
+            )
         }
     }
 }
@@ -109,6 +121,6 @@ impl FromRequestParts<Billing> for Caller {
             .ok_or_else(Problem::unauthenticated)?;
         let token = billing.ledger.authenticate(&secret).await?;
         let token = token.ok_or_else(Problem::unauthenticated)?;
-        Ok(Self { role: token.role })
+        Ok(Self { role: token.role, token: token.id })
     }
 }

@@ -6,6 +6,7 @@
 
 mod delta;
 mod hidden;
+mod outcome;
 mod repo;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use serde::{Serialize, Serializer};
 
 pub(crate) use delta::SessionDelta;
 pub use hidden::HiddenCost;
+pub(crate) use outcome::LastRequest;
+pub use outcome::{InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, Told, ToldOutcome};
 
 use crate::{
     Ledger, LedgerError, Listing, Page, column, price,
@@ -51,6 +54,11 @@ pub struct Session {
     pub currency: Currency,
     /// What of the cost is hidden.
     pub hidden: HiddenCost,
+    /// What somebody said of its result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<ToldOutcome>,
+    /// What its requests let infer.
+    pub inferred_outcome: InferredOutcome,
     /// When its first request was admitted.
     pub first_at: DateTime<Utc>,
     /// When its last request was admitted.
@@ -97,7 +105,13 @@ pub struct SessionDetail {
 /// A row with the content of the version that priced it.
 type PricedRow<'a> = (&'a StoredUsage, Option<&'a Price>);
 
-fn decimal_string<S: Serializer>(value: &Decimal, s: S) -> Result<S::Ok, S::Error> {
+/// What became of a session.
+struct Standing {
+    outcome: Option<ToldOutcome>,
+    inferred_outcome: InferredOutcome,
+}
+
+pub(crate) fn decimal_string<S: Serializer>(value: &Decimal, s: S) -> Result<S::Ok, S::Error> {
     s.collect_str(&value.normalize())
 }
 
@@ -134,8 +148,9 @@ impl Ledger {
                 Some((at, customer, id))
             }
         };
+        let now = self.now();
         let mut reader = self.store.read().await?;
-        let rows = repo::list(&mut reader, customer, before, page.rows()).await?;
+        let rows = repo::list(&mut reader, customer, before, (page.rows(), now)).await?;
         Ok(Listing::cut(page, rows, |session| {
             format!("{}/{}/{}", column::micros(session.last_at), session.customer, session.id)
         }))
@@ -150,9 +165,10 @@ impl Ledger {
         customer: &CustomerId,
         id: &SessionId,
     ) -> Result<SessionDetail, LedgerError> {
+        let now = self.now();
         let mut view = self.store.view().await?;
         let catalogue = self.current(&mut view).await?;
-        let rollup = repo::find(&mut view, customer, id).await?;
+        let rollup = repo::find(&mut view, customer, id, now).await?;
         let limit = i64::from(SESSION_ROWS_MAX).saturating_add(1);
         let mut rows = usage::of_session(&mut view, customer, id, limit).await?;
         let versions = rows.iter().filter_map(|row| row.version());
@@ -169,18 +185,31 @@ impl Ledger {
         let priced: Vec<PricedRow<'_>> = rows.iter().map(priced).collect();
         let session = match rollup {
             Some(session) => session,
-            None => summary(first, &priced)?,
+            None => summary(first, &priced, now)?,
         };
         Ok(SessionDetail { session, turns: turns(&priced)?, truncated })
     }
 }
 
-fn summary(first: &StoredUsage, rows: &[PricedRow<'_>]) -> Result<Session, LedgerError> {
+/// A session of before, which has rows only.
+fn summary(
+    first: &StoredUsage,
+    rows: &[PricedRow<'_>],
+    now: DateTime<Utc>,
+) -> Result<Session, LedgerError> {
     let mut sum = SessionDelta::at(&first.event);
     for (row, price) in rows {
         sum = sum.merged(SessionDelta::of(row, *price)?)?;
     }
-    repo::session(&first.event.customer, &first.event.session, first.currency, sum)
+    let last = rows.iter().map(|(row, _)| &row.event).max_by_key(|event| event.at);
+    let last = LastRequest {
+        at: sum.last_at,
+        kind: last.and_then(|event| event.turn_kind),
+        ended: last.map(|event| event.ended),
+    };
+    let standing = Standing { outcome: None, inferred_outcome: last.outcome(now) };
+    let (customer, id) = (&first.event.customer, &first.event.session);
+    repo::session(customer, id, first.currency, sum, standing)
 }
 
 fn turns(rows: &[PricedRow<'_>]) -> Result<Vec<Turn>, LedgerError> {

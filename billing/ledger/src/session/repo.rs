@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, SessionId, TokenClass, TokenCounts};
 
 use serde::de::DeserializeOwned;
 
-use super::{HiddenCost, Session, SessionDelta};
+use super::{HiddenCost, LastRequest, Outcome, Session, SessionDelta, Standing, ToldOutcome};
 use crate::{
     LedgerError, column,
     error::{During, changed},
@@ -59,21 +60,49 @@ struct NamedRow {
     customer: String,
     id: String,
     currency: String,
+    outcome: Option<String>,
+    outcome_at: Option<i64>,
+    outcome_by: Option<String>,
+    last_kind: Option<String>,
+    last_ended: Option<String>,
     #[sqlx(flatten)]
     rollup: Row,
 }
 
-impl TryFrom<NamedRow> for Session {
-    type Error = LedgerError;
-
-    fn try_from(row: NamedRow) -> Result<Self, LedgerError> {
+impl NamedRow {
+    /// The session as it stands at `now`.
+    fn at(self, now: DateTime<Utc>) -> Result<Session, LedgerError> {
+        let last = LastRequest {
+            at: column::instant("session.last_at", self.rollup.last_at)?,
+            kind: word("usage.turn_kind", self.last_kind.as_deref())?,
+            ended: word("usage.ended", self.last_ended.as_deref())?,
+        };
+        let outcome = word::<Outcome>("session.outcome", self.outcome.as_deref())?;
+        let outcome = outcome.map(|outcome| {
+            let by = self.outcome_by.as_deref().unwrap_or_default();
+            Ok::<_, LedgerError>(ToldOutcome {
+                outcome,
+                at: column::instant("session.outcome_at", self.outcome_at.unwrap_or_default())?,
+                by: column::parsed("session.outcome_by", by)?,
+            })
+        });
+        let standing =
+            Standing { outcome: outcome.transpose()?, inferred_outcome: last.outcome(now) };
         session(
-            &column::parsed("session.customer", &row.customer)?,
-            &column::parsed("session.id", &row.id)?,
-            column::parsed("customer.currency", &row.currency)?,
-            row.rollup.try_into()?,
+            &column::parsed("session.customer", &self.customer)?,
+            &column::parsed("session.id", &self.id)?,
+            column::parsed("customer.currency", &self.currency)?,
+            self.rollup.try_into()?,
+            standing,
         )
     }
+}
+
+fn word<T: DeserializeOwned>(
+    column: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, LedgerError> {
+    text.map(|text| column::word(column, text)).transpose()
 }
 
 /// A session of the sums of its requests.
@@ -82,6 +111,7 @@ pub(super) fn session(
     id: &SessionId,
     currency: Currency,
     sum: SessionDelta,
+    standing: Standing,
 ) -> Result<Session, LedgerError> {
     Ok(Session {
         customer: customer.clone(),
@@ -94,6 +124,8 @@ pub(super) fn session(
         tokens: tokens(sum.tokens)?,
         cost: sum.cost,
         currency,
+        outcome: standing.outcome,
+        inferred_outcome: standing.inferred_outcome,
         first_at: sum.first_at,
         last_at: sum.last_at,
     })
@@ -205,7 +237,30 @@ macro_rules! select {
                  session.counts,
                  session.amounts,
                  session.first_at,
-                 session.last_at
+                 session.last_at,
+                 session.outcome,
+                 session.outcome_at,
+                 session.outcome_by,
+                 (
+                     select usage.turn_kind
+                     from usage
+                     where usage.session = session.id
+                       and usage.customer = session.customer
+                     order by
+                         usage.at desc,
+                         usage.request_id desc
+                     limit 1
+                 ) as last_kind,
+                 (
+                     select usage.ended
+                     from usage
+                     where usage.session = session.id
+                       and usage.customer = session.customer
+                     order by
+                         usage.at desc,
+                         usage.request_id desc
+                     limit 1
+                 ) as last_ended
              from session
              join customer on customer.id = session.customer
              ",
@@ -218,6 +273,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     customer: &CustomerId,
     id: &SessionId,
+    now: DateTime<Utc>,
 ) -> Result<Option<Session>, LedgerError> {
     sqlx::query_as::<_, NamedRow>(select!(
         "where session.customer = $1
@@ -228,8 +284,35 @@ pub(super) async fn find(
     .fetch_optional(connection)
     .await
     .during("find session")?
-    .map(Session::try_from)
+    .map(|row| row.at(now))
     .transpose()
+}
+
+/// Keeps what was told of a session, in the place of what was told before.
+pub(super) async fn tell(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    id: &SessionId,
+    told: &ToldOutcome,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "write outcome of a session";
+    let done = sqlx::query(
+        "update session
+         set outcome = $3,
+             outcome_at = $4,
+             outcome_by = $5
+         where customer = $1
+           and id = $2",
+    )
+    .bind(customer.as_str())
+    .bind(id.as_str())
+    .bind(told.outcome.as_str())
+    .bind(column::micros(told.at))
+    .bind(told.by.as_str())
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
 }
 
 const ALL: &str = select!(
@@ -256,7 +339,7 @@ pub(super) async fn list(
     connection: &mut Connection,
     customer: Option<&CustomerId>,
     before: Option<(i64, &str, &str)>,
-    rows: i64,
+    (rows, now): (i64, DateTime<Utc>),
 ) -> Result<Vec<Session>, LedgerError> {
     let (last_at, before_customer, before_id) = before.unwrap_or((i64::MAX, "", ""));
     sqlx::query_as::<_, NamedRow>(if customer.is_some() { BY_CUSTOMER } else { ALL })
@@ -269,6 +352,6 @@ pub(super) async fn list(
         .await
         .during("list sessions")?
         .into_iter()
-        .map(Session::try_from)
+        .map(|row| row.at(now))
         .collect()
 }

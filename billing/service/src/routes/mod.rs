@@ -35,6 +35,7 @@ pub fn router(billing: Billing) -> Router {
         .route("/usage/quarantine", get(usage::quarantine))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(sessions::show))
+        .route("/sessions/{id}/outcome", post(sessions::tell))
         .route("/invoices", get(invoices::list))
         .route("/invoices/preview", post(invoices::preview))
         .route("/invoices/draft", post(invoices::draft))

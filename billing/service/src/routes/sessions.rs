@@ -1,14 +1,14 @@
-//! `/api/v1/sessions`: multi-turn conversations and what each turn cost.
+//! `/api/v1/sessions`: multi-turn conversations, what each turn cost and what became of them.
 
 use axum::{Json, extract::State};
-use permille_ledger::{Listing, Page, Session, SessionDetail};
+use permille_ledger::{Listing, OUTCOMES, Outcome, Page, Session, SessionDetail};
 use permille_types::{CustomerId, SessionId};
 use serde::Deserialize;
 
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{ListParams, Params, Segment, id},
+    input::{Body, ListParams, Params, Segment, id},
     problem::Problem,
 };
 
@@ -16,6 +16,14 @@ use crate::{
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Owner {
+    customer: Option<CustomerId>,
+}
+
+/// What became of a session.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Telling {
+    outcome: String,
     customer: Option<CustomerId>,
 }
 
@@ -38,11 +46,42 @@ pub(super) async fn show(
 ) -> Result<Json<SessionDetail>, Problem> {
     caller.may(Action::ReadUsage)?;
     let session: SessionId = id("session", &text)?;
-    let customer = match caller.scope(owner.customer)? {
-        Some(customer) => customer,
-        None => only_customer(&billing).await?,
-    };
+    let customer = owner_of(&billing, &caller, owner.customer).await?;
     Ok(Json(billing.ledger.session(&customer, &session).await?))
+}
+
+/// Keeps what the caller says of a session's result. The same again changes nothing.
+pub(super) async fn tell(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+    body: Body,
+) -> Result<Json<Session>, Problem> {
+    caller.may(Action::WriteOutcomes)?;
+    let session: SessionId = id("session", &text)?;
+    let telling: Telling = body.read().await?;
+    let outcome = outcome(&telling.outcome)?;
+    let customer = owner_of(&billing, &caller, telling.customer).await?;
+    let told = billing.ledger.tell_outcome(&customer, &session, outcome, caller.token()).await?;
+    Ok(Json(told.session))
+}
+
+fn outcome(text: &str) -> Result<Outcome, Problem> {
+    serde_json::from_value(text.into()).map_err(|_| {
+        Problem::invalid(format!("outcome `{text}` is not accepted; accepted: {OUTCOMES}"))
+    })
+}
+
+/// Whose session is meant.
+async fn owner_of(
+    billing: &Billing,
+    caller: &Caller,
+    asked: Option<CustomerId>,
+) -> Result<CustomerId, Problem> {
+    match caller.scope(asked)? {
+        Some(customer) => Ok(customer),
+        None => only_customer(billing).await,
+    }
 }
 
 /// The customer of an installation that has just one; else a session's id is not enough.

@@ -15,7 +15,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 24] = [
+const ROUTES: [(&str, &str, &str, u16); 25] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -34,6 +34,7 @@ const ROUTES: [(&str, &str, &str, u16); 24] = [
     ("GET", "/usage/quarantine", KEEPERS, 200),
     ("GET", "/sessions", READERS, 200),
     ("GET", "/sessions/{id}", READERS, 200),
+    ("POST", "/sessions/{id}/outcome", "admin operator customer", 200),
     ("GET", "/invoices", BILLERS, 200),
     ("POST", "/invoices/preview", BILLERS, 200),
     ("POST", "/invoices/draft", "admin finance", 200),
@@ -94,6 +95,7 @@ impl World {
             }
             _ => format!("/api/v1{route}")
                 .replace("/sessions/{id}", "/sessions/{id}?customer=acme")
+                .replace("?customer=acme/outcome", "/outcome")
                 .replace("{id}", id.as_str().unwrap())
                 .replace("{version}", &encoded(&self.version)),
         };
@@ -108,6 +110,9 @@ impl World {
             ("POST", "/tokens") => json!({"role": "operator"}),
             ("POST", "/invoices/preview" | "/invoices/draft") => {
                 json!({"customer": "acme", "period": "2026-11"})
+            }
+            ("POST", "/sessions/{id}/outcome") => {
+                json!({"customer": "acme", "outcome": "accepted"})
             }
             ("POST", "/prices/import") => json!({"prices": []}),
             _ => return (path, Vec::new()),

@@ -15,6 +15,7 @@ mod input;
 mod intake;
 mod metrics;
 mod nouns;
+mod outcomes;
 mod prices;
 mod scope;
 mod secrets;

@@ -157,6 +157,7 @@ async fn a_session_shows_what_each_turn_cost() {
             "unpriced_requests": 0, "simulated_requests": 0,
             "tokens": {"input_uncached": 3000, "output_text": 1500},
             "cost": "0.054", "currency": "CNY", "hidden": hidden(resent.clone()),
+            "inferred_outcome": "ended",
             "first_at": "2026-11-20T09:30:00Z", "last_at": "2026-11-20T09:30:00Z"
         })
     );
