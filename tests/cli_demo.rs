@@ -27,6 +27,8 @@ fn the_demo_prints_sessions_and_draft_invoices_in_both_currencies() {
         "claude-sonnet-4-5",
         "cache_read",
         "price per thousand",
+        "tokens sent before",
+        "a session costs",
         "total CNY",
         "total USD",
         "simulated",

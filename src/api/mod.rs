@@ -12,7 +12,7 @@ use std::time::Duration;
 use ::http::{Method, Request, Response, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use permille_types::{Clock, SystemClock};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -241,8 +241,11 @@ impl Path {
     }
 }
 
+/// All but letters, digits and the hyphens of our own paths. Dots are escaped: `..` is an id here.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
+
 fn escape(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 #[cfg(test)]
@@ -254,5 +257,6 @@ mod tests {
         let path = Path::of(&["customers", "a/b 文"]).with("x", None).with("y", Some("&=1"));
 
         assert_eq!(path.0, "customers/a%2Fb%20%E6%96%87?y=%26%3D1");
+        assert_eq!(Path::of(&["session-summary", ".."]).0, "session-summary/%2E%2E");
     }
 }

@@ -10,6 +10,7 @@ mod price_import;
 pub(crate) mod project;
 pub(crate) mod quote;
 pub(crate) mod session;
+pub(crate) mod session_summary;
 pub(crate) mod token;
 pub(crate) mod usage;
 

@@ -6,7 +6,7 @@ use permille_types::{TokenClass, TokenCounts};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, moment, or_dash, view};
+use super::{Context, moment, or_dash, session_summary, view};
 use crate::{
     api::Path,
     error::CliError,
@@ -30,6 +30,8 @@ pub(crate) enum Command {
         #[arg(long)]
         customer: Option<String>,
     },
+    /// What sessions cost over a stretch of time, and what of it is hidden.
+    Summary(session_summary::Summary),
     /// Say what became of a session: accepted, rejected, resolved or abandoned.
     Outcome {
         /// The session's id.
@@ -69,7 +71,7 @@ struct Told {
 
 /// What of a cost is hidden.
 #[derive(Debug, Deserialize)]
-struct Hidden {
+pub(super) struct Hidden {
     resent_tokens: Option<u64>,
     resent_share_permille: Option<u64>,
     resent_cost: String,
@@ -127,6 +129,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let session = api.get(&path).await?;
             context.output.one(&session, text)
         }
+        Command::Summary(asked) => session_summary::run(context, &api, asked).await,
         Command::Outcome { id, outcome, customer } => {
             let body = json!({ "outcome": outcome, "customer": customer });
             let session = api.post(&Path::of(&["sessions", id, "outcome"]), &body).await?;
@@ -256,7 +259,7 @@ impl Turn {
 
 impl Hidden {
     /// What of the cost is hidden, a line each; what is nothing is left out.
-    fn text(&self, currency: &str) -> String {
+    pub(super) fn text(&self, currency: &str) -> String {
         let mut grid = Grid::new(&[
             ("hidden cost", Align::Left),
             ("count", Align::Right),
@@ -297,7 +300,7 @@ impl Hidden {
 }
 
 /// Thousandths as people read them.
-fn share(permille: Option<u64>) -> Option<String> {
+pub(super) fn share(permille: Option<u64>) -> Option<String> {
     permille.map(|permille| format!("{permille} ‰"))
 }
 

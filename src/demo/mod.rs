@@ -121,6 +121,7 @@ async fn show(output: Output, access: &Access) -> Result<(), CliError> {
     let sent = try_join_all(talks).await?.into_iter().sum();
     settled(&access.api, sent).await?;
     report::sessions(output, &access.api).await?;
+    report::summary(output, &access.api).await?;
     report::invoices(output, &access.api).await
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::{Api, Path},
-    command::{invoice, session},
+    command::{invoice, session, session_summary},
     data_folder::DataFolder,
     error::CliError,
     output::Output,
@@ -56,6 +56,13 @@ pub(super) async fn sessions(output: Output, api: &Api) -> Result<(), CliError> 
     Ok(())
 }
 
+/// What all sessions cost, and what of it is hidden.
+pub(super) async fn summary(output: Output, api: &Api) -> Result<(), CliError> {
+    text(output, "\nWhat all sessions cost\n======================\n")?;
+    let document = api.get(&Path::of(&["session-summary"])).await?;
+    output.one(&document, session_summary::text)
+}
+
 /// What each customer would be billed for this month.
 pub(super) async fn invoices(output: Output, api: &Api) -> Result<(), CliError> {
     text(output, "\nDraft invoices\n==============")?;
@@ -93,6 +100,7 @@ pub(super) fn where_to_look(
          metrics  http://{metrics}/metrics\n\n\
          permille --data {data} usage list\n\
          permille --data {data} session show acme-ticket-4711 --customer acme\n\
+         permille --data {data} session summary --flat-fee \"1 CNY\"\n\
          permille --data {data} price list --model claude-sonnet-4-5\n\n\
          The server stays up; Ctrl-C ends it and removes the folder.",
         gateway = access.gateway,

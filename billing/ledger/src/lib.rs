@@ -27,6 +27,7 @@ mod session;
 mod slug;
 mod store;
 mod stored_response;
+mod summary;
 mod token;
 mod usage;
 
@@ -57,6 +58,10 @@ pub use secret::{KEY_PREFIX, TOKEN_PREFIX, is_well_formed};
 pub use session::{
     HiddenCost, InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, SESSION_ROWS_MAX, Session,
     SessionDetail, Told, ToldOutcome, Turn,
+};
+pub use summary::{
+    BreakEven, CurrencySummary, CustomerSummary, Distribution, Margin, OutcomeCost, Summary,
+    SummaryFilter, TurnCost,
 };
 pub use token::{CreatedToken, ROLES, Role, Token, TokenId};
 pub use usage::{AttemptRow, UsageFilter, UsageRow};

@@ -161,6 +161,47 @@ pub fn cost(meter: &Meter, price: Decimal, quantity: u64) -> Result<Decimal, Mon
     }
 }
 
+/// What the providers of all calls of `event` take in `currency`, by the entries of side `cost`
+/// that hold now for its instant: also for calls that failed, as far as they reported usage.
+/// Absent where no such entry holds, or one knows no price of something that was used.
+///
+/// # Errors
+/// [`MoneyError::Overflow`] when the exact cost has more than 28 digits.
+pub fn provider_cost(
+    event: &UsageEvent,
+    book: &PriceBook,
+    currency: Currency,
+) -> Result<Option<Decimal>, MoneyError> {
+    let mut used = event.clone();
+    if !event.attempts.is_empty() {
+        used.tokens.clear();
+        for (class, count) in event.attempts.iter().flat_map(|attempt| &attempt.tokens) {
+            let sum = used.tokens.entry(class.clone()).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+    }
+    let quantities = quantities(&used);
+    if quantities.is_empty() {
+        return Ok(Some(Decimal::ZERO));
+    }
+    let Some(price) =
+        book.provider_price(event.model(), event.upstream.as_ref(), currency, event.at)
+    else {
+        return Ok(None);
+    };
+    let rates = rates_of_band(price, band_of(price, event));
+    let beside_others = quantities.len() > 1;
+    let mut sum = Decimal::ZERO;
+    for (meter, quantity) in quantities {
+        match rates.and_then(|rates| price_of(rates, &meter)) {
+            Some(price) => sum = exact::add(sum, cost(&meter, price, quantity)?)?,
+            None if meter == Meter::Units(Unit::Requests) && beside_others => {}
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(sum))
+}
+
 fn price_of_event<'b>(
     event: &UsageEvent,
     book: &'b PriceBook,

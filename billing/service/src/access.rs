@@ -19,6 +19,8 @@ pub(crate) enum Action {
     ReadPrices,
     WritePrices,
     ReadUsage,
+    /// What providers take, and what is left.
+    ReadMargins,
     /// Saying what became of a session.
     WriteOutcomes,
     ReadInvoices,
@@ -75,7 +77,7 @@ fn unknown(customer: &CustomerId) -> Problem {
 
 fn allows(role: &Role, action: Action) -> bool {
     use Action::{
-        ReadCustomers, ReadInvoices, ReadKeys, ReadPrices, ReadQuarantine, ReadUsage,
+        ReadCustomers, ReadInvoices, ReadKeys, ReadMargins, ReadPrices, ReadQuarantine, ReadUsage,
         ServeGateways, WriteCustomers, WriteInvoices, WriteKeys, WriteOutcomes, WritePrices,
     };
     match role {
@@ -84,7 +86,13 @@ fn allows(role: &Role, action: Action) -> bool {
         Role::Finance => {
             matches!(
                 action,
-                ReadCustomers | ReadPrices | WritePrices | ReadUsage | ReadInvoices | WriteInvoices
+                ReadCustomers
+                    | ReadPrices
+                    | WritePrices
+                    | ReadUsage
+                    | ReadMargins
+                    | ReadInvoices
+                    | WriteInvoices
             )
         }
         Role::Operator => matches!(

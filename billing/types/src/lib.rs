@@ -26,7 +26,7 @@ pub use id::{
     SessionId, UpstreamName,
 };
 pub use iso_currency::Currency;
-pub use money::{Money, MoneyError, PricePerThousand};
+pub use money::{Money, MoneyError, NotMoney, PricePerThousand};
 pub use policy::{KeyHash, KeyPolicy, Snapshot};
 pub use price::{Band, Condition, Derived, Price, Rates, Relative, Side};
 pub use tokens::{TokenClass, TokenCount, TokenCounts, Unit, UnitCounts};

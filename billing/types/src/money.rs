@@ -1,6 +1,6 @@
 //! Money: exact decimals with a currency, no operators, no floats (B1).
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use iso_currency::Currency;
 use rust_decimal::Decimal;
@@ -89,6 +89,27 @@ impl fmt::Display for Money {
     }
 }
 
+/// A text is no amount of money.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no amount with a currency, such as `99 CNY`")]
+pub struct NotMoney {
+    text: String,
+}
+
+impl FromStr for Money {
+    type Err = NotMoney;
+
+    /// Reads an amount and the ISO 4217 code of its currency, as [`Money`] is displayed.
+    fn from_str(text: &str) -> Result<Self, NotMoney> {
+        let read = || {
+            let (amount, code) = text.trim().split_once(' ')?;
+            let amount = Decimal::from_str_exact(amount).ok()?;
+            Some(Self::new(amount, Currency::from_code(code.trim())?))
+        };
+        read().ok_or_else(|| NotMoney { text: text.to_owned() })
+    }
+}
+
 /// A price for one thousand tokens of one class, in the currency of the price it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PricePerThousand(Decimal);
@@ -163,6 +184,17 @@ mod tests {
         let price = PricePerThousand::new(decimal("0.012"));
 
         assert_eq!(price.cost(1_000).unwrap(), decimal("0.012"));
+    }
+
+    #[test]
+    fn money_reads_as_it_is_written_and_nothing_else_does() {
+        let money: Money = "99.50 CNY".parse().unwrap();
+
+        assert_eq!(money, Money::new(decimal("99.5"), Currency::CNY));
+        assert_eq!(money.to_string().parse(), Ok(money));
+        for text in ["99", "CNY", "99 cowries", "99,5 CNY", "CNY 99", ""] {
+            assert!(text.parse::<Money>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(crate) use delta::SessionDelta;
 pub use hidden::HiddenCost;
 pub(crate) use outcome::LastRequest;
 pub use outcome::{InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, Told, ToldOutcome};
+pub(crate) use repo::told;
 
 use crate::{
     Ledger, LedgerError, Listing, Page, column, price,

@@ -1,6 +1,6 @@
 //! All SQL of sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, SessionId, TokenClass, TokenCounts};
@@ -313,6 +313,33 @@ pub(super) async fn tell(
     .await
     .during(OPERATION)?;
     changed(OPERATION, 1, done.rows_affected())
+}
+
+/// What was told of sessions, of one customer or of all.
+pub(crate) async fn told(
+    connection: &mut Connection,
+    customer: Option<&CustomerId>,
+) -> Result<HashMap<(CustomerId, SessionId), Outcome>, LedgerError> {
+    let rows = sqlx::query_as::<_, (String, String, String)>(
+        "select
+             customer,
+             id,
+             outcome
+         from session
+         where outcome is not null
+           and ($1 is null or customer = $1)",
+    )
+    .bind(customer.map(CustomerId::as_str))
+    .fetch_all(connection)
+    .await
+    .during("read outcomes of sessions")?;
+    rows.into_iter()
+        .map(|(customer, id, outcome)| {
+            let customer = column::parsed("session.customer", &customer)?;
+            let id = column::parsed("session.id", &id)?;
+            Ok(((customer, id), column::word("session.outcome", &outcome)?))
+        })
+        .collect()
 }
 
 const ALL: &str = select!(

@@ -8,7 +8,9 @@ use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, UsageEvent};
 use rust_decimal::Decimal;
 
-pub(crate) use repo::{Inserted, held, insert, of_request, of_session, payload_sha256, price};
+pub(crate) use repo::{
+    Inserted, by_session, held, insert, of_request, of_session, payload_sha256, price,
+};
 pub use row::{AttemptRow, UsageRow};
 
 use crate::{Ledger, LedgerError, Listing, Page, column};
@@ -36,6 +38,36 @@ impl StoredUsage {
         match &self.pricing {
             Pricing::Priced { version, .. } => version.as_ref(),
             Pricing::Held => None,
+        }
+    }
+}
+
+/// A place in the order of sessions, and of requests in them.
+pub(crate) struct Place {
+    session: String,
+    customer: String,
+    at: i64,
+    request: String,
+}
+
+impl Place {
+    /// Before every row.
+    fn first() -> Self {
+        Self {
+            session: String::new(),
+            customer: String::new(),
+            at: i64::MIN,
+            request: String::new(),
+        }
+    }
+
+    /// That of a row.
+    pub(crate) fn of(row: &StoredUsage) -> Self {
+        Self {
+            session: row.event.session.to_string(),
+            customer: row.event.customer.to_string(),
+            at: column::micros(row.event.at),
+            request: row.event.request_id.to_string(),
         }
     }
 }

@@ -6,9 +6,9 @@ use permille_types::{
     UsageEvent,
 };
 
-use super::{Pricing, StoredUsage, UsageFilter, attempts};
+use super::{Place, Pricing, StoredUsage, UsageFilter, attempts};
 use crate::{
-    LedgerError, column,
+    LedgerError, SummaryFilter, column,
     error::{During, changed, changed_one},
     store::Connection,
 };
@@ -481,6 +481,42 @@ pub(crate) async fn of_session(
     .fetch_all(connection)
     .await
     .during("read usage of a session")?
+    .into_iter()
+    .map(StoredUsage::try_from)
+    .collect()
+}
+
+/// Rows that `filter` lets pass, in the order of sessions and of admission in them, after a place.
+pub(crate) async fn by_session(
+    connection: &mut Connection,
+    filter: &SummaryFilter,
+    after: Option<Place>,
+    rows: i64,
+) -> Result<Vec<StoredUsage>, LedgerError> {
+    let after = after.unwrap_or_else(Place::first);
+    sqlx::query_as::<_, Row>(select!(
+        "where ($1 is null or usage.customer = $1)
+           and usage.at >= $2
+           and usage.at < $3
+           and (usage.session, usage.customer, usage.at, usage.request_id) > ($4, $5, $6, $7)
+         order by
+             usage.session,
+             usage.customer,
+             usage.at,
+             usage.request_id
+         limit $8"
+    ))
+    .bind(filter.customer.as_ref().map(CustomerId::as_str))
+    .bind(filter.since.map_or(i64::MIN, column::micros))
+    .bind(filter.until.map_or(i64::MAX, column::micros))
+    .bind(after.session)
+    .bind(after.customer)
+    .bind(after.at)
+    .bind(after.request)
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("read usage by session")?
     .into_iter()
     .map(StoredUsage::try_from)
     .collect()

@@ -16,4 +16,5 @@ mod reopening;
 mod rollups;
 mod sessions;
 mod stored_responses;
+mod summaries;
 mod support;

@@ -7,7 +7,9 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use permille_types::{Currency, CustomerId, Price, PriceVersion, Relative, Side, UpstreamName};
+use permille_types::{
+    Currency, CustomerId, ModelName, Price, PriceVersion, Relative, Side, UpstreamName,
+};
 
 use super::{PriceBookError, refuse_overlaps, relative::derived};
 
@@ -120,6 +122,26 @@ impl PriceBook {
         provider
             .and_then(|_| self.resolve_for(Ask { provider, ..ask }))
             .or_else(|| self.resolve_for(ask))
+    }
+
+    /// What a provider takes for `model`, by the entries of side `cost`, when all that is known is
+    /// which upstream served it, as [`PriceBook::resolve_for_upstream`] reads its name.
+    #[must_use]
+    pub fn provider_price(
+        &self,
+        model: &ModelName,
+        upstream: Option<&UpstreamName>,
+        currency: Currency,
+        at: DateTime<Utc>,
+    ) -> Option<&Price> {
+        let ask = Ask { model: model.as_str(), customer: None, provider: None, currency, at };
+        let found = |ask| match self.cost.find(&self.prices, ask, |_| true) {
+            Pick::One(price) => Some(price),
+            Pick::Nothing | Pick::Several => None,
+        };
+        let provider =
+            upstream.map(UpstreamName::as_str).filter(|name| self.providers.contains(*name));
+        provider.and_then(|_| found(Ask { provider, ..ask })).or_else(|| found(ask))
     }
 
     /// The entry of that version. A derived price is no entry.

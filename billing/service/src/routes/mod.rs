@@ -34,6 +34,7 @@ pub fn router(billing: Billing) -> Router {
         .route("/usage", get(usage::list))
         .route("/usage/quarantine", get(usage::quarantine))
         .route("/sessions", get(sessions::list))
+        .route("/session-summary", get(sessions::summary))
         .route("/sessions/{id}", get(sessions::show))
         .route("/sessions/{id}/outcome", post(sessions::tell))
         .route("/invoices", get(invoices::list))

@@ -1,8 +1,11 @@
 //! `/api/v1/sessions`: multi-turn conversations, what each turn cost and what became of them.
 
 use axum::{Json, extract::State};
-use permille_ledger::{Listing, OUTCOMES, Outcome, Page, Session, SessionDetail};
-use permille_types::{CustomerId, SessionId};
+use chrono::{DateTime, Utc};
+use permille_ledger::{
+    Listing, OUTCOMES, Outcome, Page, Session, SessionDetail, Summary, SummaryFilter,
+};
+use permille_types::{CustomerId, Money, SessionId};
 use serde::Deserialize;
 
 use crate::{
@@ -25,6 +28,45 @@ pub(super) struct Owner {
 pub(super) struct Telling {
     outcome: String,
     customer: Option<CustomerId>,
+}
+
+/// Which requests are summed up.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    customer: Option<CustomerId>,
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    flat_fee: Option<String>,
+}
+
+/// What sessions cost over a stretch of time.
+pub(super) async fn summary(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Params(asked): Params<Asked>,
+) -> Result<Json<Summary>, Problem> {
+    caller.may(Action::ReadUsage)?;
+    let filter = SummaryFilter {
+        customer: caller.scope(asked.customer)?,
+        since: asked.since,
+        until: asked.until,
+        flat_fee: asked.flat_fee.as_deref().map(fee).transpose()?,
+    };
+    let mut summary = billing.ledger.summary(&filter).await?;
+    if caller.may(Action::ReadMargins).is_err() {
+        summary.hide_margins();
+    }
+    Ok(Json(summary))
+}
+
+/// An amount and its currency.
+fn fee(text: &str) -> Result<Money, Problem> {
+    let fee = text.parse::<Money>().ok().filter(|fee| fee.amount().is_sign_positive());
+    fee.ok_or_else(|| {
+        let accepted = "an amount and a currency such as `99 CNY`";
+        Problem::invalid(format!("flat_fee `{text}` is not accepted; accepted: {accepted}"))
+    })
 }
 
 pub(super) async fn list(

@@ -15,7 +15,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 25] = [
+const ROUTES: [(&str, &str, &str, u16); 26] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -33,6 +33,7 @@ const ROUTES: [(&str, &str, &str, u16); 25] = [
     ("GET", "/usage", READERS, 200),
     ("GET", "/usage/quarantine", KEEPERS, 200),
     ("GET", "/sessions", READERS, 200),
+    ("GET", "/session-summary", READERS, 200),
     ("GET", "/sessions/{id}", READERS, 200),
     ("POST", "/sessions/{id}/outcome", "admin operator customer", 200),
     ("GET", "/invoices", BILLERS, 200),

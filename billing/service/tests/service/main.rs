@@ -20,5 +20,6 @@ mod prices;
 mod scope;
 mod secrets;
 mod store;
+mod summary;
 mod support;
 mod usage;
