@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) policy: Vec<PolicySection>,
     /// `[journal]`.
     pub(crate) journal: JournalSection,
+    /// `[session]`: when a conversation has ended.
+    pub(crate) session: SessionSection,
     /// `[billing]`: where `permille gateway` finds the other half.
     #[serde(skip_serializing_if = "BillingSection::is_empty")]
     pub(crate) billing: BillingSection,
@@ -193,6 +195,20 @@ impl Default for JournalSection {
             gather_us: 500,
             hold_max_ms: 250,
         }
+    }
+}
+
+/// `[session]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SessionSection {
+    /// Seconds of silence after which metrics count a session as ended.
+    pub(crate) idle_seconds: u32,
+}
+
+impl Default for SessionSection {
+    fn default() -> Self {
+        Self { idle_seconds: 30 * 60 }
     }
 }
 

@@ -109,6 +109,8 @@ fn config() -> Config {
     config.settings.gateway.listen = free;
     config.settings.console.listen = free;
     config.settings.metrics.listen = free;
+    // Its conversations are over at once, and are to be seen in the metrics.
+    config.settings.session.idle_seconds = 10;
     config
 }
 

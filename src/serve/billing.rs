@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use chrono::TimeDelta;
 use prometheus::Registry;
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ServeError,
@@ -19,6 +21,8 @@ use crate::{
     store::Store,
 };
 
+/// Between two looks for sessions that have ended: four within a scrape of a minute.
+const ENDED_EVERY: Duration = Duration::from_secs(15);
 /// Supervisors ask every few seconds and give up as soon.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -29,6 +33,7 @@ pub(super) struct BillingPart {
     pub(super) token: SecretString,
     billing: permille_service::Billing,
     serving: Part,
+    ending: Part,
 }
 
 impl BillingPart {
@@ -48,7 +53,12 @@ impl BillingPart {
             .map_err(|cause| ServeError::start("billing", cause))?;
         let router = permille_service::router(billing.clone());
         let serving = Part::start("the console listener", |stop| serve(listener, router, stop));
-        Ok(Self { address, token, billing, serving })
+        let idle = TimeDelta::seconds(config.settings.session.idle_seconds.into());
+        let counted = billing.clone();
+        let ending = Part::start("the count of ended sessions", move |stop| {
+            count_ended_sessions(counted, idle, stop)
+        });
+        Ok(Self { address, token, billing, serving, ending })
     }
 
     /// What a gateway in the same process needs of it.
@@ -79,12 +89,34 @@ impl BillingPart {
 
     /// Waits until it has ended by itself.
     pub(super) async fn failed(&mut self) -> ServeError {
-        self.serving.failed().await
+        tokio::select! {
+            error = self.serving.failed() => error,
+            error = self.ending.failed() => error,
+        }
     }
 
     /// Finishes open requests and closes the store.
     pub(super) async fn stop(mut self) {
         self.serving.stop().await;
+        self.ending.stop().await;
         self.billing.ledger().close().await;
+    }
+}
+
+/// Counts sessions that have ended, until it is told to stop.
+async fn count_ended_sessions(
+    billing: permille_service::Billing,
+    idle: TimeDelta,
+    stop: CancellationToken,
+) {
+    loop {
+        if let Err(error) = billing.count_ended_sessions(idle).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "ended sessions not counted");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ENDED_EVERY) => {}
+        }
     }
 }

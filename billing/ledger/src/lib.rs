@@ -42,7 +42,9 @@ pub use catalogue::SnapshotChanges;
 pub use checkpoint::Checkpoint;
 pub use customer::{Customer, NewCustomer};
 pub use error::LedgerError;
-pub use intake::{Accepted, BATCH_EVENTS_MAX, Billed, BilledCost, BilledTokens, Rerated};
+pub use intake::{
+    Accepted, BATCH_EVENTS_MAX, Billed, BilledCost, BilledRequest, BilledTokens, Rerated,
+};
 pub use invoice::{
     INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceState, InvoiceSummary,
 };
@@ -56,8 +58,8 @@ pub use project::{DEFAULT_PROJECT, NewProject, Project};
 pub use quarantine::{QuarantineReason, Quarantined};
 pub use secret::{KEY_PREFIX, TOKEN_PREFIX, is_well_formed};
 pub use session::{
-    HiddenCost, InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, SESSION_ROWS_MAX, Session,
-    SessionDetail, Told, ToldOutcome, Turn,
+    EndedSession, HiddenCost, InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, SESSION_ROWS_MAX,
+    Session, SessionDetail, Told, ToldOutcome, Turn,
 };
 pub use summary::{
     BreakEven, CurrencySummary, CustomerSummary, Distribution, Margin, OutcomeCost, Summary,

@@ -46,6 +46,12 @@ impl Meter {
         }
     }
 
+    /// Whether it counts tokens.
+    #[must_use]
+    pub fn is_tokens(&self) -> bool {
+        matches!(self, Self::Tokens(_))
+    }
+
     /// Sort key: group, place in the group, name.
     fn order(&self) -> (u8, usize, &str) {
         match self {

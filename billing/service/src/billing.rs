@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
+use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
-use permille_ledger::{Ledger, LedgerError, Rerated};
+use permille_ledger::{Ledger, LedgerError, Rerated, Told};
 use permille_types::{
     Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot, StoredResponse,
 };
@@ -69,6 +70,29 @@ impl Billing {
     pub fn count_rerated(&self, rerated: &Rerated) {
         for billed in &rerated.billed {
             self.metrics.billed(billed);
+        }
+    }
+
+    /// Counts the sessions that have been silent for `idle` since they were last counted.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the store fails; what was counted before it stays counted.
+    pub async fn count_ended_sessions(&self, idle: TimeDelta) -> Result<(), LedgerError> {
+        loop {
+            let ended = self.ledger.end_sessions(idle).await?;
+            if ended.is_empty() {
+                return Ok(());
+            }
+            for session in &ended {
+                self.metrics.sessions.ended(session);
+            }
+        }
+    }
+
+    /// Counts what somebody said of a session.
+    pub(crate) fn count_told(&self, told: &Told) {
+        if told.changed {
+            self.metrics.sessions.told(&told.session);
         }
     }
 

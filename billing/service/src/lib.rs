@@ -10,6 +10,7 @@ mod input;
 mod metrics;
 mod problem;
 mod routes;
+mod session_metrics;
 
 pub use billing::Billing;
 pub use routes::router;

@@ -11,31 +11,33 @@ use prometheus::{
     core::Collector,
 };
 
+use crate::session_metrics::SessionMetrics;
+
 /// Distinct values of one label; every further one is counted as `other`.
 const LABEL_VALUES_MAX: usize = 500;
 /// Distinct combinations of the labels of tokens; every further one is counted as `other` in each
 /// label. About 1 MiB of a scrape, however many customers use however many models.
 const TOKEN_SERIES_MAX: usize = 10_000;
 /// Between the parts of a combination: ids hold no control characters.
-const UNIT_SEPARATOR: &str = "\u{1f}";
+pub(crate) const UNIT_SEPARATOR: &str = "\u{1f}";
 /// What a value beyond the bound is counted as.
-const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 /// Seconds of one batch: from 1 ms to 5 s.
 const BATCH_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
 
 /// A bounded set of values that are counted by name.
-struct Capped {
+pub(crate) struct Capped {
     known: Mutex<HashSet<String>>,
     max: usize,
 }
 
 impl Capped {
-    fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { known: Mutex::default(), max }
     }
 
     /// Whether `value` is among those that are counted by name.
-    fn admits(&self, value: &str) -> bool {
+    pub(crate) fn admits(&self, value: &str) -> bool {
         let mut known = self.known.lock();
         if known.contains(value) {
             return true;
@@ -48,7 +50,7 @@ impl Capped {
     }
 
     /// The label's value for `value`.
-    fn value<'a>(&self, value: &'a str) -> &'a str {
+    pub(crate) fn value<'a>(&self, value: &'a str) -> &'a str {
         if self.admits(value) { value } else { OTHER }
     }
 }
@@ -66,6 +68,7 @@ pub(crate) struct Metrics {
     unpriced: IntCounter,
     mismatched: IntCounter,
     pub(crate) batch_seconds: Histogram,
+    pub(crate) sessions: SessionMetrics,
 }
 
 impl Metrics {
@@ -108,6 +111,7 @@ impl Metrics {
                 "Requests whose token classes do not add up to the provider's total.",
             )?,
             batch_seconds: kept(registry, Histogram::with_opts(batch)?)?,
+            sessions: SessionMetrics::register(registry)?,
         })
     }
 
@@ -128,12 +132,14 @@ impl Metrics {
     pub(crate) fn billed(&self, billed: &Billed) {
         for cost in &billed.costs {
             let customer = self.customers.value(cost.customer.as_str());
-            // A decimal with 28 digits does not fit a float; what is lost is far below a cent.
-            let amount = cost.cost.to_string().parse().unwrap_or(0.0);
-            self.cost.with_label_values(&[customer, cost.currency.code()]).inc_by(amount);
+            let labels = [customer, cost.currency.code()];
+            self.cost.with_label_values(&labels).inc_by(float(cost.cost));
         }
         for billed in &billed.tokens {
             self.tokens.with_label_values(&self.token_labels(billed)).inc_by(billed.tokens);
+        }
+        for request in &billed.requests {
+            self.sessions.billed(request);
         }
     }
 
@@ -149,7 +155,13 @@ impl Metrics {
     }
 }
 
-fn kept<C: Collector + Clone + 'static>(
+/// An amount as metrics have it. A decimal with 28 digits does not fit a float; what is lost is far
+/// below a cent.
+pub(crate) fn float(amount: impl ToString) -> f64 {
+    amount.to_string().parse().unwrap_or(0.0)
+}
+
+pub(crate) fn kept<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
 ) -> Result<C, prometheus::Error> {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use http::StatusCode;
 use parking_lot::Mutex;
-use permille_types::{Family, Flag, ModelName, UpstreamName, UsageEvent};
+use permille_types::{Endpoint, Family, Flag, ModelName, TurnKind, UpstreamName, UsageEvent};
 use permille_usage::{Audit, Compared};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     refused: IntCounterVec,
     ended: IntCounterVec,
     tokens: IntCounterVec,
+    turns: IntCounterVec,
     retries: IntCounterVec,
     pub(crate) retries_over_budget: IntCounter,
     pub(crate) circuits_opened: IntCounterVec,
@@ -79,6 +80,11 @@ impl Metrics {
                 "permille_metered_tokens_total",
                 "Tokens metered by the gateway, by wire family, class and source.",
                 &["family", "class", "source"],
+            )?,
+            turns: counters(
+                "permille_turns_total",
+                "Settled requests that models answer, by how their turn came about.",
+                &["kind"],
             )?,
             retries: counters(
                 "permille_retries_total",
@@ -164,6 +170,11 @@ impl Metrics {
         self.ended
             .with_label_values(&[family, event.endpoint.as_str(), event.ended.as_str()])
             .inc();
+        // A settlement is of the turn of the request that it settles, which was counted.
+        if event.endpoint.is_metered() && event.endpoint != Endpoint::StoredResponse {
+            let kind = event.turn_kind.map_or("unknown", TurnKind::as_str);
+            self.turns.with_label_values(&[kind]).inc();
+        }
         for (class, tokens) in &event.tokens {
             self.tokens
                 .with_label_values(&[family, class.as_str(), event.source.as_str()])

@@ -4,8 +4,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use permille_rating::{Meter, rate::RatedLine};
-use permille_types::{Currency, CustomerId, ModelName, ProjectId, SessionId, TokenClass};
+use permille_rating::{
+    Meter,
+    facts::{Amounts, Counts},
+    rate::RatedLine,
+};
+use permille_types::{Currency, CustomerId, Ended, ModelName, ProjectId, SessionId, TokenClass};
 use rust_decimal::Decimal;
 
 use super::candidate::Candidate;
@@ -31,6 +35,31 @@ pub struct Billed {
     pub costs: Vec<BilledCost>,
     /// Tokens by customer, project, model and class.
     pub tokens: Vec<BilledTokens>,
+    /// Each request that has a price now.
+    pub requests: Vec<BilledRequest>,
+}
+
+/// A request that has a price, and what of its cost is hidden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BilledRequest {
+    /// Who is billed.
+    pub customer: CustomerId,
+    /// The model.
+    pub model: ModelName,
+    /// Turn inside its session.
+    pub turn: u32,
+    /// How it ended.
+    pub ended: Ended,
+    /// The currency of all amounts.
+    pub currency: Currency,
+    /// The exact cost.
+    pub cost: Decimal,
+    /// The cost by class and unit.
+    pub lines: Vec<RatedLine>,
+    /// What is counted of it.
+    pub counts: Counts,
+    /// What of the cost is hidden.
+    pub amounts: Amounts,
 }
 
 /// A customer's cost.
@@ -65,6 +94,7 @@ pub(super) struct Deltas {
     requests: BTreeMap<RequestKey, RequestCounts>,
     sessions: BTreeMap<(CustomerId, SessionId), SessionDelta>,
     costs: Costs,
+    billed: Vec<BilledRequest>,
 }
 
 impl Deltas {
@@ -75,6 +105,7 @@ impl Deltas {
         for line in &found.rated.lines {
             self.add_quantity(found, line)?;
         }
+        self.billed.extend(billed_request(found, cost.amount()));
         let key = (found.event.customer.clone(), found.currency, found.is_simulated());
         posting::add_cost(&mut self.costs, key, cost.amount())
     }
@@ -178,8 +209,25 @@ impl Deltas {
             currency: *currency,
             cost: *cost,
         });
-        Billed { costs: costs.collect(), tokens: tokens.collect() }
+        let requests = self.billed.clone();
+        Billed { costs: costs.collect(), tokens: tokens.collect(), requests }
     }
+}
+
+/// What metrics take of a request; nothing of one that no price was applied to.
+fn billed_request(found: &Candidate, cost: Decimal) -> Option<BilledRequest> {
+    let event = &found.event;
+    found.rated.price_version.as_ref().map(|_| BilledRequest {
+        customer: event.customer.clone(),
+        model: event.model().clone(),
+        turn: event.turn,
+        ended: event.ended,
+        currency: found.currency,
+        cost,
+        lines: found.rated.lines.clone(),
+        counts: Counts::of(event),
+        amounts: found.rated.hidden.clone(),
+    })
 }
 
 /// What `found` changes in a count of unpriced requests.

@@ -15,7 +15,7 @@ use permille_types::{Ack, Batch, Flag, NodeId, PriceVersion, Sequenced};
 use sha2::{Digest, Sha256};
 use sqlx::Connection as _;
 
-pub use deltas::{Billed, BilledCost, BilledTokens};
+pub use deltas::{Billed, BilledCost, BilledRequest, BilledTokens};
 pub use rerate::Rerated;
 
 use crate::{
@@ -72,6 +72,7 @@ impl Accepted {
         }
         self.billed.costs.extend(other.billed.costs);
         self.billed.tokens.extend(other.billed.tokens);
+        self.billed.requests.extend(other.billed.requests);
     }
 }
 

@@ -5,6 +5,7 @@
 //! the rows.
 
 mod delta;
+mod ended;
 mod hidden;
 mod outcome;
 mod repo;
@@ -17,6 +18,7 @@ use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
 pub(crate) use delta::SessionDelta;
+pub use ended::EndedSession;
 pub use hidden::HiddenCost;
 pub(crate) use outcome::LastRequest;
 pub use outcome::{InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, Told, ToldOutcome};

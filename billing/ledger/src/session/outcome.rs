@@ -97,8 +97,14 @@ pub(crate) struct LastRequest {
 impl LastRequest {
     pub(crate) fn outcome(self, now: DateTime<Utc>) -> InferredOutcome {
         if now.signed_duration_since(self.at) < SESSION_IDLE {
-            InferredOutcome::Open
-        } else if self.ended.is_some_and(|ended| ended != Ended::Complete) {
+            return InferredOutcome::Open;
+        }
+        self.when_ended()
+    }
+
+    /// The outcome of a session that is taken for ended.
+    pub(crate) fn when_ended(self) -> InferredOutcome {
+        if self.ended.is_some_and(|ended| ended != Ended::Complete) {
             InferredOutcome::Failed
         } else if self.kind == Some(TurnKind::Regenerate) {
             InferredOutcome::RejectedTurn

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, SessionId, TokenClass, TokenCounts};
-
+use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 
-use super::{HiddenCost, LastRequest, Outcome, Session, SessionDelta, Standing, ToldOutcome};
+use super::{
+    EndedSession, HiddenCost, LastRequest, Outcome, Session, SessionDelta, Standing, ToldOutcome,
+    ended::Ending,
+};
 use crate::{
     LedgerError, column,
     error::{During, changed},
@@ -70,13 +73,17 @@ struct NamedRow {
 }
 
 impl NamedRow {
-    /// The session as it stands at `now`.
-    fn at(self, now: DateTime<Utc>) -> Result<Session, LedgerError> {
-        let last = LastRequest {
+    fn last(&self) -> Result<LastRequest, LedgerError> {
+        Ok(LastRequest {
             at: column::instant("session.last_at", self.rollup.last_at)?,
             kind: word("usage.turn_kind", self.last_kind.as_deref())?,
             ended: word("usage.ended", self.last_ended.as_deref())?,
-        };
+        })
+    }
+
+    /// The session as it stands at `now`.
+    fn at(self, now: DateTime<Utc>) -> Result<Session, LedgerError> {
+        let last = self.last()?;
         let outcome = word::<Outcome>("session.outcome", self.outcome.as_deref())?;
         let outcome = outcome.map(|outcome| {
             let by = self.outcome_by.as_deref().unwrap_or_default();
@@ -241,6 +248,7 @@ macro_rules! select {
                  session.outcome,
                  session.outcome_at,
                  session.outcome_by,
+                 session.ended_cost,
                  (
                      select usage.turn_kind
                      from usage
@@ -309,6 +317,86 @@ pub(super) async fn tell(
     .bind(told.outcome.as_str())
     .bind(column::micros(told.at))
     .bind(told.by.as_str())
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+#[derive(sqlx::FromRow)]
+struct SilentRow {
+    ended_cost: Option<String>,
+    #[sqlx(flatten)]
+    session: NamedRow,
+}
+
+impl TryFrom<SilentRow> for Ending {
+    type Error = LedgerError;
+
+    fn try_from(row: SilentRow) -> Result<Self, LedgerError> {
+        let SilentRow { ended_cost, session } = row;
+        let counted = ended_cost
+            .as_deref()
+            .map_or(Ok(Decimal::ZERO), |cost| column::decimal("session.ended_cost", cost))?;
+        let last = session.last()?;
+        let outcome = word::<Outcome>("session.outcome", session.outcome.as_deref())?;
+        let sum = SessionDelta::try_from(session.rollup)?;
+        let mut since = counted;
+        since.set_sign_negative(true);
+        Ok(Self {
+            session: EndedSession {
+                customer: column::parsed("session.customer", &session.customer)?,
+                id: column::parsed("session.id", &session.id)?,
+                currency: column::parsed("customer.currency", &session.currency)?,
+                turns: sum.turns,
+                cost: column::exact_add("cost of a session", sum.cost, since)?,
+                counts: sum.counts,
+                outcome,
+                inferred_outcome: last.when_ended(),
+            },
+            cost: sum.cost,
+            last_at: sum.last_at,
+        })
+    }
+}
+
+/// Sessions whose last request was at `before` or earlier and that were not taken for ended since,
+/// the oldest first.
+pub(super) async fn silent(
+    connection: &mut Connection,
+    before: i64,
+    rows: i64,
+) -> Result<Vec<Ending>, LedgerError> {
+    sqlx::query_as::<_, SilentRow>(select!(
+        "where session.last_at <= $1
+           and (session.ended_at is null or session.ended_at < session.last_at)
+         order by session.last_at
+         limit $2"
+    ))
+    .bind(before)
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("find silent sessions")?
+    .into_iter()
+    .map(Ending::try_from)
+    .collect()
+}
+
+/// Takes a session for ended.
+pub(super) async fn end(connection: &mut Connection, ending: &Ending) -> Result<(), LedgerError> {
+    const OPERATION: &str = "end session";
+    let done = sqlx::query(
+        "update session
+         set ended_at = $3,
+             ended_cost = $4
+         where customer = $1
+           and id = $2",
+    )
+    .bind(ending.session.customer.as_str())
+    .bind(ending.session.id.as_str())
+    .bind(column::micros(ending.last_at))
+    .bind(column::decimal_text(ending.cost))
     .execute(connection)
     .await
     .during(OPERATION)?;

@@ -105,6 +105,7 @@ pub(super) async fn tell(
     let outcome = outcome(&telling.outcome)?;
     let customer = owner_of(&billing, &caller, telling.customer).await?;
     let told = billing.ledger.tell_outcome(&customer, &session, outcome, caller.token()).await?;
+    billing.count_told(&told);
     Ok(Json(told.session))
 }
 

@@ -19,6 +19,7 @@ mod outcomes;
 mod prices;
 mod scope;
 mod secrets;
+mod session_metrics;
 mod store;
 mod summary;
 mod support;

@@ -20,7 +20,7 @@ fn exposition(registry: &Registry) -> String {
 }
 
 /// Reads the text format strictly: every line is a comment or a sample of a described metric.
-fn samples(registry: &Registry) -> BTreeMap<String, String> {
+pub(crate) fn samples(registry: &Registry) -> BTreeMap<String, String> {
     let text = exposition(registry);
     let (mut kinds, mut samples) = (BTreeMap::new(), BTreeMap::new());
     assert!(text.ends_with('\n'));

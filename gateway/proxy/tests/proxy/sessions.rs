@@ -95,6 +95,9 @@ async fn a_row_tells_how_its_turn_came_about_and_what_of_it_was_sent_before() {
         assert_eq!((unknown.turn, unknown.row.turn_kind), expected);
         assert_eq!(unknown.row.resent_tokens, None);
     }
+    let counted = |kind: &str| world.counted("permille_turns_total", kind).to_string();
+    let kinds = ["new", "continue", "regenerate", "branch", "unknown"].map(counted);
+    assert_eq!(kinds, ["3", "2", "2", "2", "1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
