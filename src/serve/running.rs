@@ -4,6 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use permille_types::{Clock, SystemClock};
 use prometheus::Registry;
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
 
 use super::{
     ServeError, Signals,
@@ -70,6 +72,10 @@ impl Running {
         // A record of a server that crashed would lead commands astray.
         folder.withdraw(&lock)?;
         let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .map_err(|cause| ServeError::start("the metrics of the process", cause))?;
         let (listener, metrics) = bind("metrics", config.settings.metrics.listen).await?;
         let billing = match shape {
             Shape::Gateway => None,

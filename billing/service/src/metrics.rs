@@ -22,6 +22,8 @@ const TOKEN_SERIES_MAX: usize = 10_000;
 pub(crate) const UNIT_SEPARATOR: &str = "\u{1f}";
 /// What a value beyond the bound is counted as.
 pub(crate) const OTHER: &str = "other";
+/// What becomes of an event that is taken in.
+const RESULTS: [&str; 4] = ["booked", "duplicate", "conflict", "quarantined"];
 /// Seconds of one batch: from 1 ms to 5 s.
 const BATCH_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
 
@@ -85,17 +87,22 @@ impl Metrics {
         .buckets(BATCH_BUCKETS.to_vec());
         let cost =
             Opts::new("permille_cost_total", "Cost of rated usage, by customer and currency.");
+        let events = counters(
+            "permille_intake_events_total",
+            "Usage events taken in, by what became of them.",
+            &["result"],
+        )?;
+        for result in RESULTS {
+            // An increase is seen only in a series that was there before it.
+            events.with_label_values(&[result]);
+        }
         Ok(Self {
             customers: Capped::new(LABEL_VALUES_MAX),
             projects: Capped::new(LABEL_VALUES_MAX),
             models: Capped::new(LABEL_VALUES_MAX),
             classes: Capped::new(LABEL_VALUES_MAX),
             token_series: Capped::new(TOKEN_SERIES_MAX),
-            events: counters(
-                "permille_intake_events_total",
-                "Usage events taken in, by what became of them.",
-                &["result"],
-            )?,
+            events,
             tokens: counters(
                 "permille_tokens_total",
                 "Rated tokens, by customer, project, model and class.",
@@ -116,13 +123,9 @@ impl Metrics {
     }
 
     pub(crate) fn accepted(&self, accepted: &Accepted) {
-        for (result, count) in [
-            ("booked", accepted.booked),
-            ("duplicate", accepted.duplicates),
-            ("conflict", accepted.conflicts),
-            ("quarantined", accepted.quarantined),
-        ] {
-            self.events.with_label_values(&[result]).inc_by(count);
+        let Accepted { booked, duplicates, conflicts, quarantined, .. } = accepted;
+        for (result, count) in RESULTS.iter().zip([booked, duplicates, conflicts, quarantined]) {
+            self.events.with_label_values(&[result]).inc_by(*count);
         }
         self.unpriced.inc_by(accepted.unpriced);
         self.mismatched.inc_by(accepted.mismatched);

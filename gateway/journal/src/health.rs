@@ -42,6 +42,8 @@ pub struct Stats {
     pub segments: usize,
     /// Bytes that the segment files take.
     pub segment_bytes: u64,
+    /// Bytes that they may take; admission stops there.
+    pub segment_bytes_max: u64,
     /// Records written.
     pub records_total: u64,
     /// Bytes written, headers included.

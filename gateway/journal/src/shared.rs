@@ -115,6 +115,7 @@ impl Shared {
             open_requests: state.open.len(),
             segments: state.sealed.len() + state.prepared.len() + 1,
             segment_bytes: state.allocated(),
+            segment_bytes_max: state.bounds.total,
             ..state.stats.clone()
         }
     }

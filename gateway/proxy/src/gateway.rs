@@ -76,6 +76,9 @@ impl Gateway {
     /// [`GatewayError`] when an upstream cannot be used or a metric exists already.
     pub fn new(config: GatewayConfig, foundation: Foundation<'_>) -> Result<Self, GatewayError> {
         let metrics = Arc::new(Metrics::register(foundation.registry)?);
+        for upstream in &config.upstreams {
+            metrics.knows(&upstream.section.name);
+        }
         let metering = Metering::new(
             foundation.journal,
             Arc::clone(&foundation.control),
@@ -186,9 +189,7 @@ async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
         let stats = shared.metering.journal.stats();
         metrics.streams_in_flight.set(gauge(shared.places.used()));
         metrics.drains.set(gauge(shared.metering.drains.used()));
-        metrics.journal_lag_events.set(gauge(stats.lag_records));
-        metrics.journal_lag_bytes.set(gauge(stats.lag_bytes));
-        metrics.journal_admitting.set(i64::from(shared.metering.journal.is_admitting()));
+        metrics.journal(&stats, shared.metering.journal.is_admitting());
     }
 }
 

@@ -6,11 +6,12 @@ use std::collections::HashSet;
 
 use http::StatusCode;
 use parking_lot::Mutex;
+use permille_journal::Stats;
 use permille_types::{Endpoint, Family, Flag, ModelName, TurnKind, UpstreamName, UsageEvent};
 use permille_usage::{Audit, Compared};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    core::Collector,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, core::Collector,
 };
 
 /// Seconds, for what the gateway adds itself: from 50 µs to 1 s.
@@ -31,6 +32,7 @@ pub(crate) struct Metrics {
     ended: IntCounterVec,
     tokens: IntCounterVec,
     turns: IntCounterVec,
+    calls: IntCounterVec,
     retries: IntCounterVec,
     pub(crate) retries_over_budget: IntCounter,
     pub(crate) circuits_opened: IntCounterVec,
@@ -40,9 +42,7 @@ pub(crate) struct Metrics {
     pub(crate) streams_in_flight: IntGauge,
     pub(crate) connections: IntGauge,
     pub(crate) drains: IntGauge,
-    pub(crate) journal_lag_events: IntGauge,
-    pub(crate) journal_lag_bytes: IntGauge,
-    pub(crate) journal_admitting: IntGauge,
+    journal: Journaled,
     pub(crate) hold_exceeded: IntCounter,
     pub(crate) hold_seconds: Histogram,
     pub(crate) overhead_seconds: Histogram,
@@ -86,6 +86,12 @@ impl Metrics {
                 "Settled requests that models answer, by how their turn came about.",
                 &["kind"],
             )?,
+            calls: counters(
+                "permille_upstream_calls_total",
+                "Calls of settled requests, by upstream, the status of the answer or none, and \
+                 ending.",
+                &["upstream", "status", "ended"],
+            )?,
             retries: counters(
                 "permille_retries_total",
                 "Upstream calls that failed and were followed by another one, by upstream.",
@@ -118,18 +124,7 @@ impl Metrics {
                 "permille_drains_in_flight",
                 "Replies that are read on after their client has left.",
             )?,
-            journal_lag_events: gauge(
-                "permille_journal_lag_events",
-                "Settled records that billing has not acknowledged.",
-            )?,
-            journal_lag_bytes: gauge(
-                "permille_journal_lag_bytes",
-                "Bytes of journal segments that billing has not acknowledged.",
-            )?,
-            journal_admitting: gauge(
-                "permille_journal_admitting",
-                "1 while the journal takes new requests, 0 when it is full or failed.",
-            )?,
+            journal: Journaled::register(registry)?,
             hold_exceeded: counter(
                 "permille_hold_exceeded_total",
                 "Ends of replies released before the journal had synced them.",
@@ -160,6 +155,18 @@ impl Metrics {
         self.refused.with_label_values(&[code]).inc();
     }
 
+    /// Exports the series of a configured upstream from the start: an increase is seen only in a
+    /// series that was there before it.
+    pub(crate) fn knows(&self, upstream: &UpstreamName) {
+        self.retries.with_label_values(&[upstream.as_str()]);
+        self.circuits_opened.with_label_values(&[upstream.as_str()]);
+    }
+
+    /// Copies the figures of the journal.
+    pub(crate) fn journal(&self, stats: &Stats, is_admitting: bool) {
+        self.journal.copy(stats, is_admitting);
+    }
+
     pub(crate) fn retried(&self, upstream: &UpstreamName) {
         self.retries.with_label_values(&[upstream.as_str()]).inc();
     }
@@ -180,6 +187,11 @@ impl Metrics {
                 .with_label_values(&[family, class.as_str(), event.source.as_str()])
                 .inc_by(*tokens);
         }
+        for call in &event.attempts {
+            let status = call.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+            let labels = [call.upstream.as_str(), &status, call.ended.as_str()];
+            self.calls.with_label_values(&labels).inc();
+        }
         for flag in &event.flags {
             match flag {
                 Flag::UsageMismatch => self.mismatched.inc(),
@@ -187,6 +199,67 @@ impl Metrics {
                 _ => {}
             }
         }
+    }
+}
+
+/// The figures of the journal.
+struct Journaled {
+    admitting: IntGauge,
+    lag_events: IntGauge,
+    lag_bytes: IntGauge,
+    lag_seconds: Gauge,
+    segment_bytes: IntGauge,
+    segment_bytes_max: IntGauge,
+    batches_refused: IntCounter,
+}
+
+impl Journaled {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| kept(registry, IntGauge::new(name, help)?);
+        let lag_seconds = Gauge::new(
+            "permille_journal_lag_seconds",
+            "Age of the oldest settled record that billing has not acknowledged; 0 without one.",
+        )?;
+        let batches_refused = IntCounter::new(
+            "permille_journal_batches_refused_total",
+            "Batches of usage that billing refused or did not answer; they are sent again.",
+        )?;
+        Ok(Self {
+            admitting: gauge(
+                "permille_journal_admitting",
+                "1 while the journal takes new requests, 0 when it is full or failed.",
+            )?,
+            lag_events: gauge(
+                "permille_journal_lag_events",
+                "Settled records that billing has not acknowledged.",
+            )?,
+            lag_bytes: gauge(
+                "permille_journal_lag_bytes",
+                "Payload bytes of the records that billing has not acknowledged.",
+            )?,
+            lag_seconds: kept(registry, lag_seconds)?,
+            segment_bytes: gauge(
+                "permille_journal_segment_bytes",
+                "Bytes that the journal's segment files take, prepared ones included.",
+            )?,
+            segment_bytes_max: gauge(
+                "permille_journal_segment_bytes_max",
+                "Bytes that they may take: at this bound no new request is taken.",
+            )?,
+            batches_refused: kept(registry, batches_refused)?,
+        })
+    }
+
+    fn copy(&self, stats: &Stats, is_admitting: bool) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.admitting.set(i64::from(is_admitting));
+        self.lag_events.set(gauge(stats.lag_records));
+        self.lag_bytes.set(gauge(stats.lag_bytes));
+        self.lag_seconds.set(stats.oldest_unacknowledged.unwrap_or_default().as_secs_f64());
+        self.segment_bytes.set(gauge(stats.segment_bytes));
+        self.segment_bytes_max.set(gauge(stats.segment_bytes_max));
+        let refused = stats.batches_refused_total.saturating_sub(self.batches_refused.get());
+        self.batches_refused.inc_by(refused);
     }
 }
 
