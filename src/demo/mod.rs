@@ -102,7 +102,7 @@ pub(crate) async fn run(context: &Context, args: Demo) -> Result<(), CliError> {
     shown
 }
 
-/// The defaults on free ports, whatever the configuration of this place says.
+/// The defaults on free ports, whatever the configuration of this place says; every reply is audited.
 fn config() -> Config {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config::built_in();
@@ -111,6 +111,8 @@ fn config() -> Config {
     config.settings.metrics.listen = free;
     // Its conversations are over at once, and are to be seen in the metrics.
     config.settings.session.idle_seconds = 10;
+    // With a sample of it, a short demonstration would show no audit.
+    config.settings.metering.audit_sample = permille_proxy::config::Share::ALL;
     config
 }
 

@@ -68,6 +68,9 @@ impl TryFrom<f64> for Share {
 }
 
 impl Share {
+    /// Every one of them.
+    pub const ALL: Self = Self(1.0);
+
     /// Whether `request` is in it. Its id decides, so that the answer is always the same.
     pub(crate) fn takes(self, request: RequestId) -> bool {
         // The last bits of an id are random.

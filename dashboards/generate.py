@@ -1,0 +1,494 @@
+#!/usr/bin/env python3
+"""Writes dashboards/grafana/*.json from dashboards/boards/*.toml.
+
+    python3 dashboards/generate.py           writes the files
+    python3 dashboards/generate.py --check   says which files are not what their boards give
+
+A board says what is asked and how it is shown; what every panel and every dashboard has in common
+(data sources, variables, annotations, legends, tooltips) is here, once. Needs nothing but Python 3.11.
+
+In a query, `@` stands for the selector of the chosen installation and instances, and `@job` for that of
+the installation alone, which recorded rules have.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import tomllib
+
+HERE = pathlib.Path(__file__).resolve().parent
+BOARDS = HERE / "boards"
+DASHBOARDS = HERE / "grafana"
+
+# The schema of Grafana 12; an older one takes what it knows, a newer one migrates.
+SCHEMA_VERSION = 42
+GRID_WIDTH = 24
+METRICS = {"type": "prometheus", "uid": "${datasource}"}
+LEDGER = {"type": "frser-sqlite-datasource", "uid": "${ledger}"}
+AT_JOB = 'job=~"$job"'
+AT = AT_JOB + ',instance=~"$instance"'
+
+
+def selected(query: str) -> str:
+    return query.strip().replace("@job", AT_JOB).replace("@", AT)
+
+
+def dashboard(board: dict) -> dict:
+    return {
+        "uid": board["uid"],
+        "title": board["title"],
+        "description": board["description"],
+        "tags": ["permille", *board.get("tags", [])],
+        "schemaVersion": SCHEMA_VERSION,
+        "version": 1,
+        "timezone": "browser",
+        # Changes belong into the board: a provisioned dashboard is overwritten.
+        "editable": False,
+        "graphTooltip": 1,
+        "refresh": board.get("refresh", "1m"),
+        "time": {"from": board.get("from", "now-6h"), "to": "now"},
+        "links": [links_to_the_others()],
+        "annotations": {"list": annotations(board)},
+        "templating": {"list": variables(board)},
+        "panels": panels(board["row"]),
+    }
+
+
+def links_to_the_others() -> dict:
+    return {
+        "type": "dashboards",
+        "title": "Permille",
+        "icon": "external link",
+        "tooltip": "",
+        "tags": ["permille"],
+        "asDropdown": True,
+        "includeVars": True,
+        "keepTime": True,
+        "targetBlank": False,
+    }
+
+
+def annotations(board: dict) -> list[dict]:
+    def of_metrics(name: str, color: str, expr: str, title: str, text: str) -> dict:
+        return {
+            "name": name,
+            "enable": True,
+            "hide": False,
+            "iconColor": color,
+            "datasource": METRICS,
+            "expr": selected(expr),
+            "step": "60s",
+            "titleFormat": title,
+            "textFormat": text,
+        }
+
+    found = [
+        of_metrics(
+            "Starts and deploys",
+            "blue",
+            "changes(process_start_time_seconds{@}[1m]) > 0",
+            "start",
+            "{{instance}} has been started",
+        ),
+        of_metrics(
+            "Alerts",
+            "red",
+            'ALERTS{@job,alertname=~"Permille.*",alertstate="firing",severity!="info"}',
+            "{{alertname}}",
+            "{{instance}} {{upstream}} {{customer}} {{severity}}",
+        ),
+    ]
+    if board.get("ledger"):
+        found.append(
+            {
+                "name": "Prices",
+                "enable": True,
+                "hide": False,
+                "iconColor": "purple",
+                "datasource": LEDGER,
+                "target": sql_target(
+                    "A",
+                    "select from_at / 1000000 as time, 'price' as title,"
+                    " model || ' in ' || currency || ', version ' || version as text"
+                    " from price where from_at between $__from * 1000 and $__to * 1000",
+                )
+                | {"limit": 100, "matchAny": False, "tags": [], "type": "dashboard"},
+            }
+        )
+    return found
+
+
+def variables(board: dict) -> list[dict]:
+    def data_source(name: str, label: str, kind: str, uid: str, description: str) -> dict:
+        return {
+            "type": "datasource",
+            "name": name,
+            "label": label,
+            "description": description,
+            "query": kind,
+            "current": {"text": uid, "value": uid, "selected": False},
+            "hide": 0,
+            "includeAll": False,
+            "multi": False,
+            "refresh": 1,
+            "regex": "",
+        }
+
+    found = [
+        data_source(
+            "datasource", "Data source", "prometheus", "permille-prometheus",
+            "The Prometheus that scrapes Permille.",
+        ),
+        label("job", "Installation", 'up{job=~"permille.*"}', "job", True,
+              "One installation is one job of Prometheus."),
+        label("instance", "Instance", 'up{job=~"$job"}', "instance", True,
+              "Gateways and billings of the installation."),
+    ]
+    for name in board.get("variables", []):
+        found.append(
+            {
+                "currency": label("currency", "Currency", "permille_cost_total{@job}", "currency", False,
+                                  "Amounts of different currencies are never added up."),
+                "customer": label("customer", "Customer", "permille_cost_total{@job}", "customer", False,
+                                  "Customers beyond the 500th are `other`."),
+                "model": label("model", "Model", "permille_tokens_total{@job}", "model", True,
+                               "Models as the price book names them."),
+                "upstream": label("upstream", "Upstream", "permille_retries_total{@job}", "upstream", True,
+                                  "Upstreams of the configuration."),
+            }[name]
+        )
+    if board.get("ledger"):
+        found.append(
+            data_source(
+                "ledger", "Ledger", LEDGER["type"], "permille-ledger",
+                "The ledger's database, for what must not be a label.",
+            )
+        )
+    if board.get("console"):
+        found.append(
+            {
+                "type": "textbox",
+                "name": "console",
+                "label": "Console",
+                "description": "Where the API is, for links to sessions.",
+                "query": "http://127.0.0.1:8081",
+                "current": {
+                    "text": "http://127.0.0.1:8081",
+                    "value": "http://127.0.0.1:8081",
+                    "selected": False,
+                },
+                "hide": 0,
+            }
+        )
+    return found
+
+
+def label(name: str, title: str, series: str, of: str, many: bool, description: str) -> dict:
+    query = f"label_values({selected(series)}, {of})"
+    variable = {
+        "type": "query",
+        "name": name,
+        "label": title,
+        "description": description,
+        "datasource": METRICS,
+        "definition": query,
+        "query": {"qryType": 1, "query": query, "refId": "StandardVariableQuery"},
+        # On a change of the time range too.
+        "refresh": 2,
+        "sort": 1,
+        "regex": "",
+        "hide": 0,
+        "multi": many,
+        "includeAll": many,
+    }
+    if many:
+        variable |= {
+            "allValue": ".+",
+            "current": {"text": ["All"], "value": ["$__all"], "selected": True},
+        }
+    return variable
+
+
+def panels(rows: list[dict]) -> list[dict]:
+    """All panels, placed from left to right and from top to bottom, each row under its heading."""
+    found: list[dict] = []
+    y = 0
+
+    def place(panel: dict, x: int, y: int, width: int, height: int) -> None:
+        grid = {"x": x, "y": y, "w": width, "h": height}
+        found.append({"id": len(found) + 1, "gridPos": grid} | panel)
+
+    for row in rows:
+        heading = {"type": "row", "title": row["title"], "collapsed": False, "panels": []}
+        place(heading, 0, y, GRID_WIDTH, 1)
+        y += 1
+        x = height = 0
+        for wanted in row["panel"]:
+            width, tall = map(int, wanted["size"].split("x"))
+            if x + width > GRID_WIDTH:
+                x, y, height = 0, y + height, 0
+            place(panel(wanted), x, y, width, tall)
+            x += width
+            height = max(height, tall)
+        y += height
+    return found
+
+
+def panel(wanted: dict) -> dict:
+    kind = wanted["kind"]
+    defaults = {
+        "unit": wanted["unit"],
+        "color": {"mode": "thresholds" if "steps" in wanted else "palette-classic"},
+        "thresholds": thresholds(wanted),
+        "mappings": [],
+    }
+    for name in ("min", "max", "decimals"):
+        if name in wanted:
+            defaults[name] = wanted[name]
+    if wanted.get("no_value"):
+        defaults["noValue"] = wanted["no_value"]
+    made = {
+        "type": kind,
+        "title": wanted["title"],
+        "description": wanted["description"],
+        "datasource": LEDGER if "sql" in wanted else METRICS,
+        "targets": targets(wanted),
+        "fieldConfig": {"defaults": defaults, "overrides": overrides(wanted)},
+        "options": {},
+    }
+    SHAPES[kind](wanted, made, defaults)
+    return made
+
+
+def thresholds(wanted: dict) -> dict:
+    steps = [{"color": "green", "value": None}]
+    for value, color in wanted.get("steps", []):
+        steps.append({"color": color, "value": value})
+    return {"mode": "absolute", "steps": steps}
+
+
+def overrides(wanted: dict) -> list[dict]:
+    """Colours that mean something, and the units and links of a table's columns."""
+    found = []
+    for name, color in wanted.get("colors", {}).items():
+        properties = [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}]
+        found.append(override(name, properties))
+    for name, column in wanted.get("columns", {}).items():
+        properties = [{"id": key, "value": column[key]} for key in ("unit", "decimals") if key in column]
+        if "link" in column:
+            link = {"title": column["link_title"], "url": column["link"], "targetBlank": True}
+            properties.append({"id": "links", "value": [link]})
+        found.append(override(name, properties))
+    return found
+
+
+def override(name: str, properties: list[dict]) -> dict:
+    return {"matcher": {"id": "byName", "options": name}, "properties": properties}
+
+
+def targets(wanted: dict) -> list[dict]:
+    if "sql" in wanted:
+        return [sql_target("A", wanted["sql"])]
+    instant = wanted["kind"] in ("table", "bargauge", "barchart", "piechart") or wanted.get("instant")
+    found = []
+    for index, query in enumerate(wanted["queries"]):
+        target = {
+            "refId": chr(ord("A") + index),
+            "datasource": METRICS,
+            "editorMode": "code",
+            "expr": selected(query["q"]),
+            "legendFormat": query["as"],
+        }
+        if instant:
+            target |= {"instant": True, "range": False}
+        else:
+            target |= {"instant": False, "range": True}
+        if wanted["kind"] == "heatmap":
+            target["format"] = "heatmap"
+        elif wanted["kind"] in ("table", "barchart"):
+            target["format"] = "table"
+        found.append(target)
+    return found
+
+
+def sql_target(ref: str, sql: str) -> dict:
+    sql = " ".join(sql.split())
+    return {
+        "refId": ref,
+        "datasource": LEDGER,
+        "queryType": "table",
+        "queryText": sql,
+        "rawQueryText": sql,
+        "timeColumns": ["time", "began", "last"],
+    }
+
+
+def timeseries(wanted: dict, made: dict, defaults: dict) -> None:
+    stacked = wanted.get("stack")
+    custom = {
+        "drawStyle": "bars" if wanted.get("bars") else "line",
+        "lineInterpolation": "linear",
+        "lineWidth": 1,
+        "fillOpacity": 30 if stacked else 8,
+        "showPoints": "never",
+        "spanNulls": False,
+        "stacking": {"mode": stacked or "none", "group": "A"},
+        "thresholdsStyle": {"mode": "dashed" if "steps" in wanted else "off"},
+    }
+    if wanted.get("logarithmic"):
+        custom["scaleDistribution"] = {"type": "log", "log": 10}
+    else:
+        defaults.setdefault("min", 0)
+    defaults["color"] = {"mode": "palette-classic"}
+    defaults["custom"] = custom
+    made["options"] = {
+        "legend": {
+            "showLegend": True,
+            "displayMode": "list",
+            "placement": "bottom",
+            "calcs": ["lastNotNull", "max"] if wanted.get("calcs") else [],
+        },
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    }
+
+
+def stat(wanted: dict, made: dict, defaults: dict) -> None:
+    made["options"] = {
+        "reduceOptions": {"calcs": [wanted.get("calc", "lastNotNull")], "fields": "", "values": False},
+        "colorMode": "value" if "steps" in wanted else "none",
+        "graphMode": "none" if wanted.get("instant") else "area",
+        "textMode": wanted.get("text", "auto"),
+        "justifyMode": "auto",
+        "orientation": "auto",
+        "wideLayout": True,
+    }
+
+
+def bargauge(wanted: dict, made: dict, defaults: dict) -> None:
+    defaults.setdefault("min", 0)
+    if "steps" not in wanted:
+        defaults["color"] = {"mode": "continuous-BlYlRd" if wanted.get("heat") else "palette-classic"}
+    made["options"] = {
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "orientation": "horizontal",
+        "displayMode": "gradient" if wanted.get("heat") else "basic",
+        "valueMode": "color",
+        "namePlacement": "auto",
+        "showUnfilled": True,
+        "sizing": "auto",
+        "minVizWidth": 8,
+        "minVizHeight": 16,
+        "maxVizHeight": 48,
+        "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
+    }
+
+
+def barchart(wanted: dict, made: dict, defaults: dict) -> None:
+    """Bars over the values of one label, in the order of `order`; one series for each other label."""
+    over, by = wanted["over"], wanted.get("by")
+    defaults["custom"] = {"fillOpacity": 80, "lineWidth": 1, "axisSoftMin": 0}
+    made["options"] = {
+        "xField": over,
+        "orientation": "vertical",
+        "stacking": "normal" if wanted.get("stack") else "none",
+        "showValue": "auto",
+        "groupWidth": 0.7,
+        "barWidth": 0.9,
+        "xTickLabelRotation": 0,
+        "xTickLabelSpacing": 0,
+        "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
+        "tooltip": {"mode": "multi", "sort": "none"},
+    }
+    if by:
+        made["transformations"] = [
+            {
+                "id": "groupingToMatrix",
+                "options": {"columnField": by, "rowField": over, "valueField": "Value"},
+            },
+            {
+                "id": "organize",
+                "options": {"renameByName": {f"{over}\\{by}": over}},
+            },
+        ]
+    else:
+        made["transformations"] = [
+            {"id": "organize", "options": {"excludeByName": {"Time": True}}},
+        ]
+    made["transformations"].append(
+        {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": over, "desc": False}]}}
+    )
+
+
+def heatmap(wanted: dict, made: dict, defaults: dict) -> None:
+    defaults["custom"] = {"scaleDistribution": {"type": "linear"}}
+    made["options"] = {
+        "calculate": False,
+        "cellGap": 1,
+        "cellValues": {"unit": "short"},
+        "color": {
+            "mode": "scheme",
+            "scheme": "Oranges",
+            "exponent": 0.5,
+            "fill": "dark-orange",
+            "scale": "exponential",
+            "reverse": False,
+            "steps": 64,
+        },
+        "exemplars": {"color": "rgba(255,0,255,0.7)"},
+        "filterValues": {"le": 1e-9},
+        "legend": {"show": True},
+        "rowsFrame": {"layout": "auto"},
+        "showValue": "never",
+        "tooltip": {"mode": "single", "yHistogram": False},
+        "yAxis": {"axisPlacement": "left", "reverse": False, "unit": wanted["unit"]},
+    }
+
+
+def table(wanted: dict, made: dict, defaults: dict) -> None:
+    defaults["custom"] = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}
+    made["options"] = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": []}}
+    if "sql" not in wanted:
+        made["transformations"] = [
+            {"id": "organize", "options": {"excludeByName": {"Time": True}}},
+        ]
+
+
+SHAPES = {
+    "timeseries": timeseries,
+    "stat": stat,
+    "bargauge": bargauge,
+    "barchart": barchart,
+    "heatmap": heatmap,
+    "table": table,
+}
+
+
+def written() -> dict[pathlib.Path, str]:
+    """The files that the boards give, with their text."""
+    files = {}
+    for path in sorted(BOARDS.glob("*.toml")):
+        board = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = json.dumps(dashboard(board), ensure_ascii=False, indent=2) + "\n"
+        files[DASHBOARDS / f"{path.stem}.json"] = text
+    return files
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
+    files = written()
+    if not arguments.parse_args().check:
+        DASHBOARDS.mkdir(exist_ok=True)
+        for path, text in files.items():
+            path.write_text(text, encoding="utf-8")
+        return 0
+    there = {path: path.read_text(encoding="utf-8") for path in DASHBOARDS.glob("*.json")}
+    wrong = sorted(path.name for path in files.keys() | there.keys() if files.get(path) != there.get(path))
+    if wrong:
+        print(f"run dashboards/generate.py: {', '.join(wrong)} differ from dashboards/boards/", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
