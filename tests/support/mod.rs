@@ -34,11 +34,12 @@
 
 mod command;
 mod process;
+pub mod prometheus;
 mod recorded;
 pub mod sdk;
 mod web;
 
-pub use command::{Finished, Folder};
+pub use command::{Finished, Folder, PROGRAM};
 pub use process::{Server, Simulator};
 pub use recorded::{Choose, Recorded};
 pub use web::{Reply, Streamed, Web};

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Folder, Server, eventually};
 
 /// The interpreter that `tests/run` prepares with `tests/requirements.txt`.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.venv/bin/python");
     assert!(python.exists(), "no {}: `bash tests/run` installs it", python.display());
     python

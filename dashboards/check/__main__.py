@@ -1,0 +1,66 @@
+"""Checks of dashboards, rules and alerts: `python dashboards/check COMMAND`, with the tests' Python.
+
+    files                              boards, schema, house rules: everything that needs no server
+    names SCRAPE                       metrics and labels, against a file with a real scrape
+    live PROMETHEUS LEDGER             every query against a real Prometheus and a real ledger
+    shorten FOLDER                     a copy of the rules in which hours are seconds
+    draw PROMETHEUS LEDGER FOLDER      a picture of each dashboard with what the queries give
+
+Prints what is wrong and fails, or a count and succeeds.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["files"]:
+            import files
+            import generate
+            import lint
+            import schema
+
+            problems = []
+            for path, text in generate.written().items():
+                if not path.exists() or path.read_text(encoding="utf-8") != text:
+                    problems.append(f"{path.name} is not what its board gives: run dashboards/generate.py")
+            for name, dashboard in files.boards().items():
+                problems += schema.problems(name, dashboard)
+            problems += lint.problems()
+            done = f"{len(files.boards())} dashboards, {len(files.rules())} rules"
+        case ["names", scrape]:
+            import files
+            import names
+
+            problems = names.problems(pathlib.Path(scrape).read_text(encoding="utf-8"))
+            done = f"{len(files.every_query())} queries"
+        case ["live", prometheus, ledger]:
+            import live
+
+            problems, done = live.problems(prometheus, ledger)
+        case ["shorten", folder]:
+            import shorten
+
+            problems, done = [], f"{shorten.write(pathlib.Path(folder))} files"
+        case ["draw", prometheus, ledger, folder]:
+            import draw
+
+            problems, done = draw.all_boards(prometheus, ledger, pathlib.Path(folder))
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        print(f"{len(problems)} problems", file=sys.stderr)
+        return 1
+    print(f"{done}: in order")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

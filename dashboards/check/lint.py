@@ -1,0 +1,194 @@
+"""House rules of dashboards, rules and alerts: those of monitoring mixins, and our own.
+
+After https://github.com/grafana/dashboard-linter: each panel has a title, a description, a unit and a
+target; data sources are variables; targets select job and instance; counters are only ever asked for
+their rate, over `$__rate_interval` or a stated longer time; variables follow the time range.
+"""
+
+import datetime
+import re
+
+import promql_parser as promql
+import yaml
+
+import files
+
+COUNTERS = ("_total", "_bucket", "_sum", "_count")
+OF_COUNTERS = {"rate", "irate", "increase", "changes", "resets", "delta"}
+SEVERITIES = {"page", "ticket", "info"}
+RECORDED = re.compile(r"(\w+:)?permille[\w]*:\w+(:\w+)?")
+# Over less than this a panel asks by `$__rate_interval`, which follows its width and the scrape interval.
+FIXED_WINDOW_MIN = datetime.timedelta(hours=1)
+
+
+def problems() -> list[str]:
+    found, uids, titles = [], set(), set()
+    for board, dashboard in files.boards().items():
+        found += of_dashboard(board, dashboard)
+        for seen, key in ((uids, "uid"), (titles, "title")):
+            if dashboard[key] in seen:
+                found.append(f"{board}: {key} `{dashboard[key]}` is used twice")
+            seen.add(dashboard[key])
+    return found + of_rules(uids)
+
+
+def of_dashboard(board: str, dashboard: dict) -> list[str]:
+    found = []
+
+    def rule(holds: bool, text: str) -> None:
+        if not holds:
+            found.append(f"{board}: {text}")
+
+    rule(dashboard["uid"] == f"permille-{board}", "the uid follows from the file's name")
+    rule(bool(dashboard.get("description")), "a dashboard says what it is for")
+    rule("permille" in dashboard["tags"], "the tag `permille` links dashboards")
+    rule(dashboard.get("editable") is False, "a provisioned dashboard is not editable")
+    rule("id" not in dashboard, "the id is Grafana's")
+    variables = {each["name"]: each for each in dashboard["templating"]["list"]}
+    for name in ("datasource", "job", "instance"):
+        rule(name in variables, f"variable `{name}` is missing")
+    for name, each in variables.items():
+        rule(bool(each.get("label")) and bool(each.get("description")), f"variable `{name}` has label and description")
+        if each["type"] == "query":
+            rule(each["refresh"] == 2, f"variable `{name}` follows the time range")
+            rule(each["datasource"]["uid"] == "${datasource}", f"variable `{name}` asks the chosen data source")
+            if each["includeAll"]:
+                rule(each.get("allValue") == ".+", f"variable `{name}`: all is `.+`")
+    text = str(dashboard["panels"]) + str(dashboard["annotations"])
+    for name in variables:
+        rule(f"${name}" in text or "${%s}" % name in text, f"variable `{name}` is not used")
+    ids = [each["id"] for each in dashboard["panels"]]
+    rule(len(ids) == len(set(ids)), "ids of panels are unique")
+    names = [each["title"] for each in dashboard["panels"] if each["type"] != "row"]
+    rule(len(names) == len(set(names)), "titles of panels are unique")
+    found += overlaps(board, dashboard["panels"])
+    for panel in files.panels(board, dashboard):
+        found += of_panel(panel)
+    for query in files.other_queries(board, dashboard):
+        found += of_query(query)
+    return found
+
+
+def overlaps(board: str, panels: list[dict]) -> list[str]:
+    taken: dict[tuple[int, int], str] = {}
+    found = []
+    for panel in panels:
+        at = panel["gridPos"]
+        if at["x"] + at["w"] > 24:
+            found.append(f"{board}: {panel['title']}: wider than the grid")
+        for cell in ((x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])):
+            if cell in taken:
+                found.append(f"{board}: {panel['title']} lies over {taken[cell]}")
+                break
+            taken[cell] = panel["title"]
+    return found
+
+
+def of_panel(panel: files.Panel) -> list[str]:
+    found, json = [], panel.json
+
+    def rule(holds: bool, text: str) -> None:
+        if not holds:
+            found.append(f"{panel.where}: {text}")
+
+    rule(bool(json.get("title")), "a panel has a title")
+    rule(json.get("description", "").endswith("."), "a panel has a description, in sentences")
+    defaults = json["fieldConfig"]["defaults"]
+    rule(bool(defaults.get("unit")), "a panel has a unit")
+    rule(json["datasource"]["uid"] in ("${datasource}", "${ledger}"), "the data source is a variable")
+    rule(bool(json.get("targets")), "a panel has a target")
+    refs = [each["refId"] for each in json.get("targets", [])]
+    rule(len(refs) == len(set(refs)), "references of targets are unique")
+    for target in json.get("targets", []):
+        rule(target["datasource"] == json["datasource"], "a target asks the panel's data source")
+    for query in panel.queries:
+        rule(bool(query.legend), "every series has a legend")
+        found += of_query(query)
+    for query in panel.sql:
+        rule("$__from" in query.text or "from invoice" in query.text, "a list of the ledger follows the time range")
+        rule(query.text.startswith("select "), "the ledger is only read")
+        rule(" limit " in query.text or " group by " in query.text, "a list of the ledger is bounded")
+    return found
+
+
+def of_query(query: files.Query) -> list[str]:
+    """Rules for a query of a dashboard."""
+    found = []
+    for selector, function, window in selectors(promql.parse(query.filled(__rate_interval="7m", __range="8d"))):
+        name = selector.name
+        matched = {matcher.name for matcher in selector.matchers.matchers}
+        is_ours = name.startswith(("permille_", "process_"))
+        if is_ours and not {"job", "instance"} <= matched and "variable" not in query.where:
+            found.append(f"{query.where}: `{name}` is not selected by job and instance")
+        if ":" in name and name != "permille:error_budget:ratio" and "job" not in matched:
+            found.append(f"{query.where}: `{name}` is not selected by job")
+        if is_ours and name.endswith(COUNTERS) and function not in OF_COUNTERS and "variable" not in query.where:
+            found.append(f"{query.where}: counter `{name}` without rate or increase")
+        if window and function in {"rate", "increase", "irate"} and window < FIXED_WINDOW_MIN:
+            if window != datetime.timedelta(minutes=7):
+                found.append(f"{query.where}: a window of {window}, and not `$__rate_interval`")
+    return found
+
+
+def selectors(expr, function: str | None = None):
+    """All selectors of a query, with the function that is applied to each and its window."""
+    match expr:
+        case promql.VectorSelector():
+            yield expr, function, None
+        case promql.MatrixSelector():
+            yield expr.vector_selector, function, expr.range
+        case promql.Call():
+            for argument in expr.args:
+                yield from selectors(argument, expr.func.name)
+        case promql.BinaryExpr():
+            yield from selectors(expr.lhs, function)
+            yield from selectors(expr.rhs, function)
+        case promql.AggregateExpr() | promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
+            yield from selectors(expr.expr, function)
+
+
+def of_rules(uids: set[str]) -> list[str]:
+    found = []
+    headings = re.findall(r"^#+ (.*)$", (files.ROOT / "docs/operations.md").read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+    tested, silent = tests_of_alerts()
+    names = set()
+    for query in files.rules():
+        if query.record:
+            if not RECORDED.fullmatch(query.record):
+                found.append(f"{query.where}: a recorded name is level:permille_…:operation")
+            continue
+        rule = query.alert
+        name, notes = rule["alert"], rule["annotations"]
+        names.add(name)
+        page, _, anchor = notes.get("runbook_url", "").partition("#")
+        for holds, text in (
+            (name.startswith("Permille"), "names of alerts begin with Permille"),
+            (rule.get("labels", {}).get("severity") in SEVERITIES, f"severity is one of {sorted(SEVERITIES)}"),
+            (bool(notes.get("summary")) and bool(notes.get("description")), "an alert has summary and description"),
+            (page == "docs/operations.md" and anchor in anchors, f"runbook `{anchor}` is no heading of operations.md"),
+            (anchor == name.lower(), "an alert has a runbook of its own"),
+            (notes.get("dashboard") in uids, f"dashboard `{notes.get('dashboard')}` does not exist"),
+            (name in tested, "no test makes it fire"),
+            (name in silent, "no test shows that it is silent"),
+        ):
+            if not holds:
+                found.append(f"{query.where}: {text}")
+    for heading in headings:
+        if heading.startswith("Permille") and heading not in names | {"Permille"}:
+            found.append(f"docs/operations.md: runbook `{heading}` of no alert")
+    return found
+
+
+def tests_of_alerts() -> tuple[set[str], set[str]]:
+    """Alerts that a promtool test makes fire, and those that it shows silent before or afterwards."""
+    fired, silent = set(), set()
+    for path in (files.RULES / "tests").glob("*.yml"):
+        for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
+            expected = [str(each.get("exp_samples") or "") for each in test["promql_expr_test"]]
+            names = {name for text in expected for name in re.findall(r'alertname="(\w+)"', text)}
+            fired |= names
+            silent |= {name for name in names if any(f'"{name}"' not in text for text in expected)}
+    return fired, silent
+
+

@@ -1,0 +1,147 @@
+"""The checks find what is wrong: each test breaks one thing in a real dashboard or query.
+
+    python dashboards/check/tests.py
+"""
+
+import copy
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import files
+import lint
+import names
+import schema
+
+SCRAPE = """\
+# TYPE permille_requests_total counter
+permille_requests_total{family="openai",status="200"} 7
+# TYPE permille_overhead_seconds histogram
+permille_overhead_seconds_bucket{le="0.1"} 7
+permille_overhead_seconds_count 7
+# TYPE permille_undocumented_total counter
+permille_undocumented_total 1
+# TYPE permille_requests_refused_total counter
+permille_requests_refused_total{code="permille_overloaded"} 1
+"""
+DOCS = "| `permille_requests_total`, `permille_overhead_seconds`, `permille_requests_refused_total` | when |"
+
+
+class Names(unittest.TestCase):
+    def check(self, text: str, legend: str = "", alert: dict | None = None) -> set[str]:
+        known = names.Names(SCRAPE, DOCS, ['"permille_overloaded"'])
+        return known.check(files.Query("here", text, legend, alert=alert))
+
+    def refuse(self, text: str, why: str, **more) -> None:
+        with self.assertRaisesRegex(names.Unknown, why):
+            self.check(text, **more)
+
+    def test_what_is_exported_passes(self) -> None:
+        labels = self.check('sum by (job, status) (rate(permille_requests_total{job=~"$job"}[$__rate_interval]))', "{{status}}")
+        self.assertEqual(labels, {"job", "status"})
+
+    def test_a_wrong_metric_is_found(self) -> None:
+        self.refuse("rate(permille_request_total[5m])", "metric `permille_request_total` is not exported")
+
+    def test_a_metric_that_is_not_documented_is_found(self) -> None:
+        self.refuse("rate(permille_undocumented_total[5m])", "not in docs/operations.md")
+
+    def test_a_wrong_label_is_found_wherever_it_stands(self) -> None:
+        metric = "permille_requests_total"
+        self.refuse(f'rate({metric}{{code="x"}}[5m])', "label `code` is not of")
+        self.refuse(f"sum by (code) (rate({metric}[5m]))", "label `code` is aggregated by")
+        self.refuse(f"rate({metric}[5m]) / on (code) rate({metric}[5m])", "label `code` is matched on")
+
+    def test_a_label_that_an_aggregation_drops_is_found(self) -> None:
+        text = "sum by (job) (rate(permille_requests_total[5m]))"
+        self.refuse(text, "label `status` is shown", legend="{{status}}")
+        told = {"annotations": {"summary": "{{ $labels.instance }} is down"}}
+        self.refuse(text, "label `instance` is shown", alert=told)
+
+    def test_a_value_that_the_code_never_writes_is_found(self) -> None:
+        self.check('permille_requests_refused_total{code="permille_overloaded"}')
+        self.refuse('permille_requests_refused_total{code="permille_overloded"}', "is ever `permille_overloded`")
+
+    def test_a_quantile_needs_buckets(self) -> None:
+        bucket = "rate(permille_overhead_seconds_bucket[5m])"
+        self.assertEqual(self.check(f"histogram_quantile(0.9, sum by (le) ({bucket}))"), set())
+        self.refuse(f"histogram_quantile(0.9, sum by (job) ({bucket}))", "without buckets")
+
+    def test_an_unknown_variable_and_broken_syntax_are_found(self) -> None:
+        self.refuse("rate(permille_requests_total[$nothing])", "here")
+        self.refuse("rate(permille_requests_total[5m]", "here")
+
+    def test_recorded_rules_keep_the_labels_of_their_query(self) -> None:
+        known = names.Names(SCRAPE, DOCS, [])
+        rate = "sum by (job) (rate(permille_requests_total[5m]))"
+        known.record(files.Query("rule", rate, record="job:permille_requests:rate5m"))
+        known.check(files.Query("panel", "job:permille_requests:rate5m", "{{job}}"))
+        with self.assertRaisesRegex(names.Unknown, "`status`"):
+            known.check(files.Query("panel", "job:permille_requests:rate5m", "{{status}}"))
+
+
+class Schema(unittest.TestCase):
+    def problems(self, change) -> str:
+        dashboard = copy.deepcopy(files.boards()["overview"])
+        change(dashboard, next(p for p in dashboard["panels"] if p["type"] == "timeseries"))
+        return "\n".join(schema.problems("overview", dashboard))
+
+    def test_a_dashboard_of_ours_is_known(self) -> None:
+        self.assertEqual(self.problems(lambda dashboard, panel: None), "")
+
+    def test_what_grafana_does_not_know_is_found(self) -> None:
+        for change, what in (
+            (lambda d, p: d.update(titel="x"), "overview.titel"),
+            (lambda d, p: p.update(gridPosition={}), "gridPosition"),
+            (lambda d, p: p["options"]["legend"].update(place="x"), "legend.place"),
+            (lambda d, p: p["targets"][0].update(expression="x"), "expression"),
+            (lambda d, p: p["fieldConfig"]["defaults"]["custom"].update(fill=1), "custom.fill"),
+            (lambda d, p: p["fieldConfig"]["defaults"].update(unit="parsecs"), "unit `parsecs`"),
+        ):
+            with self.subTest(what):
+                self.assertIn(what, self.problems(change))
+
+    def test_a_value_of_another_type_is_found(self) -> None:
+        for change, what in (
+            (lambda d, p: d.update(schemaVersion="42"), "schema_version"),
+            (lambda d, p: p["gridPos"].update(w="wide"), "'wide'"),
+            (lambda d, p: p["options"]["legend"].update(displayMode="big"), "'big'"),
+            (lambda d, p: p["fieldConfig"]["defaults"]["custom"].update(lineWidth="thin"), "'thin'"),
+        ):
+            with self.subTest(what):
+                self.assertIn(what, self.problems(change))
+
+
+class Lint(unittest.TestCase):
+    def problems(self, change) -> str:
+        dashboard = copy.deepcopy(files.boards()["overview"])
+        panel = next(p for p in dashboard["panels"] if p["title"] == "Answers by status")
+        change(dashboard, panel)
+        return "\n".join(lint.of_dashboard("overview", dashboard))
+
+    def expr(self, text: str):
+        return lambda dashboard, panel: panel["targets"][0].update(expr=text)
+
+    def test_house_rules_are_enforced(self) -> None:
+        chosen = '{job=~"$job",instance=~"$instance"}'
+        for change, what in (
+            (lambda d, p: p.update(description=""), "description"),
+            (lambda d, p: p["fieldConfig"]["defaults"].pop("unit"), "unit"),
+            (lambda d, p: p["targets"][0].update(legendFormat=""), "legend"),
+            (lambda d, p: p["datasource"].update(uid="fixed"), "data source is a variable"),
+            (lambda d, p: p["gridPos"].update(x=20), "wider than the grid"),
+            (lambda d, p: p["gridPos"].update(y=0), "lies over"),
+            (lambda d, p: d.update(uid="other"), "the uid follows"),
+            (self.expr("sum(rate(permille_requests_total[$__rate_interval]))"), "not selected by job and instance"),
+            (self.expr(f"sum(permille_requests_total{chosen})"), "without rate"),
+            (self.expr(f"sum(rate(permille_requests_total{chosen}[5m]))"), "not `$__rate_interval`"),
+            (self.expr("job:permille_requests:rate5m"), "not selected by job"),
+        ):
+            with self.subTest(what):
+                self.assertIn(what, self.problems(change))
+
+
+if __name__ == "__main__":
+    unittest.main()

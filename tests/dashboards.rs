@@ -1,0 +1,269 @@
+//! Dashboards, rules and alerts: in order as files, and true of a real demo that a real Prometheus
+//! scrapes.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::{Value, json};
+use support::{
+    Folder, Web, eventually,
+    prometheus::{Prometheus, check, program, root, succeeded},
+    sdk::python,
+};
+
+#[test]
+fn dashboards_are_what_their_boards_give_and_what_grafana_knows() {
+    let said = check(&["files"]);
+
+    assert!(said.contains("dashboards"), "{said}");
+}
+
+#[test]
+fn the_checks_find_what_is_wrong() {
+    succeeded(Command::new(python()).arg(root().join("dashboards/check/tests.py")));
+}
+
+#[test]
+fn configurations_are_accepted_by_the_programs_that_read_them() {
+    let file = |name: &str| root().join(name);
+
+    succeeded(program("promtool").args(["check", "rules"]).args(yaml("dashboards/rules")));
+    let config = file("deploy/prometheus/prometheus.yml");
+    succeeded(program("promtool").args(["check", "config"]).arg(config));
+    let config = file("deploy/alertmanager/alertmanager.yml");
+    succeeded(program("amtool").arg("check-config").arg(config));
+}
+
+#[test]
+fn every_alert_fires_when_it_should_and_is_silent_otherwise() {
+    let running: Vec<_> = yaml("dashboards/rules/tests")
+        .into_iter()
+        .map(|file| {
+            std::thread::spawn(move || {
+                succeeded(program("promtool").args(["test", "rules"]).arg(file))
+            })
+        })
+        .collect();
+
+    assert!(running.len() > 5, "{}", running.len());
+    for test in running {
+        test.join().unwrap();
+    }
+}
+
+fn yaml(folder: &str) -> Vec<PathBuf> {
+    let entries =
+        std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "yml")).collect()
+}
+
+/// `permille demo`, which stays up.
+struct Demo {
+    child: Child,
+    gateway: SocketAddr,
+    metrics: SocketAddr,
+    data: PathBuf,
+    web: Web,
+}
+
+impl Demo {
+    async fn start(folder: &Folder) -> Self {
+        let printed = folder.path().join("demo.stdout");
+        let mut child = folder
+            .command(&["demo", "--json"])
+            .stdin(Stdio::null())
+            .stdout(File::create(&printed).unwrap())
+            .spawn()
+            .unwrap();
+        let places = eventually("the demo says where to look", async || {
+            assert!(child.try_wait().unwrap().is_none(), "the demo ended");
+            let text = std::fs::read_to_string(&printed).unwrap();
+            let last: Value = serde_json::from_str(text.lines().last()?).ok()?;
+            last["metrics"].is_string().then_some(last)
+        })
+        .await;
+        let address = |name: &str| {
+            let url = places[name].as_str().unwrap().trim_start_matches("http://");
+            url.trim_end_matches("/metrics").parse().unwrap()
+        };
+        let data = places["data"].as_str().unwrap().into();
+        let (gateway, metrics) = (address("gateway"), address("metrics"));
+        Self { child, gateway, metrics, data, web: Web::new() }
+    }
+
+    /// A key of a customer of the demo, once the gateway knows it.
+    async fn key(&self, folder: &Folder, customer: &str) -> String {
+        let mut command = Command::new(support::PROGRAM);
+        command.args(["key", "create", "--customer", customer, "--json", "--data"]).arg(&self.data);
+        let created = succeeded(command.current_dir(folder.path()));
+        let created: Value = serde_json::from_str(&created).unwrap();
+        let key = created["secret"].as_str().unwrap().to_owned();
+        eventually("the gateway knows the key", async || {
+            let bearer = format!("Bearer {key}");
+            let headers = [("authorization", bearer.as_str())];
+            // A path that does not exist costs nothing and leaves no row.
+            let reply = self.web.get_with(self.gateway, "/v1/", &headers).await;
+            (reply.status != 401).then_some(())
+        })
+        .await;
+        key
+    }
+
+    /// One chat; `simulate` tells the provider how to behave.
+    async fn chat(&self, key: &str, model: &str, said: &str, simulate: &str) -> u16 {
+        let bearer = format!("Bearer {key}");
+        let headers = [("authorization", bearer.as_str()), ("x-simulate", simulate)];
+        let body = json!({
+            "model": model, "stream": !simulate.contains("status"),
+            "messages": [{"role": "user", "content": said}],
+        });
+        self.web.post(self.gateway, "/v1/chat/completions", &headers, &body).await.status
+    }
+
+    /// The simulated provider's own books.
+    fn books(&self) -> Vec<Value> {
+        let file = self.data.join("simulator/books.jsonl");
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Files with what `/metrics` says, for the check of names.
+    async fn scrape(&self, to: &Path) {
+        let reply = self.web.get(self.metrics, "/metrics").await;
+        std::fs::write(to, reply.body).unwrap();
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // Not killed: it ends the simulated provider and removes its folder.
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-s", "TERM", &pid]).status().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Awaits that a query gives `expected`: scrapes lag behind what is exported.
+async fn becomes(prometheus: &Prometheus, query: &str, expected: u64) {
+    let mut last = None;
+    eventually(&format!("{query} is {expected}"), async || {
+        let value = prometheus.value(query).await;
+        if value != last {
+            println!("{query} is {value:?}, to be {expected}");
+            last = value;
+        }
+        (value? == f64::from(u32::try_from(expected).unwrap())).then_some(())
+    })
+    .await;
+}
+
+fn names(alerts: &[Value]) -> BTreeSet<&str> {
+    alerts.iter().map(|alert| alert["labels"]["alertname"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
+    let folder = Folder::new();
+    let demo = Demo::start(&folder).await;
+    let rules = folder.path().join("rules");
+    std::fs::create_dir(&rules).unwrap();
+    check(&["shorten", rules.to_str().unwrap()]);
+    let prometheus = Prometheus::start(folder.path(), demo.metrics, &rules).await;
+    becomes(&prometheus, "sum(up)", 1).await;
+    let acme = demo.key(&folder, "acme").await;
+    let wenxin = demo.key(&folder, "wenxin").await;
+
+    // Something to see in rates, after the first scrape.
+    for number in 0..6 {
+        for (key, model) in [(&acme, "gpt-4o-mini"), (&wenxin, "ERNIE-Bot")] {
+            let status = demo.chat(key, model, &format!("question {number}"), "tokens=40").await;
+            assert_eq!(status, 200);
+        }
+    }
+
+    // What Prometheus has of the whole demo is what the provider has in its books.
+    let books = eventually("the provider's books are closed", async || {
+        let books = demo.books();
+        (books.len() == 27).then_some(books)
+    })
+    .await;
+    let sum = |field: &str| books.iter().map(|book| book[field].as_u64().unwrap()).sum::<u64>();
+    let calls = u64::try_from(books.len()).unwrap();
+    becomes(&prometheus, "sum(permille_upstream_calls_total)", calls).await;
+    becomes(&prometheus, "sum(permille_requests_ended_total)", calls).await;
+    becomes(&prometheus, "permille_intake_events_total{result=\"booked\"}", calls).await;
+    let input = "class=~\"input_uncached|cache_read|cache_write_.*\"";
+    let output = "class=~\"output_text|reasoning\"";
+    for metric in ["permille_metered_tokens_total", "permille_tokens_total"] {
+        let tokens = |class: &str| format!("sum({metric}{{{class}}})");
+        becomes(&prometheus, &tokens(input), sum("prompt_tokens")).await;
+        becomes(&prometheus, &tokens("class=\"cache_read\""), sum("cached_tokens")).await;
+        becomes(&prometheus, &tokens(output), sum("completion_tokens")).await;
+    }
+    let well = prometheus.firing().await;
+    let of_a_busy_machine = BTreeSet::from([
+        "PermilleDiskSlow",
+        "PermilleIntakeSlow",
+        "PermilleLateReleases",
+        "PermilleOverheadHigh",
+    ]);
+    assert!(names(&well).is_subset(&of_a_busy_machine), "{well:?}");
+
+    // A provider that fails, breaks off, reports nothing and writes nonsense.
+    let expected = BTreeSet::from([
+        "PermilleCircuitOpened",
+        "PermilleErrorBudgetBurnsFast",
+        "PermilleTapErrors",
+        "PermilleUnreportedUsage",
+        "PermilleUpstreamFails",
+    ]);
+    let mut number = 0;
+    let mut fired: BTreeMap<String, Value> = BTreeMap::new();
+    eventually("alerts fire", async || {
+        let failures = ["status=500"; 5];
+        for fault in ["usage=none", "garble_after=2", "cut_after=3"].into_iter().chain(failures) {
+            number += 1;
+            demo.chat(&acme, "gpt-4o-mini", &format!("failure {number}"), fault).await;
+        }
+        for alert in prometheus.firing().await {
+            fired.insert(alert["labels"]["alertname"].as_str().unwrap().to_owned(), alert);
+        }
+        expected.iter().all(|name| fired.contains_key(*name)).then_some(())
+    })
+    .await;
+    for alert in fired.values() {
+        let told = alert["annotations"].to_string();
+        assert!(!told.contains("no value") && !told.contains("error expanding"), "{told}");
+    }
+
+    // Every query as it is shipped, and every name in it.
+    let scrape = folder.path().join("metrics.txt");
+    demo.scrape(&scrape).await;
+    check(&["names", scrape.to_str().unwrap()]);
+    let ledger = demo.data.join("permille.db");
+    println!("{}", check(&["live", &prometheus.url(), ledger.to_str().unwrap()]));
+
+    eventually("alerts clear", async || {
+        number += 1;
+        demo.chat(&acme, "gpt-4o-mini", &format!("well again {number}"), "tokens=40").await;
+        let firing = prometheus.firing().await;
+        names(&firing).is_disjoint(&expected).then_some(())
+    })
+    .await;
+}
