@@ -257,7 +257,10 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
     demo.scrape(&scrape).await;
     check(&["names", scrape.to_str().unwrap()]);
     let ledger = demo.data.join("permille.db");
-    println!("{}", check(&["live", &prometheus.url(), ledger.to_str().unwrap()]));
+    let ledger = ledger.to_str().unwrap();
+    println!("{}", check(&["live", &prometheus.url(), ledger]));
+    let pictures = folder.path().to_str().unwrap();
+    println!("{}", check(&["draw", &prometheus.url(), ledger, pictures]));
 
     eventually("alerts clear", async || {
         number += 1;

@@ -5,6 +5,7 @@
     live PROMETHEUS LEDGER             every query against a real Prometheus and a real ledger
     shorten FOLDER                     a copy of the rules in which hours are seconds
     draw PROMETHEUS LEDGER FOLDER      a picture of each dashboard with what the queries give
+    pictures PERMILLE FOLDER SECONDS   the same of a demo with so much traffic, started with that program
 
 Prints what is wrong and fails, or a count and succeeds.
 """
@@ -50,6 +51,11 @@ def main(arguments: list[str]) -> int:
             import draw
 
             problems, done = draw.all_boards(prometheus, ledger, pathlib.Path(folder))
+        case ["pictures", permille, folder, seconds]:
+            import show
+
+            program = str(pathlib.Path(permille).resolve())
+            problems, done = show.pictures(program, pathlib.Path(folder), float(seconds))
         case _:
             print(__doc__, file=sys.stderr)
             return 2
