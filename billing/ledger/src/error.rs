@@ -34,6 +34,16 @@ pub enum LedgerError {
         /// What would be accepted.
         accepted: String,
     },
+    /// The thing is there and this may not be done to it now.
+    #[error("{noun} `{id}` {reason}")]
+    Refused {
+        /// What was to be changed.
+        noun: &'static str,
+        /// Its id.
+        id: String,
+        /// Why not, and what is accepted.
+        reason: String,
+    },
     /// The store failed.
     #[error("{operation}")]
     Store {
@@ -169,6 +179,14 @@ impl LedgerError {
         accepted: impl Into<String>,
     ) -> Self {
         Self::Invalid { field, value: value.to_string(), accepted: accepted.into() }
+    }
+
+    pub(crate) fn refused(
+        noun: &'static str,
+        id: &(impl ToString + ?Sized),
+        reason: impl Into<String>,
+    ) -> Self {
+        Self::Refused { noun, id: id.to_string(), reason: reason.into() }
     }
 
     /// Whether a sum does not fit what must hold it: the same numbers will never fit.

@@ -7,6 +7,7 @@
 //! Each noun has a folder: `mod.rs` is its interface, `repo.rs` holds all of its SQL.
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
 
+mod audit;
 mod catalogue;
 mod checkpoint;
 mod column;
@@ -14,6 +15,7 @@ mod customer;
 mod error;
 mod intake;
 mod invoice;
+mod invoiced;
 mod key;
 mod page;
 mod pepper;
@@ -23,6 +25,7 @@ mod project;
 mod quarantine;
 mod rollup;
 mod secret;
+mod series;
 mod session;
 mod slug;
 mod store;
@@ -38,6 +41,7 @@ use permille_types::Clock;
 use sqlx::{Sqlite, Transaction};
 use tokio::sync::watch;
 
+pub use audit::{Actor, AuditEntry, Instruction};
 pub use catalogue::SnapshotChanges;
 pub use checkpoint::Checkpoint;
 pub use customer::{Customer, NewCustomer};

@@ -153,6 +153,7 @@ fn migrator() -> Migrator {
         13 "0013_estimate.sql",
         14 "0014_turn.sql",
         15 "0015_session_facts.sql",
+        16 "0016_invoice_life.sql",
     ])
 }
 

@@ -2,11 +2,16 @@
 
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
-use permille_ledger::{Role, TokenId};
+use permille_ledger::{Actor, Instruction, Role, TokenId};
 use permille_types::CustomerId;
 use secrecy::SecretString;
 
 use crate::{billing::Billing, problem::Problem};
+
+/// Under one value of it a call changes things once.
+///
+/// Source: draft-ietf-httpapi-idempotency-key-header.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +30,7 @@ pub(crate) enum Action {
     WriteOutcomes,
     ReadInvoices,
     WriteInvoices,
+    ReadAudit,
     ReadQuarantine,
     /// Intake, snapshots and turns.
     ServeGateways,
@@ -34,7 +40,9 @@ pub(crate) enum Action {
 #[derive(Debug)]
 pub(crate) struct Caller {
     role: Role,
-    token: TokenId,
+    actor: Actor,
+    /// The header `Idempotency-Key`.
+    idempotency_key: Option<String>,
 }
 
 impl Caller {
@@ -49,7 +57,12 @@ impl Caller {
 
     /// Who is noted as the author of what the caller says.
     pub(crate) fn token(&self) -> &TokenId {
-        &self.token
+        self.actor.token()
+    }
+
+    /// What the caller asks for, in its own name and under its idempotency key.
+    pub(crate) fn instruction(&self) -> Result<Instruction, Problem> {
+        Ok(Instruction::new(self.actor.clone(), self.idempotency_key.as_deref())?)
     }
 
     /// The customer to restrict a list to: the one that was asked for, or the caller's own.
@@ -77,8 +90,9 @@ fn unknown(customer: &CustomerId) -> Problem {
 
 fn allows(role: &Role, action: Action) -> bool {
     use Action::{
-        ReadCustomers, ReadInvoices, ReadKeys, ReadMargins, ReadPrices, ReadQuarantine, ReadUsage,
-        ServeGateways, WriteCustomers, WriteInvoices, WriteKeys, WriteOutcomes, WritePrices,
+        ReadAudit, ReadCustomers, ReadInvoices, ReadKeys, ReadMargins, ReadPrices, ReadQuarantine,
+        ReadUsage, ServeGateways, WriteCustomers, WriteInvoices, WriteKeys, WriteOutcomes,
+        WritePrices,
     };
     match role {
         Role::Admin => action != ServeGateways,
@@ -93,6 +107,7 @@ fn allows(role: &Role, action: Action) -> bool {
                     | ReadMargins
                     | ReadInvoices
                     | WriteInvoices
+                    | ReadAudit
             )
         }
         Role::Operator => matches!(
@@ -119,6 +134,10 @@ impl FromRequestParts<Billing> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, billing: &Billing) -> Result<Self, Problem> {
+        let idempotency_key = parts
+            .headers
+            .get(IDEMPOTENCY_KEY)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let secret = parts
             .headers
             .get(header::AUTHORIZATION)
@@ -129,6 +148,6 @@ impl FromRequestParts<Billing> for Caller {
             .ok_or_else(Problem::unauthenticated)?;
         let token = billing.ledger.authenticate(&secret).await?;
         let token = token.ok_or_else(Problem::unauthenticated)?;
-        Ok(Self { role: token.role, token: token.id })
+        Ok(Self { actor: Actor::of(&token), role: token.role, idempotency_key })
     }
 }

@@ -99,9 +99,13 @@ impl Body {
         bytes_max: usize,
     ) -> Result<T, Problem> {
         let bytes = self.bytes("application/json", bytes_max).await?;
-        Json::from_bytes(&bytes).map(|Json(body)| body).map_err(|cause| {
-            Problem::invalid(format!("the body is not accepted: {}", innermost(&cause)))
-        })
+        from_json(&bytes)
+    }
+
+    /// The same, where no body at all says nothing.
+    pub(crate) async fn read_if_any<T: DeserializeOwned + Default>(self) -> Result<T, Problem> {
+        let bytes = self.bytes("application/json", BODY_BYTES_MAX).await?;
+        if bytes.is_empty() { Ok(T::default()) } else { from_json(&bytes) }
     }
 
     /// At most `bytes_max` bytes that are not said to be something else than `accepted`.
@@ -121,6 +125,12 @@ impl Body {
             }
         })
     }
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    Json::from_bytes(bytes).map(|Json(body)| body).map_err(|cause| {
+        Problem::invalid(format!("the body is not accepted: {}", innermost(&cause)))
+    })
 }
 
 /// Refuses a body that is said to be something else than `accepted`.

@@ -95,6 +95,9 @@ impl From<LedgerError> for Problem {
                 code: "already_exists",
                 detail: error.to_string(),
             },
+            LedgerError::Refused { .. } => {
+                Self { status: StatusCode::CONFLICT, code: "conflict", detail: error.to_string() }
+            }
             _ => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
                 Self::failed()

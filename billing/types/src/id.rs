@@ -133,6 +133,10 @@ text_id!(
     /// An invoice, draft or final.
     InvoiceId, "invoice id"
 );
+text_id!(
+    /// The number of a document that was issued: gapless in its series.
+    DocumentNumber, "document number"
+);
 
 /// One request through the gateway. Ours (`UUIDv7`), never the provider's or the client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -22,8 +22,8 @@ pub use control::{Ack, Batch, ControlError, ControlPlane, Intake, Sequenced, Sto
 pub use day_window::{DayWindow, DayWindowError};
 pub use family::{Endpoint, Family};
 pub use id::{
-    CustomerId, IdError, InvoiceId, KeyId, ModelName, NodeId, PriceVersion, ProjectId, RequestId,
-    SessionId, UpstreamName,
+    CustomerId, DocumentNumber, IdError, InvoiceId, KeyId, ModelName, NodeId, PriceVersion,
+    ProjectId, RequestId, SessionId, UpstreamName,
 };
 pub use iso_currency::Currency;
 pub use money::{Money, MoneyError, NotMoney, PricePerThousand};

@@ -3,33 +3,14 @@
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use permille_rating::invoice::{InvoiceLine, TaxLine};
-use permille_types::{Currency, CustomerId, InvoiceId};
+use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::InvoiceState;
+
 /// The shape of invoice that this build writes.
-pub const INVOICE_VERSION: u16 = 1;
-
-/// How far an invoice is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InvoiceState {
-    /// Computed, not stored.
-    Preview,
-    /// Stored; drafting the month again replaces it.
-    Draft,
-}
-
-impl InvoiceState {
-    /// The state's name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Preview => "preview",
-            Self::Draft => "draft",
-        }
-    }
-}
+pub const INVOICE_VERSION: u16 = 2;
 
 /// Who pays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,15 +45,22 @@ pub struct Invoice {
     /// The invoice's id; absent on a preview.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<InvoiceId>,
+    /// Its number in the series of its year; given when it becomes final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<DocumentNumber>,
     /// How far it is.
     pub state: InvoiceState,
+    /// When it became final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<DateTime<Utc>>,
     /// Who pays.
     pub customer: InvoiceCustomer,
     /// The billed month.
     pub period: InvoicePeriod,
     /// Currency of every amount.
     pub currency: Currency,
-    /// Sorted by project, model, class or unit, price version, band.
+    /// Sorted by project, model, class or unit, price version, band; then late usage of earlier
+    /// months, by month.
     pub lines: Vec<InvoiceLine>,
     /// Sum of the lines' amounts.
     pub subtotal: Decimal,
@@ -94,6 +82,7 @@ pub struct Invoice {
     pub estimated_quantity: u64,
     /// Requests that the built-in simulated provider served.
     pub simulated_requests: u64,
-    /// Whether there are any such; then this can never become a final invoice.
+    /// Whether the lines are theirs, because nothing else was used: then this never becomes final.
+    /// Beside real usage, simulated usage is on no line.
     pub simulated: bool,
 }

@@ -1,39 +1,41 @@
-//! Invoices: previews, and drafts as stored documents.
+//! Invoices: from preview over draft and approval to a final document, paid or void.
 //!
-//! A preview and a draft are made by the same code from the same roll-ups (B11); the arithmetic is
-//! that of `permille-rating`. Nothing here is final: numbers, approval and credit notes are not
-//! part of a draft.
+//! A preview and a draft are made by the same code from the same roll-ups (B11); a final invoice
+//! is the approved draft under a number. The arithmetic is that of `permille-rating`. The rules
+//! are those of `docs/invoices.md`.
 
+mod compute;
 mod document;
+mod life;
 mod repo;
+mod state;
 
 use chrono::{DateTime, Utc};
-use permille_rating::{
-    invoice::{InvoiceDocument, InvoiceError, InvoiceHead, invoice_lines},
-    period::Period,
-};
-use permille_types::{Currency, CustomerId, InvoiceId};
+use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-pub use document::{INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceState};
+pub use document::{INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod};
+pub use state::InvoiceState;
 
 use crate::{
-    Customer, Ledger, LedgerError, Listing, Page,
-    catalogue::Catalogue,
-    column, customer,
+    AuditEntry, Customer, Instruction, Ledger, LedgerError, Listing, Page,
+    audit::{self, Change, Subject},
+    customer,
     error::During,
-    price,
-    rollup::{self, Scope},
     secret::public_id,
     store::Connection,
 };
+use compute::compute;
 
 /// A stored invoice as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InvoiceSummary {
     /// Its id.
     pub id: InvoiceId,
+    /// Its number, once it was final.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<DocumentNumber>,
     /// Who pays.
     pub customer: CustomerId,
     /// The billed month, such as `2026-11`.
@@ -46,13 +48,13 @@ pub struct InvoiceSummary {
     pub total: Decimal,
     /// When it was first drafted.
     pub created_at: DateTime<Utc>,
-    /// When it was last drafted.
+    /// When it last changed.
     pub updated_at: DateTime<Utc>,
 }
 
 impl Ledger {
     /// What `customer` would be billed for the month `period` (`2026-11`, by their own calendar),
-    /// as usage stands now. Stores nothing.
+    /// as usage stands now. Stores nothing. Of an invoiced month it is what is late.
     ///
     /// # Errors
     /// [`LedgerError::NotFound`] for an unknown customer, [`LedgerError::Invalid`] for a text that
@@ -70,40 +72,88 @@ impl Ledger {
     }
 
     /// Drafts the invoice of a month and stores it. Drafting the same month again replaces what
-    /// the draft says and keeps its id.
+    /// the draft says and keeps its id; an approval of it is taken back.
     ///
     /// # Errors
-    /// As [`Ledger::preview_invoice`].
+    /// As [`Ledger::preview_invoice`]; [`LedgerError::Refused`] when the month is invoiced.
     pub async fn draft_invoice(
         &self,
         customer: &CustomerId,
         period: &str,
+        instruction: &Instruction,
     ) -> Result<Invoice, LedgerError> {
         let now = self.now();
         let mut tx = self.store.write().await?;
         let catalogue = self.current(&mut tx).await?;
         let customer = found(&mut tx, customer).await?;
-        let (id, new) = match repo::draft_id(&mut tx, &customer.id, period).await? {
-            Some(id) => (id, false),
-            None => (invoice_id(now)?, true),
+        let live = repo::live(&mut tx, &customer.id, period).await?;
+        if let Some(live) = live.as_ref().filter(|live| live.invoice.state.is_issued()) {
+            return Err(LedgerError::refused(
+                "invoice",
+                live.shown_number(),
+                format!("has billed {period}; late usage is on the next invoice"),
+            ));
+        }
+        let id = match &live {
+            Some(live) => live.id.clone(),
+            None => invoice_id(now)?,
         };
-        let invoice = compute(&mut tx, &catalogue, &customer, period, Some(id)).await?;
-        if new {
-            repo::insert(&mut tx, &invoice, now).await?;
-        } else {
-            repo::replace(&mut tx, &invoice, now).await?;
+        let invoice = compute(&mut tx, &catalogue, &customer, period, Some(id.clone())).await?;
+        match &live {
+            None => repo::insert(&mut tx, &invoice, now).await?,
+            Some(live) => repo::replace(&mut tx, &invoice, live.invoice.state, now).await?,
+        }
+        let before = live.as_ref().map(|live| live.invoice.state);
+        // Only what changes anything is worth an entry: drafts may be renewed every minute.
+        if live.is_none_or(|live| live.invoice != invoice) {
+            let total = format!("total {} {}", invoice.total, invoice.currency.code());
+            let change = Change {
+                action: "draft",
+                from: before.map(InvoiceState::as_str),
+                to: Some(InvoiceState::Draft.as_str()),
+                detail: Some(&total),
+                request: "",
+            };
+            // Drafting again is harmless, so it spends no key.
+            let by = Instruction::new(instruction.by().clone(), None)?;
+            audit::insert(&mut tx, subject(&id), change, &by, now).await?;
         }
         tx.commit().await.during("commit draft")?;
         Ok(invoice)
     }
 
-    /// The stored invoice of that id.
+    /// The stored invoice of that id or number, as it stands now.
     ///
     /// # Errors
     /// [`LedgerError::NotFound`], else the store's failure.
     pub async fn invoice(&self, id: &InvoiceId) -> Result<Invoice, LedgerError> {
         let mut reader = self.store.read().await?;
-        repo::find(&mut reader, id).await?.ok_or_else(|| LedgerError::not_found("invoice", id))
+        Ok(stored(&mut reader, id).await?.invoice)
+    }
+
+    /// The document of an issued invoice, byte for byte as it was issued.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], [`LedgerError::Refused`] when it was never issued, else the
+    /// store's failure.
+    pub async fn invoice_document(&self, id: &InvoiceId) -> Result<String, LedgerError> {
+        let mut reader = self.store.read().await?;
+        let stored = stored(&mut reader, id).await?;
+        if stored.invoice.number.is_none() {
+            let reason = "has no document yet; accepted: an invoice that was finalized";
+            return Err(LedgerError::refused("invoice", id, reason));
+        }
+        Ok(stored.document)
+    }
+
+    /// Everything that was done to an invoice, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], else the store's failure.
+    pub async fn invoice_history(&self, id: &InvoiceId) -> Result<Vec<AuditEntry>, LedgerError> {
+        let mut view = self.store.view().await?;
+        let stored = stored(&mut view, id).await?;
+        audit::entries(&mut view, subject(&stored.id)).await
     }
 
     /// Stored invoices in the order they were first drafted, of one customer or of all.
@@ -121,68 +171,36 @@ impl Ledger {
     }
 }
 
+/// An invoice as it is stored.
+#[derive(Debug)]
+struct Stored {
+    id: InvoiceId,
+    /// With the state that it has now.
+    invoice: Invoice,
+    /// The text itself: of an issued invoice, what was issued.
+    document: String,
+}
+
+impl Stored {
+    /// What people call it.
+    fn shown_number(&self) -> &str {
+        self.invoice.number.as_ref().map_or(self.id.as_str(), DocumentNumber::as_str)
+    }
+}
+
+async fn stored(connection: &mut Connection, id: &InvoiceId) -> Result<Stored, LedgerError> {
+    repo::find(connection, id).await?.ok_or_else(|| LedgerError::not_found("invoice", id))
+}
+
 async fn found(connection: &mut Connection, id: &CustomerId) -> Result<Customer, LedgerError> {
     customer::find(connection, id).await?.ok_or_else(|| LedgerError::not_found("customer", id))
+}
+
+fn subject(id: &InvoiceId) -> Subject<'_> {
+    Subject { noun: "invoice", id: id.as_str() }
 }
 
 fn invoice_id(at: DateTime<Utc>) -> Result<InvoiceId, LedgerError> {
     let id = public_id("inv_", at)?;
     id.parse().map_err(|_| LedgerError::invalid("id", &id, "an invoice id"))
-}
-
-/// The one way to an invoice: with an id it is a draft, without one a preview.
-async fn compute(
-    connection: &mut Connection,
-    catalogue: &Catalogue,
-    customer: &Customer,
-    label: &str,
-    id: Option<InvoiceId>,
-) -> Result<Invoice, LedgerError> {
-    let period = Period::month(label, customer.time_zone)
-        .map_err(|_| LedgerError::invalid("period", label, "a month such as 2026-11"))?;
-    let scope = Scope { customer: &customer.id, period };
-    let quantities = rollup::quantities(connection, scope).await?;
-    let requests = rollup::requests(connection, scope).await?;
-    let refused = |cause: InvoiceError| LedgerError::Invoice {
-        customer: customer.id.clone(),
-        cause: Box::new(cause),
-    };
-    let versions = quantities.sums.iter().map(|sum| &sum.price_version);
-    let derived = price::derived_since(connection, catalogue, versions).await?;
-    let price = |version: &_| catalogue.content(version).or_else(|| derived.get(version));
-    let lines = invoice_lines(quantities.sums, price, customer.currency).map_err(refused)?;
-    let head = InvoiceHead {
-        id,
-        customer: customer.id.clone(),
-        period,
-        time_zone: customer.time_zone,
-        currency: customer.currency,
-    };
-    let document = InvoiceDocument::new(head, lines).map_err(refused)?;
-    let count = |value| column::number("request_hour", value);
-    Ok(Invoice {
-        version: INVOICE_VERSION,
-        state: if document.id.is_some() { InvoiceState::Draft } else { InvoiceState::Preview },
-        id: document.id,
-        customer: InvoiceCustomer { id: customer.id.clone(), name: customer.name.clone() },
-        period: InvoicePeriod {
-            label: label.to_owned(),
-            start: period.start,
-            end: period.end,
-            time_zone: customer.time_zone,
-        },
-        currency: document.currency,
-        lines: document.lines,
-        subtotal: document.subtotal,
-        net: document.net,
-        tax: document.tax,
-        gross: document.gross,
-        total: document.total,
-        requests: count(requests.all)?,
-        unpriced_requests: count(requests.unpriced)?,
-        estimated_requests: count(requests.estimated)?,
-        estimated_quantity: quantities.estimated,
-        simulated_requests: count(requests.simulated)?,
-        simulated: requests.simulated > 0,
-    })
 }

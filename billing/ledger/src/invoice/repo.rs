@@ -1,34 +1,58 @@
 //! All SQL of invoices.
 
 use chrono::{DateTime, Utc};
-use permille_types::{CustomerId, InvoiceId};
+use permille_types::{CustomerId, DocumentNumber, InvoiceId};
 
-use super::{Invoice, InvoiceState, InvoiceSummary};
+use super::{Invoice, InvoiceState, InvoiceSummary, Stored};
 use crate::{
     LedgerError, column,
     error::{During, changed},
     store::Connection,
 };
 
-/// The draft of a customer's month.
-pub(super) async fn draft_id(
+#[derive(sqlx::FromRow)]
+struct StoredRow {
+    id: String,
+    state: String,
+    document: String,
+}
+
+impl TryFrom<StoredRow> for Stored {
+    type Error = LedgerError;
+
+    fn try_from(row: StoredRow) -> Result<Self, LedgerError> {
+        let written: Invoice = column::json("invoice.document", &row.document)?;
+        let state = column::word::<InvoiceState>("invoice.state", &row.state)?;
+        Ok(Self {
+            id: column::parsed("invoice.id", &row.id)?,
+            invoice: Invoice { state, ..written },
+            document: row.document,
+        })
+    }
+}
+
+/// The invoice of a customer's month that is not void.
+pub(super) async fn live(
     connection: &mut Connection,
     customer: &CustomerId,
     period: &str,
-) -> Result<Option<InvoiceId>, LedgerError> {
-    sqlx::query_scalar::<_, String>(
-        "select id
+) -> Result<Option<Stored>, LedgerError> {
+    sqlx::query_as::<_, StoredRow>(
+        "select
+             id,
+             state,
+             document
          from invoice
          where customer = $1
            and period = $2
-           and state = 'draft'",
+           and state <> 'void'",
     )
     .bind(customer.as_str())
     .bind(period)
     .fetch_optional(connection)
     .await
-    .during("find draft of a month")?
-    .map(|id| column::parsed("invoice.id", &id))
+    .during("find invoice of a month")?
+    .map(Stored::try_from)
     .transpose()
 }
 
@@ -65,22 +89,26 @@ pub(super) async fn insert(
     changed(OPERATION, 1, done.rows_affected())
 }
 
-/// Replaces what a draft says.
+/// Replaces what a draft says; an approved one is a draft again.
 pub(super) async fn replace(
     connection: &mut Connection,
     invoice: &Invoice,
+    from: InvoiceState,
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "replace draft";
     let done = sqlx::query(
         "update invoice
-         set total = $2,
-             document = $3,
-             updated_at = $4
+         set state = 'draft',
+             total = $3,
+             document = $4,
+             updated_at = $5
          where id = $1
-           and state = 'draft'",
+           and state = $2
+           and number is null",
     )
     .bind(invoice.id.as_ref().map(InvoiceId::as_str))
+    .bind(from.as_str())
     .bind(invoice.total.to_string())
     .bind(column::to_json("invoice", invoice)?)
     .bind(column::micros(at))
@@ -90,26 +118,87 @@ pub(super) async fn replace(
     changed(OPERATION, 1, done.rows_affected())
 }
 
+/// Writes the number and the document of an invoice that becomes final, once. Answers the document.
+pub(super) async fn freeze(
+    connection: &mut Connection,
+    id: &InvoiceId,
+    invoice: &Invoice,
+    number: &DocumentNumber,
+    at: DateTime<Utc>,
+) -> Result<String, LedgerError> {
+    const OPERATION: &str = "freeze document of an invoice";
+    let document = column::to_json("invoice", invoice)?;
+    let done = sqlx::query(
+        "update invoice
+         set number = $2,
+             issued_at = $3,
+             document = $4
+         where id = $1
+           and number is null",
+    )
+    .bind(id.as_str())
+    .bind(number.as_str())
+    .bind(column::micros(at))
+    .bind(&document)
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())?;
+    Ok(document)
+}
+
+/// Moves an invoice from one state to another.
+pub(super) async fn advance(
+    connection: &mut Connection,
+    id: &InvoiceId,
+    from: InvoiceState,
+    to: InvoiceState,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "change state of an invoice";
+    let done = sqlx::query(
+        "update invoice
+         set state = $3,
+             updated_at = $4
+         where id = $1
+           and state = $2",
+    )
+    .bind(id.as_str())
+    .bind(from.as_str())
+    .bind(to.as_str())
+    .bind(column::micros(at))
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+/// The invoice of that id, or of that number.
 pub(super) async fn find(
     connection: &mut Connection,
     id: &InvoiceId,
-) -> Result<Option<Invoice>, LedgerError> {
-    sqlx::query_scalar::<_, String>(
-        "select document
+) -> Result<Option<Stored>, LedgerError> {
+    sqlx::query_as::<_, StoredRow>(
+        "select
+             id,
+             state,
+             document
          from invoice
-         where id = $1",
+         where id = $1
+            or number = $1",
     )
     .bind(id.as_str())
     .fetch_optional(connection)
     .await
     .during("find invoice")?
-    .map(|document| column::json("invoice.document", &document))
+    .map(Stored::try_from)
     .transpose()
 }
 
 #[derive(sqlx::FromRow)]
 struct SummaryRow {
     id: String,
+    number: Option<String>,
     customer: String,
     period: String,
     state: String,
@@ -125,6 +214,10 @@ impl TryFrom<SummaryRow> for InvoiceSummary {
     fn try_from(row: SummaryRow) -> Result<Self, LedgerError> {
         Ok(Self {
             id: column::parsed("invoice.id", &row.id)?,
+            number: row
+                .number
+                .map(|number| column::parsed("invoice.number", &number))
+                .transpose()?,
             customer: column::parsed("invoice.customer", &row.customer)?,
             state: column::word::<InvoiceState>("invoice.state", &row.state)?,
             currency: column::parsed("invoice.currency", &row.currency)?,
@@ -145,6 +238,7 @@ pub(super) async fn list(
     sqlx::query_as::<_, SummaryRow>(
         "select
              id,
+             number,
              customer,
              period,
              state,

@@ -56,6 +56,13 @@ pub(crate) struct PeriodQuantities {
     pub(crate) estimated: u64,
 }
 
+/// Whether quantities that the built-in simulated provider served are summed with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Simulated {
+    Counted,
+    LeftOut,
+}
+
 /// Whose roll-ups of when.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {

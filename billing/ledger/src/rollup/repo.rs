@@ -3,7 +3,7 @@
 use permille_rating::{Meter, invoice::UsageSum};
 use permille_types::{ModelName, PriceVersion, ProjectId};
 
-use super::{PeriodQuantities, Quantity, QuantityKey, RequestCounts, RequestKey, Scope};
+use super::{PeriodQuantities, Quantity, QuantityKey, RequestCounts, RequestKey, Scope, Simulated};
 use crate::{
     LedgerError, column,
     error::{During, changed},
@@ -123,6 +123,7 @@ struct SumRow {
 pub(crate) async fn quantities(
     connection: &mut Connection,
     scope: Scope<'_>,
+    simulated: Simulated,
 ) -> Result<PeriodQuantities, LedgerError> {
     let rows = sqlx::query_as::<_, SumRow>(
         "select
@@ -137,6 +138,7 @@ pub(crate) async fn quantities(
          where customer = $1
            and hour >= $2
            and hour < $3
+           and simulated <= $4
          group by
              project,
              model,
@@ -153,6 +155,7 @@ pub(crate) async fn quantities(
     .bind(scope.customer.as_str())
     .bind(column::micros(scope.period.start))
     .bind(column::micros(scope.period.end))
+    .bind(i64::from(simulated == Simulated::Counted))
     .fetch_all(connection)
     .await
     .during("sum quantities of a period")?;

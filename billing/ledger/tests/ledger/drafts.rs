@@ -1,6 +1,6 @@
 //! Drafts: stored as their preview read, standing until the month is drafted again.
 
-use permille_ledger::{Invoice, InvoiceState, LedgerError, Page};
+use permille_ledger::{Invoice, InvoiceState, LedgerError, Page, Role};
 use permille_types::{CustomerId, TokenClass};
 
 use crate::support::{Books, at};
@@ -21,7 +21,7 @@ async fn a_draft_says_what_its_preview_said() {
     books.accept(&[books.event(1), held]).await;
     let preview = preview(&books, "2026-11").await;
 
-    let draft = books.ledger.draft_invoice(&acme(), "2026-11").await.unwrap();
+    let draft = books.draft("2026-11").await;
 
     assert_eq!((preview.state, &preview.id), (InvoiceState::Preview, &None));
     assert_eq!(draft.state, InvoiceState::Draft);
@@ -34,7 +34,7 @@ async fn a_draft_says_what_its_preview_said() {
 async fn a_stored_draft_stands_until_its_month_is_drafted_again() {
     let books = Books::open().await;
     books.accept(&[books.event(1)]).await;
-    let first = books.ledger.draft_invoice(&acme(), "2026-11").await.unwrap();
+    let first = books.draft("2026-11").await;
     let id = first.id.clone().unwrap();
 
     books.clock.set("2026-11-21T10:00:00Z");
@@ -44,7 +44,7 @@ async fn a_stored_draft_stands_until_its_month_is_drafted_again() {
 
     assert_eq!(books.ledger.invoice(&id).await.unwrap(), first);
     assert_eq!(preview(&books, "2026-11").await.total.to_string(), "12.02");
-    let again = books.ledger.draft_invoice(&acme(), "2026-11").await.unwrap();
+    let again = books.draft("2026-11").await;
     assert_eq!((again.id.as_ref(), again.total.to_string()), (Some(&id), "12.02".to_owned()));
     let listed = books.ledger.invoices(None, &Page::default()).await.unwrap().items;
     assert_eq!((listed.len(), &listed[0].id), (1, &id));
@@ -57,11 +57,14 @@ async fn a_stored_draft_stands_until_its_month_is_drafted_again() {
 async fn one_month_that_is_drafted_many_times_at_once_has_one_draft() {
     let books = Books::open().await;
     let second = books.reopened().await;
+    let finance = books.as_role(Role::Finance).await;
     books.accept(&[books.event(1)]).await;
     let mut running = tokio::task::JoinSet::new();
     for ledger in [&books.ledger, &second].into_iter().cycle().take(10) {
-        let ledger = ledger.clone();
-        running.spawn(async move { ledger.draft_invoice(&acme(), "2026-11").await.unwrap() });
+        let (ledger, finance) = (ledger.clone(), finance.clone());
+        running.spawn(
+            async move { ledger.draft_invoice(&acme(), "2026-11", &finance).await.unwrap() },
+        );
     }
 
     let drafts = running.join_all().await;
@@ -74,12 +77,13 @@ async fn one_month_that_is_drafted_many_times_at_once_has_one_draft() {
 async fn what_is_no_month_or_no_customer_is_refused_and_stores_nothing() {
     let books = Books::open().await;
 
+    let finance = books.as_role(Role::Finance).await;
     for period in ["2026", "2026-13", "2026-1", "november", ""] {
-        let error = books.ledger.draft_invoice(&acme(), period).await.unwrap_err();
+        let error = books.ledger.draft_invoice(&acme(), period, &finance).await.unwrap_err();
         assert!(matches!(error, LedgerError::Invalid { field: "period", .. }), "{period}");
     }
     let nobody = "nobody".parse().unwrap();
-    let error = books.ledger.draft_invoice(&nobody, "2026-11").await.unwrap_err();
+    let error = books.ledger.draft_invoice(&nobody, "2026-11", &finance).await.unwrap_err();
     assert!(matches!(error, LedgerError::NotFound { noun: "customer", .. }));
     let error = books.ledger.invoice(&"inv_none".parse().unwrap()).await.unwrap_err();
     assert!(matches!(error, LedgerError::NotFound { noun: "invoice", .. }));

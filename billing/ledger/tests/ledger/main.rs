@@ -9,6 +9,8 @@ mod extremes;
 mod intake;
 mod invoices;
 mod keys_and_tokens;
+mod late_usage;
+mod life;
 mod listing;
 mod postings;
 mod prices;

@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use permille_ledger::{
-    Accepted, CreatedKey, Ledger, LedgerConfig, NewCustomer, NewKey, Pepper, PriceOrigin,
+    Accepted, Actor, CreatedKey, Instruction, Invoice, Ledger, LedgerConfig, NewCustomer, NewKey,
+    Pepper, PriceOrigin, Role,
 };
 use permille_rating::price_book::parse_price_book;
 use permille_types::{
@@ -99,6 +100,26 @@ impl Books {
         self.ledger.accept(&batch("n1", 1, events)).await.unwrap()
     }
 
+    /// Whoever has a new token of `role`, without an idempotency key.
+    pub(crate) async fn as_role(&self, role: Role) -> Instruction {
+        let created = self.ledger.create_token(role, None).await.unwrap();
+        Instruction::new(Actor::of(&created.token), None).unwrap()
+    }
+
+    /// Drafts a month of this customer.
+    pub(crate) async fn draft(&self, period: &str) -> Invoice {
+        let finance = self.as_role(Role::Finance).await;
+        self.ledger.draft_invoice(&self.key.key.customer, period, &finance).await.unwrap()
+    }
+
+    /// Issues the invoice of a month; the clock must be past its end.
+    pub(crate) async fn issue(&self, period: &str) -> Invoice {
+        let draft = self.draft(period).await;
+        let (id, finance) = (draft.id.unwrap(), self.as_role(Role::Finance).await);
+        self.ledger.approve_invoice(&id, &finance).await.unwrap();
+        self.ledger.finalize_invoice(&id, &finance).await.unwrap()
+    }
+
     /// The single value of a query against the file itself.
     pub(crate) async fn value(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool().await).await.unwrap()
@@ -134,6 +155,13 @@ impl Books {
                  counts, amounts, first_at, last_at) from session order by 1",
             "select json_array('drawdown', account, currency, exact, posted_nano) from drawdown
                  order by 1",
+            "select json_array('invoice', customer, period, state, number, total, document)
+                 from invoice order by 1",
+            "select json_array('billed', line, customer, period, project, model, meter,
+                 price_version, band, quantity) from invoiced_usage order by 1",
+            "select json_array('series', series, last) from document_series order by 1",
+            "select json_array('audit', noun, subject, ordinal, at, action, from_state, to_state,
+                 token, detail) from audit order by 1",
             "select json_array('account', account, sum(amount_nano)) from posting_entry
                  group by account order by 1",
         ] {

@@ -43,7 +43,8 @@ pub struct InvoiceDocument {
     pub time_zone: Tz,
     /// Currency of every amount.
     pub currency: Currency,
-    /// Sorted by project, model, class or unit, price version, band.
+    /// Sorted by project, model, class or unit, price version, band; then late usage of earlier
+    /// months, by month.
     pub lines: Vec<InvoiceLine>,
     /// Sum of the lines' amounts.
     pub subtotal: Decimal,
@@ -61,6 +62,10 @@ pub struct InvoiceDocument {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InvoiceLine {
+    /// The month, such as `2026-10`, whose late usage this line bills; absent on a line of the
+    /// invoice's own period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<String>,
     /// The cost centre.
     pub project: ProjectId,
     /// The model.

@@ -125,6 +125,7 @@ pub fn invoice_lines<'p>(
             let amount = price_per(&price, &model, &meter, &version, band, currency)?;
             let exact = rate::cost(&meter, amount, quantity).map_err(InvoiceError::Amount)?;
             Ok(InvoiceLine {
+                corrects: None,
                 project,
                 model,
                 quantity,

@@ -1,9 +1,11 @@
-//! `/api/v1/invoices`: previews and drafts share one computation.
+//! `/api/v1/invoices`: previews and drafts share one computation; a step of an invoice's life is
+//! one call.
 
-use axum::{Json, extract::State};
-use permille_ledger::{Invoice, InvoiceSummary, Listing};
+use axum::{Json, extract::State, response::IntoResponse};
+use http::header;
+use permille_ledger::{AuditEntry, Invoice, InvoiceSummary, Listing};
 use permille_types::{CustomerId, InvoiceId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Action, Caller},
@@ -18,6 +20,25 @@ use crate::{
 pub(super) struct Month {
     customer: CustomerId,
     period: String,
+}
+
+/// A step that needs no word.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// A payment that has come.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Payment {
+    reference: Option<String>,
+}
+
+/// Why an invoice is of no effect.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Voiding {
+    reason: String,
 }
 
 pub(super) async fn list(
@@ -37,13 +58,46 @@ pub(super) async fn show(
     Segment(text): Segment,
 ) -> Result<Json<Invoice>, Problem> {
     caller.may(Action::ReadInvoices)?;
-    let id: InvoiceId = id("invoice", &text)?;
+    Ok(Json(visible(&billing, &caller, &text).await?))
+}
+
+/// The document as it was issued: the stored bytes themselves.
+pub(super) async fn document(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+) -> Result<impl IntoResponse, Problem> {
+    caller.may(Action::ReadInvoices)?;
+    visible(&billing, &caller, &text).await?;
+    let document = billing.ledger.invoice_document(&id("invoice", &text)?).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], document))
+}
+
+/// The invoice, if the caller may see it.
+async fn visible(billing: &Billing, caller: &Caller, text: &str) -> Result<Invoice, Problem> {
+    let id: InvoiceId = id("invoice", text)?;
     let invoice = billing.ledger.invoice(&id).await?;
     if caller.owns(&invoice.customer.id).is_err() {
         // Not even whose it is may show.
         return Err(Problem::not_found(format!("invoice `{id}` is unknown")));
     }
-    Ok(Json(invoice))
+    Ok(invoice)
+}
+
+/// Everything that was done to an invoice.
+#[derive(Debug, Serialize)]
+pub(super) struct History {
+    items: Vec<AuditEntry>,
+}
+
+pub(super) async fn history(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+) -> Result<Json<History>, Problem> {
+    caller.may(Action::ReadAudit)?;
+    let items = billing.ledger.invoice_history(&id("invoice", &text)?).await?;
+    Ok(Json(History { items }))
 }
 
 pub(super) async fn preview(
@@ -64,5 +118,56 @@ pub(super) async fn draft(
 ) -> Result<Json<Invoice>, Problem> {
     caller.may(Action::WriteInvoices)?;
     let month: Month = body.read().await?;
-    Ok(Json(billing.ledger.draft_invoice(&month.customer, &month.period).await?))
+    let instruction = caller.instruction()?;
+    let ledger = &billing.ledger;
+    Ok(Json(ledger.draft_invoice(&month.customer, &month.period, &instruction).await?))
+}
+
+pub(super) async fn approve(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+    body: Body,
+) -> Result<Json<Invoice>, Problem> {
+    caller.may(Action::WriteInvoices)?;
+    let Nothing {} = body.read_if_any().await?;
+    let id = id("invoice", &text)?;
+    Ok(Json(billing.ledger.approve_invoice(&id, &caller.instruction()?).await?))
+}
+
+pub(super) async fn finalize(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+    body: Body,
+) -> Result<Json<Invoice>, Problem> {
+    caller.may(Action::WriteInvoices)?;
+    let Nothing {} = body.read_if_any().await?;
+    let id = id("invoice", &text)?;
+    Ok(Json(billing.ledger.finalize_invoice(&id, &caller.instruction()?).await?))
+}
+
+pub(super) async fn pay(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+    body: Body,
+) -> Result<Json<Invoice>, Problem> {
+    caller.may(Action::WriteInvoices)?;
+    let Payment { reference } = body.read_if_any().await?;
+    let id = id("invoice", &text)?;
+    let instruction = caller.instruction()?;
+    Ok(Json(billing.ledger.pay_invoice(&id, reference.as_deref(), &instruction).await?))
+}
+
+pub(super) async fn void(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+    body: Body,
+) -> Result<Json<Invoice>, Problem> {
+    caller.may(Action::WriteInvoices)?;
+    let Voiding { reason } = body.read().await?;
+    let id = id("invoice", &text)?;
+    Ok(Json(billing.ledger.void_invoice(&id, &reason, &caller.instruction()?).await?))
 }

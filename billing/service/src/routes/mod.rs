@@ -40,7 +40,13 @@ pub fn router(billing: Billing) -> Router {
         .route("/invoices", get(invoices::list))
         .route("/invoices/preview", post(invoices::preview))
         .route("/invoices/draft", post(invoices::draft))
-        .route("/invoices/{id}", get(invoices::show));
+        .route("/invoices/{id}", get(invoices::show))
+        .route("/invoices/{id}/document", get(invoices::document))
+        .route("/invoices/{id}/history", get(invoices::history))
+        .route("/invoices/{id}/approve", post(invoices::approve))
+        .route("/invoices/{id}/finalize", post(invoices::finalize))
+        .route("/invoices/{id}/pay", post(invoices::pay))
+        .route("/invoices/{id}/void", post(invoices::void));
     let gateways = Router::new()
         .route(INTAKE_PATH, post(internal::intake))
         .route(SNAPSHOT_PATH, get(internal::snapshot))

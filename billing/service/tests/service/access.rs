@@ -15,7 +15,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 26] = [
+const ROUTES: [(&str, &str, &str, u16); 32] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -40,6 +40,13 @@ const ROUTES: [(&str, &str, &str, u16); 26] = [
     ("POST", "/invoices/preview", BILLERS, 200),
     ("POST", "/invoices/draft", "admin finance", 200),
     ("GET", "/invoices/{id}", BILLERS, 200),
+    // Of a draft whose month has not ended; a void needs a reason.
+    ("GET", "/invoices/{id}/document", BILLERS, 409),
+    ("GET", "/invoices/{id}/history", "admin finance", 200),
+    ("POST", "/invoices/{id}/approve", "admin finance", 409),
+    ("POST", "/invoices/{id}/finalize", "admin finance", 409),
+    ("POST", "/invoices/{id}/pay", "admin finance", 409),
+    ("POST", "/invoices/{id}/void", "admin finance", 422),
     ("POST", "INTAKE_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
 ];

@@ -13,6 +13,7 @@ mod events;
 mod gateway;
 mod input;
 mod intake;
+mod life;
 mod metrics;
 mod nouns;
 mod outcomes;

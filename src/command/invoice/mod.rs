@@ -1,4 +1,6 @@
-//! `permille invoice preview|draft|list|show`: what a customer owes for a period.
+//! `permille invoice …`: what a customer owes for a period, and the life of an invoice.
+
+mod history;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -9,9 +11,9 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, moment, view};
+use super::{Context, moment, or_dash, view};
 use crate::{
-    api::Path,
+    api::{Api, Path},
     error::CliError,
     table::{Align, Grid, grouped},
 };
@@ -29,10 +31,48 @@ pub(crate) enum Command {
         #[arg(long)]
         customer: Option<String>,
     },
-    /// Show one invoice.
+    /// Show one invoice as it stands now.
     Show {
-        /// Its id.
+        /// Its id or number.
         id: String,
+    },
+    /// Print the document of an issued invoice, byte for byte.
+    Document {
+        /// Its id or number.
+        id: String,
+    },
+    /// Show what was done to an invoice: when, by whom, from which state to which.
+    History {
+        /// Its id or number.
+        id: String,
+    },
+    /// Approve drafts: what they say now is what will be issued.
+    Approve {
+        /// Their ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Issue approved invoices: each gets the next number and never changes again.
+    Finalize {
+        /// Their ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Note that a final invoice is paid.
+    Pay {
+        /// Its id or number.
+        id: String,
+        /// What the payment is called at the bank.
+        #[arg(long)]
+        reference: Option<String>,
+    },
+    /// Make an invoice of no effect that nobody has paid; its usage can be invoiced again.
+    Void {
+        /// Its id or number.
+        id: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
     },
 }
 
@@ -51,6 +91,8 @@ pub(crate) struct Period {
 #[derive(Debug, Deserialize)]
 struct Listed {
     id: String,
+    #[serde(default)]
+    number: Option<String>,
     customer: String,
     period: String,
     state: String,
@@ -83,7 +125,36 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let invoice = api.get(&Path::of(&["invoices", id])).await?;
             context.output.one(&invoice, text)
         }
+        Command::Document { id } => {
+            let document = api.get(&Path::of(&["invoices", id, "document"])).await?;
+            context.output.line(document.get())
+        }
+        Command::History { id } => {
+            let entries = api.list(&Path::of(&["invoices", id, "history"])).await?;
+            context.output.list(&entries, history::table)
+        }
+        Command::Approve { ids } => each(context, &api, ids, "approve").await,
+        Command::Finalize { ids } => each(context, &api, ids, "finalize").await,
+        Command::Pay { id, reference } => {
+            let body = json!({"reference": reference});
+            let paid = api.post(&Path::of(&["invoices", id, "pay"]), &body).await?;
+            context.output.one(&paid, text)
+        }
+        Command::Void { id, reason } => {
+            let body = json!({"reason": reason});
+            let void = api.post(&Path::of(&["invoices", id, "void"]), &body).await?;
+            context.output.one(&void, text)
+        }
     }
+}
+
+/// One step for each of several invoices, in the order given; the first refusal ends it.
+async fn each(context: &Context, api: &Api, ids: &[String], step: &str) -> Result<(), CliError> {
+    for id in ids {
+        let done = api.post(&Path::of(&["invoices", id, step]), &json!({})).await?;
+        context.output.one(&done, text)?;
+    }
+    Ok(())
 }
 
 impl Period {
@@ -95,6 +166,7 @@ impl Period {
 fn table(invoices: &[Box<RawValue>]) -> Result<String, CliError> {
     let mut grid = Grid::new(&[
         ("id", Align::Left),
+        ("number", Align::Left),
         ("customer", Align::Left),
         ("period", Align::Left),
         ("state", Align::Left),
@@ -106,6 +178,7 @@ fn table(invoices: &[Box<RawValue>]) -> Result<String, CliError> {
         let invoice: Listed = view(invoice)?;
         grid.row([
             invoice.id,
+            or_dash(invoice.number.as_ref()),
             invoice.customer,
             invoice.period,
             invoice.state,
@@ -123,7 +196,9 @@ fn table(invoices: &[Box<RawValue>]) -> Result<String, CliError> {
 /// [`CliError`] when the document is not what this version expects.
 pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
     let invoice: Invoice = view(document)?;
-    let id = invoice.id.as_ref().map_or_else(String::new, |id| format!(" {id}"));
+    let id = invoice.id.as_ref().map(|id| format!(" {id}"));
+    let number = invoice.number.as_ref().map(|number| format!(" {number}"));
+    let id = number.or(id).unwrap_or_default();
     let period = &invoice.period;
     let local =
         |instant: DateTime<Utc>| instant.with_timezone(&period.time_zone).format("%Y-%m-%d %H:%M");
@@ -173,6 +248,9 @@ fn notes(invoice: &Invoice) -> Vec<String> {
         notes.push(format!(
             "{count} simulated: served by the built-in provider, so this never becomes final"
         ));
+    } else if invoice.simulated_requests > 0 {
+        let count = of(invoice.simulated_requests);
+        notes.push(format!("{count} simulated: on no line, because that is never billed"));
     }
     notes
 }
@@ -211,11 +289,16 @@ fn lines(invoice: &Invoice) -> Result<String, CliError> {
     Ok(grid.render(""))
 }
 
-/// The class; a band of the price that is not its first one is told beside it.
+/// The class; a band of the price that is not its first one and the month of late usage are told
+/// beside it.
 fn class(line: &InvoiceLine) -> String {
-    match line.band {
+    let class = match line.band {
         0 => line.meter.to_string(),
         band => format!("{} (band {band})", line.meter),
+    };
+    match &line.corrects {
+        None => class,
+        Some(month) => format!("{class}, late of {month}"),
     }
 }
 

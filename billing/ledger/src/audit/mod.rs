@@ -1,0 +1,148 @@
+//! Audit: who changed what, when, from which state to which. Rows are added, never changed.
+//!
+//! The row of a change also spends the caller's idempotency key: the same call again finds it and
+//! changes nothing, the same key for another call is refused.
+
+mod repo;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use repo::{entries, insert};
+
+use crate::{LedgerError, Role, Token, TokenId, store::Connection};
+
+/// Longest idempotency key, in bytes: a UUID has 36, and what people use is near it.
+const KEY_BYTES_MAX: usize = 255;
+
+/// Who changes something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    token: TokenId,
+    role: Role,
+    name: Option<String>,
+}
+
+impl Actor {
+    /// The bearer of `token`.
+    #[must_use]
+    pub fn of(token: &Token) -> Self {
+        Self { token: token.id.clone(), role: token.role.clone(), name: token.name.clone() }
+    }
+
+    /// What they may do.
+    #[must_use]
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// Their token.
+    #[must_use]
+    pub fn token(&self) -> &TokenId {
+        &self.token
+    }
+}
+
+/// Who asks for a change, and the key under which the same call may come again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instruction {
+    by: Actor,
+    key: Option<String>,
+}
+
+impl Instruction {
+    /// A change by `by`; under `key` it is made once, however often it is asked for.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a key that is empty, too long or not printable ASCII.
+    pub fn new(by: Actor, key: Option<&str>) -> Result<Self, LedgerError> {
+        if let Some(key) = key {
+            let printable = key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            if key.is_empty() || key.len() > KEY_BYTES_MAX || !printable {
+                let accepted = format!("1 to {KEY_BYTES_MAX} printable characters of ASCII");
+                return Err(LedgerError::invalid("idempotency-key", key, accepted));
+            }
+        }
+        Ok(Self { by, key: key.map(str::to_owned) })
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn by(&self) -> &Actor {
+        &self.by
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+}
+
+/// One change, as it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What was done.
+    pub action: String,
+    /// The state before; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The state after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The token of whoever did it.
+    pub token: String,
+    /// Its role.
+    pub role: String,
+    /// What its owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What else there is to say: a number, a reason, a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What a change is of: one invoice, one month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subject<'a> {
+    pub(crate) noun: &'static str,
+    pub(crate) id: &'a str,
+}
+
+/// A change to note.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change<'a> {
+    pub(crate) action: &'static str,
+    pub(crate) from: Option<&'a str>,
+    pub(crate) to: Option<&'a str>,
+    pub(crate) detail: Option<&'a str>,
+    /// What was asked for, so that a repeated call is told from another one.
+    pub(crate) request: &'a str,
+}
+
+/// Whether this very call was made before under its key.
+///
+/// # Errors
+/// [`LedgerError::Refused`] when the key was spent on another call, else the store's failure.
+pub(crate) async fn is_repeated(
+    connection: &mut Connection,
+    subject: Subject<'_>,
+    action: &'static str,
+    request: &str,
+    instruction: &Instruction,
+) -> Result<bool, LedgerError> {
+    let Some(key) = instruction.key() else { return Ok(false) };
+    let Some(spent) = repo::spent_on(connection, instruction.by(), key).await? else {
+        return Ok(false);
+    };
+    let this = (subject.noun, subject.id, action, Some(request));
+    let before = (&*spent.noun, &*spent.subject, &*spent.action, spent.request.as_deref());
+    if before == this {
+        return Ok(true);
+    }
+    Err(LedgerError::refused(
+        "idempotency key",
+        key,
+        format!("was used to {} {} `{}`; use another one", before.2, before.0, before.1),
+    ))
+}

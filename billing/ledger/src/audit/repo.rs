@@ -1,0 +1,162 @@
+//! All SQL of the audit trail.
+
+use chrono::{DateTime, Utc};
+
+use super::{Actor, AuditEntry, Change, Instruction, Subject};
+use crate::{
+    LedgerError, column,
+    error::{During, changed},
+    store::Connection,
+};
+
+/// Adds a change to the trail of its subject.
+pub(crate) async fn insert(
+    connection: &mut Connection,
+    subject: Subject<'_>,
+    change: Change<'_>,
+    instruction: &Instruction,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "insert audit entry";
+    let by = instruction.by();
+    let done = sqlx::query(
+        "insert into audit (
+             noun,
+             subject,
+             ordinal,
+             at,
+             action,
+             from_state,
+             to_state,
+             token,
+             role,
+             name,
+             detail,
+             idempotency_key,
+             request
+         )
+         select
+             $1,
+             $2,
+             coalesce(max(ordinal), 0) + 1,
+             $3,
+             $4,
+             $5,
+             $6,
+             $7,
+             $8,
+             $9,
+             $10,
+             $11,
+             $12
+         from audit
+         where noun = $1
+           and subject = $2",
+    )
+    .bind(subject.noun)
+    .bind(subject.id)
+    .bind(column::micros(at))
+    .bind(change.action)
+    .bind(change.from)
+    .bind(change.to)
+    .bind(by.token().as_str())
+    .bind(by.role().as_str())
+    .bind(by.name.as_deref())
+    .bind(change.detail)
+    .bind(instruction.key())
+    .bind(change.request)
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    at: i64,
+    action: String,
+    from_state: Option<String>,
+    to_state: Option<String>,
+    token: String,
+    role: String,
+    name: Option<String>,
+    detail: Option<String>,
+}
+
+impl TryFrom<Row> for AuditEntry {
+    type Error = LedgerError;
+
+    fn try_from(row: Row) -> Result<Self, LedgerError> {
+        Ok(Self {
+            at: column::instant("audit.at", row.at)?,
+            action: row.action,
+            from: row.from_state,
+            to: row.to_state,
+            token: row.token,
+            role: row.role,
+            name: row.name,
+            detail: row.detail,
+        })
+    }
+}
+
+/// The whole trail of a subject, oldest first.
+pub(crate) async fn entries(
+    connection: &mut Connection,
+    subject: Subject<'_>,
+) -> Result<Vec<AuditEntry>, LedgerError> {
+    sqlx::query_as::<_, Row>(
+        "select
+             at,
+             action,
+             from_state,
+             to_state,
+             token,
+             role,
+             name,
+             detail
+         from audit
+         where noun = $1
+           and subject = $2
+         order by ordinal",
+    )
+    .bind(subject.noun)
+    .bind(subject.id)
+    .fetch_all(connection)
+    .await
+    .during("read audit trail")?
+    .into_iter()
+    .map(AuditEntry::try_from)
+    .collect()
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct Spent {
+    pub(super) noun: String,
+    pub(super) subject: String,
+    pub(super) action: String,
+    pub(super) request: Option<String>,
+}
+
+/// What an idempotency key of an actor was spent on.
+pub(super) async fn spent_on(
+    connection: &mut Connection,
+    by: &Actor,
+    key: &str,
+) -> Result<Option<Spent>, LedgerError> {
+    sqlx::query_as::<_, Spent>(
+        "select
+             noun,
+             subject,
+             action,
+             request
+         from audit
+         where token = $1
+           and idempotency_key = $2",
+    )
+    .bind(by.token().as_str())
+    .bind(key)
+    .fetch_optional(connection)
+    .await
+    .during("find idempotency key")
+}

@@ -1,0 +1,218 @@
+//! What happens to a draft: it is approved, issued, paid, or made void.
+//!
+//! Every step is one transaction: state, number, document, taken usage and audit entry are
+//! committed together or not at all.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use permille_types::InvoiceId;
+use sha2::{Digest, Sha256};
+
+use super::{
+    Invoice, InvoiceState, Stored, compute::month, found, repo, state::Step, stored, subject,
+};
+use crate::{
+    Instruction, Ledger, LedgerError,
+    audit::{self, Change},
+    error::During,
+    invoiced,
+    rollup::{Scope, Simulated},
+    series::{self, Series},
+    store::Connection,
+};
+
+/// Longest reason or reference, in bytes: a paragraph.
+const NOTE_BYTES_MAX: usize = 1_000;
+
+impl Ledger {
+    /// Approves a draft: what it says now is what will be issued.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is no draft, its month has not
+    /// ended or its usage is simulated; else the store's failure.
+    pub async fn approve_invoice(
+        &self,
+        id: &InvoiceId,
+        instruction: &Instruction,
+    ) -> Result<Invoice, LedgerError> {
+        self.step(id, Step::Approve, None, instruction).await
+    }
+
+    /// Issues an approved invoice: gives it the next number, freezes its document and takes the
+    /// usage of its lines.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is not approved or another
+    /// invoice has billed its usage meanwhile; else the store's failure.
+    pub async fn finalize_invoice(
+        &self,
+        id: &InvoiceId,
+        instruction: &Instruction,
+    ) -> Result<Invoice, LedgerError> {
+        self.step(id, Step::Finalize, None, instruction).await
+    }
+
+    /// Notes that a final invoice is paid. `reference` is the payment's own.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is not final;
+    /// [`LedgerError::Invalid`] for a reference that is too long; else the store's failure.
+    pub async fn pay_invoice(
+        &self,
+        id: &InvoiceId,
+        reference: Option<&str>,
+        instruction: &Instruction,
+    ) -> Result<Invoice, LedgerError> {
+        let reference = reference.map(|text| note("reference", text)).transpose()?;
+        self.step(id, Step::Pay, reference, instruction).await
+    }
+
+    /// Makes an invoice void that nobody has paid: it keeps its number and document, and its usage
+    /// can be invoiced again.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is paid or void;
+    /// [`LedgerError::Invalid`] without a reason; else the store's failure.
+    pub async fn void_invoice(
+        &self,
+        id: &InvoiceId,
+        reason: &str,
+        instruction: &Instruction,
+    ) -> Result<Invoice, LedgerError> {
+        self.step(id, Step::Void, Some(note("reason", reason)?), instruction).await
+    }
+
+    async fn step(
+        &self,
+        id: &InvoiceId,
+        step: Step,
+        note: Option<&str>,
+        instruction: &Instruction,
+    ) -> Result<Invoice, LedgerError> {
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        let stored = stored(&mut tx, id).await?;
+        let request = note.unwrap_or_default();
+        let (subject, action) = (subject(&stored.id), step.as_str());
+        if audit::is_repeated(&mut tx, subject, action, request, instruction).await? {
+            return Ok(stored.invoice);
+        }
+        let from = stored.invoice.state;
+        let to = from.after(step, stored.shown_number())?;
+        let mut detail = note.map(str::to_owned);
+        let mut invoice = Invoice { state: to, ..stored.invoice.clone() };
+        match step {
+            Step::Approve => refuse_unready(&stored, now)?,
+            Step::Finalize => {
+                detail = Some(issue(&mut tx, &mut invoice, now).await?);
+            }
+            Step::Pay | Step::Void => {}
+        }
+        repo::advance(&mut tx, &stored.id, from, to, now).await?;
+        let change = Change {
+            action,
+            from: Some(from.as_str()),
+            to: Some(to.as_str()),
+            detail: detail.as_deref(),
+            request,
+        };
+        audit::insert(&mut tx, subject, change, instruction, now).await?;
+        tx.commit().await.during("commit a step of an invoice")?;
+        Ok(invoice)
+    }
+}
+
+/// A reason or reference: one line, not blank, not too long.
+fn note<'a>(field: &'static str, text: &'a str) -> Result<&'a str, LedgerError> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > NOTE_BYTES_MAX || text.chars().any(char::is_control) {
+        let accepted = format!("1 to {NOTE_BYTES_MAX} bytes of text on one line");
+        return Err(LedgerError::invalid(field, text, accepted));
+    }
+    Ok(text)
+}
+
+/// Refuses what must never be issued.
+fn refuse_unready(stored: &Stored, now: DateTime<Utc>) -> Result<(), LedgerError> {
+    let invoice = &stored.invoice;
+    let refused = |reason: String| Err(LedgerError::refused("invoice", &stored.id, reason));
+    if invoice.simulated {
+        return refused(
+            "is over usage of the built-in simulated provider; that is never billed".to_owned(),
+        );
+    }
+    if now < invoice.period.end {
+        let (label, end) = (&invoice.period.label, invoice.period.end);
+        return refused(format!(
+            "cannot be approved before its month {label} has ended, at {}",
+            end.format("%Y-%m-%dT%H:%M:%SZ")
+        ));
+    }
+    Ok(())
+}
+
+/// Gives an approved invoice its number, takes its usage and freezes its document. Answers what
+/// the audit trail says of it.
+async fn issue(
+    connection: &mut Connection,
+    invoice: &mut Invoice,
+    now: DateTime<Utc>,
+) -> Result<String, LedgerError> {
+    let Some(id) = invoice.id.clone() else {
+        return Err(LedgerError::corrupt("invoice.document", "an invoice without an id"));
+    };
+    take_usage(connection, invoice, &id).await?;
+    let number = series::next(connection, Series::Invoice, now).await?;
+    invoice.number = Some(number.clone());
+    invoice.issued_at = Some(now);
+    let document = repo::freeze(connection, &id, invoice, &number, now).await?;
+    let digest = hex::encode(Sha256::digest(&document));
+    Ok(format!("number {number}, document sha256 {digest}"))
+}
+
+/// Takes what the lines bill. Refuses what another invoice has billed since this one was drafted.
+async fn take_usage(
+    connection: &mut Connection,
+    invoice: &Invoice,
+    id: &InvoiceId,
+) -> Result<(), LedgerError> {
+    let customer = found(connection, &invoice.customer.id).await?;
+    let mut left: BTreeMap<&str, BTreeMap<invoiced::LineKey, u64>> = BTreeMap::new();
+    for (number, line) in (1_i64..).zip(&invoice.lines) {
+        let label = line.corrects.as_deref().unwrap_or(&invoice.period.label);
+        if !left.contains_key(label) {
+            let scope = Scope { customer: &customer.id, period: month(label, &customer)? };
+            let remaining =
+                invoiced::remaining(connection, scope, label, Simulated::LeftOut).await?;
+            let sums = remaining.sums.iter().map(|sum| (invoiced::key_of(sum), sum.quantity));
+            left.insert(label, sums.collect());
+        }
+        let key = invoiced::key_of_line(line);
+        let free = left.get(label).and_then(|month| month.get(&key)).copied().unwrap_or_default();
+        if free < line.quantity {
+            let model = &line.model;
+            let reason = format!(
+                "bills {} of `{model}` in {label}, of which another invoice has billed some \
+                 meanwhile; draft it again",
+                line.quantity
+            );
+            return Err(LedgerError::refused("invoice", id, reason));
+        }
+        invoiced::take(connection, id, &customer.id, label, number, line).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_line_of_text() {
+        assert_eq!(note("reason", " wrong month ").unwrap(), "wrong month");
+        for bad in ["", "  ", "two\nlines", &"x".repeat(1_001)] {
+            assert!(matches!(note("reason", bad), Err(LedgerError::Invalid { .. })), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The life of an invoice over the API: steps, documents, history, idempotency keys.
+
+use serde_json::{Value, json};
+
+use crate::support::{Api, Reply};
+
+/// The draft of a month that has ended; nothing was used in it.
+async fn october(api: &Api) -> String {
+    let month = json!({"customer": "acme", "period": "2026-10"});
+    let draft = api.post("/api/v1/invoices/draft", &month).await.ok();
+    draft["id"].as_str().unwrap().to_owned()
+}
+
+async fn step(api: &Api, id: &str, step: &str, body: &Value) -> Reply {
+    api.post(&format!("/api/v1/invoices/{id}/{step}"), body).await
+}
+
+#[tokio::test]
+async fn an_invoice_is_issued_shown_and_paid_by_its_number() {
+    let api = Api::with_acme().await;
+    let id = october(&api).await;
+
+    // A step takes no body, or one that says nothing.
+    let path = format!("/api/v1/invoices/{id}/approve");
+    let approved = api.ask(http::Method::POST, &api.admin, &path, "").await.ok();
+    let issued = step(&api, &id, "finalize", &json!({})).await.ok();
+    let document = api.get("/api/v1/invoices/INV-2026-000001/document").await;
+    let paid = step(&api, "INV-2026-000001", "pay", &json!({"reference": "SEPA 42"})).await.ok();
+
+    assert_eq!(approved["state"], "approved");
+    assert_eq!((&issued["state"], &issued["id"]), (&json!("final"), &json!(id)));
+    assert_eq!((document.ok(), paid["state"].as_str()), (issued, Some("paid")));
+    let again = api.get(&format!("/api/v1/invoices/{id}/document")).await;
+    assert_eq!(again.body, document.body, "to the byte, in whatever state");
+    let history = api.items(&format!("/api/v1/invoices/{id}/history")).await;
+    let actions: Vec<_> = history.iter().map(|entry| entry["action"].clone()).collect();
+    assert_eq!(actions, ["draft", "approve", "finalize", "pay"]);
+    assert!(history.iter().all(|entry| entry["role"] == "admin"), "{history:?}");
+}
+
+#[tokio::test]
+async fn a_refused_step_says_what_is_accepted() {
+    let api = Api::with_acme().await;
+    let id = october(&api).await;
+
+    let early = step(&api, &id, "finalize", &json!({})).await.problem(409, "conflict");
+    let unknown = step(&api, "inv_none", "approve", &json!({})).await.problem(404, "not_found");
+    let extra = step(&api, &id, "approve", &json!({"force": true})).await.problem(422, "invalid");
+    let mute = step(&api, &id, "void", &json!({"reason": ""})).await.problem(422, "invalid");
+
+    assert!(early.contains("accepted: an approved invoice"), "{early}");
+    assert!(unknown.contains("inv_none"), "{unknown}");
+    assert!(extra.contains("force"), "{extra}");
+    assert!(mute.contains("reason"), "{mute}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_repeated_under_its_key_answers_the_same_and_changes_nothing() {
+    let api = Api::with_acme().await;
+    let id = october(&api).await;
+    let bearer = format!("Bearer {}", api.admin);
+    let void = async |key: &str, reason: &str| {
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+            ("idempotency-key", key),
+        ];
+        let path = format!("/api/v1/invoices/{id}/void");
+        let body = json!({"reason": reason}).to_string();
+        api.send(http::Method::POST, &path, &headers, body).await
+    };
+
+    let first = void("k-1", "a typo").await.ok();
+
+    assert_eq!(void("k-1", "a typo").await.ok(), first);
+    let other = void("k-1", "something else").await.problem(409, "conflict");
+    assert!(other.contains("k-1"), "{other}");
+    let new = void("k-2", "a typo").await.problem(409, "conflict");
+    assert!(new.contains("is void"), "{new}");
+    let bad = void("", "a typo").await.problem(422, "invalid");
+    assert!(bad.contains("idempotency-key"), "{bad}");
+    assert_eq!(api.items(&format!("/api/v1/invoices/{id}/history")).await.len(), 2);
+}
+
+#[tokio::test]
+async fn another_customers_document_does_not_exist() {
+    let api = Api::with_acme().await;
+    api.add_customer("globex", "CNY").await;
+    let month = json!({"customer": "globex", "period": "2026-10"});
+    let draft = api.post("/api/v1/invoices/draft", &month).await.ok();
+    let id = draft["id"].as_str().unwrap();
+    step(&api, id, "approve", &json!({})).await.ok();
+    step(&api, id, "finalize", &json!({})).await.ok();
+    let acme = api.token("customer").await;
+
+    for path in [id, "INV-2026-000001"] {
+        let path = format!("/api/v1/invoices/{path}/document");
+        let detail = api.get_as(&acme, &path).await.problem(404, "not_found");
+        assert!(!detail.contains("globex"), "{detail}");
+    }
+}
