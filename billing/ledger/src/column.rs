@@ -108,6 +108,21 @@ pub(crate) fn exact_add(
         })
 }
 
+/// The amount with the other sign. Nothing can be lost here; zero has no sign.
+pub(crate) fn negated(mut amount: Decimal) -> Decimal {
+    amount.set_sign_negative(!amount.is_zero() && amount.is_sign_positive());
+    amount
+}
+
+/// The exact difference, or an error where the library would round digits away in silence.
+pub(crate) fn exact_sub(
+    what: &'static str,
+    left: Decimal,
+    right: Decimal,
+) -> Result<Decimal, LedgerError> {
+    exact_add(what, left, negated(right))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -148,6 +148,14 @@ pub enum LedgerError {
     /// An amount does not fit a posting.
     #[error("post an amount")]
     Posting(#[from] RoundError),
+    /// Entries do not sum to zero.
+    #[error("post {subject}: the entries sum to {sum_nano} nano-units, not to zero")]
+    Unbalanced {
+        /// What it was for.
+        subject: String,
+        /// Their sum.
+        sum_nano: i64,
+    },
     /// An invoice cannot be computed.
     #[error("compute invoice of customer `{customer}`")]
     Invoice {

@@ -51,6 +51,7 @@ pub use intake::{
 };
 pub use invoice::{
     INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceState, InvoiceSummary,
+    Standing,
 };
 pub use key::{CreatedKey, Key, NewKey};
 pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};

@@ -154,6 +154,7 @@ fn migrator() -> Migrator {
         14 "0014_turn.sql",
         15 "0015_session_facts.sql",
         16 "0016_invoice_life.sql",
+        17 "0017_invoice_paid.sql",
     ])
 }
 

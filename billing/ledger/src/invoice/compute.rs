@@ -58,6 +58,7 @@ pub(super) async fn compute(
         id: document.id,
         number: None,
         issued_at: None,
+        standing: None,
         customer: InvoiceCustomer { id: customer.id.clone(), name: customer.name.clone() },
         period: InvoicePeriod {
             label: label.to_owned(),

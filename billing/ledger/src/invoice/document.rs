@@ -36,6 +36,16 @@ pub struct InvoicePeriod {
     pub time_zone: Tz,
 }
 
+/// What has become of the amount of an issued invoice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// What was paid.
+    pub paid: Decimal,
+    /// What is still to be paid; below zero it is to be paid back.
+    pub due: Decimal,
+}
+
 /// An invoice: what is billed, and what a reader must know about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +63,9 @@ pub struct Invoice {
     /// When it became final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at: Option<DateTime<Utc>>,
+    /// What has become of its amount by now; no part of the document that was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// Who pays.
     pub customer: InvoiceCustomer,
     /// The billed month.

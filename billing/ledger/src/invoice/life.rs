@@ -9,9 +9,7 @@ use chrono::{DateTime, Utc};
 use permille_types::InvoiceId;
 use sha2::{Digest, Sha256};
 
-use super::{
-    Invoice, InvoiceState, Stored, compute::month, found, repo, state::Step, stored, subject,
-};
+use super::{Invoice, Stored, compute::month, found, money, repo, state::Step, stored, subject};
 use crate::{
     Instruction, Ledger, LedgerError,
     audit::{self, Change},
@@ -106,8 +104,11 @@ impl Ledger {
             Step::Approve => refuse_unready(&stored, now)?,
             Step::Finalize => {
                 detail = Some(issue(&mut tx, &mut invoice, now).await?);
+                money::post_issue(&mut tx, &invoice, now).await?;
             }
-            Step::Pay | Step::Void => {}
+            Step::Pay => money::post_payment(&mut tx, &stored, now).await?,
+            Step::Void if from.is_issued() => money::post_void(&mut tx, &invoice, now).await?,
+            Step::Void => {}
         }
         repo::advance(&mut tx, &stored.id, from, to, now).await?;
         let change = Change {
@@ -118,8 +119,9 @@ impl Ledger {
             request,
         };
         audit::insert(&mut tx, subject, change, instruction, now).await?;
+        let done = super::stored(&mut tx, id).await?.invoice;
         tx.commit().await.during("commit a step of an invoice")?;
-        Ok(invoice)
+        Ok(done)
     }
 }
 

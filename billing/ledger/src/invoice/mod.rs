@@ -7,6 +7,7 @@
 mod compute;
 mod document;
 mod life;
+mod money;
 mod repo;
 mod state;
 
@@ -15,7 +16,7 @@ use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-pub use document::{INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod};
+pub use document::{INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, Standing};
 pub use state::InvoiceState;
 
 use crate::{

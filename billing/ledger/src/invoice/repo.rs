@@ -1,9 +1,10 @@
 //! All SQL of invoices.
 
 use chrono::{DateTime, Utc};
-use permille_types::{CustomerId, DocumentNumber, InvoiceId};
+use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
+use rust_decimal::Decimal;
 
-use super::{Invoice, InvoiceState, InvoiceSummary, Stored};
+use super::{Invoice, InvoiceState, InvoiceSummary, Stored, money::standing};
 use crate::{
     LedgerError, column,
     error::{During, changed},
@@ -15,6 +16,7 @@ struct StoredRow {
     id: String,
     state: String,
     document: String,
+    paid: Option<String>,
 }
 
 impl TryFrom<StoredRow> for Stored {
@@ -23,9 +25,14 @@ impl TryFrom<StoredRow> for Stored {
     fn try_from(row: StoredRow) -> Result<Self, LedgerError> {
         let written: Invoice = column::json("invoice.document", &row.document)?;
         let state = column::word::<InvoiceState>("invoice.state", &row.state)?;
+        let paid = match &row.paid {
+            Some(paid) => column::decimal("invoice.paid", paid)?,
+            None => Decimal::ZERO,
+        };
+        let standing = standing(&written, state, paid)?;
         Ok(Self {
             id: column::parsed("invoice.id", &row.id)?,
-            invoice: Invoice { state, ..written },
+            invoice: Invoice { state, standing, ..written },
             document: row.document,
         })
     }
@@ -41,7 +48,8 @@ pub(super) async fn live(
         "select
              id,
              state,
-             document
+             document,
+             paid
          from invoice
          where customer = $1
            and period = $2
@@ -173,6 +181,57 @@ pub(super) async fn advance(
     changed(OPERATION, 1, done.rows_affected())
 }
 
+/// Writes what was paid of an invoice, once.
+pub(super) async fn set_paid(
+    connection: &mut Connection,
+    id: &InvoiceId,
+    paid: Decimal,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "note a payment";
+    let done = sqlx::query(
+        "update invoice
+         set paid = $2
+         where id = $1
+           and paid is null",
+    )
+    .bind(id.as_str())
+    .bind(paid.to_string())
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+/// What each invoice that stands has billed and what of it was paid, by customer and currency.
+pub(super) async fn issued_amounts(
+    connection: &mut Connection,
+) -> Result<Vec<(CustomerId, Currency, Decimal, Decimal)>, LedgerError> {
+    sqlx::query_as::<_, (String, String, String, Option<String>)>(
+        "select
+             customer,
+             currency,
+             total,
+             paid
+         from invoice
+         where state in ('final', 'paid')
+         order by id",
+    )
+    .fetch_all(connection)
+    .await
+    .during("read issued invoices")?
+    .into_iter()
+    .map(|(customer, currency, total, paid)| {
+        let paid = paid.as_deref().unwrap_or("0");
+        Ok((
+            column::parsed("invoice.customer", &customer)?,
+            column::parsed("invoice.currency", &currency)?,
+            column::decimal("invoice.total", &total)?,
+            column::decimal("invoice.paid", paid)?,
+        ))
+    })
+    .collect()
+}
+
 /// The invoice of that id, or of that number.
 pub(super) async fn find(
     connection: &mut Connection,
@@ -182,7 +241,8 @@ pub(super) async fn find(
         "select
              id,
              state,
-             document
+             document,
+             paid
          from invoice
          where id = $1
             or number = $1",

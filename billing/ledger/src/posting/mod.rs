@@ -3,14 +3,16 @@
 //! Usage accrues on `receivable:unbilled:<customer>` against `revenue:unbilled`; what the built-in
 //! simulated provider served accrues on accounts of its own and never becomes money. A drawdown
 //! posts round(cumulative exact cost) − what is posted already, so however usage is cut into
-//! batches, what is posted in the end is the same.
+//! batches, what is posted in the end is the same. An issued invoice takes the exact cost of its
+//! lines back from there and books what it says on `receivable:billed:<customer>`,
+//! `revenue:billed` and `tax:payable`; money that comes is on `cash`.
 
 mod repo;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use permille_rating::round::to_nano;
+use permille_rating::round::{from_nano, to_nano};
 use permille_types::{Currency, CustomerId};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -34,11 +36,34 @@ pub struct AccountBalance {
     pub amount_nano: i64,
 }
 
+impl AccountBalance {
+    /// The same in the currency's own unit, exact.
+    #[must_use]
+    pub fn amount(&self) -> Decimal {
+        from_nano(self.amount_nano)
+    }
+}
+
 /// What a receivable has accrued and how much of it is posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Drawdown {
     pub(crate) exact: Decimal,
     pub(crate) posted_nano: i64,
+}
+
+/// Whose books a posting is in, what for, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Books<'a> {
+    pub(crate) customer: &'a CustomerId,
+    pub(crate) currency: Currency,
+    pub(crate) subject: &'a str,
+    pub(crate) at: DateTime<Utc>,
+}
+
+const REVENUE_UNBILLED: &str = "revenue:unbilled";
+
+fn unbilled(customer: &CustomerId) -> String {
+    format!("receivable:unbilled:{customer}")
 }
 
 pub(crate) fn add_cost(
@@ -66,28 +91,96 @@ pub(crate) async fn post(
         let (receivable, revenue) = if *simulated {
             (format!("receivable:simulated:{customer}"), "revenue:simulated")
         } else {
-            (format!("receivable:unbilled:{customer}"), "revenue:unbilled")
+            (unbilled(customer), REVENUE_UNBILLED)
         };
-        let before = repo::drawdown(connection, &receivable, *currency).await?;
-        let exact = column::exact_add("cost of a customer", before.exact, *cost)?;
-        let posted_nano = to_nano(exact)?;
-        repo::set_drawdown(connection, &receivable, *currency, &Drawdown { exact, posted_nano })
-            .await?;
-        let amount = posted_nano.checked_sub(before.posted_nano).ok_or(LedgerError::Count {
-            what: "nano-units to post",
-            left: posted_nano,
-            right: before.posted_nano,
-        })?;
-        if amount == 0 {
-            continue;
-        }
-        let id = public_id("pst_", at)?;
-        repo::insert(connection, &id, customer, *currency, subject, at).await?;
-        repo::insert_entry(connection, &id, &receivable, amount).await?;
-        repo::insert_entry(connection, &id, revenue, amount.saturating_neg()).await?;
+        let books = Books { customer, currency: *currency, subject, at };
+        accrue(connection, books, (&receivable, revenue), *cost).await?;
     }
     Ok(())
 }
+
+/// Moves the exact cost that `customer` has accrued, up or down, and posts what the rounded sum
+/// moves by.
+pub(crate) async fn accrue_unbilled(
+    connection: &mut Connection,
+    books: Books<'_>,
+    cost: Decimal,
+) -> Result<(), LedgerError> {
+    accrue(connection, books, (&unbilled(books.customer), REVENUE_UNBILLED), cost).await
+}
+
+async fn accrue(
+    connection: &mut Connection,
+    books: Books<'_>,
+    (receivable, revenue): (&str, &str),
+    cost: Decimal,
+) -> Result<(), LedgerError> {
+    let before = repo::drawdown(connection, receivable, books.currency).await?;
+    let exact = column::exact_add("cost of a customer", before.exact, cost)?;
+    let posted_nano = to_nano(exact)?;
+    let after = Drawdown { exact, posted_nano };
+    repo::set_drawdown(connection, receivable, books.currency, &after).await?;
+    let amount = posted_nano.checked_sub(before.posted_nano).ok_or(LedgerError::Count {
+        what: "nano-units to post",
+        left: posted_nano,
+        right: before.posted_nano,
+    })?;
+    let entries = [(receivable.to_owned(), amount), (revenue.to_owned(), amount.saturating_neg())];
+    write(connection, books, &entries).await
+}
+
+/// Posts amounts to accounts, debits positive. They must sum to zero (B7).
+pub(crate) async fn book(
+    connection: &mut Connection,
+    books: Books<'_>,
+    amounts: &[(String, Decimal)],
+) -> Result<(), LedgerError> {
+    let entries: Vec<(String, i64)> = amounts
+        .iter()
+        .map(|(account, amount)| Ok((account.clone(), to_nano(*amount)?)))
+        .collect::<Result<_, LedgerError>>()?;
+    write(connection, books, &entries).await
+}
+
+/// Writes what is not zero of a posting; nothing where all is.
+async fn write(
+    connection: &mut Connection,
+    books: Books<'_>,
+    entries: &[(String, i64)],
+) -> Result<(), LedgerError> {
+    let sum_nano = entries.iter().try_fold(0_i64, |sum, (_, nano)| {
+        column::add_count("nano-units of a posting", sum, *nano)
+    })?;
+    if sum_nano != 0 {
+        return Err(LedgerError::Unbalanced { subject: books.subject.to_owned(), sum_nano });
+    }
+    if entries.iter().all(|(_, nano)| *nano == 0) {
+        return Ok(());
+    }
+    let Books { customer, currency, subject, at } = books;
+    let id = public_id("pst_", at)?;
+    repo::insert(connection, &id, customer, currency, subject, at).await?;
+    for (account, nano) in entries.iter().filter(|(_, nano)| *nano != 0) {
+        repo::insert_entry(connection, &id, account, *nano).await?;
+    }
+    Ok(())
+}
+
+/// What is wrong with postings and drawdowns on their own, in words. Nothing, unless the file was
+/// written by something else.
+pub(crate) async fn discrepancies(connection: &mut Connection) -> Result<Vec<String>, LedgerError> {
+    let mut found = Vec::new();
+    for (posting, sum) in repo::unbalanced(connection).await? {
+        found.push(format!("posting {posting} sums to {sum} nano-units, not to zero"));
+    }
+    for (account, posted, sum) in repo::drifted(connection).await? {
+        found.push(format!("account {account} says {posted} nano-units, its entries sum to {sum}"));
+    }
+    Ok(found)
+}
+
+/// What the entries of one account add up to, in 10⁻⁹ of the currency unit.
+pub(crate) use repo::balance;
 
 impl Ledger {
     /// What the entries of every account add up to. The sum over one currency is zero.

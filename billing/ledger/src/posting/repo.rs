@@ -145,3 +145,72 @@ pub(super) async fn balances(
     })
     .collect()
 }
+
+/// What the entries of an account add up to in a currency.
+pub(crate) async fn balance(
+    connection: &mut Connection,
+    account: &str,
+    currency: Currency,
+) -> Result<i64, LedgerError> {
+    sqlx::query_scalar::<_, i64>(
+        "select cast(coalesce(sum(posting_entry.amount_nano), 0) as bigint)
+         from posting_entry
+         join posting on posting.id = posting_entry.posting
+         where posting_entry.account = $1
+           and posting.currency = $2",
+    )
+    .bind(account)
+    .bind(currency.code())
+    .fetch_one(connection)
+    .await
+    .during("add up an account")
+}
+
+/// Postings whose entries do not sum to zero, with the sum.
+pub(super) async fn unbalanced(
+    connection: &mut Connection,
+) -> Result<Vec<(String, i64)>, LedgerError> {
+    sqlx::query_as::<_, (String, i64)>(
+        "select
+             posting,
+             cast(sum(amount_nano) as bigint)
+         from posting_entry
+         group by posting
+         having sum(amount_nano) <> 0
+         order by posting",
+    )
+    .fetch_all(connection)
+    .await
+    .during("look for unbalanced postings")
+}
+
+/// Accounts whose entries are not what their drawdown has posted: account, posted, sum.
+pub(super) async fn drifted(
+    connection: &mut Connection,
+) -> Result<Vec<(String, i64, i64)>, LedgerError> {
+    sqlx::query_as::<_, (String, i64, i64)>(
+        "select
+             drawdown.account,
+             drawdown.posted_nano,
+             cast(coalesce(sum(entry.amount_nano), 0) as bigint)
+         from drawdown
+         left join (
+             select
+                 posting_entry.account,
+                 posting.currency,
+                 posting_entry.amount_nano
+             from posting_entry
+             join posting on posting.id = posting_entry.posting
+         ) as entry on entry.account = drawdown.account
+             and entry.currency = drawdown.currency
+         group by
+             drawdown.account,
+             drawdown.currency,
+             drawdown.posted_nano
+         having drawdown.posted_nano <> coalesce(sum(entry.amount_nano), 0)
+         order by drawdown.account",
+    )
+    .fetch_all(connection)
+    .await
+    .during("compare drawdowns with postings")
+}

@@ -44,8 +44,13 @@ async fn a_draft_is_approved_issued_and_paid_and_each_step_is_on_its_trail() {
     let number = issued.number.clone().unwrap();
     assert_eq!((issued.state, number.as_str()), (InvoiceState::Final, "INV-2026-000001"));
     assert_eq!(issued.issued_at, Some(DECEMBER.parse().unwrap()));
-    let as_draft =
-        Invoice { number: None, issued_at: None, state: InvoiceState::Draft, ..issued.clone() };
+    let as_draft = Invoice {
+        number: None,
+        issued_at: None,
+        standing: None,
+        state: InvoiceState::Draft,
+        ..issued.clone()
+    };
     assert_eq!(as_draft, draft, "what was approved is what is issued");
     assert_eq!(paid.state, InvoiceState::Paid);
     let by_number = ledger.invoice(&number.as_str().parse().unwrap()).await.unwrap();
@@ -89,9 +94,13 @@ async fn an_issued_document_is_shown_byte_for_byte_whatever_comes_after() {
     books.ledger.pay_invoice(&id(&issued), None, &finance).await.unwrap();
 
     assert_eq!(books.ledger.invoice_document(&id(&issued)).await.unwrap(), document);
+    let issued = Invoice { standing: None, ..issued };
     assert_eq!(serde_json::from_str::<Invoice>(&document).unwrap(), issued);
     let shown = books.ledger.invoice(&id(&issued)).await.unwrap();
-    assert_eq!(shown, Invoice { state: InvoiceState::Paid, ..issued });
+    let standing = shown.standing.clone().unwrap();
+    assert_eq!((standing.paid, standing.due.to_string()), (issued.total, "0.00".to_owned()));
+    let paid = Invoice { state: InvoiceState::Paid, standing: Some(standing), ..issued };
+    assert_eq!(shown, paid);
     assert!(reason(&redrafted).contains("INV-2026-000001"), "{redrafted}");
     let history = books.ledger.invoice_history(&id(&shown)).await.unwrap();
     let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&document));
@@ -228,7 +237,7 @@ async fn the_same_call_under_the_same_key_is_made_once() {
 }
 
 /// What stops a statement of the books, one at a time.
-pub(crate) const FAILURES: [&str; 7] = [
+pub(crate) const FAILURES: [&str; 11] = [
     "create trigger boom before insert on invoiced_usage when new.line = 1
          begin select raise(abort, 'boom'); end",
     "create trigger boom before insert on invoiced_usage when new.line = 2
@@ -240,6 +249,14 @@ pub(crate) const FAILURES: [&str; 7] = [
     "create trigger boom before update of document on invoice
          begin select raise(abort, 'boom'); end",
     "create trigger boom before update of state on invoice
+         begin select raise(abort, 'boom'); end",
+    "create trigger boom before insert on posting
+         begin select raise(abort, 'boom'); end",
+    "create trigger boom before insert on posting_entry when new.account = 'revenue:billed'
+         begin select raise(abort, 'boom'); end",
+    "create trigger boom before insert on posting_entry when new.account = 'revenue:unbilled'
+         begin select raise(abort, 'boom'); end",
+    "create trigger boom before update on drawdown
          begin select raise(abort, 'boom'); end",
     "create trigger boom before insert on audit
          begin select raise(abort, 'boom'); end",

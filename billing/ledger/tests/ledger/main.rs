@@ -7,6 +7,7 @@ mod concurrency;
 mod drafts;
 mod extremes;
 mod intake;
+mod invoice_postings;
 mod invoices;
 mod keys_and_tokens;
 mod late_usage;

@@ -27,7 +27,6 @@ async fn a_closed_and_reopened_ledger_says_what_it_said() {
     held.model_requested = "unheard-of".parse().unwrap();
     books.accept(&[books.event(1), held]).await;
     books.ledger.accept(&raw_batch("n2", 5, &[b"no event".to_vec()])).await.unwrap();
-    let acme = books.key.key.customer.clone();
     let draft = books.draft("2026-11").await;
     let (file, version) = (books.dump().await, books.ledger.snapshot_version());
     let page = Page::default();
@@ -81,7 +80,7 @@ async fn migrations_run_once() {
 
     books.reopened().await.close().await;
 
-    assert_eq!(before.len(), 16);
+    assert_eq!(before.len(), 17);
     assert_eq!(books.lines(APPLIED).await, before);
 }
 
@@ -101,7 +100,7 @@ async fn a_ledger_that_a_newer_build_wrote_is_refused_and_left_as_it_is() {
 
     let (error, text) = refusal(&books, &books.path).await;
 
-    assert!(matches!(error, LedgerError::NewerStore { found: 1000, known: 16, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::NewerStore { found: 1000, known: 17, .. }), "{error:?}");
     assert!(text.contains("permille.db") && text.contains("newer"), "{text}");
     assert_eq!(books.dump().await, before);
 }

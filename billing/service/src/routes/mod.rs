@@ -1,5 +1,6 @@
 //! The routes of the console listener, one file per noun.
 
+mod balances;
 mod customers;
 mod internal;
 mod invoices;
@@ -23,6 +24,7 @@ pub fn router(billing: Billing) -> Router {
     let people = Router::new()
         .route("/customers", get(customers::list).post(customers::create))
         .route("/customers/{id}", get(customers::show))
+        .route("/balances", get(balances::list))
         .route("/projects", get(projects::list).post(projects::create))
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{id}/revoke", post(keys::revoke))

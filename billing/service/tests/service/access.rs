@@ -15,10 +15,11 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 32] = [
+const ROUTES: [(&str, &str, &str, u16); 33] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
+    ("GET", "/balances", "admin finance", 200),
     ("GET", "/projects", READERS, 200),
     ("POST", "/projects", KEEPERS, 201),
     ("GET", "/keys", "admin operator customer", 200),

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Api, Reply};
+use crate::{
+    events::{Gateway, event},
+    support::{Api, Reply, column},
+};
 
 /// The draft of a month that has ended; nothing was used in it.
 async fn october(api: &Api) -> String {
@@ -23,12 +26,14 @@ async fn an_invoice_is_issued_shown_and_paid_by_its_number() {
     // A step takes no body, or one that says nothing.
     let path = format!("/api/v1/invoices/{id}/approve");
     let approved = api.ask(http::Method::POST, &api.admin, &path, "").await.ok();
-    let issued = step(&api, &id, "finalize", &json!({})).await.ok();
+    let mut issued = step(&api, &id, "finalize", &json!({})).await.ok();
     let document = api.get("/api/v1/invoices/INV-2026-000001/document").await;
     let paid = step(&api, "INV-2026-000001", "pay", &json!({"reference": "SEPA 42"})).await.ok();
 
     assert_eq!(approved["state"], "approved");
     assert_eq!((&issued["state"], &issued["id"]), (&json!("final"), &json!(id)));
+    let standing = issued.as_object_mut().unwrap().remove("standing");
+    assert_eq!(standing, Some(json!({"paid": "0.00", "due": "0.00"})));
     assert_eq!((document.ok(), paid["state"].as_str()), (issued, Some("paid")));
     let again = api.get(&format!("/api/v1/invoices/{id}/document")).await;
     assert_eq!(again.body, document.body, "to the byte, in whatever state");
@@ -98,4 +103,19 @@ async fn another_customers_document_does_not_exist() {
         let detail = api.get_as(&acme, &path).await.problem(404, "not_found");
         assert!(!detail.contains("globex"), "{detail}");
     }
+}
+
+#[tokio::test]
+async fn balances_are_told_in_the_currency_itself_and_add_up_to_zero() {
+    let api = Api::with_acme().await;
+    let key = api.add_key("acme").await;
+    let used = event(1, "acme", key["id"].as_str().unwrap());
+    Gateway::of(&api, "n1").await.ship(1, &[used]).await;
+
+    let balances = api.items("/api/v1/balances").await;
+
+    assert_eq!(column(&balances, "account"), ["receivable:unbilled:acme", "revenue:unbilled"]);
+    let amounts = column(&balances, "amount");
+    assert_eq!(format!("-{}", amounts[0]), amounts[1]);
+    assert_eq!(column(&balances, "currency"), ["CNY", "CNY"]);
 }

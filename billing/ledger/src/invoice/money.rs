@@ -1,0 +1,157 @@
+//! What the life of an invoice does to the books: postings that sum to zero (B7).
+//!
+//! | step | debit | credit |
+//! |---|---|---|
+//! | finalize | `receivable:billed:C` total | `revenue:billed` net, `tax:payable` tax |
+//! | | `revenue:unbilled` exact cost | `receivable:unbilled:C` exact cost |
+//! | pay | `cash` due | `receivable:billed:C` due |
+//! | void | all of finalize, the other way round | |
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use permille_rating::round::to_nano;
+use permille_types::{Currency, CustomerId};
+use rust_decimal::Decimal;
+
+use super::{Invoice, InvoiceState, Standing, Stored, repo};
+use crate::{
+    Ledger, LedgerError,
+    column::{self, negated},
+    posting::{self, Books},
+    store::Connection,
+};
+
+const REVENUE: &str = "revenue:billed";
+const TAX: &str = "tax:payable";
+const CASH: &str = "cash";
+
+fn receivable(customer: &CustomerId) -> String {
+    format!("receivable:billed:{customer}")
+}
+
+/// What has become of an invoice's amount; nothing before it was issued.
+pub(super) fn standing(
+    invoice: &Invoice,
+    state: InvoiceState,
+    paid: Decimal,
+) -> Result<Option<Standing>, LedgerError> {
+    if invoice.number.is_none() {
+        return Ok(None);
+    }
+    let due = match state {
+        InvoiceState::Void => Decimal::ZERO,
+        _ => column::exact_sub("due amount", invoice.total, paid)?,
+    };
+    let places = invoice.total.scale();
+    Ok(Some(Standing { paid: at_places(paid, places), due: at_places(due, places) }))
+}
+
+/// `amount` with the decimal places of the invoice; it never has more.
+fn at_places(mut amount: Decimal, places: u32) -> Decimal {
+    amount.rescale(places);
+    amount
+}
+
+pub(super) async fn post_issue(
+    connection: &mut Connection,
+    invoice: &Invoice,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    post_whole(connection, invoice, "finalized", Way::In, at).await
+}
+
+pub(super) async fn post_void(
+    connection: &mut Connection,
+    invoice: &Invoice,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    post_whole(connection, invoice, "voided", Way::Out, at).await
+}
+
+/// Whether an invoice is booked or taken back.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    In,
+    Out,
+}
+
+/// Books the whole invoice or takes it back.
+async fn post_whole(
+    connection: &mut Connection,
+    invoice: &Invoice,
+    what: &str,
+    way: Way,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let subject = subject(invoice, what);
+    let customer = &invoice.customer.id;
+    let books = Books { customer, currency: invoice.currency, subject: &subject, at };
+    let add = |sum, amount| column::exact_add("amounts of an invoice", sum, amount);
+    let tax = invoice.tax.iter().map(|tax| tax.amount).try_fold(Decimal::ZERO, add)?;
+    let exact = invoice.lines.iter().map(|line| line.exact).try_fold(Decimal::ZERO, add)?;
+    let signed = |amount| match way {
+        Way::In => amount,
+        Way::Out => negated(amount),
+    };
+    let amounts = [
+        (receivable(customer), signed(invoice.total)),
+        (REVENUE.to_owned(), signed(negated(invoice.net))),
+        (TAX.to_owned(), signed(negated(tax))),
+    ];
+    posting::book(connection, books, &amounts).await?;
+    posting::accrue_unbilled(connection, books, signed(negated(exact))).await
+}
+
+/// Books that what is due was paid.
+pub(super) async fn post_payment(
+    connection: &mut Connection,
+    stored: &Stored,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let invoice = &stored.invoice;
+    let due = invoice.standing.as_ref().map_or(invoice.total, |standing| standing.due);
+    let subject = subject(invoice, "paid");
+    let customer = &invoice.customer.id;
+    let books = Books { customer, currency: invoice.currency, subject: &subject, at };
+    let amounts = [(CASH.to_owned(), due), (receivable(customer), negated(due))];
+    posting::book(connection, books, &amounts).await?;
+    repo::set_paid(connection, &stored.id, due).await
+}
+
+fn subject(invoice: &Invoice, what: &str) -> String {
+    let number = invoice.number.as_ref().map_or("without a number", |number| number.as_str());
+    format!("invoice {number} {what}")
+}
+
+impl Ledger {
+    /// What is wrong in the books, in words: postings that do not sum to zero, accounts that do not
+    /// say what their entries do, customers whose balance is not what their invoices say. Nothing,
+    /// unless something else wrote the file.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn check_books(&self) -> Result<Vec<String>, LedgerError> {
+        let mut view = self.store.view().await?;
+        discrepancies(&mut view).await
+    }
+}
+
+async fn discrepancies(connection: &mut Connection) -> Result<Vec<String>, LedgerError> {
+    let mut found = posting::discrepancies(connection).await?;
+    let mut owed: BTreeMap<(CustomerId, &'static str), (Currency, Decimal)> = BTreeMap::new();
+    for (customer, currency, total, paid) in repo::issued_amounts(connection).await? {
+        let (_, sum) = owed.entry((customer, currency.code())).or_insert((currency, Decimal::ZERO));
+        let left = column::exact_sub("what is owed", total, paid)?;
+        *sum = column::exact_add("what is owed", *sum, left)?;
+    }
+    for ((customer, _), (currency, owed)) in owed {
+        let account = receivable(&customer);
+        let balance = posting::balance(connection, &account, currency).await?;
+        let owed = to_nano(owed)?;
+        if balance != owed {
+            found.push(format!("account {account} says {balance} nano-units, invoices say {owed}"));
+        }
+    }
+    Ok(found)
+}
