@@ -50,3 +50,62 @@ fn finance_takes_invoices_from_draft_to_paid_and_sees_who_did_what() {
         folder.lines(&["invoice", "list"]).iter().map(|row| row["state"].clone()).collect();
     assert_eq!(states, ["paid", "void"]);
 }
+
+#[test]
+fn what_invoices_say_of_a_customer_is_set_shown_and_taken_away() {
+    let folder = Folder::new();
+    folder.key("acme", "EUR");
+
+    let set = folder.text(&[
+        "customer",
+        "set",
+        "acme",
+        "--tax",
+        "VAT=19",
+        "--tax-id",
+        "DE123456789",
+        "--billing-address",
+        "1 Main Street",
+        "--billing-address",
+        "10115 Berlin",
+        "--purchase-order",
+        "PO-1",
+        "--notes",
+        "Thank you.",
+    ]);
+    let draft = folder.text(&[
+        "invoice",
+        "draft",
+        "--customer",
+        "acme",
+        "--period",
+        "2026-10",
+        "--purchase-order",
+        "PO-2",
+    ]);
+    let cleared = folder
+        .json(&["customer", "set", "acme", "--no-tax", "--clear", "tax-id", "--clear", "notes"]);
+
+    for word in ["VAT 19%", "DE123456789", "1 Main Street", "10115 Berlin", "PO-1", "Thank you."] {
+        assert!(set.contains(word), "{word}: {set}");
+    }
+    for word in ["VAT 19%", "bill to   1 Main Street", "order     PO-2", "notes     Thank you."] {
+        assert!(draft.contains(word), "{word}: {draft}");
+    }
+    assert!(cleared.get("tax").is_none() && cleared.get("notes").is_none(), "{cleared}");
+    assert_eq!(cleared["purchase_order"], "PO-1");
+    let history = folder.text(&["customer", "history", "acme"]);
+    assert!(history.contains("tax, tax_id, billing_address"), "{history}");
+
+    for (args, code, named) in [
+        (&["--tax", "VAT"][..], 2, "--tax"),
+        (&["--tax", "VAT=much"], 1, "much"),
+        (&["--tax", "VAT=101"], 1, "tax.percent"),
+        (&["--reverse-charge"], 1, "tax_id"),
+        (&["--reverse-charge", "--tax", "VAT=1"], 2, "--tax"),
+        (&["--tax-exempt", " "], 1, "tax.reason"),
+    ] {
+        let refusal = folder.run(&[&["customer", "set", "acme"], args].concat()).refused(code);
+        assert!(refusal.contains(named), "{args:?}: {refusal}");
+    }
+}

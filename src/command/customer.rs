@@ -1,10 +1,11 @@
-//! `permille customer add|list|show`: who is billed.
+//! `permille customer add|set|list|show|history`: who is billed, and what their invoices say.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use permille_ledger::{TaxRate, TaxTerms};
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Context, moment, view};
+use super::{Context, history, moment, view};
 use crate::{
     api::Path,
     error::CliError,
@@ -15,11 +16,18 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Add a customer.
-    Add(Add),
+    Add(Box<Add>),
+    /// Change what a customer's next invoices say.
+    Set(Box<Set>),
     /// List the customers.
     List,
     /// Show one customer.
     Show {
+        /// Its id.
+        id: String,
+    },
+    /// Show who changed what a customer's invoices say, and when.
+    History {
         /// Its id.
         id: String,
     },
@@ -39,6 +47,115 @@ pub(crate) struct Add {
     /// Billing time zone: where a month begins and ends, such as Asia/Shanghai.
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     time_zone: String,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+/// What changes.
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// The customer's id.
+    id: String,
+    /// Name on invoices.
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    terms: Terms,
+    /// Say nothing of taxes.
+    #[arg(long, conflicts_with_all = ["tax", "reverse_charge", "tax_exempt"])]
+    no_tax: bool,
+    /// Take a text away.
+    #[arg(long, value_name = "TEXT")]
+    clear: Vec<Cleared>,
+}
+
+/// What invoices say beside their lines.
+#[derive(Debug, Args)]
+struct Terms {
+    /// A tax and its rate in percent, such as VAT=6; once for each tax.
+    #[arg(long, value_name = "NAME=PERCENT")]
+    tax: Vec<String>,
+    /// The customer accounts for the tax; needs a tax id.
+    #[arg(long, conflicts_with_all = ["tax", "tax_exempt"])]
+    reverse_charge: bool,
+    /// No tax is due, and why.
+    #[arg(long, value_name = "REASON", conflicts_with = "tax")]
+    tax_exempt: Option<String>,
+    /// The customer's tax id.
+    #[arg(long)]
+    tax_id: Option<String>,
+    /// Where invoices are sent; once for each line of the address.
+    #[arg(long, value_name = "LINE")]
+    billing_address: Vec<String>,
+    /// The purchase order that invoices name.
+    #[arg(long)]
+    purchase_order: Option<String>,
+    /// What else stands on invoices.
+    #[arg(long)]
+    notes: Option<String>,
+}
+
+/// A text that can be taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Cleared {
+    TaxId,
+    BillingAddress,
+    PurchaseOrder,
+    Notes,
+}
+
+impl Cleared {
+    /// Its name in the API.
+    fn field(self) -> &'static str {
+        match self {
+            Self::TaxId => "tax_id",
+            Self::BillingAddress => "billing_address",
+            Self::PurchaseOrder => "purchase_order",
+            Self::Notes => "notes",
+        }
+    }
+}
+
+impl Terms {
+    /// Adds what was given to the body of a call.
+    fn insert_into(&self, body: &mut Map<String, Value>) -> Result<(), CliError> {
+        if let Some(tax) = self.tax()? {
+            body.insert("tax".to_owned(), tax);
+        }
+        let address = self.billing_address.join("\n");
+        for (field, text) in [
+            ("tax_id", self.tax_id.as_deref()),
+            ("billing_address", (!self.billing_address.is_empty()).then_some(&*address)),
+            ("purchase_order", self.purchase_order.as_deref()),
+            ("notes", self.notes.as_deref()),
+        ] {
+            if let Some(text) = text {
+                body.insert(field.to_owned(), text.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn tax(&self) -> Result<Option<Value>, CliError> {
+        if self.reverse_charge {
+            return Ok(Some(json!({"treatment": "reverse_charge"})));
+        }
+        if let Some(reason) = &self.tax_exempt {
+            return Ok(Some(json!({"treatment": "exempt", "reason": reason})));
+        }
+        if self.tax.is_empty() {
+            return Ok(None);
+        }
+        let rate = |text: &String| {
+            let (name, percent) = text.split_once('=').ok_or_else(|| {
+                let wanted = "a tax and its rate in percent, such as VAT=6";
+                CliError::Usage(format!("--tax `{text}` is not accepted; accepted: {wanted}"))
+            })?;
+            Ok(json!({"name": name.trim(), "percent": percent.trim()}))
+        };
+        let rates = self.tax.iter().map(rate).collect::<Result<Vec<_>, CliError>>()?;
+        Ok(Some(json!({"treatment": "standard", "rates": rates})))
+    }
 }
 
 /// The part of a customer that a table shows.
@@ -59,14 +176,14 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
     let api = context.api().await?;
     match command {
         Command::Add(add) => {
-            let mut body = json!({
-                "name": add.name,
-                "currency": add.currency,
-                "time_zone": add.time_zone,
-            });
-            if let (Some(id), Some(body)) = (&add.id, body.as_object_mut()) {
+            let mut body = Map::new();
+            body.insert("name".to_owned(), json!(add.name));
+            body.insert("currency".to_owned(), json!(add.currency));
+            body.insert("time_zone".to_owned(), json!(add.time_zone));
+            if let Some(id) = &add.id {
                 body.insert("id".to_owned(), json!(id));
             }
+            add.terms.insert_into(&mut body)?;
             let added = api.post(&Path::of(&["customers"]), &body).await?;
             context.output.one(&added, |added| table(std::iter::once(added)))
         }
@@ -76,9 +193,69 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
         }
         Command::Show { id } => {
             let found = api.get(&Path::of(&["customers", id])).await?;
-            context.output.one(&found, |found| table(std::iter::once(found)))
+            context.output.one(&found, whole)
+        }
+        Command::Set(set) => {
+            let mut body = Map::new();
+            if let Some(name) = &set.name {
+                body.insert("name".to_owned(), json!(name));
+            }
+            set.terms.insert_into(&mut body)?;
+            if set.no_tax {
+                body.insert("tax".to_owned(), json!({"treatment": "none"}));
+            }
+            for text in &set.clear {
+                body.insert(text.field().to_owned(), Value::Null);
+            }
+            let changed = api.post(&Path::of(&["customers", &set.id]), &body).await?;
+            context.output.one(&changed, whole)
+        }
+        Command::History { id } => {
+            let entries = api.list(&Path::of(&["customers", id, "history"])).await?;
+            context.output.list(&entries, history::table)
         }
     }
+}
+
+/// What a customer's invoices say.
+#[derive(Debug, Deserialize)]
+struct Said {
+    #[serde(default)]
+    tax: TaxTerms,
+    tax_id: Option<String>,
+    billing_address: Option<String>,
+    purchase_order: Option<String>,
+    notes: Option<String>,
+}
+
+/// One customer with everything that its invoices say.
+fn whole(customer: &RawValue) -> Result<String, CliError> {
+    let said: Said = view(customer)?;
+    let tax = match said.tax {
+        TaxTerms::None => None,
+        TaxTerms::ReverseCharge => Some("reverse charge".to_owned()),
+        TaxTerms::Exempt { reason } => Some(format!("exempt: {reason}")),
+        TaxTerms::Standard { rates } => {
+            let rate = |rate: &TaxRate| format!("{} {}%", rate.name, rate.percent.normalize());
+            Some(rates.iter().map(rate).collect::<Vec<_>>().join(", "))
+        }
+    };
+    let mut grid = Grid::new(&[("on invoices", Align::Left), ("", Align::Left)]);
+    let mut told = false;
+    for (title, text) in [
+        ("tax", tax),
+        ("tax id", said.tax_id),
+        ("bill to", said.billing_address),
+        ("purchase order", said.purchase_order),
+        ("notes", said.notes),
+    ] {
+        for (place, line) in text.iter().flat_map(|text| text.lines()).enumerate() {
+            grid.row([if place == 0 { title } else { "" }, line]);
+            told = true;
+        }
+    }
+    let head = table(std::iter::once(customer))?;
+    Ok(if told { format!("{head}\n\n{}", grid.render("")) } else { head })
 }
 
 fn table<'a>(customers: impl Iterator<Item = &'a RawValue>) -> Result<String, CliError> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod config;
 pub(crate) mod customer;
+mod history;
 pub(crate) mod invoice;
 pub(crate) mod key;
 pub(crate) mod price;

@@ -31,6 +31,7 @@ mod slug;
 mod store;
 mod stored_response;
 mod summary;
+mod text;
 mod token;
 mod usage;
 
@@ -44,19 +45,22 @@ use tokio::sync::watch;
 pub use audit::{Actor, AuditEntry, Instruction};
 pub use catalogue::SnapshotChanges;
 pub use checkpoint::Checkpoint;
-pub use customer::{Customer, NewCustomer};
+pub use customer::{Customer, CustomerChanges, CustomerTerms, NewCustomer};
 pub use error::LedgerError;
 pub use intake::{
     Accepted, BATCH_EVENTS_MAX, Billed, BilledCost, BilledRequest, BilledTokens, Rerated,
 };
 pub use invoice::{
-    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceState, InvoiceSummary,
-    Standing,
+    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceProject, InvoiceState,
+    InvoiceSummary, InvoiceTexts, Standing,
 };
 pub use key::{CreatedKey, Key, NewKey};
 pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};
 pub use pepper::Pepper;
-pub use permille_rating::import::Diff as PriceDiff;
+pub use permille_rating::{
+    import::Diff as PriceDiff,
+    invoice::{TaxRate, TaxTerms},
+};
 pub use posting::AccountBalance;
 pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
 pub use project::{DEFAULT_PROJECT, NewProject, Project};

@@ -155,6 +155,7 @@ fn migrator() -> Migrator {
         15 "0015_session_facts.sql",
         16 "0016_invoice_life.sql",
         17 "0017_invoice_paid.sql",
+        18 "0018_customer_terms.sql",
     ])
 }
 

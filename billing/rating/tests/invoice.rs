@@ -4,7 +4,7 @@
 use chrono_tz::Asia::Shanghai;
 use permille_rating::Meter;
 use permille_rating::invoice::{
-    InvoiceDocument, InvoiceError, InvoiceHead, InvoiceLine, UsageSum, invoice_lines,
+    InvoiceDocument, InvoiceError, InvoiceHead, InvoiceLine, TaxTerms, UsageSum, invoice_lines,
 };
 use permille_rating::period::Period;
 use permille_rating::price_book::{PriceBook, parse_price_book};
@@ -53,6 +53,7 @@ fn document(sums: Vec<UsageSum>) -> InvoiceDocument {
         period: Period::month("2026-11", Shanghai).unwrap(),
         time_zone: Shanghai,
         currency: Currency::CNY,
+        tax_terms: TaxTerms::None,
     };
     InvoiceDocument::new(head, lines(sums).unwrap()).unwrap()
 }

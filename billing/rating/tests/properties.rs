@@ -7,7 +7,7 @@ use event::event;
 use permille_rating::allocate::allocate;
 use permille_rating::charge::{Charge, parse_charge, quote};
 use permille_rating::invoice::{
-    InvoiceDocument, InvoiceHead, InvoiceLine, UsageSum, invoice_lines,
+    InvoiceDocument, InvoiceHead, InvoiceLine, TaxRate, TaxTerms, UsageSum, invoice_lines,
 };
 use permille_rating::period::Period;
 use permille_rating::price_book::{PriceBook, default_prices, parse_price_book};
@@ -155,9 +155,19 @@ proptest! {
             period: Period::month("2026-11", chrono_tz::UTC).unwrap(),
             time_zone: chrono_tz::UTC,
             currency: Currency::CNY,
+            tax_terms: TaxTerms::Standard {
+                rates: [("GST", "5"), ("QST", "9.975")]
+                    .map(|(name, percent)| TaxRate {
+                        name: name.to_owned(),
+                        percent: percent.parse().unwrap(),
+                    })
+                    .into(),
+            },
         };
         let document = InvoiceDocument::new(head, lines).unwrap();
-        prop_assert_eq!(total(document.lines.iter().map(|line| line.amount)), document.total);
+        prop_assert_eq!(total(document.lines.iter().map(|line| line.amount)), document.net);
+        let taxes = total(document.tax.iter().map(|tax| tax.amount));
+        prop_assert_eq!(document.net + taxes, document.total);
         let json = document.to_json().unwrap();
         let back = InvoiceDocument::from_json(&json).unwrap();
         prop_assert_eq!(back.to_json().unwrap(), json);

@@ -18,6 +18,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(crate) enum Action {
     ReadCustomers,
     WriteCustomers,
+    /// What invoices of a customer say.
+    WriteTerms,
     ReadKeys,
     WriteKeys,
     ManageTokens,
@@ -92,7 +94,7 @@ fn allows(role: &Role, action: Action) -> bool {
     use Action::{
         ReadAudit, ReadCustomers, ReadInvoices, ReadKeys, ReadMargins, ReadPrices, ReadQuarantine,
         ReadUsage, ServeGateways, WriteCustomers, WriteInvoices, WriteKeys, WriteOutcomes,
-        WritePrices,
+        WritePrices, WriteTerms,
     };
     match role {
         Role::Admin => action != ServeGateways,
@@ -107,6 +109,7 @@ fn allows(role: &Role, action: Action) -> bool {
                     | ReadMargins
                     | ReadInvoices
                     | WriteInvoices
+                    | WriteTerms
                     | ReadAudit
             )
         }

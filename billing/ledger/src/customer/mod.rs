@@ -3,15 +3,23 @@
 //! Currency and time zone are fixed at creation: changing either would reprice history.
 
 mod repo;
+mod terms;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use permille_rating::invoice::TaxTerms;
 use permille_types::{Currency, CustomerId};
 use serde::Serialize;
 
 pub(crate) use repo::{all, find};
+pub use terms::{CustomerChanges, CustomerTerms};
+pub(crate) use terms::{notes, purchase_order};
 
-use crate::{Ledger, LedgerError, Listing, Page, project, slug};
+use crate::{
+    AuditEntry, Instruction, Ledger, LedgerError, Listing, Page,
+    audit::{self, Change, Subject},
+    project, slug,
+};
 
 /// Who is billed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +32,21 @@ pub struct Customer {
     pub currency: Currency,
     /// Whose months and hours their invoices follow.
     pub time_zone: Tz,
+    /// How their invoices are taxed; absent where nothing is said of it.
+    #[serde(skip_serializing_if = "TaxTerms::is_none")]
+    pub tax: TaxTerms,
+    /// Their tax id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tax_id: Option<String>,
+    /// Where an invoice is sent, in lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billing_address: Option<String>,
+    /// The purchase order that their invoices name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purchase_order: Option<String>,
+    /// What else stands on their invoices, in lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
     /// When they were added.
     pub created_at: DateTime<Utc>,
 }
@@ -48,6 +71,20 @@ impl Ledger {
     /// [`LedgerError::Invalid`] for a bad id or name, [`LedgerError::AlreadyExists`] for a taken
     /// id, else the store's failure.
     pub async fn create_customer(&self, new: NewCustomer) -> Result<Customer, LedgerError> {
+        self.create_customer_with(new, CustomerTerms::default()).await
+    }
+
+    /// Adds a customer whose invoices say what `terms` are.
+    ///
+    /// # Errors
+    /// As [`Ledger::create_customer`]; [`LedgerError::Invalid`] for terms that no invoice can say.
+    pub async fn create_customer_with(
+        &self,
+        new: NewCustomer,
+        terms: CustomerTerms,
+    ) -> Result<Customer, LedgerError> {
+        let CustomerTerms { tax, tax_id, billing_address, purchase_order, notes } =
+            terms.checked()?;
         let name = slug::checked_name(&new.name)?.to_owned();
         let id = match &new.id {
             Some(id) => slug::checked("id", id)?.to_owned(),
@@ -59,6 +96,11 @@ impl Ledger {
             name,
             currency: new.currency,
             time_zone: new.time_zone,
+            tax,
+            tax_id,
+            billing_address,
+            purchase_order,
+            notes,
             created_at: self.now(),
         };
 
@@ -67,6 +109,45 @@ impl Ledger {
         project::insert_default(&mut tx, &customer).await?;
         self.commit_change(tx).await?;
         Ok(customer)
+    }
+
+    /// Changes what the customer's next invoices say. Currency and time zone stay as they are.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], [`LedgerError::Invalid`] names the field that no invoice can say,
+    /// else the store's failure.
+    pub async fn change_customer(
+        &self,
+        id: &CustomerId,
+        changes: CustomerChanges,
+        instruction: &Instruction,
+    ) -> Result<Customer, LedgerError> {
+        let mut tx = self.store.write().await?;
+        let before =
+            repo::find(&mut tx, id).await?.ok_or_else(|| LedgerError::not_found("customer", id))?;
+        let (customer, fields) = changes.of(&before)?;
+        if fields.is_empty() {
+            return Ok(before);
+        }
+        repo::update(&mut tx, &customer).await?;
+        let fields = fields.join(", ");
+        let change =
+            Change { action: "change", from: None, to: None, detail: Some(&fields), request: "" };
+        // Changing to the same again changes nothing, so no key is spent.
+        let by = Instruction::new(instruction.by().clone(), None)?;
+        audit::insert(&mut tx, subject(id), change, &by, self.now()).await?;
+        self.commit_change(tx).await?;
+        Ok(customer)
+    }
+
+    /// Who changed what a customer's invoices say, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], else the store's failure.
+    pub async fn customer_history(&self, id: &CustomerId) -> Result<Vec<AuditEntry>, LedgerError> {
+        let mut view = self.store.view().await?;
+        repo::find(&mut view, id).await?.ok_or_else(|| LedgerError::not_found("customer", id))?;
+        audit::entries(&mut view, subject(id)).await
     }
 
     /// The customer of that id.
@@ -87,4 +168,8 @@ impl Ledger {
         let rows = repo::list(&mut reader, page.after(), page.rows()).await?;
         Ok(Listing::cut(page, rows, |customer| customer.id.to_string()))
     }
+}
+
+fn subject(id: &CustomerId) -> Subject<'_> {
+    Subject { noun: "customer", id: id.as_str() }
 }

@@ -1,5 +1,6 @@
 //! All SQL of customers.
 
+use permille_rating::invoice::TaxTerms;
 use permille_types::CustomerId;
 
 use super::Customer;
@@ -17,6 +18,11 @@ struct Row {
     name: String,
     currency: String,
     time_zone: String,
+    tax: Option<String>,
+    tax_id: Option<String>,
+    billing_address: Option<String>,
+    purchase_order: Option<String>,
+    notes: Option<String>,
     created_at: i64,
 }
 
@@ -28,6 +34,14 @@ impl TryFrom<Row> for Customer {
             id: column::parsed("customer.id", &row.id)?,
             currency: column::parsed("customer.currency", &row.currency)?,
             time_zone: column::parsed("customer.time_zone", &row.time_zone)?,
+            tax: match &row.tax {
+                Some(tax) => column::json("customer.tax", tax)?,
+                None => TaxTerms::None,
+            },
+            tax_id: row.tax_id,
+            billing_address: row.billing_address,
+            purchase_order: row.purchase_order,
+            notes: row.notes,
             created_at: column::instant("customer.created_at", row.created_at)?,
             name: row.name,
         })
@@ -45,13 +59,23 @@ pub(super) async fn insert(
              name,
              currency,
              time_zone,
+             tax,
+             tax_id,
+             billing_address,
+             purchase_order,
+             notes,
              created_at
-         ) values ($1, $2, $3, $4, $5)",
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(customer.id.as_str())
     .bind(&customer.name)
     .bind(customer.currency.code())
     .bind(customer.time_zone.name())
+    .bind(tax_text(customer)?)
+    .bind(customer.tax_id.as_deref())
+    .bind(customer.billing_address.as_deref())
+    .bind(customer.purchase_order.as_deref())
+    .bind(customer.notes.as_deref())
     .bind(column::micros(customer.created_at))
     .execute(connection)
     .await;
@@ -60,6 +84,40 @@ pub(super) async fn insert(
         id: customer.id.to_string(),
     })?;
     changed(OPERATION, 1, done.rows_affected())
+}
+
+/// Writes what may change of a customer.
+pub(super) async fn update(
+    connection: &mut Connection,
+    customer: &Customer,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "update customer";
+    let done = sqlx::query(
+        "update customer
+         set name = $2,
+             tax = $3,
+             tax_id = $4,
+             billing_address = $5,
+             purchase_order = $6,
+             notes = $7
+         where id = $1",
+    )
+    .bind(customer.id.as_str())
+    .bind(&customer.name)
+    .bind(tax_text(customer)?)
+    .bind(customer.tax_id.as_deref())
+    .bind(customer.billing_address.as_deref())
+    .bind(customer.purchase_order.as_deref())
+    .bind(customer.notes.as_deref())
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+fn tax_text(customer: &Customer) -> Result<Option<String>, LedgerError> {
+    let said = !customer.tax.is_none();
+    said.then(|| column::to_json("tax of a customer", &customer.tax)).transpose()
 }
 
 pub(crate) async fn find(
@@ -72,6 +130,11 @@ pub(crate) async fn find(
              name,
              currency,
              time_zone,
+             tax,
+             tax_id,
+             billing_address,
+             purchase_order,
+             notes,
              created_at
          from customer
          where id = $1",
@@ -95,6 +158,11 @@ pub(super) async fn list(
              name,
              currency,
              time_zone,
+             tax,
+             tax_id,
+             billing_address,
+             purchase_order,
+             notes,
              created_at
          from customer
          where id > $1
@@ -119,6 +187,11 @@ pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<Customer>, Le
              name,
              currency,
              time_zone,
+             tax,
+             tax_id,
+             billing_address,
+             purchase_order,
+             notes,
              created_at
          from customer",
     )

@@ -1,16 +1,23 @@
 //! The one way to an invoice: preview, draft and final share it (B11).
 
+use std::collections::{BTreeMap, HashMap};
+
 use permille_rating::{
     invoice::{InvoiceDocument, InvoiceError, InvoiceHead, InvoiceLine, UsageSum, invoice_lines},
     period::Period,
+    round::round_money,
 };
-use permille_types::InvoiceId;
+use permille_types::{InvoiceId, ProjectId};
+use rust_decimal::Decimal;
 
-use super::{INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceState};
+use super::{
+    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceProject, InvoiceState,
+    InvoiceTexts,
+};
 use crate::{
     Customer, LedgerError,
     catalogue::Catalogue,
-    column, invoiced, price,
+    column, invoiced, price, project,
     rollup::{self, PeriodQuantities, RequestCounts, Scope, Simulated},
     store::Connection,
 };
@@ -38,6 +45,7 @@ pub(super) async fn compute(
     customer: &Customer,
     label: &str,
     id: Option<InvoiceId>,
+    texts: InvoiceTexts,
 ) -> Result<Invoice, LedgerError> {
     let period = month(label, customer)?;
     let billable = billable(connection, customer, label, period).await?;
@@ -48,8 +56,10 @@ pub(super) async fn compute(
         period,
         time_zone: customer.time_zone,
         currency: customer.currency,
+        tax_terms: customer.tax.clone(),
     };
     let document = InvoiceDocument::new(head, lines).map_err(|cause| refused(customer, cause))?;
+    let projects = projects(connection, customer, &document).await?;
     let requests = billable.requests;
     let count = |value| column::number("request_hour", value);
     Ok(Invoice {
@@ -59,7 +69,12 @@ pub(super) async fn compute(
         number: None,
         issued_at: None,
         standing: None,
-        customer: InvoiceCustomer { id: customer.id.clone(), name: customer.name.clone() },
+        customer: InvoiceCustomer {
+            id: customer.id.clone(),
+            name: customer.name.clone(),
+            tax_id: customer.tax_id.clone(),
+            billing_address: customer.billing_address.clone(),
+        },
         period: InvoicePeriod {
             label: label.to_owned(),
             start: period.start,
@@ -67,9 +82,13 @@ pub(super) async fn compute(
             time_zone: customer.time_zone,
         },
         currency: document.currency,
+        purchase_order: texts.purchase_order.or_else(|| customer.purchase_order.clone()),
+        notes: texts.notes.or_else(|| customer.notes.clone()),
+        projects,
         lines: document.lines,
         subtotal: document.subtotal,
         net: document.net,
+        tax_terms: document.tax_terms,
         tax: document.tax,
         gross: document.gross,
         total: document.total,
@@ -131,6 +150,27 @@ async fn lines(
         );
     }
     Ok(lines)
+}
+
+/// What each cost centre owes: the sum of its lines.
+async fn projects(
+    connection: &mut Connection,
+    customer: &Customer,
+    document: &InvoiceDocument,
+) -> Result<Vec<InvoiceProject>, LedgerError> {
+    let mut amounts: BTreeMap<ProjectId, Decimal> = BTreeMap::new();
+    for line in &document.lines {
+        let sum = amounts.entry(line.project.clone()).or_default();
+        *sum = column::exact_add("amount of a project", *sum, line.amount)?;
+    }
+    let mut names: HashMap<ProjectId, String> =
+        project::names(connection, &customer.id).await?.into_iter().collect();
+    let named = amounts.into_iter().map(|(id, amount)| InvoiceProject {
+        name: names.remove(&id).unwrap_or_else(|| id.to_string()),
+        amount: round_money(amount, document.currency),
+        id,
+    });
+    Ok(named.collect())
 }
 
 fn refused(customer: &Customer, cause: InvoiceError) -> LedgerError {

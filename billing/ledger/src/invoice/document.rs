@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use permille_rating::invoice::{InvoiceLine, TaxLine};
-use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
+use permille_rating::invoice::{InvoiceLine, TaxLine, TaxTerms};
+use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId, ProjectId};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,33 @@ pub struct InvoiceCustomer {
     pub id: CustomerId,
     /// Their name.
     pub name: String,
+    /// Their tax id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_id: Option<String>,
+    /// Where the invoice is sent, in lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billing_address: Option<String>,
+}
+
+/// What one cost centre owes of an invoice, before tax.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvoiceProject {
+    /// Its id, as lines name it.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// Sum of its lines' amounts.
+    pub amount: Decimal,
+}
+
+/// What one invoice says instead of its customer's own texts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InvoiceTexts {
+    /// The purchase order.
+    pub purchase_order: Option<String>,
+    /// The notes, in lines.
+    pub notes: Option<String>,
 }
 
 /// The billed month.
@@ -72,6 +99,15 @@ pub struct Invoice {
     pub period: InvoicePeriod,
     /// Currency of every amount.
     pub currency: Currency,
+    /// The customer's purchase order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purchase_order: Option<String>,
+    /// What else there is to say, in lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    /// Cost centres that have lines, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projects: Vec<InvoiceProject>,
     /// Sorted by project, model, class or unit, price version, band; then late usage of earlier
     /// months, by month.
     pub lines: Vec<InvoiceLine>,
@@ -79,6 +115,9 @@ pub struct Invoice {
     pub subtotal: Decimal,
     /// `subtotal` after discounts, before tax.
     pub net: Decimal,
+    /// How the customer is taxed; absent where nothing is said of it.
+    #[serde(default, skip_serializing_if = "TaxTerms::is_none")]
+    pub tax_terms: TaxTerms,
     /// One entry per tax rate.
     pub tax: Vec<TaxLine>,
     /// `net` and all taxes.

@@ -18,6 +18,7 @@ use crate::{
     rollup::{Scope, Simulated},
     series::{self, Series},
     store::Connection,
+    text,
 };
 
 /// Longest reason or reference, in bytes: a paragraph.
@@ -62,7 +63,8 @@ impl Ledger {
         reference: Option<&str>,
         instruction: &Instruction,
     ) -> Result<Invoice, LedgerError> {
-        let reference = reference.map(|text| note("reference", text)).transpose()?;
+        let reference =
+            reference.map(|text| text::line("reference", text, NOTE_BYTES_MAX)).transpose()?;
         self.step(id, Step::Pay, reference, instruction).await
     }
 
@@ -78,7 +80,8 @@ impl Ledger {
         reason: &str,
         instruction: &Instruction,
     ) -> Result<Invoice, LedgerError> {
-        self.step(id, Step::Void, Some(note("reason", reason)?), instruction).await
+        self.step(id, Step::Void, Some(text::line("reason", reason, NOTE_BYTES_MAX)?), instruction)
+            .await
     }
 
     async fn step(
@@ -123,16 +126,6 @@ impl Ledger {
         tx.commit().await.during("commit a step of an invoice")?;
         Ok(done)
     }
-}
-
-/// A reason or reference: one line, not blank, not too long.
-fn note<'a>(field: &'static str, text: &'a str) -> Result<&'a str, LedgerError> {
-    let text = text.trim();
-    if text.is_empty() || text.len() > NOTE_BYTES_MAX || text.chars().any(char::is_control) {
-        let accepted = format!("1 to {NOTE_BYTES_MAX} bytes of text on one line");
-        return Err(LedgerError::invalid(field, text, accepted));
-    }
-    Ok(text)
 }
 
 /// Refuses what must never be issued.
@@ -204,17 +197,4 @@ async fn take_usage(
         invoiced::take(connection, id, &customer.id, label, number, line).await?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_is_one_line_of_text() {
-        assert_eq!(note("reason", " wrong month ").unwrap(), "wrong month");
-        for bad in ["", "  ", "two\nlines", &"x".repeat(1_001)] {
-            assert!(matches!(note("reason", bad), Err(LedgerError::Invalid { .. })), "{bad}");
-        }
-    }
 }

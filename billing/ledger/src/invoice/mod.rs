@@ -16,7 +16,10 @@ use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-pub use document::{INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, Standing};
+pub use document::{
+    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceProject, InvoiceTexts,
+    Standing,
+};
 pub use state::InvoiceState;
 
 use crate::{
@@ -69,7 +72,7 @@ impl Ledger {
         let mut view = self.store.view().await?;
         let catalogue = self.current(&mut view).await?;
         let customer = found(&mut view, customer).await?;
-        compute(&mut view, &catalogue, &customer, period, None).await
+        compute(&mut view, &catalogue, &customer, period, None, InvoiceTexts::default()).await
     }
 
     /// Drafts the invoice of a month and stores it. Drafting the same month again replaces what
@@ -83,6 +86,22 @@ impl Ledger {
         period: &str,
         instruction: &Instruction,
     ) -> Result<Invoice, LedgerError> {
+        self.draft_invoice_saying(customer, period, InvoiceTexts::default(), instruction).await
+    }
+
+    /// The same with texts of its own, which stay until others are given.
+    ///
+    /// # Errors
+    /// As [`Ledger::draft_invoice`]; [`LedgerError::Invalid`] for a text that no invoice can show.
+    pub async fn draft_invoice_saying(
+        &self,
+        customer: &CustomerId,
+        period: &str,
+        texts: InvoiceTexts,
+        instruction: &Instruction,
+    ) -> Result<Invoice, LedgerError> {
+        let purchase_order = customer::purchase_order(texts.purchase_order.as_deref())?;
+        let notes = customer::notes(texts.notes.as_deref())?;
         let now = self.now();
         let mut tx = self.store.write().await?;
         let catalogue = self.current(&mut tx).await?;
@@ -99,10 +118,18 @@ impl Ledger {
             Some(live) => live.id.clone(),
             None => invoice_id(now)?,
         };
-        let invoice = compute(&mut tx, &catalogue, &customer, period, Some(id.clone())).await?;
+        let before = live.as_ref().map(|live| live.texts.clone()).unwrap_or_default();
+        let texts = InvoiceTexts {
+            purchase_order: purchase_order.or(before.purchase_order),
+            notes: notes.or(before.notes),
+        };
+        let made = (Some(id.clone()), texts.clone());
+        let invoice = compute(&mut tx, &catalogue, &customer, period, made.0, made.1).await?;
         match &live {
-            None => repo::insert(&mut tx, &invoice, now).await?,
-            Some(live) => repo::replace(&mut tx, &invoice, live.invoice.state, now).await?,
+            None => repo::insert(&mut tx, &invoice, &texts, now).await?,
+            Some(live) => {
+                repo::replace(&mut tx, &invoice, &texts, live.invoice.state, now).await?;
+            }
         }
         let before = live.as_ref().map(|live| live.invoice.state);
         // Only what changes anything is worth an entry: drafts may be renewed every minute.
@@ -180,6 +207,8 @@ struct Stored {
     invoice: Invoice,
     /// The text itself: of an issued invoice, what was issued.
     document: String,
+    /// What it says instead of its customer's own texts.
+    texts: InvoiceTexts,
 }
 
 impl Stored {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
 
-use super::{Invoice, InvoiceState, InvoiceSummary, Stored, money::standing};
+use super::{Invoice, InvoiceState, InvoiceSummary, InvoiceTexts, Stored, money::standing};
 use crate::{
     LedgerError, column,
     error::{During, changed},
@@ -17,6 +17,8 @@ struct StoredRow {
     state: String,
     document: String,
     paid: Option<String>,
+    purchase_order: Option<String>,
+    notes: Option<String>,
 }
 
 impl TryFrom<StoredRow> for Stored {
@@ -34,6 +36,7 @@ impl TryFrom<StoredRow> for Stored {
             id: column::parsed("invoice.id", &row.id)?,
             invoice: Invoice { state, standing, ..written },
             document: row.document,
+            texts: InvoiceTexts { purchase_order: row.purchase_order, notes: row.notes },
         })
     }
 }
@@ -49,7 +52,9 @@ pub(super) async fn live(
              id,
              state,
              document,
-             paid
+             paid,
+             purchase_order,
+             notes
          from invoice
          where customer = $1
            and period = $2
@@ -67,6 +72,7 @@ pub(super) async fn live(
 pub(super) async fn insert(
     connection: &mut Connection,
     invoice: &Invoice,
+    texts: &InvoiceTexts,
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert invoice";
@@ -79,9 +85,11 @@ pub(super) async fn insert(
              currency,
              total,
              document,
+             purchase_order,
+             notes,
              created_at,
              updated_at
-         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
     )
     .bind(invoice.id.as_ref().map(InvoiceId::as_str))
     .bind(invoice.customer.id.as_str())
@@ -90,6 +98,8 @@ pub(super) async fn insert(
     .bind(invoice.currency.code())
     .bind(invoice.total.to_string())
     .bind(column::to_json("invoice", invoice)?)
+    .bind(texts.purchase_order.as_deref())
+    .bind(texts.notes.as_deref())
     .bind(column::micros(at))
     .execute(connection)
     .await
@@ -101,6 +111,7 @@ pub(super) async fn insert(
 pub(super) async fn replace(
     connection: &mut Connection,
     invoice: &Invoice,
+    texts: &InvoiceTexts,
     from: InvoiceState,
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
@@ -110,7 +121,9 @@ pub(super) async fn replace(
          set state = 'draft',
              total = $3,
              document = $4,
-             updated_at = $5
+             purchase_order = $5,
+             notes = $6,
+             updated_at = $7
          where id = $1
            and state = $2
            and number is null",
@@ -119,6 +132,8 @@ pub(super) async fn replace(
     .bind(from.as_str())
     .bind(invoice.total.to_string())
     .bind(column::to_json("invoice", invoice)?)
+    .bind(texts.purchase_order.as_deref())
+    .bind(texts.notes.as_deref())
     .bind(column::micros(at))
     .execute(connection)
     .await
@@ -242,7 +257,9 @@ pub(super) async fn find(
              id,
              state,
              document,
-             paid
+             paid,
+             purchase_order,
+             notes
          from invoice
          where id = $1
             or number = $1",

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use permille_types::{CustomerId, ProjectId};
 use serde::Serialize;
 
-pub(crate) use repo::{all, exists};
+pub(crate) use repo::{all, exists, names};
 
 use crate::{Customer, Ledger, LedgerError, Listing, Page, customer, slug, store::Connection};
 

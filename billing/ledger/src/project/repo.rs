@@ -127,3 +127,24 @@ pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<Project>, Led
     .map(Project::try_from)
     .collect()
 }
+
+/// The names of a customer's projects.
+pub(crate) async fn names(
+    connection: &mut Connection,
+    customer: &CustomerId,
+) -> Result<Vec<(ProjectId, String)>, LedgerError> {
+    sqlx::query_as::<_, (String, String)>(
+        "select
+             id,
+             name
+         from project
+         where customer = $1",
+    )
+    .bind(customer.as_str())
+    .fetch_all(connection)
+    .await
+    .during("read names of projects")?
+    .into_iter()
+    .map(|(id, name)| Ok((column::parsed("project.id", &id)?, name)))
+    .collect()
+}

@@ -21,3 +21,4 @@ mod sessions;
 mod stored_responses;
 mod summaries;
 mod support;
+mod terms;

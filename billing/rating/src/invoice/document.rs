@@ -5,7 +5,7 @@ use permille_types::{Currency, CustomerId, InvoiceId, ModelName, PriceVersion, P
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::InvoiceError;
+use super::{InvoiceError, TaxTerms};
 use crate::{Meter, exact, period::Period, round::round_money};
 
 /// The shape of document that this build writes.
@@ -24,6 +24,8 @@ pub struct InvoiceHead {
     pub time_zone: Tz,
     /// Currency of every amount.
     pub currency: Currency,
+    /// How the customer is taxed.
+    pub tax_terms: TaxTerms,
 }
 
 /// An invoice: lines that add up to `subtotal`, taxes, and what is to be paid.
@@ -50,7 +52,10 @@ pub struct InvoiceDocument {
     pub subtotal: Decimal,
     /// `subtotal` after discounts, before tax.
     pub net: Decimal,
-    /// One entry per tax rate. Empty: this version of Permille levies none.
+    /// How the customer is taxed; absent where nothing is said of it.
+    #[serde(default, skip_serializing_if = "TaxTerms::is_none")]
+    pub tax_terms: TaxTerms,
+    /// One entry per tax rate.
     pub tax: Vec<TaxLine>,
     /// `net` and all taxes.
     pub gross: Decimal,
@@ -130,6 +135,11 @@ impl InvoiceDocument {
         let sum = exact::sum(lines.iter().map(|line| line.amount)).map_err(InvoiceError::Amount)?;
         // The lines are rounded already; this only gives the sum its decimal places.
         let subtotal = round_money(sum, head.currency);
+        let tax = head.tax_terms.levy(subtotal, head.currency).map_err(InvoiceError::Amount)?;
+        let taxes = tax.iter().map(|tax| tax.amount);
+        let gross =
+            exact::sum([subtotal].into_iter().chain(taxes)).map_err(InvoiceError::Amount)?;
+        let gross = round_money(gross, head.currency);
         Ok(Self {
             version: INVOICE_VERSION,
             id: head.id,
@@ -140,9 +150,10 @@ impl InvoiceDocument {
             lines,
             subtotal,
             net: subtotal,
-            tax: Vec::new(),
-            gross: subtotal,
-            total: subtotal,
+            tax_terms: head.tax_terms,
+            tax,
+            gross,
+            total: gross,
         })
     }
 

@@ -4,9 +4,10 @@
 //! with its price once and rounds it once (B2). The order and the grouping of what comes in change
 //! nothing (B5), so a preview, a draft, a final invoice and `permille verify` agree to the byte.
 //!
-//! It does not know invoice numbers, states or taxes of a customer; the document leaves room.
+//! It does not know invoice numbers and states.
 
 mod document;
+mod tax;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use permille_types::{Currency, ModelName, MoneyError, Price, PriceVersion, Proje
 use rust_decimal::Decimal;
 
 pub use document::{INVOICE_VERSION, InvoiceDocument, InvoiceHead, InvoiceLine, TaxLine};
+pub use tax::{TAX_RATES_MAX, TaxError, TaxRate, TaxTerms};
 
 use crate::{
     Meter, exact,

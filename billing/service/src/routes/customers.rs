@@ -1,10 +1,12 @@
-//! `/api/v1/customers`.
+//! `/api/v1/customers`: who is billed, and what their invoices say.
 
 use axum::{Json, extract::State};
 use http::StatusCode;
-use permille_ledger::{Customer, Listing, NewCustomer};
+use permille_ledger::{
+    AuditEntry, Customer, CustomerChanges, CustomerTerms, Listing, NewCustomer, TaxTerms,
+};
 use permille_types::{Currency, CustomerId};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     access::{Action, Caller},
@@ -21,6 +23,34 @@ pub(super) struct New {
     name: String,
     currency: String,
     time_zone: Option<String>,
+    #[serde(default)]
+    tax: TaxTerms,
+    tax_id: Option<String>,
+    billing_address: Option<String>,
+    purchase_order: Option<String>,
+    notes: Option<String>,
+}
+
+/// What is to change of a customer: an absent field stays, a `null` takes it away.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Changes {
+    name: Option<String>,
+    tax: Option<TaxTerms>,
+    #[serde(default, deserialize_with = "given")]
+    tax_id: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    billing_address: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    purchase_order: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    notes: Option<Option<String>>,
+}
+
+/// A field that is there, be it `null`.
+#[expect(clippy::option_option, reason = "absent and null are two things")]
+fn given<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(d).map(Some)
 }
 
 pub(super) async fn list(
@@ -67,6 +97,50 @@ pub(super) async fn create(
             "time_zone `{time_zone}` is not accepted; accepted: an IANA name such as Asia/Shanghai"
         ))
     })?;
+    let terms = CustomerTerms {
+        tax: new.tax,
+        tax_id: new.tax_id,
+        billing_address: new.billing_address,
+        purchase_order: new.purchase_order,
+        notes: new.notes,
+    };
     let new = NewCustomer { id: new.id, name: new.name, currency, time_zone };
-    Ok((StatusCode::CREATED, Json(billing.ledger.create_customer(new).await?)))
+    Ok((StatusCode::CREATED, Json(billing.ledger.create_customer_with(new, terms).await?)))
+}
+
+pub(super) async fn change(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+    body: Body,
+) -> Result<Json<Customer>, Problem> {
+    caller.may(Action::WriteTerms)?;
+    let changes: Changes = body.read().await?;
+    let changes = CustomerChanges {
+        name: changes.name,
+        tax: changes.tax,
+        tax_id: changes.tax_id,
+        billing_address: changes.billing_address,
+        purchase_order: changes.purchase_order,
+        notes: changes.notes,
+    };
+    let customer: CustomerId = id("customer", &text)?;
+    let instruction = caller.instruction()?;
+    Ok(Json(billing.ledger.change_customer(&customer, changes, &instruction).await?))
+}
+
+/// Who changed what a customer's invoices say.
+#[derive(Debug, Serialize)]
+pub(super) struct History {
+    items: Vec<AuditEntry>,
+}
+
+pub(super) async fn history(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+) -> Result<Json<History>, Problem> {
+    caller.may(Action::ReadAudit)?;
+    let items = billing.ledger.customer_history(&id("customer", &text)?).await?;
+    Ok(Json(History { items }))
 }

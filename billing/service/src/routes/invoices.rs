@@ -3,7 +3,7 @@
 
 use axum::{Json, extract::State, response::IntoResponse};
 use http::header;
-use permille_ledger::{AuditEntry, Invoice, InvoiceSummary, Listing};
+use permille_ledger::{AuditEntry, Invoice, InvoiceSummary, InvoiceTexts, Listing};
 use permille_types::{CustomerId, InvoiceId};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,16 @@ use crate::{
 pub(super) struct Month {
     customer: CustomerId,
     period: String,
+}
+
+/// A month to draft, and what its invoice says instead of the customer's own texts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Draft {
+    customer: CustomerId,
+    period: String,
+    purchase_order: Option<String>,
+    notes: Option<String>,
 }
 
 /// A step that needs no word.
@@ -117,10 +127,11 @@ pub(super) async fn draft(
     body: Body,
 ) -> Result<Json<Invoice>, Problem> {
     caller.may(Action::WriteInvoices)?;
-    let month: Month = body.read().await?;
+    let Draft { customer, period, purchase_order, notes } = body.read().await?;
+    let texts = InvoiceTexts { purchase_order, notes };
     let instruction = caller.instruction()?;
     let ledger = &billing.ledger;
-    Ok(Json(ledger.draft_invoice(&month.customer, &month.period, &instruction).await?))
+    Ok(Json(ledger.draft_invoice_saying(&customer, &period, texts, &instruction).await?))
 }
 
 pub(super) async fn approve(

@@ -23,7 +23,8 @@ use crate::{billing::Billing, problem::Problem};
 pub fn router(billing: Billing) -> Router {
     let people = Router::new()
         .route("/customers", get(customers::list).post(customers::create))
-        .route("/customers/{id}", get(customers::show))
+        .route("/customers/{id}", get(customers::show).post(customers::change))
+        .route("/customers/{id}/history", get(customers::history))
         .route("/balances", get(balances::list))
         .route("/projects", get(projects::list).post(projects::create))
         .route("/keys", get(keys::list).post(keys::create))

@@ -15,10 +15,12 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 33] = [
+const ROUTES: [(&str, &str, &str, u16); 35] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
+    ("POST", "/customers/{id}", "admin finance", 200),
+    ("GET", "/customers/{id}/history", "admin finance", 200),
     ("GET", "/balances", "admin finance", 200),
     ("GET", "/projects", READERS, 200),
     ("POST", "/projects", KEEPERS, 201),
@@ -123,6 +125,7 @@ impl World {
             ("POST", "/sessions/{id}/outcome") => {
                 json!({"customer": "acme", "outcome": "accepted"})
             }
+            ("POST", "/customers/{id}") => json!({"notes": "Thank you."}),
             ("POST", "/prices/import") => json!({"prices": []}),
             _ => return (path, Vec::new()),
         };

@@ -201,7 +201,7 @@ async fn an_unknown_path_or_method_is_a_problem_with_the_methods_that_are_there(
     }
     for (method, path, allowed) in [
         (Method::DELETE, "/api/v1/customers", "GET,HEAD,POST"),
-        (Method::PUT, "/api/v1/customers/acme", "GET,HEAD"),
+        (Method::PUT, "/api/v1/customers/acme", "GET,HEAD,POST"),
         (Method::PATCH, "/api/v1/keys", "GET,HEAD,POST"),
         (Method::DELETE, "/api/v1/invoices/draft", "POST"),
         (Method::GET, "/api/v1/keys/key_1/revoke", "POST"),

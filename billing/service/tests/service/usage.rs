@@ -240,6 +240,7 @@ async fn an_invoice_has_a_line_per_class_with_text_for_every_decimal() {
                 "end": "2026-12-01T00:00:00Z", "time_zone": "UTC"
             },
             "currency": "CNY",
+            "projects": [{"id": "default", "name": "default", "amount": "0.11"}],
             "lines": [
                 line("input_uncached", 6000, "6", "0.072", "0.07"),
                 line("output_text", 3000, "3", "0.036", "0.04"),

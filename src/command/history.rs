@@ -1,10 +1,10 @@
-//! The audit trail of an invoice as a table.
+//! An audit trail as a table.
 
 use permille_ledger::AuditEntry;
 use serde_json::value::RawValue;
 
+use super::{or_dash, view};
 use crate::{
-    command::{or_dash, view},
     error::CliError,
     table::{Align, Grid},
 };
@@ -35,5 +35,5 @@ pub(crate) fn table(entries: &[Box<RawValue>]) -> Result<String, CliError> {
             entry.detail.unwrap_or_default(),
         ]);
     }
-    Ok(grid.render("nothing was done to it yet"))
+    Ok(grid.render("nothing was changed yet"))
 }

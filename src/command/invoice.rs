@@ -1,17 +1,15 @@
 //! `permille invoice …`: what a customer owes for a period, and the life of an invoice.
 
-mod history;
-
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use permille_ledger::Invoice;
+use permille_ledger::{Invoice, TaxTerms};
 use permille_rating::invoice::InvoiceLine;
 use permille_types::{Currency, Money};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, moment, or_dash, view};
+use super::{Context, history, moment, or_dash, view};
 use crate::{
     api::{Api, Path},
     error::CliError,
@@ -24,7 +22,16 @@ pub(crate) enum Command {
     /// What an invoice would say now; nothing is stored.
     Preview(Period),
     /// Make or renew the draft of a period.
-    Draft(Period),
+    Draft {
+        #[command(flatten)]
+        period: Period,
+        /// Purchase order on this invoice, over the customer's own.
+        #[arg(long)]
+        purchase_order: Option<String>,
+        /// Notes on this invoice, over the customer's own.
+        #[arg(long)]
+        notes: Option<String>,
+    },
     /// List invoices.
     List {
         /// Whose.
@@ -112,8 +119,14 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let preview = api.post(&Path::of(&["invoices", "preview"]), &period.body()).await?;
             context.output.one(&preview, text)
         }
-        Command::Draft(period) => {
-            let draft = api.post(&Path::of(&["invoices", "draft"]), &period.body()).await?;
+        Command::Draft { period, purchase_order, notes } => {
+            let body = json!({
+                "customer": period.customer,
+                "period": period.period,
+                "purchase_order": purchase_order,
+                "notes": notes,
+            });
+            let draft = api.post(&Path::of(&["invoices", "draft"]), &body).await?;
             context.output.one(&draft, text)
         }
         Command::List { customer } => {
@@ -202,7 +215,7 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
     let period = &invoice.period;
     let local =
         |instant: DateTime<Utc>| instant.with_timezone(&period.time_zone).format("%Y-%m-%d %H:%M");
-    let mut parts = vec![format!(
+    let mut head = format!(
         "Invoice{id} ({state})\n\n\
          customer  {name} ({customer})\n\
          period    {label}: {start} to {end}, {zone}\n\
@@ -215,14 +228,44 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
         end = local(period.end),
         zone = period.time_zone,
         currency = invoice.currency.code(),
-    )];
-    parts.push(lines(&invoice)?);
+    );
+    head.push_str(&particulars(&invoice));
+    let mut parts = vec![head, lines(&invoice)?];
     let notes = notes(&invoice);
     if !notes.is_empty() {
         parts.push(String::new());
     }
     parts.extend(notes.iter().map(|note| format!("note: {note}")));
     Ok(parts.join("\n"))
+}
+
+/// What else stands in the head: tax id, address, order, taxes, what was paid.
+fn particulars(invoice: &Invoice) -> String {
+    let taxes = match &invoice.tax_terms {
+        TaxTerms::None | TaxTerms::Standard { .. } => None,
+        TaxTerms::ReverseCharge => Some("reverse charge: the customer accounts for it".to_owned()),
+        TaxTerms::Exempt { reason } => Some(format!("exempt: {reason}")),
+    };
+    let standing = invoice.standing.as_ref().map(|standing| {
+        let amount = |amount: Decimal| grouped(&amount.to_string());
+        format!("{} paid, {} due", amount(standing.paid), amount(standing.due))
+    });
+    [
+        ("tax id", invoice.customer.tax_id.clone()),
+        ("bill to", invoice.customer.billing_address.clone()),
+        ("order", invoice.purchase_order.clone()),
+        ("tax", taxes),
+        ("notes", invoice.notes.clone()),
+        ("standing", standing),
+    ]
+    .into_iter()
+    .filter_map(|(title, text)| Some((title, text?)))
+    .flat_map(|(title, text)| {
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let titles = std::iter::once(title).chain(std::iter::repeat(""));
+        titles.zip(lines).map(|(title, line)| format!("{title:<9} {line}\n")).collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 /// What a reader must know beside the amounts.
@@ -279,6 +322,9 @@ fn lines(invoice: &Invoice) -> Result<String, CliError> {
         }
         let subtotal = grouped(&subtotal(lines, currency)?.to_string());
         grid.row(["", "", "", "", "subtotal", &subtotal]);
+    }
+    if !invoice.tax.is_empty() {
+        grid.row(["", "", "", "", "net", &grouped(&invoice.net.to_string())]);
     }
     for tax in &invoice.tax {
         let rate = format!("{} {}%", tax.name, tax.percent.normalize());
