@@ -49,6 +49,12 @@ fn finance_takes_invoices_from_draft_to_paid_and_sees_who_did_what() {
     let states: Vec<_> =
         folder.lines(&["invoice", "list"]).iter().map(|row| row["state"].clone()).collect();
     assert_eq!(states, ["paid", "void"]);
+    let credit = ["invoice", "credit", "INV-2026-000002", "--reason", "a test"];
+    let nothing = folder.run(&credit).refused(1);
+    assert!(nothing.contains("nothing left to credit"), "{nothing}");
+    assert!(folder.text(&["invoice", "credit-notes"]).contains("no credit notes"));
+    let unknown = folder.run(&["invoice", "credit-note", "CN-2026-000001"]).refused(1);
+    assert!(unknown.contains("CN-2026-000001"), "{unknown}");
 }
 
 #[test]

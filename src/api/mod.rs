@@ -241,8 +241,8 @@ impl Path {
     }
 }
 
-/// All but letters, digits and the hyphens of our own paths. Dots are escaped: `..` is an id here.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
+/// Nouns have dashes, and a server compares them as they come. A dot stays escaped: `..` is no id.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 fn escape(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, history, moment, or_dash, view};
+use super::{Context, credit_note, history, moment, or_dash, view};
 use crate::{
     api::{Api, Path},
     error::CliError,
@@ -72,6 +72,31 @@ pub(crate) enum Command {
         /// What the payment is called at the bank.
         #[arg(long)]
         reference: Option<String>,
+    },
+    /// Credit an issued invoice: what is left of it, an amount, or a line; the tax goes with it.
+    Credit {
+        /// Its id or number.
+        id: String,
+        /// How much, before tax.
+        #[arg(long)]
+        amount: Option<String>,
+        /// Of which line, the first is 1.
+        #[arg(long)]
+        line: Option<usize>,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// List credit notes.
+    CreditNotes {
+        /// Whose.
+        #[arg(long)]
+        customer: Option<String>,
+    },
+    /// Show one credit note.
+    CreditNote {
+        /// Its id or number.
+        id: String,
     },
     /// Make an invoice of no effect that nobody has paid; its usage can be invoiced again.
     Void {
@@ -152,6 +177,20 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let body = json!({"reference": reference});
             let paid = api.post(&Path::of(&["invoices", id, "pay"]), &body).await?;
             context.output.one(&paid, text)
+        }
+        Command::Credit { id, amount, line, reason } => {
+            let body = json!({"amount": amount, "line": line, "reason": reason});
+            let note = api.post(&Path::of(&["invoices", id, "credit"]), &body).await?;
+            context.output.one(&note, credit_note::text)
+        }
+        Command::CreditNotes { customer } => {
+            let path = Path::of(&["credit-notes"]).with("customer", customer.as_deref());
+            let notes = api.list(&path).await?;
+            context.output.list(&notes, credit_note::table)
+        }
+        Command::CreditNote { id } => {
+            let note = api.get(&Path::of(&["credit-notes", id])).await?;
+            context.output.one(&note, credit_note::text)
         }
         Command::Void { id, reason } => {
             let body = json!({"reason": reason});
@@ -248,7 +287,8 @@ fn particulars(invoice: &Invoice) -> String {
     };
     let standing = invoice.standing.as_ref().map(|standing| {
         let amount = |amount: Decimal| grouped(&amount.to_string());
-        format!("{} paid, {} due", amount(standing.paid), amount(standing.due))
+        let (paid, credited) = (amount(standing.paid), amount(standing.credited));
+        format!("{paid} paid, {credited} credited, {} due", amount(standing.due))
     });
     [
         ("tax id", invoice.customer.tax_id.clone()),

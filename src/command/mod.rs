@@ -2,6 +2,7 @@
 //! the answer into JSON or a table, and decides nothing about billing itself.
 
 pub(crate) mod config;
+mod credit_note;
 pub(crate) mod customer;
 mod history;
 pub(crate) mod invoice;

@@ -2,7 +2,11 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use permille_rating::{invoice::InvoiceError, price_book::PriceBookError, round::RoundError};
+use permille_rating::{
+    invoice::{CreditError, InvoiceError},
+    price_book::PriceBookError,
+    round::RoundError,
+};
 use permille_types::{CustomerId, MoneyError};
 
 /// Why a ledger operation has no result.
@@ -164,6 +168,15 @@ pub enum LedgerError {
         /// The cause.
         #[source]
         cause: Box<InvoiceError>,
+    },
+    /// A credit cannot be computed.
+    #[error("credit invoice `{invoice}`")]
+    Credit {
+        /// Which.
+        invoice: String,
+        /// The cause.
+        #[source]
+        cause: Box<CreditError>,
     },
     /// An amount does not fit.
     #[error("add up {what}")]

@@ -11,6 +11,7 @@ mod audit;
 mod catalogue;
 mod checkpoint;
 mod column;
+mod credit_note;
 mod customer;
 mod error;
 mod intake;
@@ -45,6 +46,9 @@ use tokio::sync::watch;
 pub use audit::{Actor, AuditEntry, Instruction};
 pub use catalogue::SnapshotChanges;
 pub use checkpoint::Checkpoint;
+pub use credit_note::{
+    CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditNoteSummary, CreditedInvoice, NewCredit,
+};
 pub use customer::{Customer, CustomerChanges, CustomerTerms, NewCustomer};
 pub use error::LedgerError;
 pub use intake::{
@@ -59,7 +63,7 @@ pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};
 pub use pepper::Pepper;
 pub use permille_rating::{
     import::Diff as PriceDiff,
-    invoice::{TaxRate, TaxTerms},
+    invoice::{CreditScope, TaxRate, TaxTerms},
 };
 pub use posting::AccountBalance;
 pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};

@@ -156,6 +156,7 @@ fn migrator() -> Migrator {
         16 "0016_invoice_life.sql",
         17 "0017_invoice_paid.sql",
         18 "0018_customer_terms.sql",
+        19 "0019_credit_note.sql",
     ])
 }
 

@@ -118,27 +118,36 @@ pub(crate) struct Change<'a> {
     pub(crate) detail: Option<&'a str>,
     /// What was asked for, so that a repeated call is told from another one.
     pub(crate) request: &'a str,
+    /// The id of what the change made.
+    pub(crate) result: Option<&'a str>,
 }
 
-/// Whether this very call was made before under its key.
+/// A call that was made before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Repeated {
+    /// The id of what it made, where it made something new.
+    pub(crate) result: Option<String>,
+}
+
+/// This very call, if it was made before under its key.
 ///
 /// # Errors
 /// [`LedgerError::Refused`] when the key was spent on another call, else the store's failure.
-pub(crate) async fn is_repeated(
+pub(crate) async fn repeated(
     connection: &mut Connection,
     subject: Subject<'_>,
     action: &'static str,
     request: &str,
     instruction: &Instruction,
-) -> Result<bool, LedgerError> {
-    let Some(key) = instruction.key() else { return Ok(false) };
+) -> Result<Option<Repeated>, LedgerError> {
+    let Some(key) = instruction.key() else { return Ok(None) };
     let Some(spent) = repo::spent_on(connection, instruction.by(), key).await? else {
-        return Ok(false);
+        return Ok(None);
     };
     let this = (subject.noun, subject.id, action, Some(request));
     let before = (&*spent.noun, &*spent.subject, &*spent.action, spent.request.as_deref());
     if before == this {
-        return Ok(true);
+        return Ok(Some(Repeated { result: spent.result }));
     }
     Err(LedgerError::refused(
         "idempotency key",

@@ -33,7 +33,8 @@ pub(crate) async fn insert(
              name,
              detail,
              idempotency_key,
-             request
+             request,
+             result
          )
          select
              $1,
@@ -48,7 +49,8 @@ pub(crate) async fn insert(
              $9,
              $10,
              $11,
-             $12
+             $12,
+             $13
          from audit
          where noun = $1
            and subject = $2",
@@ -65,6 +67,7 @@ pub(crate) async fn insert(
     .bind(change.detail)
     .bind(instruction.key())
     .bind(change.request)
+    .bind(change.result)
     .execute(connection)
     .await
     .during(OPERATION)?;
@@ -136,6 +139,7 @@ pub(super) struct Spent {
     pub(super) subject: String,
     pub(super) action: String,
     pub(super) request: Option<String>,
+    pub(super) result: Option<String>,
 }
 
 /// What an idempotency key of an actor was spent on.
@@ -149,7 +153,8 @@ pub(super) async fn spent_on(
              noun,
              subject,
              action,
-             request
+             request,
+             result
          from audit
          where token = $1
            and idempotency_key = $2",

@@ -131,8 +131,14 @@ impl Ledger {
         }
         repo::update(&mut tx, &customer).await?;
         let fields = fields.join(", ");
-        let change =
-            Change { action: "change", from: None, to: None, detail: Some(&fields), request: "" };
+        let change = Change {
+            action: "change",
+            from: None,
+            to: None,
+            detail: Some(&fields),
+            request: "",
+            result: None,
+        };
         // Changing to the same again changes nothing, so no key is spent.
         let by = Instruction::new(instruction.by().clone(), None)?;
         audit::insert(&mut tx, subject(id), change, &by, self.now()).await?;

@@ -69,6 +69,8 @@ pub struct InvoicePeriod {
 pub struct Standing {
     /// What was paid.
     pub paid: Decimal,
+    /// What credit notes have taken back, with tax.
+    pub credited: Decimal,
     /// What is still to be paid; below zero it is to be paid back.
     pub due: Decimal,
 }

@@ -96,7 +96,7 @@ impl Ledger {
         let stored = stored(&mut tx, id).await?;
         let request = note.unwrap_or_default();
         let (subject, action) = (subject(&stored.id), step.as_str());
-        if audit::is_repeated(&mut tx, subject, action, request, instruction).await? {
+        if audit::repeated(&mut tx, subject, action, request, instruction).await?.is_some() {
             return Ok(stored.invoice);
         }
         let from = stored.invoice.state;
@@ -110,7 +110,10 @@ impl Ledger {
                 money::post_issue(&mut tx, &invoice, now).await?;
             }
             Step::Pay => money::post_payment(&mut tx, &stored, now).await?,
-            Step::Void if from.is_issued() => money::post_void(&mut tx, &invoice, now).await?,
+            Step::Void if from.is_issued() => {
+                refuse_credited(&stored)?;
+                money::post_void(&mut tx, &invoice, now).await?;
+            }
             Step::Void => {}
         }
         repo::advance(&mut tx, &stored.id, from, to, now).await?;
@@ -120,6 +123,7 @@ impl Ledger {
             to: Some(to.as_str()),
             detail: detail.as_deref(),
             request,
+            result: None,
         };
         audit::insert(&mut tx, subject, change, instruction, now).await?;
         let done = super::stored(&mut tx, id).await?.invoice;
@@ -143,6 +147,16 @@ fn refuse_unready(stored: &Stored, now: DateTime<Utc>) -> Result<(), LedgerError
             "cannot be approved before its month {label} has ended, at {}",
             end.format("%Y-%m-%dT%H:%M:%SZ")
         ));
+    }
+    Ok(())
+}
+
+/// Refuses to void what was credited: its credit notes would credit nothing.
+fn refuse_credited(stored: &Stored) -> Result<(), LedgerError> {
+    let credited = stored.invoice.standing.as_ref().is_some_and(|now| !now.credited.is_zero());
+    if credited {
+        let reason = "has credit notes and cannot be made void; accepted: to credit what is left";
+        return Err(LedgerError::refused("invoice", stored.shown_number(), reason));
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ use crate::{
     store::Connection,
 };
 use compute::compute;
+pub(crate) use money::post_credit;
 
 /// A stored invoice as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -141,6 +142,7 @@ impl Ledger {
                 to: Some(InvoiceState::Draft.as_str()),
                 detail: Some(&total),
                 request: "",
+                result: None,
             };
             // Drafting again is harmless, so it spends no key.
             let by = Instruction::new(instruction.by().clone(), None)?;
@@ -201,10 +203,10 @@ impl Ledger {
 
 /// An invoice as it is stored.
 #[derive(Debug)]
-struct Stored {
-    id: InvoiceId,
+pub(crate) struct Stored {
+    pub(crate) id: InvoiceId,
     /// With the state that it has now.
-    invoice: Invoice,
+    pub(crate) invoice: Invoice,
     /// The text itself: of an issued invoice, what was issued.
     document: String,
     /// What it says instead of its customer's own texts.
@@ -213,12 +215,15 @@ struct Stored {
 
 impl Stored {
     /// What people call it.
-    fn shown_number(&self) -> &str {
+    pub(crate) fn shown_number(&self) -> &str {
         self.invoice.number.as_ref().map_or(self.id.as_str(), DocumentNumber::as_str)
     }
 }
 
-async fn stored(connection: &mut Connection, id: &InvoiceId) -> Result<Stored, LedgerError> {
+pub(crate) async fn stored(
+    connection: &mut Connection,
+    id: &InvoiceId,
+) -> Result<Stored, LedgerError> {
     repo::find(connection, id).await?.ok_or_else(|| LedgerError::not_found("invoice", id))
 }
 
@@ -226,7 +231,7 @@ async fn found(connection: &mut Connection, id: &CustomerId) -> Result<Customer,
     customer::find(connection, id).await?.ok_or_else(|| LedgerError::not_found("customer", id))
 }
 
-fn subject(id: &InvoiceId) -> Subject<'_> {
+pub(crate) fn subject(id: &InvoiceId) -> Subject<'_> {
     Subject { noun: "invoice", id: id.as_str() }
 }
 

@@ -6,6 +6,7 @@
 //! | | `revenue:unbilled` exact cost | `receivable:unbilled:C` exact cost |
 //! | pay | `cash` due | `receivable:billed:C` due |
 //! | void | all of finalize, the other way round | |
+//! | credit | `revenue:billed` net, `tax:payable` tax | `receivable:billed:C` gross |
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,9 @@ use rust_decimal::Decimal;
 
 use super::{Invoice, InvoiceState, Standing, Stored, repo};
 use crate::{
-    Ledger, LedgerError,
+    CreditNote, Ledger, LedgerError,
     column::{self, negated},
+    credit_note,
     posting::{self, Books},
     store::Connection,
 };
@@ -30,21 +32,26 @@ fn receivable(customer: &CustomerId) -> String {
     format!("receivable:billed:{customer}")
 }
 
-/// What has become of an invoice's amount; nothing before it was issued.
+/// What has become of the amount of an issued invoice.
 pub(super) fn standing(
     invoice: &Invoice,
     state: InvoiceState,
     paid: Decimal,
-) -> Result<Option<Standing>, LedgerError> {
-    if invoice.number.is_none() {
-        return Ok(None);
-    }
+    credited: Decimal,
+) -> Result<Standing, LedgerError> {
     let due = match state {
         InvoiceState::Void => Decimal::ZERO,
-        _ => column::exact_sub("due amount", invoice.total, paid)?,
+        _ => {
+            let left = column::exact_sub("due amount", invoice.total, paid)?;
+            column::exact_sub("due amount", left, credited)?
+        }
     };
     let places = invoice.total.scale();
-    Ok(Some(Standing { paid: at_places(paid, places), due: at_places(due, places) }))
+    Ok(Standing {
+        paid: at_places(paid, places),
+        credited: at_places(credited, places),
+        due: at_places(due, places),
+    })
 }
 
 /// `amount` with the decimal places of the invoice; it never has more.
@@ -119,6 +126,25 @@ pub(super) async fn post_payment(
     repo::set_paid(connection, &stored.id, due).await
 }
 
+/// Books what a credit note takes back.
+pub(crate) async fn post_credit(
+    connection: &mut Connection,
+    note: &CreditNote,
+) -> Result<(), LedgerError> {
+    let subject = format!("credit note {} of invoice {}", note.number, note.invoice.number);
+    let customer = &note.customer.id;
+    let books = Books { customer, currency: note.currency, subject: &subject, at: note.issued_at };
+    let tax = note.tax.iter().map(|tax| tax.amount).try_fold(Decimal::ZERO, |sum, tax| {
+        column::exact_add("taxes of a credit note", sum, tax)
+    })?;
+    let amounts = [
+        (REVENUE.to_owned(), note.net),
+        (TAX.to_owned(), tax),
+        (receivable(customer), negated(note.gross)),
+    ];
+    posting::book(connection, books, &amounts).await
+}
+
 fn subject(invoice: &Invoice, what: &str) -> String {
     let number = invoice.number.as_ref().map_or("without a number", |number| number.as_str());
     format!("invoice {number} {what}")
@@ -144,6 +170,10 @@ async fn discrepancies(connection: &mut Connection) -> Result<Vec<String>, Ledge
         let (_, sum) = owed.entry((customer, currency.code())).or_insert((currency, Decimal::ZERO));
         let left = column::exact_sub("what is owed", total, paid)?;
         *sum = column::exact_add("what is owed", *sum, left)?;
+    }
+    for (customer, currency, gross) in credit_note::amounts(connection).await? {
+        let (_, sum) = owed.entry((customer, currency.code())).or_insert((currency, Decimal::ZERO));
+        *sum = column::exact_sub("what is owed", *sum, gross)?;
     }
     for ((customer, _), (currency, owed)) in owed {
         let account = receivable(&customer);

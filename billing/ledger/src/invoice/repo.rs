@@ -21,18 +21,24 @@ struct StoredRow {
     notes: Option<String>,
 }
 
-impl TryFrom<StoredRow> for Stored {
-    type Error = LedgerError;
-
-    fn try_from(row: StoredRow) -> Result<Self, LedgerError> {
+impl StoredRow {
+    /// The invoice, with what has become of its amount.
+    async fn stored(self, connection: &mut Connection) -> Result<Stored, LedgerError> {
+        let row = self;
         let written: Invoice = column::json("invoice.document", &row.document)?;
         let state = column::word::<InvoiceState>("invoice.state", &row.state)?;
         let paid = match &row.paid {
             Some(paid) => column::decimal("invoice.paid", paid)?,
             None => Decimal::ZERO,
         };
-        let standing = standing(&written, state, paid)?;
-        Ok(Self {
+        let standing = match &written.number {
+            None => None,
+            Some(_) => {
+                let credited = credited(connection, &row.id).await?;
+                Some(standing(&written, state, paid, credited)?)
+            }
+        };
+        Ok(Stored {
             id: column::parsed("invoice.id", &row.id)?,
             invoice: Invoice { state, standing, ..written },
             document: row.document,
@@ -41,13 +47,31 @@ impl TryFrom<StoredRow> for Stored {
     }
 }
 
+/// What the credit notes of an invoice have taken back, with tax.
+async fn credited(connection: &mut Connection, id: &str) -> Result<Decimal, LedgerError> {
+    sqlx::query_scalar::<_, String>(
+        "select gross
+         from credit_note
+         where invoice = $1",
+    )
+    .bind(id)
+    .fetch_all(connection)
+    .await
+    .during("add up credit notes of an invoice")?
+    .iter()
+    .try_fold(Decimal::ZERO, |sum, gross| {
+        let gross = column::decimal("credit_note.gross", gross)?;
+        column::exact_add("credits of an invoice", sum, gross)
+    })
+}
+
 /// The invoice of a customer's month that is not void.
 pub(super) async fn live(
     connection: &mut Connection,
     customer: &CustomerId,
     period: &str,
 ) -> Result<Option<Stored>, LedgerError> {
-    sqlx::query_as::<_, StoredRow>(
+    let row = sqlx::query_as::<_, StoredRow>(
         "select
              id,
              state,
@@ -62,11 +86,13 @@ pub(super) async fn live(
     )
     .bind(customer.as_str())
     .bind(period)
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await
-    .during("find invoice of a month")?
-    .map(Stored::try_from)
-    .transpose()
+    .during("find invoice of a month")?;
+    match row {
+        Some(row) => row.stored(connection).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 pub(super) async fn insert(
@@ -252,7 +278,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     id: &InvoiceId,
 ) -> Result<Option<Stored>, LedgerError> {
-    sqlx::query_as::<_, StoredRow>(
+    let row = sqlx::query_as::<_, StoredRow>(
         "select
              id,
              state,
@@ -265,11 +291,13 @@ pub(super) async fn find(
             or number = $1",
     )
     .bind(id.as_str())
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await
-    .during("find invoice")?
-    .map(Stored::try_from)
-    .transpose()
+    .during("find invoice")?;
+    match row {
+        Some(row) => row.stored(connection).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 #[derive(sqlx::FromRow)]

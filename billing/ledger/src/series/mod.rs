@@ -16,12 +16,15 @@ use crate::{LedgerError, store::Connection};
 pub(crate) enum Series {
     /// `INV-2026-000001`.
     Invoice,
+    /// `CN-2026-000001`.
+    CreditNote,
 }
 
 impl Series {
     fn prefix(self) -> &'static str {
         match self {
             Self::Invoice => "INV",
+            Self::CreditNote => "CN",
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod concurrency;
+mod credit_notes;
 mod drafts;
 mod extremes;
 mod intake;

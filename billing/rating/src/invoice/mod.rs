@@ -6,6 +6,7 @@
 //!
 //! It does not know invoice numbers and states.
 
+mod credit;
 mod document;
 mod tax;
 
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use permille_types::{Currency, ModelName, MoneyError, Price, PriceVersion, ProjectId};
 use rust_decimal::Decimal;
 
+pub use credit::{Credit, CreditError, CreditScope, Credited, credit};
 pub use document::{INVOICE_VERSION, InvoiceDocument, InvoiceHead, InvoiceLine, TaxLine};
 pub use tax::{TAX_RATES_MAX, TaxError, TaxRate, TaxTerms};
 

@@ -1,6 +1,7 @@
 //! The routes of the console listener, one file per noun.
 
 mod balances;
+mod credit_notes;
 mod customers;
 mod internal;
 mod invoices;
@@ -49,7 +50,10 @@ pub fn router(billing: Billing) -> Router {
         .route("/invoices/{id}/approve", post(invoices::approve))
         .route("/invoices/{id}/finalize", post(invoices::finalize))
         .route("/invoices/{id}/pay", post(invoices::pay))
-        .route("/invoices/{id}/void", post(invoices::void));
+        .route("/invoices/{id}/void", post(invoices::void))
+        .route("/invoices/{id}/credit", post(credit_notes::create))
+        .route("/credit-notes", get(credit_notes::list))
+        .route("/credit-notes/{id}", get(credit_notes::show));
     let gateways = Router::new()
         .route(INTAKE_PATH, post(internal::intake))
         .route(SNAPSHOT_PATH, get(internal::snapshot))

@@ -1,6 +1,7 @@
 //! Who may ask what: every role on every route, from one table.
 
 use http::Method;
+use permille_types::UsageEvent;
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +16,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 35] = [
+const ROUTES: [(&str, &str, &str, u16); 38] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -50,6 +51,9 @@ const ROUTES: [(&str, &str, &str, u16); 35] = [
     ("POST", "/invoices/{id}/finalize", "admin finance", 409),
     ("POST", "/invoices/{id}/pay", "admin finance", 409),
     ("POST", "/invoices/{id}/void", "admin finance", 422),
+    ("POST", "/invoices/{id}/credit", "admin finance", 409),
+    ("GET", "/credit-notes", BILLERS, 200),
+    ("GET", "/credit-notes/{id}", BILLERS, 200),
     ("POST", "INTAKE_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
 ];
@@ -68,6 +72,7 @@ struct World {
     key: Value,
     token: Value,
     invoice: Value,
+    credit_note: Value,
     version: String,
     batch: Vec<u8>,
 }
@@ -82,10 +87,11 @@ impl World {
         let token = api.post("/api/v1/tokens", &spare).await.created();
         let month = json!({"customer": "acme", "period": "2026-11"});
         let invoice = api.post("/api/v1/invoices/draft", &month).await.ok();
+        let credit_note = credit_note(&api, key["id"].as_str().unwrap()).await;
         let prices = api.items("/api/v1/prices").await;
         let version = prices[0]["price"]["version"].as_str().unwrap().to_owned();
         let batch = body("n1", 1, &[payload(&event)]);
-        Self { api, key, token, invoice, version, batch }
+        Self { api, key, token, invoice, credit_note, version, batch }
     }
 
     /// The path of a route, and a body that it takes from the caller of that number.
@@ -94,6 +100,7 @@ impl World {
             Some("keys") => &self.key["id"],
             Some("tokens") => &self.token["id"],
             Some("invoices") => &self.invoice["id"],
+            Some("credit-notes") => &self.credit_note["id"],
             Some("sessions") => &json!("chat-1"),
             _ => &json!("acme"),
         };
@@ -126,11 +133,24 @@ impl World {
                 json!({"customer": "acme", "outcome": "accepted"})
             }
             ("POST", "/customers/{id}") => json!({"notes": "Thank you."}),
+            ("POST", "/invoices/{id}/credit") => json!({"reason": "a test"}),
             ("POST", "/prices/import") => json!({"prices": []}),
             _ => return (path, Vec::new()),
         };
         (path, body.to_string().into_bytes())
     }
+}
+
+/// A credit note over an invoice of October.
+async fn credit_note(api: &Api, key: &str) -> Value {
+    let used = UsageEvent { at: "2026-10-10T10:00:00Z".parse().unwrap(), ..event(2, "acme", key) };
+    Gateway::of(api, "n1").await.ship(2, &[used]).await;
+    let month = json!({"customer": "acme", "period": "2026-10"});
+    let draft = api.post("/api/v1/invoices/draft", &month).await.ok();
+    let path = |step: &str| format!("/api/v1/invoices/{}/{step}", draft["id"].as_str().unwrap());
+    api.post(&path("approve"), &json!({})).await.ok();
+    api.post(&path("finalize"), &json!({})).await.ok();
+    api.post(&path("credit"), &json!({"reason": "a test"})).await.created()
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The life of an invoice over the API: steps, documents, history, idempotency keys.
 
+use permille_types::UsageEvent;
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,7 +34,7 @@ async fn an_invoice_is_issued_shown_and_paid_by_its_number() {
     assert_eq!(approved["state"], "approved");
     assert_eq!((&issued["state"], &issued["id"]), (&json!("final"), &json!(id)));
     let standing = issued.as_object_mut().unwrap().remove("standing");
-    assert_eq!(standing, Some(json!({"paid": "0.00", "due": "0.00"})));
+    assert_eq!(standing, Some(json!({"paid": "0.00", "credited": "0.00", "due": "0.00"})));
     assert_eq!((document.ok(), paid["state"].as_str()), (issued, Some("paid")));
     let again = api.get(&format!("/api/v1/invoices/{id}/document")).await;
     assert_eq!(again.body, document.body, "to the byte, in whatever state");
@@ -118,4 +119,38 @@ async fn balances_are_told_in_the_currency_itself_and_add_up_to_zero() {
     let amounts = column(&balances, "amount");
     assert_eq!(format!("-{}", amounts[0]), amounts[1]);
     assert_eq!(column(&balances, "currency"), ["CNY", "CNY"]);
+}
+
+#[tokio::test]
+async fn a_credit_is_made_listed_and_shown_to_its_own_customer_only() {
+    let api = Api::with_acme().await;
+    let key = api.add_key("acme").await;
+    let at = "2026-10-10T10:00:00Z".parse().unwrap();
+    let used = UsageEvent { at, ..event(1, "acme", key["id"].as_str().unwrap()) };
+    Gateway::of(&api, "n1").await.ship(1, &[used]).await;
+    let id = october(&api).await;
+    step(&api, &id, "approve", &json!({})).await.ok();
+    let issued = step(&api, &id, "finalize", &json!({})).await.ok();
+    assert_eq!(issued["total"], "0.02");
+
+    let line = json!({"line": 1, "reason": "a test"});
+    let note = step(&api, &id, "credit", &line).await.created();
+    let above = json!({"amount": "0.02", "reason": "a test"});
+    let above = step(&api, &id, "credit", &above).await.problem(422, "invalid");
+    let nonsense = json!({"amount": "much", "reason": "a test"});
+    let nonsense = step(&api, &id, "credit", &nonsense).await.problem(422, "invalid");
+
+    assert_eq!((&note["number"], &note["gross"]), (&json!("CN-2026-000001"), &json!("0.01")));
+    assert!(above.contains("up to 0.01"), "{above}");
+    assert!(nonsense.contains("amount `much`"), "{nonsense}");
+    assert_eq!(api.get("/api/v1/credit-notes/CN-2026-000001").await.ok(), note);
+    assert_eq!(column(&api.items("/api/v1/credit-notes").await, "gross"), ["0.01"]);
+    assert_eq!(api.get(&format!("/api/v1/invoices/{id}")).await.ok()["standing"]["due"], "0.01");
+    api.add_customer("globex", "CNY").await;
+    let globex = json!({"role": "customer", "customer": "globex"});
+    let globex = api.post("/api/v1/tokens", &globex).await.created();
+    let globex = globex["secret"].as_str().unwrap();
+    let path = "/api/v1/credit-notes/CN-2026-000001";
+    api.get_as(globex, path).await.problem(404, "not_found");
+    assert!(api.get_as(globex, "/api/v1/credit-notes").await.items().is_empty());
 }

@@ -1,0 +1,185 @@
+//! Credit notes: what an issued invoice bills too much, taken back under a number of its own.
+//!
+//! A credit note is final when it is made. It never changes its invoice; it lowers what is due of
+//! it. How much of which line and tax it takes is the arithmetic of `permille-rating`.
+
+mod document;
+mod repo;
+
+use chrono::{DateTime, Utc};
+use permille_rating::invoice::{Credit, CreditError, CreditScope, Credited, credit};
+use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+pub use document::{CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditedInvoice};
+pub(crate) use repo::{amounts, credited_of};
+
+use crate::{
+    Instruction, Invoice, Ledger, LedgerError, Listing, Page,
+    audit::{self, Change},
+    error::During,
+    invoice,
+    secret::public_id,
+    series::{self, Series},
+    store::Connection,
+    text,
+};
+
+/// Longest reason, in bytes: a paragraph.
+const REASON_BYTES_MAX: usize = 1_000;
+
+/// What is to be credited of an invoice, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCredit {
+    /// How much of what, before tax.
+    pub scope: CreditScope,
+    /// Why, as the credit note says it.
+    pub reason: String,
+}
+
+/// A credit note as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CreditNoteSummary {
+    /// Its id.
+    pub id: InvoiceId,
+    /// Its number.
+    pub number: DocumentNumber,
+    /// Number of the invoice.
+    pub invoice: DocumentNumber,
+    /// Whose.
+    pub customer: CustomerId,
+    /// Currency of the amount.
+    pub currency: Currency,
+    /// What it takes back, with tax.
+    pub gross: Decimal,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Ledger {
+    /// Credits an issued invoice, in whole or in part; the tax goes with it.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it was never issued, is void or has
+    /// nothing left; [`LedgerError::Invalid`] names the part that is not accepted, such as an
+    /// amount above what is left; else the store's failure.
+    pub async fn credit_invoice(
+        &self,
+        id: &InvoiceId,
+        new: &NewCredit,
+        instruction: &Instruction,
+    ) -> Result<CreditNote, LedgerError> {
+        const ACTION: &str = "credit";
+        let reason = text::line("reason", &new.reason, REASON_BYTES_MAX)?;
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        let of = invoice::stored(&mut tx, id).await?;
+        let request = format!("{:?} {reason}", new.scope);
+        let subject = invoice::subject(&of.id);
+        if let Some(repeated) =
+            audit::repeated(&mut tx, subject, ACTION, &request, instruction).await?
+        {
+            let id = repeated.result.unwrap_or_default();
+            return found(&mut tx, &id).await.map(|(note, _)| note);
+        }
+        let Some(number) = of.invoice.number.clone().filter(|_| of.invoice.state.is_issued())
+        else {
+            let state = of.invoice.state.as_str();
+            let reason =
+                format!("is {state}: credit is not possible; accepted: a final or paid invoice");
+            return Err(LedgerError::refused("invoice", of.shown_number(), reason));
+        };
+        let before = credited_of(&mut tx, &of.id).await?;
+        let credit = part_of(&of.invoice, &before, new.scope, of.shown_number())?;
+        let invoice = CreditedInvoice { id: of.id.clone(), number };
+        let note = CreditNote {
+            id: public_id("crn_", now)?
+                .parse()
+                .map_err(|_| LedgerError::corrupt("credit_note.id", "a new id"))?,
+            number: series::next(&mut tx, Series::CreditNote, now).await?,
+            ..CreditNote::new(&of.invoice, invoice, credit, reason, now)
+        };
+        repo::insert(&mut tx, &note).await?;
+        invoice::post_credit(&mut tx, &note).await?;
+        let gross =
+            format!("{} over {} {}: {reason}", note.number, note.gross, note.currency.code());
+        let state = of.invoice.state.as_str();
+        let change = Change {
+            action: ACTION,
+            from: Some(state),
+            to: Some(state),
+            detail: Some(&gross),
+            request: &request,
+            result: Some(note.id.as_str()),
+        };
+        audit::insert(&mut tx, subject, change, instruction, now).await?;
+        tx.commit().await.during("commit credit note")?;
+        Ok(note)
+    }
+
+    /// The credit note of that id or number.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], else the store's failure.
+    pub async fn credit_note(&self, id: &str) -> Result<CreditNote, LedgerError> {
+        let mut reader = self.store.read().await?;
+        found(&mut reader, id).await.map(|(note, _)| note)
+    }
+
+    /// Its document, byte for byte as it was made.
+    ///
+    /// # Errors
+    /// As [`Ledger::credit_note`].
+    pub async fn credit_note_document(&self, id: &str) -> Result<String, LedgerError> {
+        let mut reader = self.store.read().await?;
+        found(&mut reader, id).await.map(|(_, document)| document)
+    }
+
+    /// Credit notes in the order they were made, of one customer or of all.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn credit_notes(
+        &self,
+        customer: Option<&CustomerId>,
+        page: &Page,
+    ) -> Result<Listing<CreditNoteSummary>, LedgerError> {
+        let mut reader = self.store.read().await?;
+        let rows = repo::list(&mut reader, customer, page.after(), page.rows()).await?;
+        Ok(Listing::cut(page, rows, |note| note.id.to_string()))
+    }
+}
+
+async fn found(connection: &mut Connection, id: &str) -> Result<(CreditNote, String), LedgerError> {
+    repo::find(connection, id).await?.ok_or_else(|| LedgerError::not_found("credit note", id))
+}
+
+/// What the note credits, with refusals in the ledger's words.
+fn part_of(
+    invoice: &Invoice,
+    before: &Credited,
+    scope: CreditScope,
+    shown: &str,
+) -> Result<Credit, LedgerError> {
+    let lines: Vec<Decimal> = invoice.lines.iter().map(|line| line.amount).collect();
+    credit(&lines, &invoice.tax, before, scope, invoice.currency).map_err(|cause| match cause {
+        CreditError::NoLine { number, lines } => {
+            LedgerError::invalid("line", &number, format!("1 to {lines}"))
+        }
+        CreditError::Above { asked, left } => {
+            let accepted = format!("up to {left}, which is left before tax");
+            LedgerError::invalid("amount", &asked, accepted)
+        }
+        CreditError::NoAmount { asked, places } => {
+            let accepted = format!("above 0 with at most {places} decimal places");
+            LedgerError::invalid("amount", &asked, accepted)
+        }
+        CreditError::NothingLeft => {
+            LedgerError::refused("invoice", shown, "has nothing left to credit there")
+        }
+        cause @ (CreditError::Amount(_) | CreditError::Divide(_)) => {
+            LedgerError::Credit { invoice: shown.to_owned(), cause: Box::new(cause) }
+        }
+    })
+}

@@ -1,0 +1,189 @@
+//! All SQL of credit notes.
+
+use permille_rating::invoice::Credited;
+use permille_types::{Currency, CustomerId, InvoiceId};
+use rust_decimal::Decimal;
+
+use super::{CreditNote, CreditNoteSummary};
+use crate::{
+    LedgerError, column,
+    error::{During, changed},
+    store::Connection,
+};
+
+pub(super) async fn insert(
+    connection: &mut Connection,
+    note: &CreditNote,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "insert credit note";
+    let done = sqlx::query(
+        "insert into credit_note (
+             id,
+             number,
+             invoice,
+             invoice_number,
+             customer,
+             currency,
+             gross,
+             document,
+             created_at
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(note.id.as_str())
+    .bind(note.number.as_str())
+    .bind(note.invoice.id.as_str())
+    .bind(note.invoice.number.as_str())
+    .bind(note.customer.id.as_str())
+    .bind(note.currency.code())
+    .bind(note.gross.to_string())
+    .bind(column::to_json("credit note", note)?)
+    .bind(column::micros(note.issued_at))
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+/// The note of that id or number, and its text.
+pub(super) async fn find(
+    connection: &mut Connection,
+    id: &str,
+) -> Result<Option<(CreditNote, String)>, LedgerError> {
+    sqlx::query_scalar::<_, String>(
+        "select document
+         from credit_note
+         where id = $1
+            or number = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await
+    .during("find credit note")?
+    .map(|document| Ok((column::json("credit_note.document", &document)?, document)))
+    .transpose()
+}
+
+/// What the notes of an invoice have credited of each line and each tax.
+pub(crate) async fn credited_of(
+    connection: &mut Connection,
+    invoice: &InvoiceId,
+) -> Result<Credited, LedgerError> {
+    let documents = sqlx::query_scalar::<_, String>(
+        "select document
+         from credit_note
+         where invoice = $1
+         order by id",
+    )
+    .bind(invoice.as_str())
+    .fetch_all(connection)
+    .await
+    .during("read credit notes of an invoice")?;
+    let mut credited = Credited::default();
+    for document in documents {
+        let note: CreditNote = column::json("credit_note.document", &document)?;
+        for line in &note.lines {
+            let place = line.line.saturating_sub(1);
+            add(&mut credited.lines, place, line.amount)?;
+        }
+        for (place, tax) in note.tax.iter().enumerate() {
+            add(&mut credited.taxes, place, tax.amount)?;
+        }
+    }
+    Ok(credited)
+}
+
+/// Adds to the amount at `place`, which may be the first one there.
+fn add(amounts: &mut Vec<Decimal>, place: usize, amount: Decimal) -> Result<(), LedgerError> {
+    if amounts.len() <= place {
+        amounts.resize(place.saturating_add(1), Decimal::ZERO);
+    }
+    if let Some(sum) = amounts.get_mut(place) {
+        *sum = column::exact_add("credits of an invoice", *sum, amount)?;
+    }
+    Ok(())
+}
+
+/// What each note takes back, by customer and currency.
+pub(crate) async fn amounts(
+    connection: &mut Connection,
+) -> Result<Vec<(CustomerId, Currency, Decimal)>, LedgerError> {
+    sqlx::query_as::<_, (String, String, String)>(
+        "select
+             customer,
+             currency,
+             gross
+         from credit_note
+         order by id",
+    )
+    .fetch_all(connection)
+    .await
+    .during("read credit notes")?
+    .into_iter()
+    .map(|(customer, currency, gross)| {
+        Ok((
+            column::parsed("credit_note.customer", &customer)?,
+            column::parsed("credit_note.currency", &currency)?,
+            column::decimal("credit_note.gross", &gross)?,
+        ))
+    })
+    .collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct SummaryRow {
+    id: String,
+    number: String,
+    invoice_number: String,
+    customer: String,
+    currency: String,
+    gross: String,
+    created_at: i64,
+}
+
+impl TryFrom<SummaryRow> for CreditNoteSummary {
+    type Error = LedgerError;
+
+    fn try_from(row: SummaryRow) -> Result<Self, LedgerError> {
+        Ok(Self {
+            id: column::parsed("credit_note.id", &row.id)?,
+            number: column::parsed("credit_note.number", &row.number)?,
+            invoice: column::parsed("credit_note.invoice_number", &row.invoice_number)?,
+            customer: column::parsed("credit_note.customer", &row.customer)?,
+            currency: column::parsed("credit_note.currency", &row.currency)?,
+            gross: column::decimal("credit_note.gross", &row.gross)?,
+            created_at: column::instant("credit_note.created_at", row.created_at)?,
+        })
+    }
+}
+
+pub(super) async fn list(
+    connection: &mut Connection,
+    customer: Option<&CustomerId>,
+    after: &str,
+    rows: i64,
+) -> Result<Vec<CreditNoteSummary>, LedgerError> {
+    sqlx::query_as::<_, SummaryRow>(
+        "select
+             id,
+             number,
+             invoice_number,
+             customer,
+             currency,
+             gross,
+             created_at
+         from credit_note
+         where id > $1
+           and ($2 is null or customer = $2)
+         order by id
+         limit $3",
+    )
+    .bind(after)
+    .bind(customer.map(CustomerId::as_str))
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("list credit notes")?
+    .into_iter()
+    .map(CreditNoteSummary::try_from)
+    .collect()
+}

@@ -1,0 +1,88 @@
+//! `/api/v1/credit-notes`, and the credit of an invoice.
+
+use axum::{Json, extract::State, response::IntoResponse};
+use http::{StatusCode, header};
+use permille_ledger::{CreditNote, CreditNoteSummary, CreditScope, Listing, NewCredit};
+use serde::Deserialize;
+
+use crate::{
+    access::{Action, Caller},
+    billing::Billing,
+    input::{Body, ListParams, Params, Segment, id},
+    problem::Problem,
+};
+
+/// What to credit of an invoice: all that is left, an amount of it, or of one line.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct New {
+    /// Before tax, a decimal.
+    amount: Option<String>,
+    /// Place of a line on the invoice, from 1.
+    line: Option<usize>,
+    reason: String,
+}
+
+impl New {
+    fn scope(&self) -> Result<CreditScope, Problem> {
+        let amount = self
+            .amount
+            .as_deref()
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    let accepted = "a decimal such as 12.50";
+                    Problem::invalid(format!(
+                        "amount `{text}` is not accepted; accepted: {accepted}"
+                    ))
+                })
+            })
+            .transpose()?;
+        Ok(match (self.line, amount) {
+            (Some(number), amount) => CreditScope::Line { number, amount },
+            (None, Some(amount)) => CreditScope::Amount(amount),
+            (None, None) => CreditScope::Rest,
+        })
+    }
+}
+
+pub(super) async fn create(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+    body: Body,
+) -> Result<(StatusCode, Json<CreditNote>), Problem> {
+    caller.may(Action::WriteInvoices)?;
+    let new: New = body.read().await?;
+    let new = NewCredit { scope: new.scope()?, reason: new.reason };
+    let invoice = id("invoice", &text)?;
+    let instruction = caller.instruction()?;
+    let note = billing.ledger.credit_invoice(&invoice, &new, &instruction).await?;
+    Ok((StatusCode::CREATED, Json(note)))
+}
+
+pub(super) async fn list(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Listing<CreditNoteSummary>>, Problem> {
+    caller.may(Action::ReadInvoices)?;
+    let page = params.page()?;
+    let customer = caller.scope(params.customer)?;
+    Ok(Json(billing.ledger.credit_notes(customer.as_ref(), &page).await?))
+}
+
+/// The document as it was made: the stored bytes themselves.
+pub(super) async fn show(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+) -> Result<impl IntoResponse, Problem> {
+    caller.may(Action::ReadInvoices)?;
+    let note = billing.ledger.credit_note(&text).await?;
+    if caller.owns(&note.customer.id).is_err() {
+        // Not even whose it is may show.
+        return Err(Problem::not_found(format!("credit note `{text}` is unknown")));
+    }
+    let document = billing.ledger.credit_note_document(&text).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], document))
+}
