@@ -9,7 +9,8 @@ use input::Input;
 use permille_types::{Endpoint, Family};
 use permille_usage::{Encoding, Framing};
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/usage/common.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
 mod common;
 #[path = "../fuzz/src/input.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "the fuzz targets use the rest")]

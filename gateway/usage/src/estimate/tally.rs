@@ -7,7 +7,7 @@ use super::{corrections::Scale, script::SCRIPTS};
 /// How far off a count by the model's own vocabulary may be, in thousandths.
 const OWN_PERMILLE: TokenCount = 20;
 /// How far off a count by a vocabulary that stands in may be, by script, in thousandths: the worst
-/// of those that were measured (`tests/accuracy.rs`). Of other scripts none was.
+/// of those that were measured (`tests/usage/accuracy.rs`). Of other scripts none was.
 const STAND_IN_PERMILLE: [TokenCount; SCRIPTS] = [200, 500, 2_000, 2_000];
 /// How far off what was not counted but extrapolated may be, in thousandths: code has a third more
 /// tokens than prose of the same length.

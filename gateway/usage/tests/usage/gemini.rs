@@ -1,12 +1,9 @@
 //! Gemini: what is inside what, and how a stream without a terminal event ends.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
-use common::{break_off, chat_stream, fixture, leave, run};
 use permille_types::{Endpoint, Family, Source, TokenClass};
 use permille_usage::{Framing, Reading, TapConfig, Usage, count, estimate_input};
+
+use crate::common::{break_off, chat_stream, fixture, leave, run};
 
 fn config(endpoint: Endpoint, framing: Framing) -> TapConfig {
     TapConfig { family: Family::Gemini, endpoint, framing, ..chat_stream(false) }

@@ -1,13 +1,10 @@
 //! Defects that users of other gateways met, each as a test. `docs/metering.md` lists the rows and
 //! where each is tested; here are those that no other file tests.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
-use common::{break_off, chat_stream, family_of, fixtures, leave, run, stream};
 use permille_types::{Endpoint, TokenClass, Unit};
 use permille_usage::{Encoding, Framing, TapConfig, Usage, count};
+
+use crate::common::{self, break_off, chat_stream, family_of, fixtures, leave, run, stream};
 
 const DELTA: &str = r#"{"choices":[{"index":0,"delta":{"content":"Nile"}}]}"#;
 const FINISH: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;

@@ -1,14 +1,11 @@
 //! Native formats of Chinese clouds and of model servers: errors with a success status, running
 //! counts, the text that an estimate needs.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
 use bytes::Bytes;
-use common::{REQUEST, fixture, fixtures, leave, run};
 use permille_types::{Endpoint, Family, Source, TokenClass};
 use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig, count};
+
+use crate::common::{REQUEST, fixture, fixtures, leave, run};
 
 fn config(family: Family, endpoint: Endpoint, framing: Framing) -> TapConfig {
     TapConfig { family, endpoint, framing, encoding: Encoding::Identity, cut_usage_frame: false }

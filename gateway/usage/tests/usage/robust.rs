@@ -1,17 +1,14 @@
 //! Whatever comes, nothing panics, nothing grows without bound, and the bytes that come out are
 //! the bytes that went in.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
 use std::io::Write;
 
-use common::{chat_stream, fixture, run, split};
 use flate2::{Compression, write::GzEncoder};
 use permille_types::{Endpoint, Family};
 use permille_usage::{Encoding, Framing, TapConfig, count, estimate_input, request};
 use proptest::prelude::*;
+
+use crate::common::{self, chat_stream, fixture, run, split};
 
 /// Every family with every operation, also those that do not go together.
 fn asked() -> impl Iterator<Item = (Family, Endpoint)> {

@@ -1,13 +1,10 @@
 //! `OpenAI` responses: terminal events, failures, background, replies too long to hold.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
 use bytes::Bytes;
-use common::{break_off, chat_stream, fixture, leave, run};
 use permille_types::{Endpoint, Flag, Source, TokenClass};
 use permille_usage::{Counted, Framing, Piece, Reading, Tap, TapConfig, count, estimate_input};
+
+use crate::common::{break_off, chat_stream, fixture, leave, run};
 
 const REQUEST: &[u8] = br#"{"model":"gpt-5.6","instructions":"Be brief.",
     "input":[{"role":"user","content":[{"type":"input_text","text":"Name the river."}]}]}"#;

@@ -3,22 +3,13 @@
 //! `texts/reference.json` says of each text what it is and why it is free, and how many tokens it
 //! has by tokenizers that share nothing with ours: each maker's own, made once, offline.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::panic,
-    reason = "a test may panic"
-)]
-
-mod common;
-
 use std::{fs, path::PathBuf};
 
-use common::{chat_stream, leave, run, stream};
 use permille_types::{Endpoint, Flag};
 use permille_usage::{Ahead, Audit, Corrections, Counted, Estimator, Reading, Tap};
 use serde_json::{Value, json};
+
+use crate::common::{chat_stream, leave, run, stream};
 
 /// What is at most between an estimate and the truth: where the vocabulary is the model's own.
 const OWN_PERMILLE: u64 = 100;

@@ -1,12 +1,9 @@
 //! Where counts come from: reported, partial, estimated, missing.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
-use common::{REQUEST, break_off, chat_stream, family_of, fixture, leave, run, stream};
 use permille_types::{Endpoint, Flag, Source, TokenClass};
 use permille_usage::{Counted, Encoding, Framing, Reading, TapConfig, count, estimate_input};
+
+use crate::common::{REQUEST, break_off, chat_stream, family_of, fixture, leave, run, stream};
 
 fn chat(reading: &Reading) -> Counted {
     count(reading, Endpoint::ChatCompletions, REQUEST)

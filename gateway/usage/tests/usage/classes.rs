@@ -1,12 +1,9 @@
 //! From reported numbers to disjoint classes: conventions, last report wins, mismatches.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-
-mod common;
-
-use common::{chat_stream, family_of, run, stream};
 use permille_types::{Endpoint, TokenClass, Unit};
 use permille_usage::{Framing, TapConfig, Usage};
+
+use crate::common::{self, chat_stream, family_of, run, stream};
 
 fn reply(endpoint: Endpoint, body: &str) -> Usage {
     let family = family_of(endpoint);

@@ -1,14 +1,11 @@
 //! Bodies of many JSON documents: lines, and one list that grows. What is held, what passes at
 //! once, and that no split changes anything.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
 use bytes::Bytes;
-use common::{break_off, chat_stream, leave, run};
 use permille_types::Endpoint;
 use permille_usage::{Framing, Piece, Tap, TapConfig};
+
+use crate::common::{break_off, chat_stream, leave, run};
 
 const DELTA: &str =
     r#"{"id":"a","model":"m","choices":[{"index":0,"delta":{"content":"]}, \"网\\"}}]}"#;

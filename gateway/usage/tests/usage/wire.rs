@@ -1,14 +1,9 @@
 //! Recorded replies of every family: the counts are the expected ones, however the bytes are
 //! split, whatever their line ends, and the bytes that come out are the ones that went in.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
 use std::io::Write;
 
 use bytes::Bytes;
-use common::{Fixture, check, fixtures, run, split};
 use flate2::{
     Compression,
     write::{DeflateEncoder, GzEncoder, ZlibEncoder},
@@ -16,6 +11,8 @@ use flate2::{
 use permille_usage::{Encoding, Framing, Piece, Tap};
 use proptest::prelude::*;
 use serde_json::Value;
+
+use crate::common::{self, Fixture, check, fixtures, run, split};
 
 /// The body without its usage-only frames: an independent, slow way to cut them.
 fn without_usage_frames(body: &[u8]) -> Vec<u8> {

@@ -1,9 +1,5 @@
 //! APIs that are described by configuration: what the description says is what is counted.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
 use std::sync::Arc;
 
 use bytes::Bytes;

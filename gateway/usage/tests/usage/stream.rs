@@ -1,13 +1,10 @@
 //! Streams: what is held, what is cut, and what is read of odd ones.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
 use bytes::Bytes;
-use common::{break_off, chat_stream, family_of, fixture, leave, run, stream};
 use permille_types::{Endpoint, TokenClass};
 use permille_usage::{Framing, Piece, Tap, TapConfig};
+
+use crate::common::{break_off, chat_stream, family_of, fixture, leave, run, stream};
 
 const DELTA: &str = r#"{"id":"a","model":"m","choices":[{"index":0,"delta":{"content":"Hi"}}]}"#;
 const USAGE: &str =

@@ -1,6 +1,4 @@
 //! Recorded replies, and ways to push them through a tap.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::{collections::BTreeSet, fmt, fs, path::PathBuf};
 

@@ -1,11 +1,8 @@
 //! Why a model stopped, in every form in which a reply says so.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
-
-use common::{fixture, run, stream};
 use permille_usage::{Stop, TapConfig};
+
+use crate::common::{fixture, run, stream};
 
 fn stop(config: TapConfig, body: &str) -> Option<Stop> {
     run(config, [body.as_bytes()]).reading.stop
