@@ -181,12 +181,7 @@ impl Meter {
     /// The data of an event that was too long to be held.
     fn long_document(&mut self, document: &Document, name: &[u8]) -> Verdict {
         let verdict = self.parser.document(document, name, &mut self.facts);
-        let text = self.parser.document_text(document);
-        let repeated = Some(&text).filter(|_| self.parser.repeats_text());
-        match repeated.and_then(|text| text.going_on_from(&self.facts.text)) {
-            Some(whole) => self.facts.text = whole,
-            None => self.facts.text.append(&text),
-        }
+        self.facts.text.append(&self.parser.document_text(document));
         verdict
     }
 }

@@ -72,14 +72,6 @@ impl TextSample {
         std::mem::replace(&mut self.kept, rest)
     }
 
-    /// Whether `text` begins with all of this one, as the events of some streams do.
-    pub(crate) fn begins(&self, text: &str) -> bool {
-        let whole = usize::try_from(self.bytes).unwrap_or(usize::MAX);
-        whole > 0
-            && text.len() >= whole
-            && text.get(self.taken..).is_some_and(|text| text.starts_with(&self.kept))
-    }
-
     /// The kept text: all of it, or its beginning, or what was not taken away of it.
     #[must_use]
     pub fn kept(&self) -> &str {
@@ -90,20 +82,6 @@ impl TextSample {
     pub(crate) fn opening(&self, bytes_max: usize) -> &str {
         let text = if self.taken == 0 { &self.kept } else { &self.head };
         text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
-    }
-
-    /// This text, but for what was taken away of `earlier`; absent where it does not begin with all
-    /// of that, as far as both are kept.
-    fn going_on_from(&self, earlier: &Self) -> Option<Self> {
-        let behind = self.kept.get(earlier.taken.min(self.kept.len())..)?;
-        let beyond_both = earlier.taken > 0 && earlier.kept.starts_with(behind);
-        let goes_on = behind.starts_with(&earlier.kept) || beyond_both;
-        (self.bytes >= earlier.bytes && goes_on).then(|| Self {
-            kept: behind.to_owned(),
-            bytes: self.bytes,
-            taken: earlier.taken,
-            head: earlier.head.clone(),
-        })
     }
 
     /// Length of the whole text in bytes, kept or not.
@@ -155,8 +133,8 @@ impl DeliveredText {
 
     /// Notes a reason to stop by the name that a provider gives it; other reasons say nothing.
     ///
-    /// Source: `OpenAI` (`content_filter`), Zhipu and Tencent (`sensitive`), Google (upper case),
-    /// Anthropic (`refusal`).
+    /// Source: `OpenAI` and Baidu (`content_filter`), Zhipu and Tencent (`sensitive`), Google (upper
+    /// case), Anthropic (`refusal`).
     pub(crate) fn note_stop(&mut self, reason: &str) {
         match reason {
             "content_filter" | "sensitive" | "SAFETY" | "PROHIBITED_CONTENT" | "BLOCKLIST"
@@ -164,16 +142,6 @@ impl DeliveredText {
             "refusal" => self.stop = Some(Stop::Refusal),
             _ => {}
         }
-    }
-
-    /// This text in place of `earlier`, with all of which it begins, as far as that is kept; what
-    /// was taken away of that is not in it again. Absent where it begins otherwise.
-    pub(crate) fn going_on_from(&self, earlier: &Self) -> Option<Self> {
-        Some(Self {
-            visible: self.visible.going_on_from(&earlier.visible)?,
-            reasoning: self.reasoning.going_on_from(&earlier.reasoning)?,
-            stop: self.stop,
-        })
     }
 
     /// Adds another reply's text behind this one.
@@ -228,28 +196,7 @@ mod tests {
 
         assert_eq!(taken, "Nile river ".repeat(20_000));
         assert_eq!(sample.bytes(), 220_000);
-        assert!(sample.begins(&format!("{taken}and more")));
-        assert!(!sample.begins(" and more"));
-    }
-
-    #[test]
-    fn a_repeated_text_goes_on_from_one_of_which_a_piece_was_taken_away() {
-        let of = |text: &str| {
-            let mut delivered = DeliveredText::default();
-            delivered.visible.push(text);
-            delivered
-        };
-        let begun = "Nile river ".repeat(3_000);
-        let mut earlier = of(&begun);
-        let taken = earlier.visible.take();
-        let whole = format!("{begun}and its delta");
-
-        let repeated = of(&whole).going_on_from(&earlier).unwrap();
-
-        assert_eq!(format!("{taken}{}", repeated.visible.kept()), whole);
-        assert_eq!(repeated.visible.bytes(), u64::try_from(whole.len()).unwrap());
-        assert!(of(&"Another text. ".repeat(3_000)).going_on_from(&earlier).is_none());
-        assert_eq!(earlier.visible.opening(10), "Nile river");
+        assert_eq!(sample.opening(10), "Nile river");
     }
 
     #[test]

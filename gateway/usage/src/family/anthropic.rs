@@ -171,7 +171,7 @@ impl WireFamily for Anthropic {
         named(if name.is_empty() { kind.as_bytes() } else { name }, facts)
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         if let Some(reply) = object::<Reply<'_>>(json) {
             reply.content.iter().for_each(|block| block_text(block, text));
             text.note_stop(reply.stop_reason.as_str());

@@ -6,7 +6,13 @@
 //! sum (`merge_single_response` of the Python SDK). There is no terminal mark: the end of the body
 //! is the end.
 
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hasher},
+};
+
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{
     Verdict, WireFamily, common_keys, read_top_level,
@@ -24,6 +30,11 @@ use crate::{
 /// Choices of one reply that are told apart. The API takes at most 4.
 const CHOICES_MAX: usize = 16;
 
+/// The codes of an error that is the content filter's, in a reply and in one of `OpenAI`'s shape.
+///
+/// Source: Alibaba Cloud Model Studio, "Error codes".
+const FILTERED: [&str; 2] = ["DataInspectionFailed", "data_inspection_failed"];
+
 /// The finish reason of a choice that goes on: a string, not a null.
 const UNFINISHED: &str = "null";
 
@@ -31,6 +42,57 @@ const UNFINISHED: &str = "null";
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dashscope {
     choices: Vec<ChoiceState>,
+    /// What each choice has said so far, by its index.
+    said: Vec<(u64, Said)>,
+}
+
+/// What one choice has said so far, by kind.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    visible: Progress,
+    reasoning: Progress,
+    calls: Progress,
+}
+
+/// How the events of a stream tell a text that grows.
+#[derive(Debug, Clone, Copy, Default)]
+enum Progress {
+    /// There was none yet.
+    #[default]
+    Nothing,
+    /// Each repeats the text so far, as without `incremental_output`: its length and digest.
+    Repeated(usize, u64),
+    /// Each brings what is new.
+    Incremental,
+}
+
+impl Progress {
+    /// What of `text` is new. The first event that does not repeat the one before shows that none
+    /// does.
+    fn new_of<'t>(&mut self, text: &'t str) -> &'t str {
+        if text.is_empty() {
+            return text;
+        }
+        let new = match *self {
+            Self::Incremental => return text,
+            Self::Nothing => text,
+            Self::Repeated(bytes, before) => match text.split_at_checked(bytes) {
+                Some((begin, new)) if digest(begin) == before => new,
+                _ => {
+                    *self = Self::Incremental;
+                    return text;
+                }
+            },
+        };
+        *self = Self::Repeated(text.len(), digest(text));
+        new
+    }
+}
+
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
 }
 
 /// What is known of one choice of a stream.
@@ -51,8 +113,9 @@ struct Reply<'a> {
     output: Object<Output<'a>>,
     #[serde(default)]
     usage: Object<WireUsage>,
-    #[serde(default)]
-    code: Present,
+    /// Of an error, in any form.
+    #[serde(borrow, default)]
+    code: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,20 +211,13 @@ impl WireFamily for Dashscope {
         Convention { input_includes_cache: true, output_includes_reasoning: true };
     const KEYS: &'static [&'static str] = &["request_id", "output", "usage", "code"];
 
-    /// Without `incremental_output`.
-    fn repeats_text(&self) -> bool {
-        true
-    }
-
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         facts.error |= event.name == Some(b"error");
         let Some(data) = event.data else { return Verdict::Plain };
         let Some(reply) = object::<Reply<'_>>(data) else {
             return read_top_level(self, event, facts);
         };
-        if let Some(output) = reply.output.get() {
-            output_text(output, &mut facts.text);
-        }
+        self.reply_text(&reply, &mut facts.text);
         self.reply(reply, facts)
     }
 
@@ -178,9 +234,9 @@ impl WireFamily for Dashscope {
         self.reply(reply, facts)
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
-        if let Some(output) = object::<Reply<'_>>(json).as_ref().and_then(|r| r.output.get()) {
-            output_text(output, text);
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
+        if let Some(reply) = object::<Reply<'_>>(json) {
+            self.reply_text(&reply, text);
         }
     }
 }
@@ -188,7 +244,7 @@ impl WireFamily for Dashscope {
 impl Dashscope {
     fn reply(&mut self, reply: Reply<'_>, facts: &mut Facts) -> Verdict {
         facts.note_id(reply.request_id.as_str());
-        if reply.code.is_present() {
+        if reply.code::<Present>().is_some_and(Present::is_present) {
             facts.parts.merge(&usage_parts(reply.usage));
             return facts.fail();
         }
@@ -209,6 +265,45 @@ impl Dashscope {
         facts.terminal = is_end;
         facts.output_final = is_end;
         Verdict::Plain
+    }
+
+    /// Appends what is new of the text, and notes why it ends.
+    fn reply_text(&mut self, reply: &Reply<'_>, text: &mut DeliveredText) {
+        if reply.code::<Text<'_>>().is_some_and(|code| FILTERED.contains(&code.as_str())) {
+            text.note_stop("content_filter");
+        }
+        let Some(output) = reply.output.get() else { return };
+        text.note_stop(output.finish_reason.as_str());
+        let (visible, reasoning) = (&mut text.visible, &mut text.reasoning);
+        visible.push(self.new_of(0, |said| &mut said.visible, output.text.as_str()));
+        for choice in output.choices.iter() {
+            let Some(message) = choice.message.get() else { continue };
+            let (index, thoughts) = (choice.place(), message.reasoning_content.as_str());
+            visible.push(self.new_of(index, |said| &mut said.visible, &joined(&message.content)));
+            reasoning.push(self.new_of(index, |said| &mut said.reasoning, thoughts));
+            let mut calls = TextSample::default();
+            message.tool_calls.push_to(&mut calls);
+            visible.push(self.new_of(index, |said| &mut said.calls, calls.kept()));
+        }
+        output.choices.iter().for_each(|choice| text.note_stop(choice.finish_reason.as_str()));
+    }
+
+    /// What of `text` is new to a choice. Of choices beyond the bound nothing is known.
+    fn new_of<'t>(
+        &mut self,
+        index: u64,
+        kind: fn(&mut Said) -> &mut Progress,
+        text: &'t str,
+    ) -> &'t str {
+        let known = self.said.iter().position(|(of, _)| *of == index);
+        let place = known.unwrap_or(self.said.len());
+        if known.is_none() && place < CHOICES_MAX {
+            self.said.push((index, Said::default()));
+        }
+        match self.said.get_mut(place) {
+            Some((_, said)) => kind(said).new_of(text),
+            None => text,
+        }
     }
 
     /// Takes the usage of one choice over.
@@ -251,31 +346,32 @@ impl Dashscope {
 fn position(output: &Output<'_>) -> (u64, bool) {
     let ends = |reason: &Text<'_>| !matches!(reason.as_str(), "" | UNFINISHED);
     match output.choices.iter().next() {
-        Some(Choice { index: Count::Value(index), finish_reason, .. }) => {
-            (*index, ends(finish_reason))
-        }
-        Some(choice) => (0, ends(&choice.finish_reason)),
+        Some(choice) => (choice.place(), ends(&choice.finish_reason)),
         None => (0, ends(&output.finish_reason)),
     }
 }
 
-fn output_text(output: &Output<'_>, text: &mut DeliveredText) {
-    push_new(&mut text.visible, output.text.as_str());
-    for message in output.choices.iter().filter_map(|choice| choice.message.get()) {
-        for part in message.content.iter() {
-            push_new(&mut text.visible, part.as_str());
-        }
-        push_new(&mut text.reasoning, message.reasoning_content.as_str());
-        message.tool_calls.push_to(&mut text.visible);
+impl<'a> Reply<'a> {
+    /// The code of an error, as far as it can be read as a `T`.
+    fn code<T: Deserialize<'a>>(&self) -> Option<T> {
+        serde_json::from_str(self.code?.get()).ok()
     }
 }
 
-/// Appends `text`, or what of it is new: without `incremental_output` every event repeats the
-/// text so far.
-fn push_new(sample: &mut TextSample, text: &str) {
-    let bytes = usize::try_from(sample.bytes()).unwrap_or(usize::MAX);
-    let repeats = sample.begins(text);
-    sample.push(if repeats { text.get(bytes..).unwrap_or_default() } else { text });
+impl Choice<'_> {
+    /// Which of several it is.
+    fn place(&self) -> u64 {
+        if let Count::Value(index) = self.index { index } else { 0 }
+    }
+}
+
+/// The texts of a message as one.
+fn joined<'m>(content: &'m Content<'_>) -> Cow<'m, str> {
+    content
+        .iter()
+        .map(|part| Cow::Borrowed(part.as_str()))
+        .reduce(|all, part| all + part)
+        .unwrap_or_default()
 }
 
 fn usage_parts(usage: Object<WireUsage>) -> Parts {

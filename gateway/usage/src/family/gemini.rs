@@ -168,7 +168,7 @@ impl WireFamily for Gemini {
         Verdict::Plain
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         if let Some(reply) = object::<Reply<'_>>(json) {
             reply_text(&reply, text);
         }

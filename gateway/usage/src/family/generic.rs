@@ -72,7 +72,7 @@ impl WireFamily for Generic {
         note(&self.description, &Value::Object(kept.collect::<Map<_, _>>()), facts)
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         if let Ok(value) = serde_json::from_slice::<Value>(json) {
             push_text(&self.description, &value, text);
         }

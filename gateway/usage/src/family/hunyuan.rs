@@ -127,7 +127,7 @@ impl WireFamily for Hunyuan {
         note(reply, facts)
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         let reply = match object::<Wrapped<'_>>(json) {
             Some(Wrapped { response: Object::Value(reply) }) => Some(reply),
             _ => object(json),

@@ -76,7 +76,7 @@ impl WireFamily for LlamaCpp {
         note(reply, facts)
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         if let Some(reply) = object::<Reply<'_>>(json) {
             reply.content.push_to(&mut text.visible);
         }

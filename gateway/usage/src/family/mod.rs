@@ -51,8 +51,9 @@ pub(crate) trait WireFamily {
     /// Reads a document: a whole reply, or the data of an event that was too large or too odd to
     /// be read whole. `name` is that event's name.
     fn document(&mut self, document: &Document, name: &[u8], facts: &mut Facts) -> Verdict;
-    /// The text that a reply document, or the data of an event, delivers.
-    fn text(&self, json: &[u8], text: &mut DeliveredText);
+    /// The text that a reply document, or the data of an event, delivers. Where events repeat the
+    /// text so far, only what is new of it.
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText);
 
     /// What this reply's numbers include.
     fn convention(&self) -> Convention {
@@ -65,10 +66,6 @@ pub(crate) trait WireFamily {
     /// Which tokens this reply's family reports.
     fn reports(&self) -> Reports {
         Reports::InputAndOutput
-    }
-    /// Whether an event may bring all of the text so far, and not only what is new of it.
-    fn repeats_text(&self) -> bool {
-        false
     }
 }
 
@@ -109,13 +106,6 @@ macro_rules! parsers {
                 }
             }
 
-            /// See [`WireFamily::repeats_text`].
-            pub(crate) fn repeats_text(&self) -> bool {
-                match self {
-                    $(Self::$name(parser) => parser.repeats_text()),+
-                }
-            }
-
             /// See [`WireFamily::event`].
             pub(crate) fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
                 match self {
@@ -135,7 +125,7 @@ macro_rules! parsers {
                 }
             }
 
-            fn text(&self, json: &[u8], text: &mut DeliveredText) {
+            fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
                 match self {
                     $(Self::$name(parser) => parser.text(json, text)),+
                 }
@@ -211,7 +201,7 @@ impl Parser {
     }
 
     /// The text of a document, as far as it was kept; what was not is extrapolated.
-    pub(crate) fn document_text(&self, document: &Document) -> DeliveredText {
+    pub(crate) fn document_text(&mut self, document: &Document) -> DeliveredText {
         let mut text = DeliveredText::default();
         if let Some((json, kept)) = document.readable() {
             self.text(&json, &mut text);

@@ -33,6 +33,8 @@ struct Reply<'a> {
     result: RawText<'a>,
     #[serde(borrow, default)]
     function_call: Object<Function<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Text<'a>,
     #[serde(default)]
     is_end: Present,
     #[serde(default)]
@@ -60,7 +62,7 @@ impl WireFamily for QianfanV1 {
     /// `prompt_tokens` holds cached tokens. Reasoning is not reported.
     const CONVENTION: Convention =
         Convention { input_includes_cache: true, output_includes_reasoning: true };
-    const KEYS: &'static [&'static str] = &["id", "usage", "is_end", "error_code"];
+    const KEYS: &'static [&'static str] = &["id", "usage", "is_end", "finish_reason", "error_code"];
 
     fn event(&mut self, event: &Event<'_>, facts: &mut Facts) -> Verdict {
         let Some(data) = event.data else { return Verdict::Plain };
@@ -76,13 +78,14 @@ impl WireFamily for QianfanV1 {
         let reply = Reply {
             usage: document.read("usage", bad),
             is_end: document.read("is_end", bad),
+            finish_reason: document.read("finish_reason", bad),
             error_code: document.read("error_code", bad),
             ..Reply::default()
         };
         note(reply, facts)
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         if let Some(reply) = object::<Reply<'_>>(json) {
             reply_text(&reply, text);
         }
@@ -98,6 +101,7 @@ fn note(reply: Reply<'_>, facts: &mut Facts) -> Verdict {
 }
 
 fn reply_text(reply: &Reply<'_>, text: &mut DeliveredText) {
+    text.note_stop(reply.finish_reason.as_str());
     reply.result.push_to(&mut text.visible);
     if let Some(function) = reply.function_call.get() {
         function.push_to(&mut text.visible);

@@ -117,7 +117,7 @@ impl WireFamily for Tgi {
         if document.is_too_large("generated_text") { facts.end() } else { verdict }
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         let Some(reply) = object::<Reply<'_>>(json) else { return };
         match (reply.token.get(), &reply.generated_text) {
             (Some(token), _) => token_text(token, text),

@@ -49,6 +49,52 @@ fn a_long_text_that_every_event_repeats_is_counted_once() {
 }
 
 #[test]
+fn texts_of_several_choices_that_every_event_repeats_are_counted_once_each() {
+    let event = |index: u32, content: &str, thought: &str, arguments: &str| {
+        let call = format!(r#"{{"function":{{"name":"f","arguments":"{arguments}"}}}}"#);
+        let message = format!(
+            r#"{{"content":"{content}","reasoning_content":"{thought}","tool_calls":[{call}]}}"#
+        );
+        let choice = format!(r#"{{"index":{index},"finish_reason":"null","message":{message}}}"#);
+        format!("data:{{\"output\":{{\"choices\":[{choice}]}}}}\n\n")
+    };
+    let body = [
+        event(0, "The", "a", "{"),
+        event(1, "A river", "b", ""),
+        event(0, "The Nile", "ab", "{}"),
+        event(1, "A river of", "bc", ""),
+        event(0, "The Nile", "abc", "{}"),
+    ]
+    .concat();
+
+    let config = config(Family::Dashscope, Endpoint::Generation, Framing::Sse);
+    let text = leave(config, [body.as_bytes()]).text;
+
+    let visible: usize = ["The Nile", "f{}", "A river of", "f"].map(str::len).iter().sum();
+    assert_eq!(text.visible.bytes(), u64::try_from(visible).unwrap(), "{}", text.visible.kept());
+    assert_eq!(text.reasoning.bytes(), 3 + 2);
+    // A text that happens to begin as the one before it, where events bring what is new.
+    let deltas = [event(0, "ha", "", ""), event(0, "ho", "", ""), event(0, "hoho", "", "")];
+    let text = leave(config, deltas.iter().map(String::as_bytes)).text;
+    assert_eq!(text.visible.kept(), "hafhohoho");
+}
+
+#[test]
+fn an_event_too_long_to_hold_repeats_its_own_choice_alone() {
+    let long = "Nile ".repeat(20_000);
+    let event = |index: u32, content: &str| {
+        let choice = format!(r#"{{"index":{index},"message":{{"content":"{content}"}}}}"#);
+        format!("data:{{\"output\":{{\"choices\":[{choice}]}}}}\n\n")
+    };
+    let events = [event(0, &long), event(1, &long), event(0, &format!("{long}!")), event(1, &long)];
+
+    let config = config(Family::Dashscope, Endpoint::Generation, Framing::Sse);
+    let text = leave(config, events.iter().map(String::as_bytes)).text;
+
+    assert_eq!(text.visible.bytes(), u64::try_from(2 * long.len() + 1).unwrap());
+}
+
+#[test]
 fn an_error_with_a_success_status_is_an_error_and_bills_nothing() {
     use Framing::{Json, JsonLines, Sse};
     for (family, endpoint, framing, body) in [

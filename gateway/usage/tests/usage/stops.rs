@@ -87,3 +87,63 @@ fn other_families_say_it_in_their_own_words() {
     let events = fixture("openai-responses/stream").config(false);
     assert_eq!(stop(events, delta), Some(Stop::Refusal));
 }
+
+#[test]
+fn chinese_clouds_native_formats_say_it_too() {
+    let usage = r#""usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}"#;
+    let qianfan = |name: &str, reason: &str| {
+        let body = format!(r#"{{"id":"a","result":"x","finish_reason":"{reason}",{usage}}}"#);
+        let events = format!("data: {body}\n\ndata: {{\"is_end\":true,{usage}}}\n\n");
+        let is_stream = name.ends_with("/stream");
+        stop(fixture(name).config(false), if is_stream { &events } else { &body })
+    };
+    let usage = r#""usage":{"input_tokens":9,"output_tokens":1}"#;
+    let dashscope = |name: &str, output: &str| {
+        let body = format!(r#"{{"request_id":"r","output":{output},{usage}}}"#);
+        let events = format!("id:1\nevent:result\n:HTTP_STATUS/200\ndata:{body}\n\n");
+        let is_stream = name.ends_with("incremental");
+        stop(fixture(name).config(false), if is_stream { &events } else { &body })
+    };
+    for (reason, expected) in [
+        ("content_filter", Some(Stop::ContentFilter)),
+        ("normal", None),
+        ("stop", None),
+        ("length", None),
+        ("null", None),
+    ] {
+        for name in ["baidu-qianfan-v1/nonstream", "baidu-qianfan-v1/stream"] {
+            assert_eq!(qianfan(name, reason), expected, "{name}: {reason}");
+        }
+        for name in ["dashscope-native/nonstream", "dashscope-native/stream-incremental"] {
+            let text = format!(r#"{{"text":"x","finish_reason":"{reason}"}}"#);
+            let message = r#"{"role":"assistant","content":"x"}"#;
+            let choice = format!(r#"{{"finish_reason":"{reason}","message":{message}}}"#);
+            assert_eq!(dashscope(name, &text), expected, "{name}: {reason}");
+            let choices = format!(r#"{{"choices":[{choice}]}}"#);
+            assert_eq!(dashscope(name, &choices), expected, "{name}: {reason}");
+        }
+    }
+}
+
+#[test]
+fn an_odd_event_does_not_cost_the_stop_reason_of_qianfan() {
+    let odd = "data: {\"id\":\"a\",\"id\":\"b\",\"finish_reason\":\"content_filter\"}\n\n";
+
+    let config = fixture("baidu-qianfan-v1/stream").config(false);
+
+    assert_eq!(stop(config, odd), Some(Stop::ContentFilter));
+}
+
+#[test]
+fn dashscope_filters_an_answer_with_an_error() {
+    let config = fixture("dashscope-native/stream-incremental").config(false);
+    let failed = |code: &str| {
+        let delta = r#"{"output":{"choices":[{"message":{"content":"The Ni"}}]}}"#;
+        format!("data:{delta}\n\nevent:error\ndata:{{\"code\":\"{code}\",\"message\":\"x\"}}\n\n")
+    };
+    for code in ["DataInspectionFailed", "data_inspection_failed"] {
+        let reading = run(config, [failed(code).as_bytes()]).reading;
+        assert_eq!((reading.stop, reading.error), (Some(Stop::ContentFilter), true), "{code}");
+    }
+    assert_eq!(stop(config, &failed("InternalError")), None);
+}
