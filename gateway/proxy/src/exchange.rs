@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use permille_journal::{JournalError, Settled};
 use permille_limits::Taken;
 use permille_types::{Ended, Flag};
-use permille_usage::{Piece, Tap};
+use permille_usage::{Piece, Stop, Tap};
 use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -62,6 +62,8 @@ pub(crate) struct Exchange {
     record: Option<Record>,
     attempts: Attempts,
     asked: reply::Asked,
+    /// Whether an error that is the content filter's bills the prompt.
+    bills_a_rejected_prompt: bool,
     /// Whether only the end of its connection ends the reply.
     ended_by_connection: bool,
     /// The request's place and the memory of its body, given back when the exchange has ended.
@@ -90,6 +92,7 @@ impl Exchange {
             record: Some(record),
             attempts,
             asked,
+            bills_a_rejected_prompt: false,
             ended_by_connection: false,
             held,
             lane: None,
@@ -130,6 +133,7 @@ impl Exchange {
             record.answered(head.status);
         }
         self.reader = reply::reader(&head, self.asked, upstream);
+        self.bills_a_rejected_prompt = reply::bills_a_rejected_prompt(&head, self.asked, upstream);
         self.ended_by_connection = reply::is_ended_by_its_connection(&head);
         self.upstream = Upstream::Replying(body);
         head
@@ -153,7 +157,15 @@ impl Exchange {
     fn reply(&self) -> Reply {
         match &self.reader {
             Reader::Tap(tap) => Reply::Counted(Box::new(tap.reading())),
-            Reader::Failed(tap) => Reply::Failed(Box::new(tap.reading())),
+            Reader::Failed(tap) => {
+                let reading = Box::new(tap.reading());
+                let filtered = reading.error && reading.stop == Some(Stop::ContentFilter);
+                if filtered && self.bills_a_rejected_prompt {
+                    Reply::Rejected(reading)
+                } else {
+                    Reply::Failed(reading)
+                }
+            }
             Reader::Unanswered => match self.attempts.in_flight() {
                 Some(upstream) => reply::unanswered(self.asked, &upstream),
                 None => Reply::Nothing,
@@ -234,6 +246,7 @@ impl Exchange {
         match (&self.reader, reply) {
             (Reader::Plain(ended), _) => *ended,
             (_, Reply::Counted(reading)) if reply::is_whole(reading) => Ended::Complete,
+            (_, Reply::Rejected(_)) => Ended::Complete,
             _ => Ended::UpstreamError,
         }
     }
@@ -350,6 +363,7 @@ impl Drop for Exchange {
             record: Some(record),
             attempts: self.attempts.clone(),
             asked: self.asked,
+            bills_a_rejected_prompt: self.bills_a_rejected_prompt,
             ended_by_connection: self.ended_by_connection,
             held: self.held.take(),
             lane: self.lane.take(),

@@ -32,6 +32,8 @@ pub(crate) enum Reply {
     Counted(Box<Reading>),
     /// An error body: what it reports is the provider's account and never the customer's (M8).
     Failed(Box<Reading>),
+    /// The provider's filter rejected the prompt, which it bills all the same.
+    Rejected(Box<Reading>),
     /// Nothing of it is counted: a free endpoint, or a call that was never answered.
     Nothing,
 }
@@ -39,7 +41,11 @@ pub(crate) enum Reply {
 impl Reply {
     /// Whether settling it must tokenise text, which is no work for the event loop.
     pub(crate) fn must_count(&self) -> bool {
-        let Self::Counted(reading) = self else { return false };
+        let reading = match self {
+            Self::Counted(reading) => reading,
+            Self::Rejected(_) => return true,
+            Self::Failed(_) | Self::Nothing => return false,
+        };
         let said_nothing = reading.usage.is_none() && reading.text.is_empty();
         !(is_complete(reading) || (reading.error && said_nothing))
     }
@@ -191,6 +197,7 @@ impl Record {
         let (reading, counted) = match reply {
             Reply::Counted(reading) => (Some(&**reading), self.count(reading)),
             Reply::Failed(reading) => (Some(&**reading), Counted::nothing()),
+            Reply::Rejected(reading) => (Some(&**reading), self.count_rejected(reading)),
             Reply::Nothing => (None, Counted::nothing()),
         };
         if let (Some(created), Reply::Counted(reading)) = (&self.settles, reply) {
@@ -225,10 +232,12 @@ impl Record {
         self.event.estimate_error_permille = counted.estimate_error_permille;
         self.event.units = counted.units;
         self.event.latency_ms = milliseconds(self.started.elapsed());
-        if let Reply::Counted(reading) = reply {
+        if let Reply::Counted(reading) | Reply::Rejected(reading) = reply {
             mark(&mut self.event, reading);
             let resent = |placed: &Placed| placed.resent_tokens(self.event.input_total?);
             self.event.resent_tokens = self.placed.as_ref().and_then(resent);
+        }
+        if let Reply::Counted(reading) = reply {
             self.tell_session(reading);
         }
         self.policy.apply(&mut self.event);
@@ -275,6 +284,12 @@ impl Record {
     fn count(&self, reading: &Reading) -> Counted {
         let ahead = self.ahead.as_ref();
         count(&self.metering, ahead, reading, self.event.endpoint, &self.request_body)
+    }
+
+    fn count_rejected(&self, reading: &Reading) -> Counted {
+        let corrections = Some(&self.metering.auditor.corrections);
+        let estimator = Estimator { corrections, ahead: None };
+        estimator.count_rejected(reading, self.event.endpoint, &self.request_body)
     }
 
     /// Whether this reply, which reports usage, is to be counted here too.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use http::{HeaderMap, Version, header, response::Parts};
+use http::{HeaderMap, StatusCode, Version, header, response::Parts};
 use permille_types::{Ended, Endpoint, Family};
 use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig, Usage};
 
@@ -26,6 +26,16 @@ pub(crate) fn unanswered(asked: Asked, upstream: &Upstream) -> Reply {
     }
     let tap = tap(asked, upstream, Framing::Json, Encoding::Identity);
     Reply::Counted(Box::new(tap.reading()))
+}
+
+/// Whether a prompt that the upstream rejects with this head is billed by it.
+///
+/// Source: Microsoft, Azure `OpenAI`, "Content filtering": a prompt that is filtered with status 400
+/// is charged, because it was evaluated. `OpenAI` itself charges nothing for an error.
+pub(crate) fn bills_a_rejected_prompt(head: &Parts, asked: Asked, upstream: &Upstream) -> bool {
+    head.status == StatusCode::BAD_REQUEST
+        && upstream.family == Family::AzureOpenAi
+        && asked.endpoint.is_metered()
 }
 
 /// The reader of a reply with this head, which is read as its upstream's family says. Error bodies

@@ -62,6 +62,29 @@ impl Estimator<'_> {
     /// As [`count()`], with what is known here.
     #[must_use]
     pub fn count(&self, reading: &Reading, endpoint: Endpoint, request_body: &[u8]) -> Counted {
+        self.count_as(false, reading, endpoint, request_body)
+    }
+
+    /// Counts a request whose prompt the provider rejected and billed: the prompt, estimated where
+    /// it is not reported. What was generated before the provider rejected it is told to nobody, so
+    /// that the output is absent.
+    #[must_use]
+    pub fn count_rejected(
+        &self,
+        reading: &Reading,
+        endpoint: Endpoint,
+        request_body: &[u8],
+    ) -> Counted {
+        self.count_as(true, reading, endpoint, request_body)
+    }
+
+    fn count_as(
+        &self,
+        rejected: bool,
+        reading: &Reading,
+        endpoint: Endpoint,
+        request_body: &[u8],
+    ) -> Counted {
         let mut counted = Counted {
             tokens: TokenCounts::new(),
             input_total: None,
@@ -94,7 +117,8 @@ impl Estimator<'_> {
             return counted;
         }
         let nothing_reported = usage.input_total.is_none() && usage.output_total.is_none();
-        if nothing_reported && reading.failed && reading.text.is_empty() && !reading.unreadable {
+        let failed = reading.failed && reading.text.is_empty() && !reading.unreadable;
+        if nothing_reported && failed && !rejected {
             counted.source = Source::Missing;
             return counted;
         }
@@ -112,9 +136,13 @@ impl Estimator<'_> {
             counted.input_total = Some(input.tokens);
             Some(input)
         };
-        let output = counted.complete_output(usage, reading, |sample, ahead| {
-            self.estimate(sample, ahead, tokenizer, &correction)
-        });
+        let output = if rejected {
+            None
+        } else {
+            counted.complete_output(usage, reading, |sample, ahead| {
+                self.estimate(sample, ahead, tokenizer, &correction)
+            })
+        };
         counted.note(input, output);
         counted
     }

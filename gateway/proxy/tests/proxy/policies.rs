@@ -1,13 +1,15 @@
 //! Who pays for a reply that is none, and what happens when a client leaves, by policy.
 
 use crate::support::{
-    World, ask, chat, read_events,
+    World, ask,
+    case::reply,
+    chat, read_all, read_events,
     scripted::{Scripted, Step, answer, stream},
     world_of,
 };
 use permille_proxy::config::{ClientGone, MeteringSection, Payer, PolicySection};
 use permille_rating::{price_book::PriceBook, rate::rate};
-use permille_types::{Currency, Ended, Flag, Source, UsageEvent};
+use permille_types::{Currency, Ended, Family, Flag, Source, UsageEvent};
 use rust_decimal::Decimal;
 
 /// What the built-in price book makes of a row.
@@ -82,6 +84,59 @@ async fn each_kind_of_reply_is_marked_and_paid_for_as_the_policy_says() {
             tokens.push(row.tokens);
         }
         assert_eq!(tokens[0], tokens[1], "the policy changes no count");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prompt_that_azures_filter_rejects_is_billed_as_the_policy_says() {
+    let (_, rejected) = reply("azure-openai/error-content-filter");
+    let rejected = String::from_utf8(rejected).unwrap();
+    let other = r#"{"error":{"message":"x","code":"invalid_prompt","status":400}}"#;
+    for (family, status, body, expected) in [
+        (Family::AzureOpenAi, 400, rejected.as_str(), Some(Payer::Customer)),
+        (Family::AzureOpenAi, 400, rejected.as_str(), Some(Payer::Nobody)),
+        (Family::AzureOpenAi, 429, rejected.as_str(), None),
+        (Family::AzureOpenAi, 400, other, None),
+        // OpenAI itself charges nothing for an error.
+        (Family::OpenAi, 400, rejected.as_str(), None),
+    ] {
+        let upstream = Scripted::start([answer(status, "", body)]).await;
+        let mut of_family = upstream.upstream("main");
+        of_family.section.family = family;
+        let world = world_of(vec![of_family], |config| {
+            config.metering.content_filter = expected.unwrap_or(Payer::Customer);
+            // What was rejected is no reply that broke off, and not an empty one.
+            config.metering.failed_reply = Payer::Nobody;
+            config.metering.empty_reply = Payer::Nobody;
+        })
+        .await;
+        let path = match family {
+            Family::AzureOpenAi => "/azure/openai/v1/chat/completions",
+            _ => "/v1/chat/completions",
+        };
+
+        for streamed in [false, true] {
+            let response = world.post(path, &chat("", streamed)).await;
+            assert_eq!(response.status().as_u16(), status);
+            let (head, reply) = response.into_parts();
+            assert_eq!(read_all(reply).await.unwrap(), body, "the error passes unchanged");
+            let row = world.row_of(&head.headers).await;
+
+            let Some(payer) = expected else {
+                assert_eq!((row.ended, row.source), (Ended::UpstreamError, Source::Missing));
+                assert!(row.tokens.is_empty(), "an error is free: {row:?}");
+                continue;
+            };
+            assert_eq!((row.ended, row.source), (Ended::Complete, Source::Estimated));
+            assert_eq!((row.status, row.output_total), (Some(400), None));
+            assert!(row.input_total.unwrap() > 5 && row.estimate_error_permille.is_some());
+            assert_eq!(row.attempts[0].tokens, row.tokens, "for the provider's account");
+            let spared = payer == Payer::Nobody;
+            let not_billed = spared.then_some(Flag::NotBilled);
+            let flags: Vec<Flag> = [Flag::ContentFilter].into_iter().chain(not_billed).collect();
+            assert_eq!(row.flags, flags);
+            assert_eq!(cost(&row).is_zero(), spared, "{row:?}");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     Verdict, WireFamily, common_keys, read_top_level,
-    wire::{CacheCreation, CacheWrites, DONE, Function, ToolCalls, object},
+    wire::{CacheCreation, CacheWrites, DONE, Failure, Function, ToolCalls, object},
 };
 use crate::{
     document::Document,
@@ -46,8 +46,8 @@ struct Chunk<'a> {
     choices: Few<Choice<'a>>,
     #[serde(default)]
     usage: Object<WireUsage>,
-    #[serde(default)]
-    error: Present,
+    #[serde(borrow, default)]
+    error: Failure<'a>,
     /// The same of Baidu, with status 200, and of Huawei Pangu: `PANGU.3318`.
     #[serde(default)]
     error_code: Present,
@@ -163,8 +163,9 @@ impl WireFamily for OpenAi {
         Verdict::Plain
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         if let Some(chunk) = object::<Chunk<'_>>(json) {
+            chunk.error.note_stop(text);
             chunk.choices.iter().for_each(|choice| choice_text(choice, text));
         }
     }
@@ -176,6 +177,7 @@ impl OpenAi {
         facts.note_model(chunk.model.as_str());
         facts.note_tier(chunk.service_tier.as_str());
         facts.error |= chunk.error.is_present() || chunk.error_code.is_present();
+        chunk.error.note_stop(&mut facts.text);
         for choice in chunk.choices.iter() {
             self.several_choices |= !matches!(choice.index, Count::Absent | Count::Value(0));
             self.finish_seen |= !choice.finish_reason.as_str().is_empty();

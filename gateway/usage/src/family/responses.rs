@@ -8,12 +8,12 @@ use serde::Deserialize;
 
 use super::{
     Verdict, WireFamily, read_top_level,
-    wire::{CacheWrites, object},
+    wire::{CacheWrites, Failure, object},
 };
 use crate::{
     document::Document,
     event::Event,
-    lenient::{Count, Few, Object, Present, Text},
+    lenient::{Count, Few, Object, Text},
     parts::{Convention, Parts},
     raw_text::RawText,
     reading::Facts,
@@ -61,7 +61,8 @@ struct Response<'a> {
     #[serde(borrow)]
     status: Text<'a>,
     usage: Object<WireUsage>,
-    error: Present,
+    #[serde(borrow)]
+    error: Failure<'a>,
     #[serde(borrow)]
     output: Few<Item<'a>>,
     #[serde(borrow)]
@@ -191,7 +192,7 @@ impl WireFamily for Responses {
         named(kind, facts)
     }
 
-    fn text(&self, json: &[u8], text: &mut DeliveredText) {
+    fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         if let Some(response) = object::<Response<'_>>(json) {
             response.output.iter().for_each(|item| item_text(item, text));
             stop_of(&response, text);
@@ -239,6 +240,7 @@ fn take(response: Response<'_>, facts: &mut Facts) {
 }
 
 fn stop_of(response: &Response<'_>, text: &mut DeliveredText) {
+    response.error.note_stop(text);
     if let Some(incomplete) = response.incomplete_details.get() {
         text.note_stop(incomplete.reason.as_str());
     }

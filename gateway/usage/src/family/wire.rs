@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    lenient::{Count, Few, Object, Text},
+    lenient::{Count, Few, Object, Present, Text},
     raw_text::RawText,
-    text::TextSample,
+    text::{DeliveredText, TextSample},
 };
 
 /// The end of a stream in the shape of `OpenAI`, and of some others.
@@ -18,6 +18,32 @@ pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     match serde_json::from_slice::<Object<T>>(json) {
         Ok(Object::Value(value)) => Some(value),
         _ => None,
+    }
+}
+
+/// The error in a reply of `OpenAI`'s shape, in any form.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Failure<'a>(#[serde(borrow)] Option<&'a RawValue>);
+
+impl Failure<'_> {
+    /// Whether there is one.
+    pub(super) fn is_present(self) -> bool {
+        let present =
+            |raw: &RawValue| serde_json::from_str(raw.get()).is_ok_and(Present::is_present);
+        self.0.is_some_and(present)
+    }
+
+    /// Notes where it is the content filter's.
+    pub(super) fn note_stop(self, text: &mut DeliveredText) {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(borrow, default)]
+            code: Text<'a>,
+        }
+        if let Some(named) = self.0.and_then(|raw| object::<Named<'_>>(raw.get().as_bytes())) {
+            text.note_stop(named.code.as_str());
+        }
     }
 }
 
