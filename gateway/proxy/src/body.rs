@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use permille_types::Ended;
@@ -156,6 +156,35 @@ impl MeteredBody {
             other => self.broken = other,
         }
         Ok(())
+    }
+
+    /// All of a reply that has at most `bytes_max`. Of a larger one, or one that breaks off, what was
+    /// read stands in front of the rest again.
+    pub(crate) async fn collect(&mut self, bytes_max: usize) -> Option<Bytes> {
+        let mut read = BytesMut::new();
+        let whole = loop {
+            match poll_fn(|cx| self.poll(cx)).await {
+                None => break true,
+                Some(Ok(frame)) => {
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    read.extend_from_slice(&bytes);
+                    if read.len() > bytes_max {
+                        break false;
+                    }
+                }
+                Some(Err(broken)) => {
+                    self.broken = Some(broken);
+                    self.flushed = false;
+                    break false;
+                }
+            }
+        };
+        let read = read.freeze();
+        if whole {
+            return Some(read);
+        }
+        self.pieces.push_front(Piece::Pass(read));
+        None
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {

@@ -112,6 +112,8 @@ pub(crate) struct Targeted {
     pub(crate) candidates: Vec<Candidate>,
     /// The response of the background that a read of it settles, once it has ended.
     pub(crate) settles: Option<Arc<Created>>,
+    /// The aliases that a list of models is to name too; empty for every other request.
+    pub(crate) aliases: Vec<ModelName>,
 }
 
 /// An upstream that may be called for a request.

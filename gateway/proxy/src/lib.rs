@@ -26,6 +26,7 @@ mod lanes;
 mod layers;
 mod metering;
 mod metrics;
+mod models;
 mod policy;
 mod record;
 mod refusal;

@@ -8,7 +8,7 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use permille_limits::{Budget, Taken};
-use permille_types::Family;
+use permille_types::{Endpoint, Family};
 use permille_usage::request::{Asked, ask_for_usage, classify};
 
 use crate::{
@@ -54,7 +54,9 @@ impl Waiting<Routed> for Classify {
             model_in_path: routed.model.is_some(),
             upstream_path: routed.upstream_path,
         };
-        if !endpoint.names_model() {
+        // Tencent counts tokens of a text, whatever the model.
+        let names_none = head.family == Family::Hunyuan && endpoint == Endpoint::CountTokens;
+        if names_none || !endpoint.names_model() {
             let upstream_body = body.clone();
             return Ok(Classified {
                 routed: head,

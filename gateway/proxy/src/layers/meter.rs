@@ -19,6 +19,7 @@ use crate::{
     headers,
     known::chain,
     metering::Metering,
+    models,
     record::Record,
     refusal::Refusal,
     reply::Asked,
@@ -89,14 +90,15 @@ where
                 tracing::error!(error = %chain(&cause), "a reply is withheld");
                 Refusal::JournalUnavailable { reason: cause.to_string() }
             })?;
-            Ok(Response::from_parts(head, ReplyBody::Metered(Box::new(body))))
+            let reply = Response::from_parts(head, Box::new(body));
+            Ok(models::listed(reply, &request.targeted.aliases).await)
         })
     }
 }
 
 /// What goes upstream, whoever is called. Takes the headers out of `request`.
 fn calls(request: &mut InSession) -> Calls {
-    let Targeted { classified, candidates, settles } = &mut request.targeted;
+    let Targeted { classified, candidates, settles, .. } = &mut request.targeted;
     let head = &mut classified.routed;
     let mut headers = std::mem::take(&mut head.parts.headers);
     headers::for_upstream(&mut headers);

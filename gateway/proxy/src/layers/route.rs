@@ -143,7 +143,8 @@ fn below<'p>(path: &'p str, prefix: &str) -> &'p str {
 /// The operation that a request to Hunyuan names in a header, once: of two, the provider might heed
 /// the other one.
 ///
-/// Source: Tencent Cloud API 3.0, "Common parameters"; those that answer with `Usage`.
+/// Source: Tencent Cloud API 3.0, "Common parameters"; those that answer with `Usage`, and the one
+/// that counts tokens without a model.
 fn hunyuan_operation(headers: &HeaderMap) -> Result<Endpoint, Refusal> {
     let mut actions = headers.get_all("x-tc-action").iter().map(HeaderValue::as_bytes);
     match (actions.next(), actions.next()) {
@@ -151,9 +152,10 @@ fn hunyuan_operation(headers: &HeaderMap) -> Result<Endpoint, Refusal> {
             Ok(Endpoint::Chat)
         }
         (Some(b"GetEmbedding"), None) => Ok(Endpoint::Embed),
+        (Some(b"GetTokenCount"), None) => Ok(Endpoint::CountTokens),
         _ => Err(Refusal::InvalidRequest(
             "the operation in the header X-TC-Action is not served: accepted are ChatCompletions, \
-             ChatTranslations, ImageQuestion, GetEmbedding, one of them"
+             ChatTranslations, ImageQuestion, GetEmbedding, GetTokenCount, one of them"
                 .to_owned(),
         )),
     }

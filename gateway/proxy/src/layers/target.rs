@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
-use permille_types::ModelName;
+use permille_types::{Endpoint, Family, ModelName};
 
 use crate::{
     choice::order,
     config::{AliasSection, Choose, Unpriced},
-    context::{Candidate, Classified, Targeted},
+    context::{Candidate, Classified, Head, Targeted},
     refusal::Refusal,
     stage::Stage,
     upstream::Upstream,
@@ -37,7 +37,8 @@ impl Stage<Classified> for Target {
             if candidates.is_empty() {
                 return Err(Refusal::NoUpstream { family });
             }
-            return Ok(Targeted { classified, candidates, settles: None });
+            let aliases = self.listed_aliases(head, &answering);
+            return Ok(Targeted { classified, candidates, settles: None, aliases });
         };
         let mut candidates = self.candidates(&answering, &facts.model);
         if candidates.is_empty() {
@@ -62,11 +63,29 @@ impl Stage<Classified> for Target {
                 return Err(Refusal::UnpricedModel { model, currency });
             }
         }
-        Ok(Targeted { classified, candidates, settles: None })
+        Ok(Targeted { classified, candidates, settles: None, aliases: Vec::new() })
     }
 }
 
 impl Target {
+    /// The aliases that `upstreams` serve, in their order, where `head` asks for the models of an
+    /// API in whose requests they may stand.
+    fn listed_aliases(&self, head: &Head, upstreams: &[&Arc<Upstream>]) -> Vec<ModelName> {
+        let path = head.upstream_path.split('?').next();
+        let lists = head.endpoint == Endpoint::Models && head.family == Family::OpenAi;
+        if !lists || path != Some("/models") {
+            return Vec::new();
+        }
+        let mut names: Vec<ModelName> = Vec::new();
+        for alias in &self.aliases {
+            let is_served = || !self.candidates(upstreams, &alias.name).is_empty();
+            if !names.contains(&alias.name) && is_served() {
+                names.push(alias.name.clone());
+            }
+        }
+        names
+    }
+
     /// Where `model` may be had. An alias hides a model of its name.
     fn candidates(&self, upstreams: &[&Arc<Upstream>], model: &ModelName) -> Vec<Candidate> {
         let mut chance = Rng::new();

@@ -1,15 +1,16 @@
 //! A sample of the replies that report usage is counted again: what a provider reports too much is
 //! seen, and what was learnt estimates the replies that report nothing.
 
+use permille_proxy::config::{GatewayConfig, Share, Unpriced};
+use permille_types::{Flag, Source};
+use permille_usage::Corrections;
+use serde_json::{Value, json};
+
 use crate::support::{
     World, ask, eventually,
     scripted::{Scripted, Step, stream},
     world_of,
 };
-use permille_proxy::config::{GatewayConfig, Share, Unpriced};
-use permille_types::{Flag, Source};
-use permille_usage::Corrections;
-use serde_json::{Value, json};
 
 /// 2,065 tokens of the vocabulary `o200k`, see `reference.json` beside it.
 const TEXT: &str = include_str!("../../../usage/tests/texts/luxun-zh.txt");

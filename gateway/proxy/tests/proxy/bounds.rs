@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::support::{KEY, World, chat, client, eventually, read_all, read_events, upstream};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -12,6 +11,8 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
+
+use crate::support::{KEY, World, chat, client, eventually, read_all, read_events, upstream};
 
 const CHAT: &str = "/v1/chat/completions";
 /// Far more than any bound in these tests.

@@ -1,14 +1,15 @@
 //! What a client or an upstream may try to get past the gateway: secrets, unmetered operations,
 //! replies without usage.
 
+use http::{HeaderMap, Request};
+use permille_proxy::config::{Unpriced, UpstreamConfig};
+use permille_types::{Ended, Family};
+
 use crate::support::{
     KEY, World, calls_of, read_all,
     scripted::{Scripted, answer},
     upstream, world_of,
 };
-use http::{HeaderMap, Request};
-use permille_proxy::config::{Unpriced, UpstreamConfig};
-use permille_types::{Ended, Family};
 
 const GEMINI: &str = "/gemini/v1beta/models/gemini-2.5-flash:generateContent";
 const QIANFAN: &str = "/qianfan/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/completions";

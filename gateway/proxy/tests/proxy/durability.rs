@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use crate::support::{self, World, chat, eventually, message, read_all};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use permille_journal::{
@@ -10,6 +9,8 @@ use permille_journal::{
     testing::{Loss, MemFs},
 };
 use permille_types::{Ended, SystemClock, UsageEvent};
+
+use crate::support::{self, World, chat, eventually, message, read_all};
 
 const CHAT: &str = "/v1/chat/completions";
 

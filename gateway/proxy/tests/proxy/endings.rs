@@ -1,10 +1,11 @@
 //! Every way a reply can end leaves exactly one row, with the provider's own counts (M1, M7, M8).
 
-use crate::support::{self, World, chat, message, read_all, read_events};
 use permille_proxy::config::ClientGone;
 use permille_simulator::BookEntry;
 use permille_types::{Ended, Flag, Source, TokenClass, UsageEvent};
 use serde_json::Value;
+
+use crate::support::{self, World, chat, message, read_all, read_events};
 
 /// The row's totals are the provider's own.
 fn assert_agrees(row: &UsageEvent, book: &BookEntry) {

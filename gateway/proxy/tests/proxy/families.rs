@@ -1,6 +1,11 @@
 //! One recorded reply of every wire family through real sockets: bytes, counts, keys, credentials
 //! and refusals.
 
+use http::Request;
+use permille_proxy::config::Unpriced;
+use permille_types::{Ended, Endpoint, Family};
+use serde_json::Value;
+
 use crate::support::{
     KEY, World,
     case::{Case, check, reply},
@@ -8,10 +13,6 @@ use crate::support::{
     recorded::recorded,
     upstream,
 };
-use http::Request;
-use permille_proxy::config::Unpriced;
-use permille_types::{Ended, Endpoint, Family};
-use serde_json::Value;
 
 const GEMINI: Case<'_> = Case {
     family: Family::Gemini,

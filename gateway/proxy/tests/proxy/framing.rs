@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::support::{World, chat, read_all, upstream};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Response, header};
@@ -19,6 +18,8 @@ use tokio::{
     net::TcpListener,
     sync::Notify,
 };
+
+use crate::support::{World, chat, read_all, upstream};
 
 const CHAT: &str = "/v1/chat/completions";
 const DOCUMENT: &str = r#"{"id":"c1","model":"gpt-4o-mini","choices":[{"index":0,"message":{"content":"6,650 km"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}"#;

@@ -10,9 +10,6 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{
-    KEY, World, chat, client, eventually, message, read_all, read_events, upstream,
-};
 use bytes::Bytes;
 use futures_util::{
     StreamExt as _,
@@ -34,6 +31,10 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    KEY, World, chat, client, eventually, message, read_all, read_events, upstream,
+};
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/anthropic/v1/messages";

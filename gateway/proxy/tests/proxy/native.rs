@@ -1,5 +1,10 @@
 //! Native formats of Chinese clouds and of model servers through real sockets.
 
+use http::Request;
+use permille_proxy::config::{Unpriced, UpstreamConfig};
+use permille_types::{Ended, Endpoint, Family, Source, TokenClass, Unit, UsageEvent};
+use serde_json::{Value, json};
+
 use crate::support::{
     KEY, World,
     case::{Case, check, reply},
@@ -7,10 +12,6 @@ use crate::support::{
     recorded::recorded,
     upstream,
 };
-use http::Request;
-use permille_proxy::config::{Unpriced, UpstreamConfig};
-use permille_types::{Ended, Family, Source, TokenClass, Unit, UsageEvent};
-use serde_json::{Value, json};
 
 const QIANFAN_V1: Case = Case {
     family: Family::QianfanV1,
@@ -330,6 +331,29 @@ async fn ollamas_list_of_models_passes_and_bills_nothing() {
     assert_eq!(answer.status(), 200);
     let row = world.row_of(answer.headers()).await;
     assert!(row.tokens.is_empty() && row.ended == Ended::Complete, "{row:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tencents_count_of_tokens_passes_and_bills_nothing() {
+    let counted =
+        r#"{"Response":{"TokenCount":3,"CharacterCount":4,"Tokens":["a"],"RequestId":"r"}}"#;
+    let answer = http("content-type: application/json", counted);
+    let world = in_front_of(answer, |upstream| {
+        upstream.section.family = Family::Hunyuan;
+        upstream.credential = "AKIDours:secret".into();
+    })
+    .await;
+
+    let request = Request::post(world.url("/hunyuan"))
+        .header("authorization", format!("Bearer {KEY}"))
+        .header("x-tc-action", "GetTokenCount");
+    let answer = world.send(request, r#"{"Prompt":"尼罗河?"}"#).await;
+
+    let (head, reply) = answer.into_parts();
+    assert_eq!(read_all(reply).await.unwrap(), counted);
+    let row = world.row_of(&head.headers).await;
+    assert_eq!((row.endpoint, row.ended), (Endpoint::CountTokens, Ended::Complete));
+    assert!(row.tokens.is_empty() && row.units.is_empty(), "{row:?}");
 }
 
 fn described(paths: &[&str], api: Value) -> impl FnOnce(&mut UpstreamConfig) {

@@ -3,7 +3,6 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use crate::support::{World, chat, message, read_all, upstream};
 use permille_simulator::BookEntry;
 use permille_types::{Ended, Family, Source};
 use serde_json::{Value, json};
@@ -11,6 +10,8 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
+
+use crate::support::{World, chat, message, read_all, upstream};
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/anthropic/v1/messages";

@@ -1,5 +1,10 @@
 //! Who pays for a reply that is none, and what happens when a client leaves, by policy.
 
+use permille_proxy::config::{ClientGone, MeteringSection, Payer, PolicySection};
+use permille_rating::{price_book::PriceBook, rate::rate};
+use permille_types::{Currency, Ended, Family, Flag, Source, UsageEvent};
+use rust_decimal::Decimal;
+
 use crate::support::{
     World, ask,
     case::reply,
@@ -7,10 +12,6 @@ use crate::support::{
     scripted::{Scripted, Step, answer, stream},
     world_of,
 };
-use permille_proxy::config::{ClientGone, MeteringSection, Payer, PolicySection};
-use permille_rating::{price_book::PriceBook, rate::rate};
-use permille_types::{Currency, Ended, Family, Flag, Source, UsageEvent};
-use rust_decimal::Decimal;
 
 /// What the built-in price book makes of a row.
 fn cost(row: &UsageEvent) -> Decimal {

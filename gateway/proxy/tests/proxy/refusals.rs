@@ -1,10 +1,11 @@
 //! Bad requests get a clear error in the caller's own format, and leave no row.
 
-use crate::support::{KEY, REVOKED_KEY, World, chat, message, read_all, upstream};
 use http::{Method, Request, StatusCode};
 use permille_proxy::config::Unpriced;
 use permille_types::Family;
 use serde_json::Value;
+
+use crate::support::{KEY, REVOKED_KEY, World, chat, message, read_all, upstream};
 
 struct Answer {
     status: StatusCode,

@@ -1,14 +1,15 @@
 //! Bugs that users of other gateways have hit, by their row in `docs/metering.md`. Rows whose test
 //! says more than the bug stand in the file of their subject.
 
+use http::Request;
+use permille_proxy::config::ClientGone;
+use permille_types::{Ended, Source, TokenClass};
+
 use crate::support::{
     KEY, World, ask, chat, read_events,
     scripted::{Scripted, answer, chat_reply, stream},
     world_of,
 };
-use http::Request;
-use permille_proxy::config::ClientGone;
-use permille_types::{Ended, Source, TokenClass};
 
 const CHAT: &str = "/v1/chat/completions";
 

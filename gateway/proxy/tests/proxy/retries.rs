@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use permille_proxy::config::{ClientGone, GatewayConfig, RetryOn, UpstreamConfig};
+use permille_types::{Ended, Family, Source, TokenClass};
+
 use crate::support::{
     self, World, ask, calls_of, chat, eventually, read_all,
     scripted::{Scripted, Step, answer, nobody, reply, slow_reply, stream},
     upstream, world_of,
 };
-use permille_proxy::config::{ClientGone, GatewayConfig, RetryOn, UpstreamConfig};
-use permille_types::{Ended, Family, Source, TokenClass};
 
 const CHAT: &str = "/v1/chat/completions";
 

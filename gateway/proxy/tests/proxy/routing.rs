@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use crate::support::{
-    self, ask, calls_of, chat,
-    scripted::{Scripted, answer, chat_reply, reply, slow_reply, stream},
-    world_of,
-};
+use http::Request;
 use permille_proxy::config::{AliasSection, Choose, Unpriced};
 use permille_rating::{price_book::PriceBook, rate::rate};
 use permille_types::{Currency, Ended, Family, Source, UsageEvent};
 use rust_decimal::Decimal;
+
+use crate::support::{
+    self, KEY, World, ask, calls_of, chat, read_all,
+    scripted::{Scripted, answer, chat_reply, reply, slow_reply, stream},
+    world_of,
+};
 
 fn alias(name: &str, model: &str, upstream: Option<&str>) -> AliasSection {
     AliasSection {
@@ -112,6 +114,66 @@ async fn h4_each_attempt_is_named_and_priced_at_its_own_model() {
     assert!(spare.body(0).contains("\"model\":\"gpt-4o-mini\",\"temp"));
     assert_eq!(asked.row.upstream.as_ref().unwrap().as_str(), "spare");
     assert_eq!(cost(&asked.row), Some(decimal("0.00000375")), "gpt-4o-mini, once");
+}
+
+/// Asks for the models of a path and gives them, and the row.
+async fn models_of(world: &World, path: &str) -> (String, UsageEvent) {
+    let request = Request::get(world.url(path)).header("authorization", format!("Bearer {KEY}"));
+    let (head, reply) = world.send(request, "").await.into_parts();
+    let body = read_all(reply).await.unwrap();
+    let length: Option<usize> =
+        head.headers.get("content-length").map(|length| length.to_str().unwrap().parse().unwrap());
+    assert!(length.is_none_or(|length| length == body.len()), "{:?}", head.headers);
+    (String::from_utf8(body.to_vec()).unwrap(), world.row_of(&head.headers).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_of_models_names_the_aliases_that_can_be_asked_for_there() {
+    let list = r#"{"object":"list", "data":[{"id":"gpt-4o","object":"model"}]}"#;
+    let main = Scripted::start([answer(200, "", list)]).await;
+    let mut deepseek = main.upstream("deepseek");
+    deepseek.section.provider = Some("deepseek".to_owned());
+    deepseek.section.models = vec!["deepseek-*".to_owned()];
+    let mut openai = main.upstream("openai");
+    openai.section.models = vec!["gpt-*".to_owned()];
+    let world = world_of(vec![openai, deepseek], |config| {
+        config.aliases = vec![
+            alias("best", "gpt-4o", None),
+            alias("best", "gpt-4o-mini", None),
+            alias("gpt-4o", "gpt-4o", None),
+            alias("cheap", "deepseek-chat", None),
+            alias("nobody's", "claude-x", None),
+        ];
+    })
+    .await;
+
+    let (all, row) = models_of(&world, "/v1/models?limit=9").await;
+    let (of_one, _) = models_of(&world, "/deepseek/models").await;
+    let (single, _) = models_of(&world, "/v1/models/gpt-4o").await;
+
+    let entry =
+        |id: &str| format!(r#"{{"created":0,"id":"{id}","object":"model","owned_by":"permille"}}"#);
+    let aliases = format!("[{},{},", entry("best"), entry("cheap"));
+    assert_eq!(all, list.replacen('[', &aliases, 1), "once each, and none that is listed already");
+    assert!(row.tokens.is_empty() && row.ended == Ended::Complete, "{row:?}");
+    assert_eq!(of_one, list.replacen('[', &format!("[{},", entry("cheap")), 1));
+    assert_eq!(single, list, "only the list is changed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_models_that_cannot_be_read_passes_as_it_is() {
+    let large = format!(r#"{{"data":[{{"id":"{}"}}]}}"#, "x".repeat(5 * 1024 * 1024));
+    for (status, body) in [(200, large.as_str()), (200, "<html>"), (500, r#"{"data":[]}"#)] {
+        let main = Scripted::start([answer(status, "", body)]).await;
+        let world = world_of(vec![main.upstream("main")], |config| {
+            config.aliases = vec![alias("best", "gpt-4o", None)];
+        })
+        .await;
+
+        let (passed, _) = models_of(&world, "/v1/models").await;
+
+        assert!(passed == body, "{status}: {} bytes", passed.len());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

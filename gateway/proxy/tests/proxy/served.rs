@@ -1,16 +1,17 @@
 //! What prices a row is what the reply says was served, not what was asked for.
 
-use crate::support::{
-    World, ask, chat, message, read_all,
-    scripted::{Scripted, answer},
-    world_of,
-};
 use permille_rating::{
     price_book::{PriceBook, parse_price_book},
     rate::{Rated, rate},
 };
 use permille_types::{Currency, Family, TokenClass, Unit, UsageEvent};
 use rust_decimal::Decimal;
+
+use crate::support::{
+    World, ask, chat, message, read_all,
+    scripted::{Scripted, answer},
+    world_of,
+};
 
 /// Ordinary, flex and priority prices, and dearer ones beyond 200,000 tokens of input.
 const PRICES: &str = r#"

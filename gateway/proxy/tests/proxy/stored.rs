@@ -1,17 +1,18 @@
 //! Responses that a provider stores: their customer's own, and those of the background are billed
 //! by the first read of their end, once.
 
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use permille_proxy::config::Unpriced;
+use permille_types::{Ended, Endpoint, Flag, Source, TokenClass, UsageEvent};
+use serde_json::{Value, json};
+
 use crate::support::{
     KEY, LIMITED_KEY, OTHER_KEY, World,
     case::reply,
     read_all,
     scripted::{Scripted, Step},
 };
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
-use permille_proxy::config::Unpriced;
-use permille_types::{Ended, Endpoint, Flag, Source, TokenClass, UsageEvent};
-use serde_json::{Value, json};
 
 fn recorded(case: &str) -> Step {
     Step::Say(reply(&format!("openai-responses/{case}")).0)

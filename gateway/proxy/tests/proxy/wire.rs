@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{
-    self, KEY, World, chat, client, message, read_all, recorded::recorded, upstream,
-};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use permille_types::{Ended, Family};
 use serde_json::Value;
 use tokio::net::TcpListener;
+
+use crate::support::{
+    self, KEY, World, chat, client, message, read_all, recorded::recorded, upstream,
+};
 
 const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
     connection: close\r\nx-request-id: req_1\r\n\r\n\
