@@ -255,8 +255,8 @@ fn less(
 
 /// What `tokens` cost, as far as their classes have a price.
 fn cost_of(tokens: &TokenCounts, rates: &Rates) -> Result<Decimal, MoneyError> {
-    let priced = tokens
+    let mut priced = tokens
         .iter()
         .filter_map(|(class, count)| rates.per_thousand.get(class).map(|price| at(price, *count)));
-    priced.fold(Ok(Decimal::ZERO), |sum, cost| exact::add(sum?, cost?))
+    priced.try_fold(Decimal::ZERO, |sum, cost| exact::add(sum, cost?))
 }

@@ -136,7 +136,7 @@ impl Metrics {
         for cost in &billed.costs {
             let customer = self.customers.value(cost.customer.as_str());
             let labels = [customer, cost.currency.code()];
-            self.cost.with_label_values(&labels).inc_by(float(cost.cost));
+            self.cost.with_label_values(&labels).inc_by(float(&cost.cost));
         }
         for billed in &billed.tokens {
             self.tokens.with_label_values(&self.token_labels(billed)).inc_by(billed.tokens);
@@ -160,7 +160,7 @@ impl Metrics {
 
 /// An amount as metrics have it. A decimal with 28 digits does not fit a float; what is lost is far
 /// below a cent.
-pub(crate) fn float(amount: impl ToString) -> f64 {
+pub(crate) fn float(amount: &impl ToString) -> f64 {
     amount.to_string().parse().unwrap_or(0.0)
 }
 

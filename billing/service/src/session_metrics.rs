@@ -19,7 +19,7 @@ const CUSTOMERS_MAX: usize = 500;
 const SERIES_MAX: usize = 5_000;
 /// Money of a request or a session: four buckets a decade, because with one the quantiles mislead.
 const MONEY_BUCKETS: [f64; 29] = [
-    0.00001, 0.000018, 0.000032, 0.000056, 0.0001, 0.00018, 0.00032, 0.00056, 0.001, 0.0018,
+    0.00001, 0.000_018, 0.000_032, 0.000_056, 0.0001, 0.00018, 0.00032, 0.00056, 0.001, 0.0018,
     0.0032, 0.0056, 0.01, 0.018, 0.032, 0.056, 0.1, 0.18, 0.32, 0.56, 1.0, 1.8, 3.2, 5.6, 10.0,
     18.0, 32.0, 56.0, 100.0,
 ];
@@ -49,9 +49,14 @@ pub(crate) struct SessionMetrics {
     failed_attempts: IntCounterVec,
     failed_attempt_cost: CounterVec,
     hidden_cost: CounterVec,
-    session_cost: HistogramVec,
-    session_turns: Histogram,
-    session_resent: HistogramVec,
+    whole: WholeSessions,
+}
+
+/// The metrics of sessions as a whole.
+struct WholeSessions {
+    cost: HistogramVec,
+    turns: Histogram,
+    resent: HistogramVec,
     outcomes: IntCounterVec,
     outcome_cost: CounterVec,
 }
@@ -69,9 +74,6 @@ impl SessionMetrics {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             kept(registry, HistogramVec::new(options, labels)?)
         };
-        let turns =
-            HistogramOpts::new("permille_session_turns", "Turns of a session when it has ended.");
-        let turns = Histogram::with_opts(turns.buckets(TURN_BUCKETS.to_vec()))?;
         Ok(Self {
             models: Capped::new(MODELS_MAX),
             customers: Capped::new(CUSTOMERS_MAX),
@@ -149,29 +151,7 @@ impl SessionMetrics {
                 "Hidden cost by customer and cause. Causes overlap and are never added up.",
                 &["customer", "currency", "cause"],
             )?,
-            session_cost: histogram(
-                "permille_session_cost",
-                "Cost of a session since it last ended, by currency and number of turns.",
-                &["currency", "turns"],
-                &MONEY_BUCKETS,
-            )?,
-            session_turns: kept(registry, turns)?,
-            session_resent: histogram(
-                "permille_session_resent_ratio",
-                "Share of a session's input that it had sent or received before.",
-                &["turns"],
-                &RATIO_BUCKETS,
-            )?,
-            outcomes: counts(
-                "permille_session_outcomes_total",
-                "Sessions by outcome: told, or inferred when they ended and nobody had told.",
-                &["outcome", "source"],
-            )?,
-            outcome_cost: amounts(
-                "permille_session_outcome_cost_total",
-                "Cost of these sessions.",
-                &["outcome", "source", "currency"],
-            )?,
+            whole: WholeSessions::register(registry)?,
         })
     }
 
@@ -180,7 +160,7 @@ impl SessionMetrics {
         let model = self.models.value(request.model.as_str());
         let (turn, currency) = (bucket(request.turn), request.currency.code());
         let (counts, amounts) = (&request.counts, &request.amounts);
-        self.turn_cost.with_label_values(&[currency, turn]).observe(float(request.cost));
+        self.turn_cost.with_label_values(&[currency, turn]).observe(float(&request.cost));
         self.by_class(request, model, turn);
         let by_turn = [model, turn];
         self.conversation_input
@@ -189,7 +169,7 @@ impl SessionMetrics {
         self.resent_tokens.with_label_values(&by_turn).inc_by(counts.resent_tokens);
         self.regenerated.with_label_values(&[model]).inc_by(counts.regenerations);
         self.failed_attempts.with_label_values(&[model]).inc_by(counts.failed_attempts);
-        let resent = float(amounts.resent_cost);
+        let resent = float(&amounts.resent_cost);
         self.resent_cost.with_label_values(&[model, turn, currency]).inc_by(resent);
         let by_model = [model, currency];
         for (metric, amount) in [
@@ -198,12 +178,12 @@ impl SessionMetrics {
             (&self.cache_saving_missed, amounts.cache_saving_missed),
             (&self.failed_attempt_cost, amounts.failed_attempt_cost),
         ] {
-            metric.with_label_values(&by_model).inc_by(float(amount));
+            metric.with_label_values(&by_model).inc_by(float(&amount));
         }
         if !amounts.failed_request_cost.is_zero() {
             self.failed_request_cost
                 .with_label_values(&[model, request.ended.as_str(), currency])
-                .inc_by(float(amounts.failed_request_cost));
+                .inc_by(float(&amounts.failed_request_cost));
         }
         let customer = self.customers.value(request.customer.as_str());
         for (cause, amount) in [
@@ -213,7 +193,7 @@ impl SessionMetrics {
             ("failed_attempt", amounts.failed_attempt_cost),
             ("cache_missed", amounts.cache_saving_missed),
         ] {
-            self.hidden_cost.with_label_values(&[customer, currency, cause]).inc_by(float(amount));
+            self.hidden_cost.with_label_values(&[customer, currency, cause]).inc_by(float(&amount));
         }
     }
 
@@ -228,7 +208,7 @@ impl SessionMetrics {
             } else {
                 [OTHER, OTHER, OTHER, currency]
             };
-            self.class_cost.with_label_values(&labels).inc_by(float(line.cost));
+            self.class_cost.with_label_values(&labels).inc_by(float(&line.cost));
             if line.meter.is_tokens() {
                 let key = [model, turn, class].join(UNIT_SEPARATOR);
                 let admitted = self.token_series.admits(&key);
@@ -241,17 +221,17 @@ impl SessionMetrics {
     /// Counts a session that has ended.
     pub(crate) fn ended(&self, session: &EndedSession) {
         let (turns, currency) = (bucket(session.turns), session.currency.code());
-        self.session_cost.with_label_values(&[currency, turns]).observe(float(session.cost));
-        self.session_turns.observe(f64::from(session.turns));
+        self.whole.cost.with_label_values(&[currency, turns]).observe(float(&session.cost));
+        self.whole.turns.observe(f64::from(session.turns));
         let counts = &session.counts;
         let (resent, input) = (counts.resent_tokens, counts.conversation_input_tokens);
         if input > 0 {
             let ratio = thousandths(resent, input) / 1_000.0;
-            self.session_resent.with_label_values(&[turns]).observe(ratio);
+            self.whole.resent.with_label_values(&[turns]).observe(ratio);
         }
         if session.outcome.is_none() {
             let outcome = session.inferred_outcome.as_str();
-            self.outcome(outcome, "inferred", currency, float(session.cost));
+            self.outcome(outcome, "inferred", currency, float(&session.cost));
         }
     }
 
@@ -259,13 +239,54 @@ impl SessionMetrics {
     pub(crate) fn told(&self, session: &Session) {
         if let Some(told) = &session.outcome {
             let outcome = told.outcome.as_str();
-            self.outcome(outcome, "told", session.currency.code(), float(session.cost));
+            self.outcome(outcome, "told", session.currency.code(), float(&session.cost));
         }
     }
 
     fn outcome(&self, outcome: &str, source: &str, currency: &str, cost: f64) {
-        self.outcomes.with_label_values(&[outcome, source]).inc();
-        self.outcome_cost.with_label_values(&[outcome, source, currency]).inc_by(cost);
+        self.whole.outcomes.with_label_values(&[outcome, source]).inc();
+        self.whole.outcome_cost.with_label_values(&[outcome, source, currency]).inc_by(cost);
+    }
+}
+
+impl WholeSessions {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            kept(registry, HistogramVec::new(options, labels)?)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            kept(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let cost =
+            Opts::new("permille_session_outcome_cost_total", "Cost of sessions, by outcome.");
+        let turns =
+            HistogramOpts::new("permille_session_turns", "Turns of a session when it has ended.");
+        let turns = Histogram::with_opts(turns.buckets(TURN_BUCKETS.to_vec()))?;
+        Ok(Self {
+            cost: histogram(
+                "permille_session_cost",
+                "Cost of a session since it last ended, by currency and number of turns.",
+                &["currency", "turns"],
+                &MONEY_BUCKETS,
+            )?,
+            turns: kept(registry, turns)?,
+            resent: histogram(
+                "permille_session_resent_ratio",
+                "Share of a session's input that it had sent or received before.",
+                &["turns"],
+                &RATIO_BUCKETS,
+            )?,
+            outcomes: counters(
+                "permille_session_outcomes_total",
+                "Sessions by outcome: told, or inferred when they ended and nobody had told.",
+                &["outcome", "source"],
+            )?,
+            outcome_cost: kept(
+                registry,
+                CounterVec::new(cost, &["outcome", "source", "currency"])?,
+            )?,
+        })
     }
 }
 

@@ -161,13 +161,14 @@ mod tests {
 
     #[test]
     fn an_outcome_is_inferred_by_the_first_rule_that_holds() {
+        use TurnKind::{Continue, Regenerate};
+
         let last = |kind, ended| LastRequest {
             at: at("2026-11-20T10:00:00Z"),
             kind: Some(kind),
             ended: Some(ended),
         };
         let (soon, late) = (at("2026-11-20T10:29:59Z"), at("2026-11-20T10:30:00Z"));
-        use TurnKind::{Continue, Regenerate};
         for (request, now, expected) in [
             (last(Regenerate, Ended::ClientGone), soon, InferredOutcome::Open),
             (last(Regenerate, Ended::ClientGone), late, InferredOutcome::Failed),

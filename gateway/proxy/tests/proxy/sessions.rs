@@ -62,6 +62,8 @@ async fn the_turns_of_a_conversation_are_one_session() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_tells_how_its_turn_came_about_and_what_of_it_was_sent_before() {
+    use TurnKind::{Branch, Continue, New, Regenerate};
+
     let world = World::start().await;
     for name in [None, Some("ticket-7")] {
         let body = |messages: &[Value]| {
@@ -82,7 +84,6 @@ async fn a_row_tells_how_its_turn_came_about_and_what_of_it_was_sent_before() {
         let unknown = ask(&world, body(&[say("user", "Something else.")])).await;
 
         let kinds = [&first, &second, &again, &branch].map(|answer| answer.row.turn_kind.unwrap());
-        use TurnKind::{Branch, Continue, New, Regenerate};
         assert_eq!(kinds, [New, Continue, Regenerate, Branch], "{name:?}");
         let of_first = first.row.input_total.unwrap() + first.row.output_total.unwrap();
         assert_eq!(first.row.resent_tokens, None);
