@@ -29,6 +29,7 @@ fn the_demo_prints_sessions_and_draft_invoices_in_both_currencies() {
         "price per thousand",
         "tokens sent before",
         "a session costs",
+        "cost per accepted result",
         "total CNY",
         "total USD",
         "simulated",

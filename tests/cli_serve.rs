@@ -70,7 +70,10 @@ async fn commands_say_the_same_with_and_without_a_server() {
             &["price", "list"],
             &["usage", "list", "--customer", "acme", "--session", "s1"],
             &["session", "list", "--customer", "acme"],
+            &["session", "list", "--turns", "3"],
             &["session", "show", "s1", "--customer", "acme"],
+            &["session", "outcome", "s1", "accepted", "--customer", "acme"],
+            &["session", "summary", "--customer", "acme", "--flat-fee", "1 USD"],
             &["invoice", "preview", "--customer", "acme", "--period", &period],
             &["invoice", "draft", "--customer", "acme", "--period", &period],
         ]
@@ -79,12 +82,20 @@ async fn commands_say_the_same_with_and_without_a_server() {
         .collect()
     };
 
+    folder.json(&["session", "outcome", "s1", "accepted", "--customer", "acme"]);
     let beside_the_server = all(&folder);
     assert!(server.stop().await.success());
     let without_a_server = all(&folder);
 
     assert_eq!(beside_the_server, without_a_server);
     assert!(beside_the_server.iter().all(|text| !text.is_empty()));
+    let summary = folder.json(&["session", "summary", "--flat-fee", "1 USD"]);
+    let of = &summary["currencies"][0];
+    let session = folder.json(&["session", "show", "s1", "--customer", "acme"]);
+    assert_eq!(of["cost"], session["session"]["cost"]);
+    assert_eq!(of["cost"], of["cost_per_accepted"], "the one session is accepted");
+    let refusal = folder.run(&["session", "outcome", "s1", "liked"]).refused(1);
+    assert!(refusal.contains("`liked`") && refusal.contains("accepted"), "{refusal}");
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ pub(crate) enum Command {
         /// Whose.
         #[arg(long)]
         customer: Option<String>,
+        /// Only sessions of at least so many turns.
+        #[arg(long, value_name = "N")]
+        turns: Option<u32>,
     },
     /// Show one session, turn by turn.
     Show {
@@ -119,8 +122,11 @@ struct Turn {
 pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliError> {
     let api = context.api().await?;
     match command {
-        Command::List { customer } => {
-            let path = Path::of(&["sessions"]).with("customer", customer.as_deref());
+        Command::List { customer, turns } => {
+            let turns = turns.as_ref().map(ToString::to_string);
+            let path = Path::of(&["sessions"])
+                .with("customer", customer.as_deref())
+                .with("turns_min", turns.as_deref());
             let sessions = api.list(&path).await?;
             context.output.list(&sessions, table)
         }

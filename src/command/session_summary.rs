@@ -211,14 +211,14 @@ impl OfCurrency {
         let fee = self.break_even.as_ref().map(|fee| {
             let sessions = fee.sessions;
             let sessions = or_dash(sessions.as_ref());
-            (format!("sessions at which {} {currency} lose money", fee.flat_fee), sessions)
+            (format!("sessions at which a fee of {} loses money", fee.flat_fee), sessions)
         });
         let known = [
             ("cost of regenerated turns", share(self.regenerated_share_permille)),
             ("cost of failed requests", share(self.failed_share_permille)),
             ("cost per accepted result", accepted),
-            ("accepted: cost ÷ its reply's price", self.list_price_multiplier.clone()),
-            ("ended (inferred): cost ÷ its reply's price", inferred.cloned()),
+            ("accepted: cost ÷ price of the reply alone", self.list_price_multiplier.clone()),
+            ("ended (inferred): cost ÷ price of the reply alone", inferred.cloned()),
         ];
         let known = known.into_iter().filter_map(|(what, value)| Some((what.to_owned(), value?)));
         for (what, value) in known.chain(fee) {

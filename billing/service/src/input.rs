@@ -70,6 +70,7 @@ fn accepted(parameter: &str) -> Option<String> {
         }
         "request" => Some("a request id (a UUID)".to_owned()),
         "currency" => Some("an ISO 4217 code such as CNY or USD".to_owned()),
+        "turns_min" => Some("a number of turns".to_owned()),
         "known" => Some("the version of a snapshot, a number".to_owned()),
         "customer" | "session" => Some("an id of 1 to 256 bytes on one line".to_owned()),
         _ => None,

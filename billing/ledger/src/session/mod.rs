@@ -142,6 +142,19 @@ impl Ledger {
         customer: Option<&CustomerId>,
         page: &Page,
     ) -> Result<Listing<Session>, LedgerError> {
+        self.long_sessions(customer, 0, page).await
+    }
+
+    /// The same, but only sessions of at least so many turns.
+    ///
+    /// # Errors
+    /// As [`Ledger::sessions`].
+    pub async fn long_sessions(
+        &self,
+        customer: Option<&CustomerId>,
+        turns_min: u32,
+        page: &Page,
+    ) -> Result<Listing<Session>, LedgerError> {
         let before = match page.after_parts::<3>()? {
             None => None,
             Some([at, customer, id]) => {
@@ -153,7 +166,8 @@ impl Ledger {
         };
         let now = self.now();
         let mut reader = self.store.read().await?;
-        let rows = repo::list(&mut reader, customer, before, (page.rows(), now)).await?;
+        let rows =
+            repo::list(&mut reader, (customer, turns_min), before, (page.rows(), now)).await?;
         Ok(Listing::cut(page, rows, |session| {
             format!("{}/{}/{}", column::micros(session.last_at), session.customer, session.id)
         }))

@@ -433,6 +433,7 @@ pub(crate) async fn told(
 const ALL: &str = select!(
     "where $1 is null
        and (session.last_at, session.customer, session.id) < ($2, $3, $4)
+       and session.turns >= $6
      order by
          session.last_at desc,
          session.customer desc,
@@ -442,6 +443,7 @@ const ALL: &str = select!(
 const BY_CUSTOMER: &str = select!(
     "where session.customer = $1
        and (session.last_at, session.customer, session.id) < ($2, $3, $4)
+       and session.turns >= $6
      order by
          session.last_at desc,
          session.customer desc,
@@ -449,10 +451,10 @@ const BY_CUSTOMER: &str = select!(
      limit $5"
 );
 
-/// Sessions before a place in the list, the most recently used first.
+/// Sessions of at least so many turns before a place in the list, the most recently used first.
 pub(super) async fn list(
     connection: &mut Connection,
-    customer: Option<&CustomerId>,
+    (customer, turns_min): (Option<&CustomerId>, u32),
     before: Option<(i64, &str, &str)>,
     (rows, now): (i64, DateTime<Utc>),
 ) -> Result<Vec<Session>, LedgerError> {
@@ -463,6 +465,7 @@ pub(super) async fn list(
         .bind(before_customer)
         .bind(before_id)
         .bind(rows)
+        .bind(i64::from(turns_min))
         .fetch_all(connection)
         .await
         .during("list sessions")?

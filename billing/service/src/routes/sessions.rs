@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Body, ListParams, Params, Segment, id},
+    input::{Body, Params, Segment, id},
     problem::Problem,
 };
 
@@ -28,6 +28,16 @@ pub(super) struct Owner {
 pub(super) struct Telling {
     outcome: String,
     customer: Option<CustomerId>,
+}
+
+/// Which sessions are listed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listed {
+    customer: Option<CustomerId>,
+    turns_min: Option<u32>,
+    limit: Option<u32>,
+    cursor: Option<String>,
 }
 
 /// Which requests are summed up.
@@ -72,12 +82,13 @@ fn fee(text: &str) -> Result<Money, Problem> {
 pub(super) async fn list(
     State(billing): State<Billing>,
     caller: Caller,
-    Params(params): Params<ListParams>,
+    Params(listed): Params<Listed>,
 ) -> Result<Json<Listing<Session>>, Problem> {
     caller.may(Action::ReadUsage)?;
-    let page = params.page()?;
-    let customer = caller.scope(params.customer)?;
-    Ok(Json(billing.ledger.sessions(customer.as_ref(), &page).await?))
+    let page = Page::new(listed.cursor, listed.limit)?;
+    let customer = caller.scope(listed.customer)?;
+    let turns_min = listed.turns_min.unwrap_or_default();
+    Ok(Json(billing.ledger.long_sessions(customer.as_ref(), turns_min, &page).await?))
 }
 
 pub(super) async fn show(

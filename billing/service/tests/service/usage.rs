@@ -133,6 +133,8 @@ async fn a_session_shows_what_each_turn_cost() {
 
     let listed = used.api.items("/api/v1/sessions").await;
     let shown = used.api.get("/api/v1/sessions/chat-1?customer=acme").await.ok();
+    let long = used.api.items("/api/v1/sessions?turns_min=2").await;
+    assert_eq!(column(&long, "id"), ["a/b", "chat-1"]);
 
     assert_eq!(column(&listed, "id"), ["a/b", "chat-1", "019a-own"], "the latest first");
     let hidden = |resent: Value| {
