@@ -102,7 +102,8 @@ pub(crate) async fn run(context: &Context, args: Demo) -> Result<(), CliError> {
     shown
 }
 
-/// The defaults on free ports, whatever the configuration of this place says; every reply is audited.
+/// The defaults on free ports, whatever the configuration of this place says; every reply is
+/// audited.
 fn config() -> Config {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config::built_in();

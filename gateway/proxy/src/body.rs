@@ -158,8 +158,8 @@ impl MeteredBody {
         Ok(())
     }
 
-    /// All of a reply that has at most `bytes_max`. Of a larger one, or one that breaks off, what was
-    /// read stands in front of the rest again.
+    /// All of a reply that has at most `bytes_max`. Of a larger one, or one that breaks off, what
+    /// was read stands in front of the rest again.
     pub(crate) async fn collect(&mut self, bytes_max: usize) -> Option<Bytes> {
         let mut read = BytesMut::new();
         let whole = loop {

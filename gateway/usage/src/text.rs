@@ -133,8 +133,8 @@ impl DeliveredText {
 
     /// Notes a reason to stop by the name that a provider gives it; other reasons say nothing.
     ///
-    /// Source: `OpenAI` and Baidu (`content_filter`), Zhipu and Tencent (`sensitive`), Google (upper
-    /// case), Anthropic (`refusal`).
+    /// Source: `OpenAI` and Baidu (`content_filter`), Zhipu and Tencent (`sensitive`), Google
+    /// (upper case), Anthropic (`refusal`).
     pub(crate) fn note_stop(&mut self, reason: &str) {
         match reason {
             "content_filter" | "sensitive" | "SAFETY" | "PROHIBITED_CONTENT" | "BLOCKLIST"

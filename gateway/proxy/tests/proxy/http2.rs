@@ -53,8 +53,8 @@ async fn ask(world: &World, client: &Http2, path: &str, body: &Value) -> Respons
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_reset_after_any_event_is_one_row_with_the_books_totals() {
     for (path, body) in [
-        (CHAT, chat("tokens=10,chunk_ms=8", true)),
-        (MESSAGES, message("tokens=10,chunk_ms=8", true)),
+        (CHAT, chat("tokens=10,chunk_ms=30", true)),
+        (MESSAGES, message("tokens=10,chunk_ms=30", true)),
     ] {
         let world = World::start().await;
         let client = client(true);
