@@ -36,7 +36,7 @@ INK, MUTED, EDGE = "#24292e", "#6e7680", "#d8dadd"
 LEGEND_MAX = 6
 PICTURE_BYTES_MAX = 150_000
 # Enough that text keeps its colour.
-COLORS_MAX = 96
+COLORS_MAX = 128
 FOOT = (
     "Drawn by dashboards/check from the panels' JSON and the answers of a real Prometheus and ledger to their queries; "
     "not Grafana's own rendering. Times of recorded rules are shortened: hours are seconds."
@@ -59,7 +59,7 @@ def all_boards(url: str, ledger_file: str, folder: pathlib.Path, seconds: float 
 def board(dashboard: dict, name: str, prometheus, ledger, start: float, end: float, values: dict) -> bytes:
     units = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in dashboard["panels"])
     height = HEAD_INCHES + units * UNIT_INCHES + 0.3
-    figure = plt.figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="#f4f5f5")
+    figure = plt.figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="#f3f4f6")
 
     def at(x: float, y: float, w: float, h: float) -> list[float]:
         """A place on the grid, in parts of the figure."""
@@ -94,7 +94,7 @@ def board(dashboard: dict, name: str, prometheus, ledger, start: float, end: flo
     figure.savefig(raw, format="png", dpi=DPI)
     plt.close(figure)
     small = io.BytesIO()
-    Image.open(raw).convert("RGB").quantize(COLORS_MAX, Image.Quantize.MAXCOVERAGE).save(small, format="png", optimize=True)
+    Image.open(raw).convert("RGB").quantize(COLORS_MAX).save(small, format="png", optimize=True)
     return small.getvalue()
 
 

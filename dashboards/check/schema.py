@@ -72,8 +72,10 @@ def wrong_types(where: str, value, hint) -> list[str]:
     if hint in (typing.Any, object):
         return []
     if origin in (typing.Union, types.UnionType):
-        options = typing.get_args(hint)
-        results = [wrong_types(where, value, option) for option in options]
+        options = [option for option in typing.get_args(hint) if (option is type(None)) == (value is None)]
+        if type(value) in options:
+            options = [type(value)]
+        results = [wrong_types(where, value, option) for option in options or [type(None)]]
         return min(results, key=len)
     if origin is typing.Literal:
         return [] if value in typing.get_args(hint) else [f"{where}: {value!r} is not one of {hint}"]
@@ -89,6 +91,10 @@ def wrong_types(where: str, value, hint) -> list[str]:
         return [] if value in known else [f"{where}: {value!r} is none of {known}"]
     if hint is None or hint is type(None):
         return [] if value is None else [f"{where}: {value!r} must be absent"]
+    if isinstance(value, dict) and hasattr(hint, "from_json"):
+        # The SDK leaves some lists as they were given.
+        parsed = hint.from_json(value)
+        return lost(where, value, plain(parsed)) + wrong_types(where, parsed, hint)
     if hint is float:
         hint = (int, float)
     if isinstance(hint, (type, tuple)) and not isinstance(value, hint):
