@@ -109,10 +109,7 @@ impl Demo {
 
     /// A key of a customer of the demo, once the gateway knows it.
     async fn key(&self, folder: &Folder, customer: &str) -> String {
-        let mut command = Command::new(support::PROGRAM);
-        command.args(["key", "create", "--customer", customer, "--json", "--data"]).arg(&self.data);
-        let created = succeeded(command.current_dir(folder.path()));
-        let created: Value = serde_json::from_str(&created).unwrap();
+        let created = self.command(folder, &["key", "create", "--customer", customer]);
         let key = created["secret"].as_str().unwrap().to_owned();
         eventually("the gateway knows the key", async || {
             let bearer = format!("Bearer {key}");
@@ -123,6 +120,13 @@ impl Demo {
         })
         .await;
         key
+    }
+
+    /// A `permille` command on the demo's folder that must succeed.
+    fn command(&self, folder: &Folder, args: &[&str]) -> Value {
+        let mut command = Command::new(support::PROGRAM);
+        command.args(args).args(["--json", "--data"]).arg(&self.data).current_dir(folder.path());
+        serde_json::from_str(&succeeded(&mut command)).unwrap()
     }
 
     /// One chat; `simulate` tells the provider how to behave.
@@ -224,6 +228,13 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
         "PermilleOverheadHigh",
     ]);
     assert!(names(&well).is_subset(&of_a_busy_machine), "{well:?}");
+
+    // What became of sessions, told one after the other: a counter is seen to grow.
+    for (number, session) in (1..).zip(["acme-ticket-4711", "acme-query-rewrite"]) {
+        demo.command(&folder, &["session", "outcome", session, "accepted", "--customer", "acme"]);
+        becomes(&prometheus, "sum(permille_session_outcomes_total{outcome=\"accepted\"})", number)
+            .await;
+    }
 
     // A provider that fails, breaks off, reports nothing and writes nonsense.
     let expected = BTreeSet::from([

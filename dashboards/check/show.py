@@ -74,7 +74,8 @@ def talk(permille: str, places: dict, seconds: float) -> None:
             check=True, capture_output=True, text=True,
         )
         key = json.loads(made.stdout)["secret"]
-        talker = Talker(places["gateway"], key, MODELS[customer], number, until, seconds)
+        tell = [permille, "session", "outcome", "--customer", customer, "--data", places["data"]]
+        talker = Talker(places["gateway"], key, MODELS[customer], number, until, seconds, tell)
         threads.append(threading.Thread(target=talker.run))
     for thread in threads:
         thread.start()
@@ -85,10 +86,10 @@ def talk(permille: str, places: dict, seconds: float) -> None:
 class Talker:
     """One application: conversation after conversation, each turn with all that was said before."""
 
-    def __init__(self, gateway: str, key: str, model: str, number: int, until: float, seconds: float) -> None:
+    def __init__(self, gateway, key: str, model: str, number: int, until: float, seconds: float, tell) -> None:
         self.gateway, self.key, self.model, self.until, self.seconds = gateway, key, model, until, seconds
         self.number, self.random = number, random.Random(number)
-        self.session = ""
+        self.session, self.tell = "", tell
 
     def run(self) -> None:
         while time.monotonic() < self.until:
@@ -104,6 +105,9 @@ class Talker:
                 if not answer or time.monotonic() > self.until:
                     break
                 said.append({"role": "assistant", "content": answer})
+            if self.session and self.random.random() < 0.7:
+                outcome = self.random.choice(["accepted", "accepted", "resolved", "rejected"])
+                subprocess.run([*self.tell, self.session, outcome], stdout=subprocess.DEVNULL, check=False)
 
     def ask(self, said: list[dict]) -> str:
         pace = self.random.choice([20, 40, 40, 80, 300])
