@@ -98,6 +98,14 @@ def other_queries(board: str, dashboard: dict) -> list[Query]:
     return found
 
 
+def annotations_of_the_ledger(board: str, dashboard: dict) -> list[Query]:
+    return [
+        Query(f"{board}: annotation {each['name']}", each["target"]["queryText"])
+        for each in dashboard["annotations"]["list"]
+        if "target" in each
+    ]
+
+
 def rule_files() -> list[pathlib.Path]:
     return sorted(RULES.glob("*.yml"))
 

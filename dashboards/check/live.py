@@ -96,6 +96,12 @@ def problems(url: str, ledger_file: str) -> tuple[list[str], str]:
                 answer(prometheus, query, start, end, STEP_SECONDS)
             except Refused as error:
                 found.append(f"{query.where}: {error}")
+        for query in files.annotations_of_the_ledger(name, board):
+            asked += 1
+            try:
+                ledger.rows(query.text, start, end)
+            except Refused as error:
+                found.append(f"{query.where}: {error}\n    {query.text}")
         for panel in files.panels(name, board):
             for query in panel.queries:
                 asked += 1
