@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    command::{customer, invoice, key, price, project, quote, session, token, usage},
+    command::{close, customer, invoice, key, price, project, quote, session, token, usage},
     config::Overrides,
 };
 
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     /// Invoices.
     #[command(subcommand)]
     Invoice(invoice::Command),
+    /// Close a month: checks, drafts, signatures, lock.
+    Close(close::Close),
     /// The built-in simulated provider alone.
     #[command(hide = true)]
     Simulator(Simulator),

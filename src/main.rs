@@ -83,5 +83,6 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Usage(command) => command::usage::run(&context, command).await,
         Command::Session(command) => command::session::run(&context, command).await,
         Command::Invoice(command) => command::invoice::run(&context, command).await,
+        Command::Close(close) => command::close::run(&context, close).await,
     }
 }

@@ -11,7 +11,7 @@
 
 mod support;
 
-use support::Folder;
+use support::{Finished, Folder};
 
 /// The id of a new draft of a month that has ended, in which nothing was used.
 fn draft(folder: &Folder, customer: &str) -> String {
@@ -114,4 +114,43 @@ fn what_invoices_say_of_a_customer_is_set_shown_and_taken_away() {
         let refusal = folder.run(&[&["customer", "set", "acme"], args].concat()).refused(code);
         assert!(refusal.contains(named), "{args:?}: {refusal}");
     }
+}
+
+#[test]
+fn a_month_is_closed_by_two_tokens_and_opened_by_a_recorded_decision() {
+    let folder = Folder::new();
+    folder.key("acme", "CNY");
+    let token = |role: &str| {
+        let made = folder.json(&["token", "create", "--role", role, "--name", role]);
+        made["secret"].as_str().unwrap().to_owned()
+    };
+    let (operator, finance) = (token("operator"), token("finance"));
+    let sign = |token: &str| {
+        let mut command = folder.command(&["close", "--period", "2026-10", "--sign"]);
+        Finished::of(command.env("PERMILLE_TOKEN", token))
+    };
+
+    let prepared = folder.text(&["close", "--period", "2026-10"]);
+    let future = folder.run(&["close", "--period", "2999-01"]).refused(1);
+    let nonsense = folder.run(&["close", "--period", "october"]).refused(1);
+    let admin = folder.run(&["close", "--period", "2026-10", "--sign"]).refused(1);
+    let first = sign(&operator).succeeded().stdout;
+    let twice = sign(&operator).refused(1);
+    let second = sign(&finance).succeeded().stdout;
+    let closed = folder.run(&["close", "--period", "2026-10"]).refused(1);
+    let args = ["invoice", "draft", "--customer", "acme", "--period", "2026-10"];
+    let draft = folder.run(&args).refused(1);
+    let reopen = ["close", "--period", "2026-10", "--reopen", "--reason", "wrong VAT"];
+    let opened = folder.text(&reopen);
+
+    assert!(prepared.contains("in order: sign"), "{prepared}");
+    assert!(future.contains("has not ended"), "{future}");
+    assert!(nonsense.contains("a month such as 2026-11"), "{nonsense}");
+    assert!(admin.contains("role operator"), "{admin}");
+    assert!(first.contains("signed by operator (operator)"), "{first}");
+    assert!(twice.contains("signed by operator already"), "{twice}");
+    assert!(second.contains("(closed)"), "{second}");
+    assert!(closed.contains("is closed") && draft.contains("is closed"), "{closed} {draft}");
+    assert!(opened.contains("(open)") && opened.contains("wrong VAT"), "{opened}");
+    assert_eq!(folder.run(&["close", "--period", "2026-10", "--reopen"]).code, 2);
 }

@@ -85,6 +85,11 @@ impl Api {
         }
     }
 
+    /// The same client in the name of another token.
+    pub(crate) fn bearing(self, token: SecretString) -> Self {
+        Self { token, ..self }
+    }
+
     /// A client of the API at a known address.
     pub(crate) fn at(console: std::net::SocketAddr, token: SecretString) -> Self {
         Self { transport: Transport::Http(Box::new(http::HttpTransport::new(console))), token }

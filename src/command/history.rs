@@ -14,6 +14,12 @@ use crate::{
 /// # Errors
 /// [`CliError`] when an entry is not what this version expects.
 pub(crate) fn table(entries: &[Box<RawValue>]) -> Result<String, CliError> {
+    let entries = entries.iter().map(|entry| view(entry)).collect::<Result<Vec<_>, _>>()?;
+    Ok(entries_table(&entries))
+}
+
+/// The same of entries that were read already.
+pub(crate) fn entries_table(entries: &[AuditEntry]) -> String {
     let mut grid = Grid::new(&[
         ("at (UTC)", Align::Left),
         ("action", Align::Left),
@@ -24,16 +30,15 @@ pub(crate) fn table(entries: &[Box<RawValue>]) -> Result<String, CliError> {
         ("detail", Align::Left),
     ]);
     for entry in entries {
-        let entry: AuditEntry = view(entry)?;
         grid.row([
             entry.at.format("%Y-%m-%d %H:%M:%S").to_string(),
-            entry.action,
+            entry.action.clone(),
             or_dash(entry.from.as_ref()),
             or_dash(entry.to.as_ref()),
-            entry.name.unwrap_or(entry.token),
-            entry.role,
-            entry.detail.unwrap_or_default(),
+            entry.name.as_ref().unwrap_or(&entry.token).clone(),
+            entry.role.clone(),
+            entry.detail.clone().unwrap_or_default(),
         ]);
     }
-    Ok(grid.render("nothing was changed yet"))
+    grid.render("nothing was changed yet")
 }

@@ -1,6 +1,7 @@
 //! One file per command. Each is a client of the billing API: it turns arguments into a call and
 //! the answer into JSON or a table, and decides nothing about billing itself.
 
+pub(crate) mod close;
 pub(crate) mod config;
 mod credit_note;
 pub(crate) mod customer;
@@ -29,6 +30,9 @@ use crate::{
     output::Output,
 };
 
+/// The token that commands use instead of the data folder's own.
+const TOKEN_VARIABLE: &str = "PERMILLE_TOKEN";
+
 /// What every command is given.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -55,7 +59,12 @@ impl Context {
     /// [`CliError`] when the folder, the configuration or the server fails.
     pub(crate) async fn api(&self) -> Result<Api, CliError> {
         let config = self.config()?;
-        Api::connect(&DataFolder::open(&self.data)?, &config).await
+        let api = Api::connect(&DataFolder::open(&self.data)?, &config).await?;
+        // Whoever signs or approves does so in their own name and role.
+        Ok(match std::env::var(TOKEN_VARIABLE) {
+            Ok(token) if !token.is_empty() => api.bearing(token.into()),
+            _ => api,
+        })
     }
 }
 

@@ -18,6 +18,9 @@ pub(crate) enum Command {
         /// Whose rows a `customer` token sees.
         #[arg(long, required_if_eq("role", "customer"))]
         customer: Option<String>,
+        /// Who or what uses it: histories and signatures say so.
+        #[arg(long)]
+        name: Option<String>,
     },
 }
 
@@ -34,10 +37,13 @@ struct Token {
 /// [`CliError`] when the API refuses or cannot be reached.
 pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliError> {
     let api = context.api().await?;
-    let Command::Create { role, customer } = command;
+    let Command::Create { role, customer, name } = command;
     let mut body = json!({ "role": role.as_str() });
     if let (Some(customer), Some(body)) = (customer, body.as_object_mut()) {
         body.insert("customer".to_owned(), json!(customer));
+    }
+    if let (Some(name), Some(body)) = (name, body.as_object_mut()) {
+        body.insert("name".to_owned(), json!(name));
     }
     let created = api.post(&Path::of(&["tokens"]), &body).await?;
     context.output.one(&created, text)

@@ -10,6 +10,7 @@
 mod audit;
 mod catalogue;
 mod checkpoint;
+mod close;
 mod column;
 mod credit_note;
 mod customer;
@@ -46,6 +47,7 @@ use tokio::sync::watch;
 pub use audit::{Actor, AuditEntry, Instruction};
 pub use catalogue::SnapshotChanges;
 pub use checkpoint::Checkpoint;
+pub use close::{Check, Close, CloseState, Signature};
 pub use credit_note::{
     CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditNoteSummary, CreditedInvoice, NewCredit,
 };

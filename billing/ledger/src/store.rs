@@ -157,6 +157,7 @@ fn migrator() -> Migrator {
         17 "0017_invoice_paid.sql",
         18 "0018_customer_terms.sql",
         19 "0019_credit_note.sql",
+        20 "0020_period_close.sql",
     ])
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Action {
     ReadInvoices,
     WriteInvoices,
     ReadAudit,
+    /// Look at the close of a month and sign it.
+    SignClose,
     ReadQuarantine,
     /// Intake, snapshots and turns.
     ServeGateways,
@@ -93,8 +95,8 @@ fn unknown(customer: &CustomerId) -> Problem {
 fn allows(role: &Role, action: Action) -> bool {
     use Action::{
         ReadAudit, ReadCustomers, ReadInvoices, ReadKeys, ReadMargins, ReadPrices, ReadQuarantine,
-        ReadUsage, ServeGateways, WriteCustomers, WriteInvoices, WriteKeys, WriteOutcomes,
-        WritePrices, WriteTerms,
+        ReadUsage, ServeGateways, SignClose, WriteCustomers, WriteInvoices, WriteKeys,
+        WriteOutcomes, WritePrices, WriteTerms,
     };
     match role {
         Role::Admin => action != ServeGateways,
@@ -111,6 +113,7 @@ fn allows(role: &Role, action: Action) -> bool {
                     | WriteInvoices
                     | WriteTerms
                     | ReadAudit
+                    | SignClose
             )
         }
         Role::Operator => matches!(
@@ -123,6 +126,7 @@ fn allows(role: &Role, action: Action) -> bool {
                 | ReadUsage
                 | WriteOutcomes
                 | ReadQuarantine
+                | SignClose
         ),
         Role::Customer(_) => {
             matches!(

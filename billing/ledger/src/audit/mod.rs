@@ -36,6 +36,10 @@ impl Actor {
         &self.role
     }
 
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Their token.
     #[must_use]
     pub fn token(&self) -> &TokenId {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use permille_types::NodeId;
 use serde::Serialize;
 
-pub(crate) use repo::advance;
+pub(crate) use repo::{advance, all};
 
 use crate::{Ledger, LedgerError};
 

@@ -40,7 +40,7 @@ pub(crate) async fn advance(
     changed(OPERATION, 1, done.rows_affected())
 }
 
-pub(super) async fn all(connection: &mut Connection) -> Result<Vec<Checkpoint>, LedgerError> {
+pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<Checkpoint>, LedgerError> {
     sqlx::query_as::<_, (String, i64, i64)>(
         "select
              node,

@@ -1,6 +1,6 @@
 //! The one way to an invoice: preview, draft and final share it (B11).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use permille_rating::{
     invoice::{InvoiceDocument, InvoiceError, InvoiceHead, InvoiceLine, UsageSum, invoice_lines},
@@ -17,13 +17,13 @@ use super::{
 use crate::{
     Customer, LedgerError,
     catalogue::Catalogue,
-    column, invoiced, price, project,
+    close, column, invoiced, price, project,
     rollup::{self, PeriodQuantities, RequestCounts, Scope, Simulated},
     store::Connection,
 };
 
 /// The month that `label` names by the customer's calendar.
-pub(super) fn month(label: &str, customer: &Customer) -> Result<Period, LedgerError> {
+pub(crate) fn month(label: &str, customer: &Customer) -> Result<Period, LedgerError> {
     Period::month(label, customer.time_zone)
         .map_err(|_| LedgerError::invalid("period", label, "a month such as 2026-11"))
 }
@@ -111,7 +111,9 @@ async fn billable(
     let requests = rollup::requests(connection, scope).await?;
     let mut own = invoiced::remaining(connection, scope, label, Simulated::LeftOut).await?;
     let mut late = Vec::new();
-    for earlier in invoiced::months_before(connection, &customer.id, label).await? {
+    let mut earlier = invoiced::months_before(connection, &customer.id, label).await?;
+    earlier.extend(close::closed_before(connection, label).await?);
+    for earlier in earlier.into_iter().collect::<BTreeSet<_>>() {
         let scope = Scope { customer: &customer.id, period: month(&earlier, customer)? };
         let left = invoiced::remaining(connection, scope, &earlier, Simulated::LeftOut).await?;
         if !left.sums.is_empty() {

@@ -13,6 +13,7 @@ use super::{Invoice, Stored, compute::month, found, money, repo, state::Step, st
 use crate::{
     Instruction, Ledger, LedgerError,
     audit::{self, Change},
+    close,
     error::During,
     invoiced,
     rollup::{Scope, Simulated},
@@ -103,6 +104,9 @@ impl Ledger {
         let to = from.after(step, stored.shown_number())?;
         let mut detail = note.map(str::to_owned);
         let mut invoice = Invoice { state: to, ..stored.invoice.clone() };
+        if step != Step::Pay {
+            close::refuse_closed(&mut tx, &invoice.period.label).await?;
+        }
         match step {
             Step::Approve => refuse_unready(&stored, now)?,
             Step::Finalize => {

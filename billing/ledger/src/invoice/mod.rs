@@ -25,13 +25,15 @@ pub use state::InvoiceState;
 use crate::{
     AuditEntry, Customer, Instruction, Ledger, LedgerError, Listing, Page,
     audit::{self, Change, Subject},
-    customer,
+    close, customer,
     error::During,
     secret::public_id,
     store::Connection,
 };
 use compute::compute;
-pub(crate) use money::post_credit;
+pub(crate) use compute::month;
+pub(crate) use money::{discrepancies, post_credit};
+pub(crate) use repo::{has_live, not_issued};
 
 /// A stored invoice as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -101,13 +103,52 @@ impl Ledger {
         texts: InvoiceTexts,
         instruction: &Instruction,
     ) -> Result<Invoice, LedgerError> {
-        let purchase_order = customer::purchase_order(texts.purchase_order.as_deref())?;
-        let notes = customer::notes(texts.notes.as_deref())?;
-        let now = self.now();
+        let texts = InvoiceTexts {
+            purchase_order: customer::purchase_order(texts.purchase_order.as_deref())?,
+            notes: customer::notes(texts.notes.as_deref())?,
+        };
         let mut tx = self.store.write().await?;
-        let catalogue = self.current(&mut tx).await?;
-        let customer = found(&mut tx, customer).await?;
-        let live = repo::live(&mut tx, &customer.id, period).await?;
+        let invoice = self.draft(&mut tx, customer, period, texts, instruction).await?;
+        tx.commit().await.during("commit draft")?;
+        Ok(invoice)
+    }
+
+    /// Drafts a month for its close: for who owes something and whose invoice nobody has approved
+    /// yet. Whether there is a draft now.
+    pub(crate) async fn draft_for_close(
+        &self,
+        customer: &CustomerId,
+        period: &str,
+        instruction: &Instruction,
+    ) -> Result<bool, LedgerError> {
+        let mut tx = self.store.write().await?;
+        let live = repo::live(&mut tx, customer, period).await?;
+        if live.as_ref().is_some_and(|live| live.invoice.state != InvoiceState::Draft) {
+            return Ok(false);
+        }
+        let texts = InvoiceTexts::default();
+        let invoice = self.draft(&mut tx, customer, period, texts, instruction).await?;
+        // Dropping the transaction undoes a draft over nothing, or over nothing that is billed.
+        if live.is_none() && (invoice.lines.is_empty() || invoice.simulated) {
+            return Ok(false);
+        }
+        tx.commit().await.during("commit draft")?;
+        Ok(true)
+    }
+
+    async fn draft(
+        &self,
+        tx: &mut Connection,
+        customer: &CustomerId,
+        period: &str,
+        texts: InvoiceTexts,
+        instruction: &Instruction,
+    ) -> Result<Invoice, LedgerError> {
+        let now = self.now();
+        let catalogue = self.current(tx).await?;
+        let customer = found(tx, customer).await?;
+        close::refuse_closed(tx, period).await?;
+        let live = repo::live(tx, &customer.id, period).await?;
         if let Some(live) = live.as_ref().filter(|live| live.invoice.state.is_issued()) {
             return Err(LedgerError::refused(
                 "invoice",
@@ -121,24 +162,21 @@ impl Ledger {
         };
         let before = live.as_ref().map(|live| live.texts.clone()).unwrap_or_default();
         let texts = InvoiceTexts {
-            purchase_order: purchase_order.or(before.purchase_order),
-            notes: notes.or(before.notes),
+            purchase_order: texts.purchase_order.or(before.purchase_order),
+            notes: texts.notes.or(before.notes),
         };
         let made = (Some(id.clone()), texts.clone());
-        let invoice = compute(&mut tx, &catalogue, &customer, period, made.0, made.1).await?;
+        let invoice = compute(tx, &catalogue, &customer, period, made.0, made.1).await?;
         match &live {
-            None => repo::insert(&mut tx, &invoice, &texts, now).await?,
-            Some(live) => {
-                repo::replace(&mut tx, &invoice, &texts, live.invoice.state, now).await?;
-            }
+            None => repo::insert(tx, &invoice, &texts, now).await?,
+            Some(live) => repo::replace(tx, &invoice, &texts, live.invoice.state, now).await?,
         }
-        let before = live.as_ref().map(|live| live.invoice.state);
         // Only what changes anything is worth an entry: drafts may be renewed every minute.
-        if live.is_none_or(|live| live.invoice != invoice) {
+        if live.as_ref().is_none_or(|live| live.invoice != invoice) {
             let total = format!("total {} {}", invoice.total, invoice.currency.code());
             let change = Change {
                 action: "draft",
-                from: before.map(InvoiceState::as_str),
+                from: live.as_ref().map(|live| live.invoice.state.as_str()),
                 to: Some(InvoiceState::Draft.as_str()),
                 detail: Some(&total),
                 request: "",
@@ -146,9 +184,8 @@ impl Ledger {
             };
             // Drafting again is harmless, so it spends no key.
             let by = Instruction::new(instruction.by().clone(), None)?;
-            audit::insert(&mut tx, subject(&id), change, &by, now).await?;
+            audit::insert(tx, subject(&id), change, &by, now).await?;
         }
-        tx.commit().await.during("commit draft")?;
         Ok(invoice)
     }
 

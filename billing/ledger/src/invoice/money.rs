@@ -163,7 +163,7 @@ impl Ledger {
     }
 }
 
-async fn discrepancies(connection: &mut Connection) -> Result<Vec<String>, LedgerError> {
+pub(crate) async fn discrepancies(connection: &mut Connection) -> Result<Vec<String>, LedgerError> {
     let mut found = posting::discrepancies(connection).await?;
     let mut owed: BTreeMap<(CustomerId, &'static str), (Currency, Decimal)> = BTreeMap::new();
     for (customer, currency, total, paid) in repo::issued_amounts(connection).await? {

@@ -300,6 +300,58 @@ pub(super) async fn find(
     }
 }
 
+/// Whether a customer's month has an invoice that is not void.
+pub(crate) async fn has_live(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    period: &str,
+) -> Result<bool, LedgerError> {
+    sqlx::query_scalar::<_, bool>(
+        "select exists (
+             select 1
+             from invoice
+             where customer = $1
+               and period = $2
+               and state <> 'void'
+         )",
+    )
+    .bind(customer.as_str())
+    .bind(period)
+    .fetch_one(connection)
+    .await
+    .during("look for invoice of a month")
+}
+
+/// Invoices of a month that may still be issued, as `customer (state)`. One over simulated usage
+/// alone never is.
+pub(crate) async fn not_issued(
+    connection: &mut Connection,
+    period: &str,
+) -> Result<Vec<String>, LedgerError> {
+    let rows = sqlx::query_as::<_, (String, String, String)>(
+        "select
+             customer,
+             state,
+             document
+         from invoice
+         where period = $1
+           and state in ('draft', 'approved')
+         order by customer",
+    )
+    .bind(period)
+    .fetch_all(connection)
+    .await
+    .during("list invoices that are not issued")?;
+    let mut found = Vec::with_capacity(rows.len());
+    for (customer, state, document) in rows {
+        let invoice: Invoice = column::json("invoice.document", &document)?;
+        if !invoice.simulated {
+            found.push(format!("{customer} ({state})"));
+        }
+    }
+    Ok(found)
+}
+
 #[derive(sqlx::FromRow)]
 struct SummaryRow {
     id: String,

@@ -161,6 +161,9 @@ impl Books {
                  price_version, band, quantity) from invoiced_usage order by 1",
             "select json_array('credit', number, invoice_number, customer, gross, document)
                  from credit_note order by 1",
+            "select json_array('close', period, state, round) from period_close order by 1",
+            "select json_array('signed', period, round, role, token, accepted)
+                 from period_signature order by 1",
             "select json_array('series', series, last) from document_series order by 1",
             "select json_array('audit', noun, subject, ordinal, at, action, from_state, to_state,
                  token, detail) from audit order by 1",

@@ -1,6 +1,7 @@
 //! The routes of the console listener, one file per noun.
 
 mod balances;
+mod close;
 mod credit_notes;
 mod customers;
 mod internal;
@@ -53,7 +54,10 @@ pub fn router(billing: Billing) -> Router {
         .route("/invoices/{id}/void", post(invoices::void))
         .route("/invoices/{id}/credit", post(credit_notes::create))
         .route("/credit-notes", get(credit_notes::list))
-        .route("/credit-notes/{id}", get(credit_notes::show));
+        .route("/credit-notes/{id}", get(credit_notes::show))
+        .route("/close/{period}", get(close::show).post(close::prepare))
+        .route("/close/{period}/sign", post(close::sign))
+        .route("/close/{period}/reopen", post(close::reopen));
     let gateways = Router::new()
         .route(INTAKE_PATH, post(internal::intake))
         .route(SNAPSHOT_PATH, get(internal::snapshot))

@@ -16,7 +16,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 38] = [
+const ROUTES: [(&str, &str, &str, u16); 42] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -54,6 +54,11 @@ const ROUTES: [(&str, &str, &str, u16); 38] = [
     ("POST", "/invoices/{id}/credit", "admin finance", 409),
     ("GET", "/credit-notes", BILLERS, 200),
     ("GET", "/credit-notes/{id}", BILLERS, 200),
+    // Of a month that has not ended.
+    ("GET", "/close/{period}", "admin finance operator", 200),
+    ("POST", "/close/{period}", "admin finance", 409),
+    ("POST", "/close/{period}/sign", "admin finance operator", 409),
+    ("POST", "/close/{period}/reopen", "admin finance", 409),
     ("POST", "INTAKE_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
 ];
@@ -114,6 +119,7 @@ impl World {
             _ => format!("/api/v1{route}")
                 .replace("/sessions/{id}", "/sessions/{id}?customer=acme")
                 .replace("?customer=acme/outcome", "/outcome")
+                .replace("{period}", "2026-11")
                 .replace("{id}", id.as_str().unwrap())
                 .replace("{version}", &encoded(&self.version)),
         };
@@ -133,7 +139,9 @@ impl World {
                 json!({"customer": "acme", "outcome": "accepted"})
             }
             ("POST", "/customers/{id}") => json!({"notes": "Thank you."}),
-            ("POST", "/invoices/{id}/credit") => json!({"reason": "a test"}),
+            ("POST", "/invoices/{id}/credit" | "/close/{period}/reopen") => {
+                json!({"reason": "a test"})
+            }
             ("POST", "/prices/import") => json!({"prices": []}),
             _ => return (path, Vec::new()),
         };

@@ -1,0 +1,308 @@
+//! Month close: checks, drafts, the signatures of two roles, the lock, and how it is taken back.
+//!
+//! A month is closed for all customers at once. From then on its invoices stand: nothing of it is
+//! drafted, approved, issued or made void; what arrives late for it is on later invoices, and what
+//! was wrong is credited. Every step is one transaction, so that a close that was killed is simply
+//! run again.
+
+mod checks;
+mod repo;
+
+use chrono::{DateTime, Utc};
+use permille_rating::period::Period;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use repo::closed_before;
+
+use crate::{
+    AuditEntry, Instruction, Ledger, LedgerError, Role,
+    audit::{self, Change, Subject},
+    customer,
+    error::During,
+    store::Connection,
+    text,
+};
+use checks::checks;
+
+/// Longest reason, in bytes: a paragraph.
+const REASON_BYTES_MAX: usize = 1_000;
+
+/// Whether a month is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseState {
+    /// It can be changed.
+    Open,
+    /// It is locked.
+    Closed,
+}
+
+impl CloseState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Something that must be in order before a month is closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// Whether it is in order.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+}
+
+/// Somebody who has signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// In which role: `operator` for engineering, `finance`.
+    pub role: String,
+    /// Their token.
+    pub token: String,
+    /// What its owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Why they signed although a check was not in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<String>,
+}
+
+/// How far the close of a month is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Close {
+    /// The month, such as `2026-11`.
+    pub period: String,
+    /// Whether it is closed.
+    pub state: CloseState,
+    /// What must be in order.
+    pub checks: Vec<Check>,
+    /// Who has signed since it was last opened.
+    pub signatures: Vec<Signature>,
+    /// Everything that was done, oldest first.
+    pub history: Vec<AuditEntry>,
+}
+
+impl Ledger {
+    /// How far the close of a month is. Changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a text that is no month, else the store's failure.
+    pub async fn close_report(&self, period: &str) -> Result<Close, LedgerError> {
+        checked(period)?;
+        let mut view = self.store.view().await?;
+        report(&mut view, period, self.now()).await
+    }
+
+    /// Drafts what is missing of an ended month, renews its drafts and tells what is left to do.
+    /// Each draft is a transaction of its own; what was done before stays when it is run again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a text that is no month; [`LedgerError::Refused`] when it has
+    /// not ended or is closed; else the store's failure.
+    pub async fn prepare_close(
+        &self,
+        period: &str,
+        instruction: &Instruction,
+    ) -> Result<Close, LedgerError> {
+        checked(period)?;
+        let mut reader = self.store.read().await?;
+        refuse_running(&mut reader, period, self.now()).await?;
+        refuse_closed(&mut reader, period).await?;
+        let mut customers = customer::all(&mut reader).await?;
+        customers.sort_by(|a, b| a.id.cmp(&b.id));
+        drop(reader);
+        let mut drafts = 0_u64;
+        for customer in customers {
+            if self.draft_for_close(&customer.id, period, instruction).await? {
+                drafts = drafts.saturating_add(1);
+            }
+        }
+
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        refuse_closed(&mut tx, period).await?;
+        repo::open(&mut tx, period, now).await?;
+        if drafts > 0 {
+            let detail = format!("{drafts} drafts made or renewed");
+            note(&mut tx, period, ("prepare", None, None), Some(&detail), instruction, now).await?;
+        }
+        let close = report(&mut tx, period, now).await?;
+        tx.commit().await.during("commit preparation of a close")?;
+        Ok(close)
+    }
+
+    /// Signs a month in the caller's role. With the signatures of engineering (role operator) and
+    /// finance it is closed. `accepted` says why although a check is not in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a text that is no month or a bad reason;
+    /// [`LedgerError::Refused`] when the month has not ended, is closed or was signed in that role,
+    /// when a check is not in order and nothing was said of it, or the role is another one; else
+    /// the store's failure.
+    pub async fn sign_close(
+        &self,
+        period: &str,
+        accepted: Option<&str>,
+        instruction: &Instruction,
+    ) -> Result<Close, LedgerError> {
+        checked(period)?;
+        let accepted =
+            accepted.map(|text| text::line("accept", text, REASON_BYTES_MAX)).transpose()?;
+        let role = instruction.by().role();
+        if !matches!(role, Role::Operator | Role::Finance) {
+            let reason = format!(
+                "is signed by two roles, not by {role}; accepted: a token of role operator \
+                 (engineering) and one of role finance"
+            );
+            return Err(LedgerError::refused("period", period, reason));
+        }
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        refuse_running(&mut tx, period, now).await?;
+        refuse_closed(&mut tx, period).await?;
+        let round = repo::open(&mut tx, period, now).await?;
+        let before = repo::signatures(&mut tx, period, round).await?;
+        if before.iter().any(|signature| signature.role == role.as_str()) {
+            let reason = format!("was signed by {role} already; accepted: the other role");
+            return Err(LedgerError::refused("period", period, reason));
+        }
+        let failed: Vec<String> = checks(&mut tx, period, now)
+            .await?
+            .into_iter()
+            .filter(|check| !check.ok)
+            .map(|check| format!("{}: {}", check.name, check.detail))
+            .collect();
+        if !failed.is_empty() && accepted.is_none() {
+            let reason = format!(
+                "is not in order ({}); accepted: to put it in order, or to say why it is signed all \
+                 the same",
+                failed.join("; ")
+            );
+            return Err(LedgerError::refused("period", period, reason));
+        }
+        let accepted = accepted.filter(|_| !failed.is_empty());
+        repo::sign(&mut tx, period, round, instruction.by(), accepted, now).await?;
+        let detail = accepted.map(|why| format!("{why} ({})", failed.join("; ")));
+        let open = CloseState::Open;
+        let signed = ("sign", Some(open), Some(open));
+        note(&mut tx, period, signed, detail.as_deref(), instruction, now).await?;
+        if !before.is_empty() {
+            repo::set_state(&mut tx, period, CloseState::Open, CloseState::Closed, now).await?;
+            let closed = ("close", Some(open), Some(CloseState::Closed));
+            let unkeyed = Instruction::new(instruction.by().clone(), None)?;
+            note(&mut tx, period, closed, None, &unkeyed, now).await?;
+        }
+        let close = report(&mut tx, period, now).await?;
+        tx.commit().await.during("commit signature of a close")?;
+        Ok(close)
+    }
+
+    /// Opens a closed month again, by a decision that stays on its history. All signatures have to
+    /// be given anew.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a text that is no month or without a reason;
+    /// [`LedgerError::Refused`] when it is not closed; else the store's failure.
+    pub async fn reopen_period(
+        &self,
+        period: &str,
+        reason: &str,
+        instruction: &Instruction,
+    ) -> Result<Close, LedgerError> {
+        checked(period)?;
+        let reason = text::line("reason", reason, REASON_BYTES_MAX)?;
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        if !repo::is_closed(&mut tx, period).await? {
+            let reason = "is not closed; accepted: a closed month";
+            return Err(LedgerError::refused("period", period, reason));
+        }
+        repo::set_state(&mut tx, period, CloseState::Closed, CloseState::Open, now).await?;
+        let change = ("reopen", Some(CloseState::Closed), Some(CloseState::Open));
+        note(&mut tx, period, change, Some(reason), instruction, now).await?;
+        let close = report(&mut tx, period, now).await?;
+        tx.commit().await.during("commit reopening of a month")?;
+        Ok(close)
+    }
+}
+
+/// Refuses to change invoices of a month that is closed.
+pub(crate) async fn refuse_closed(
+    connection: &mut Connection,
+    period: &str,
+) -> Result<(), LedgerError> {
+    if !repo::is_closed(connection, period).await? {
+        return Ok(());
+    }
+    let reason = "is closed; accepted: a credit note, or a decision to open it again";
+    Err(LedgerError::refused("period", period, reason))
+}
+
+/// Refuses a month that has not ended for every customer.
+async fn refuse_running(
+    connection: &mut Connection,
+    period: &str,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let end = checks::span(connection, period).await?.end;
+    if now >= end {
+        return Ok(());
+    }
+    let end = end.format("%Y-%m-%dT%H:%M:%SZ");
+    let reason = format!("has not ended for every customer; accepted: a close from {end} on");
+    Err(LedgerError::refused("period", period, reason))
+}
+
+fn checked(period: &str) -> Result<(), LedgerError> {
+    Period::month(period, chrono_tz::UTC)
+        .map(drop)
+        .map_err(|_| LedgerError::invalid("period", period, "a month such as 2026-11"))
+}
+
+async fn report(
+    connection: &mut Connection,
+    period: &str,
+    now: DateTime<Utc>,
+) -> Result<Close, LedgerError> {
+    let found = repo::find(connection, period).await?;
+    let (state, round) = found.unwrap_or((CloseState::Open, 1));
+    Ok(Close {
+        period: period.to_owned(),
+        state,
+        checks: checks(connection, period, now).await?,
+        signatures: repo::signatures(connection, period, round).await?,
+        history: audit::entries(connection, subject(period)).await?,
+    })
+}
+
+async fn note(
+    connection: &mut Connection,
+    period: &str,
+    (action, from, to): (&'static str, Option<CloseState>, Option<CloseState>),
+    detail: Option<&str>,
+    instruction: &Instruction,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let change = Change {
+        action,
+        from: from.map(CloseState::as_str),
+        to: to.map(CloseState::as_str),
+        detail,
+        request: "",
+        result: None,
+    };
+    // A close that is repeated changes nothing or is refused by its state: no key is spent.
+    let by = Instruction::new(instruction.by().clone(), None)?;
+    audit::insert(connection, subject(period), change, &by, at).await
+}
+
+fn subject(period: &str) -> Subject<'_> {
+    Subject { noun: "period", id: period }
+}

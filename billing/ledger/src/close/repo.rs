@@ -1,0 +1,213 @@
+//! All SQL of month closes.
+
+use chrono::{DateTime, Utc};
+
+use super::{CloseState, Signature};
+use crate::{
+    Actor, LedgerError, column,
+    error::{During, changed},
+    store::Connection,
+};
+
+/// A month's state and which round of signatures it is in; nothing when nobody has touched it.
+pub(super) async fn find(
+    connection: &mut Connection,
+    period: &str,
+) -> Result<Option<(CloseState, i64)>, LedgerError> {
+    sqlx::query_as::<_, (String, i64)>(
+        "select
+             state,
+             round
+         from period_close
+         where period = $1",
+    )
+    .bind(period)
+    .fetch_optional(connection)
+    .await
+    .during("find close of a month")?
+    .map(|(state, round)| Ok((column::word("period_close.state", &state)?, round)))
+    .transpose()
+}
+
+pub(super) async fn is_closed(
+    connection: &mut Connection,
+    period: &str,
+) -> Result<bool, LedgerError> {
+    let found = find(connection, period).await?;
+    Ok(found.is_some_and(|(state, _)| state == CloseState::Closed))
+}
+
+/// Makes the row of a month that has none. Answers the round it is in.
+pub(super) async fn open(
+    connection: &mut Connection,
+    period: &str,
+    at: DateTime<Utc>,
+) -> Result<i64, LedgerError> {
+    sqlx::query(
+        "insert into period_close (
+             period,
+             state,
+             round,
+             updated_at
+         ) values ($1, 'open', 1, $2)
+         on conflict (period) do nothing",
+    )
+    .bind(period)
+    .bind(column::micros(at))
+    .execute(&mut *connection)
+    .await
+    .during("begin close of a month")?;
+    let (_, round) = find(connection, period)
+        .await?
+        .ok_or_else(|| LedgerError::corrupt("period_close.period", period))?;
+    Ok(round)
+}
+
+/// Closes a month, or opens it again and with that another round of signatures.
+pub(super) async fn set_state(
+    connection: &mut Connection,
+    period: &str,
+    from: CloseState,
+    to: CloseState,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "change state of a month";
+    let done = sqlx::query(
+        "update period_close
+         set state = $3,
+             round = round + $4,
+             updated_at = $5
+         where period = $1
+           and state = $2",
+    )
+    .bind(period)
+    .bind(from.as_str())
+    .bind(to.as_str())
+    .bind(i64::from(to == CloseState::Open))
+    .bind(column::micros(at))
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+/// Signs a month in a round, in the role of whoever signs.
+pub(super) async fn sign(
+    connection: &mut Connection,
+    period: &str,
+    round: i64,
+    by: &Actor,
+    accepted: Option<&str>,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "sign a month";
+    let done = sqlx::query(
+        "insert into period_signature (
+             period,
+             round,
+             role,
+             token,
+             name,
+             accepted,
+             at
+         ) values ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(period)
+    .bind(round)
+    .bind(by.role().as_str())
+    .bind(by.token().as_str())
+    .bind(by.name())
+    .bind(accepted)
+    .bind(column::micros(at))
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+#[derive(sqlx::FromRow)]
+struct SignatureRow {
+    role: String,
+    token: String,
+    name: Option<String>,
+    accepted: Option<String>,
+    at: i64,
+}
+
+impl TryFrom<SignatureRow> for Signature {
+    type Error = LedgerError;
+
+    fn try_from(row: SignatureRow) -> Result<Self, LedgerError> {
+        Ok(Self {
+            role: row.role,
+            token: row.token,
+            name: row.name,
+            at: column::instant("period_signature.at", row.at)?,
+            accepted: row.accepted,
+        })
+    }
+}
+
+/// Who has signed in a round, in order.
+pub(super) async fn signatures(
+    connection: &mut Connection,
+    period: &str,
+    round: i64,
+) -> Result<Vec<Signature>, LedgerError> {
+    sqlx::query_as::<_, SignatureRow>(
+        "select
+             role,
+             token,
+             name,
+             accepted,
+             at
+         from period_signature
+         where period = $1
+           and round = $2
+         order by
+             at,
+             role",
+    )
+    .bind(period)
+    .bind(round)
+    .fetch_all(connection)
+    .await
+    .during("read signatures of a month")?
+    .into_iter()
+    .map(Signature::try_from)
+    .collect()
+}
+
+/// Closed months before `period`, oldest first.
+pub(crate) async fn closed_before(
+    connection: &mut Connection,
+    period: &str,
+) -> Result<Vec<String>, LedgerError> {
+    sqlx::query_scalar::<_, String>(
+        "select period
+         from period_close
+         where period < $1
+           and state = 'closed'
+         order by period",
+    )
+    .bind(period)
+    .fetch_all(connection)
+    .await
+    .during("list closed months")
+}
+
+/// Payloads that were quarantined at `since` or later.
+pub(super) async fn quarantined_since(
+    connection: &mut Connection,
+    since: DateTime<Utc>,
+) -> Result<i64, LedgerError> {
+    sqlx::query_scalar::<_, i64>(
+        "select count(*)
+         from quarantine
+         where created_at >= $1",
+    )
+    .bind(column::micros(since))
+    .fetch_one(connection)
+    .await
+    .during("count quarantined payloads")
+}

@@ -1,0 +1,92 @@
+//! `permille close`: the close of a month, its signatures, and how it is taken back.
+
+use clap::Args;
+use permille_ledger::{Close as Report, CloseState};
+use serde_json::{json, value::RawValue};
+
+use super::{Context, history, view};
+use crate::{
+    api::Path,
+    error::CliError,
+    table::{Align, Grid},
+};
+
+/// Which month, and what to do with it. Without more: draft what is missing and check.
+#[derive(Debug, Args)]
+pub(crate) struct Close {
+    /// A month, such as 2026-11.
+    #[arg(long, value_name = "YYYY-MM")]
+    period: String,
+    /// Only tell how far it is; change nothing.
+    #[arg(long)]
+    check: bool,
+    /// Sign it in the role of the token in `PERMILLE_TOKEN`: operator (engineering) or finance. The
+    /// second signature closes it.
+    #[arg(long, conflicts_with = "check")]
+    sign: bool,
+    /// Why it is signed although a check is not in order.
+    #[arg(long, value_name = "REASON", requires = "sign")]
+    accept: Option<String>,
+    /// Open a closed month again.
+    #[arg(long, requires = "reason", conflicts_with_all = ["check", "sign"])]
+    reopen: bool,
+    /// Why it is opened again.
+    #[arg(long, requires = "reopen")]
+    reason: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`CliError`] when the API refuses or cannot be reached.
+pub(crate) async fn run(context: &Context, close: &Close) -> Result<(), CliError> {
+    let api = context.api().await?;
+    let period = close.period.as_str();
+    let done = if close.check {
+        api.get(&Path::of(&["close", period])).await?
+    } else if close.sign {
+        let body = json!({"accept": close.accept});
+        api.post(&Path::of(&["close", period, "sign"]), &body).await?
+    } else if close.reopen {
+        let body = json!({"reason": close.reason});
+        api.post(&Path::of(&["close", period, "reopen"]), &body).await?
+    } else {
+        api.post(&Path::of(&["close", period]), &json!({})).await?
+    };
+    context.output.one(&done, text)
+}
+
+/// State, checks, signatures, history, and what comes next.
+fn text(document: &RawValue) -> Result<String, CliError> {
+    let report: Report = view(document)?;
+    let mut checks =
+        Grid::new(&[("check", Align::Left), ("", Align::Left), ("found", Align::Left)]);
+    for check in &report.checks {
+        let ok = if check.ok { "ok" } else { "open" };
+        checks.row([check.name.as_str(), ok, check.detail.as_str()]);
+    }
+    let state = match report.state {
+        CloseState::Open => "open",
+        CloseState::Closed => "closed",
+    };
+    let signed: Vec<String> = report
+        .signatures
+        .iter()
+        .map(|signature| {
+            let who = signature.name.as_ref().unwrap_or(&signature.token);
+            format!("signed by {} ({who}) at {}", signature.role, signature.at)
+        })
+        .collect();
+    let next = match (report.state, report.checks.iter().all(|check| check.ok)) {
+        (CloseState::Closed, _) => "closed: late usage is on the next invoices",
+        (CloseState::Open, true) => "in order: sign with --sign, in both roles",
+        (CloseState::Open, false) => "not in order yet: see the checks that are open",
+    };
+    let mut parts = vec![format!("Month {} ({state})\n\n{}\n", report.period, checks.render(""))];
+    parts.extend(signed);
+    if !report.history.is_empty() {
+        parts.push(format!("\n{}\n", history::entries_table(&report.history)));
+    }
+    parts.push(next.to_owned());
+    Ok(parts.join("\n"))
+}
