@@ -17,6 +17,7 @@ mod life;
 mod listing;
 mod postings;
 mod prices;
+mod races;
 mod reopening;
 mod rollups;
 mod sessions;
