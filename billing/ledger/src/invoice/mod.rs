@@ -148,6 +148,12 @@ impl Ledger {
         let catalogue = self.current(tx).await?;
         let customer = found(tx, customer).await?;
         close::refuse_closed(tx, period).await?;
+        let begins = month(period, &customer)?.start;
+        if now < begins {
+            let begins = begins.format("%Y-%m-%dT%H:%M:%SZ");
+            let accepted = format!("a month that has begun; this one begins at {begins}");
+            return Err(LedgerError::invalid("period", period, accepted));
+        }
         let live = repo::live(tx, &customer.id, period).await?;
         if let Some(live) = live.as_ref().filter(|live| live.invoice.state.is_issued()) {
             return Err(LedgerError::refused(

@@ -82,6 +82,9 @@ async fn what_is_no_month_or_no_customer_is_refused_and_stores_nothing() {
         let error = books.ledger.draft_invoice(&acme(), period, &finance).await.unwrap_err();
         assert!(matches!(error, LedgerError::Invalid { field: "period", .. }), "{period}");
     }
+    // A month that has not begun, by the customer's own calendar.
+    let error = books.ledger.draft_invoice(&acme(), "2026-12", &finance).await.unwrap_err();
+    assert!(error.to_string().contains("begins at 2026-12-01T00:00:00Z"), "{error}");
     let nobody = "nobody".parse().unwrap();
     let error = books.ledger.draft_invoice(&nobody, "2026-11", &finance).await.unwrap_err();
     assert!(matches!(error, LedgerError::NotFound { noun: "customer", .. }));

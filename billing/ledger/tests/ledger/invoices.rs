@@ -261,3 +261,25 @@ async fn an_invoice_as_json_carries_amounts_as_text_and_reads_back() {
     assert_eq!(json["customer"], serde_json::json!({ "id": "acme", "name": "ACME" }));
     assert_eq!(serde_json::from_value::<Invoice>(json).unwrap(), draft);
 }
+
+/// A stored draft of before invoices had taxes, texts and numbers.
+#[test]
+fn an_invoice_of_version_1_still_reads() {
+    let invoice: Invoice = serde_json::from_str(include_str!("golden/invoice-v1.json")).unwrap();
+
+    assert_eq!((invoice.version, invoice.total.to_string()), (1, "0.51".to_owned()));
+    assert!(invoice.number.is_none() && invoice.tax_terms.is_none());
+    assert!(invoice.lines.iter().all(|line| line.corrects.is_none()));
+}
+
+/// What the newest version looks like, to the byte: whoever verifies an invoice relies on it.
+#[test]
+fn an_invoice_of_version_2_has_the_published_text() {
+    let golden = include_str!("golden/invoice-v2.json");
+    let invoice: Invoice = serde_json::from_str(golden).unwrap();
+
+    assert_eq!(invoice.version, 2);
+    assert_eq!(invoice.lines[1].corrects.as_deref(), Some("2026-10"));
+    let text = serde_json::to_string_pretty(&invoice).unwrap();
+    assert_eq!(format!("{text}\n"), golden);
+}
