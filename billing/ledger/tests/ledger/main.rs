@@ -14,6 +14,7 @@ mod invoices;
 mod keys_and_tokens;
 mod late_usage;
 mod life;
+mod life_walk;
 mod listing;
 mod postings;
 mod prices;
