@@ -51,7 +51,7 @@ pub use close::{Check, Close, CloseState, Signature};
 pub use credit_note::{
     CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditNoteSummary, CreditedInvoice, NewCredit,
 };
-pub use customer::{Customer, CustomerChanges, CustomerTerms, NewCustomer};
+pub use customer::{Customer, CustomerChanges, CustomerTerms, NewCustomer, TextChange};
 pub use error::LedgerError;
 pub use intake::{
     Accepted, BATCH_EVENTS_MAX, Billed, BilledCost, BilledRequest, BilledTokens, Rerated,

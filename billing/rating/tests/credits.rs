@@ -1,5 +1,9 @@
 //! What credit notes take back of an invoice.
-#![expect(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside test functions"
+)]
 
 use permille_rating::invoice::{
     Credit, CreditError, CreditScope, Credited, TaxLine, TaxRate, TaxTerms, credit,

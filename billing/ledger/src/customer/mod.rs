@@ -12,7 +12,7 @@ use permille_types::{Currency, CustomerId};
 use serde::Serialize;
 
 pub(crate) use repo::{all, find};
-pub use terms::{CustomerChanges, CustomerTerms};
+pub use terms::{CustomerChanges, CustomerTerms, TextChange};
 pub(crate) use terms::{notes, purchase_order};
 
 use crate::{

@@ -1,6 +1,7 @@
 //! What an invoice of a customer says beside its lines: taxes, address, order, notes.
 
 use permille_rating::invoice::{TaxError, TaxTerms};
+use serde::{Deserialize, Deserializer};
 
 use crate::{Customer, LedgerError, slug, text};
 
@@ -28,21 +29,51 @@ pub struct CustomerTerms {
     pub notes: Option<String>,
 }
 
-/// Changes of a customer. An absent part stays; an inner `None` is taken away.
+/// What becomes of a text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TextChange {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It is this from now on.
+    Set(String),
+    /// It is taken away.
+    Clear,
+}
+
+impl TextChange {
+    fn of(self, before: Option<String>) -> Option<String> {
+        match self {
+            Self::Keep => before,
+            Self::Set(text) => Some(text),
+            Self::Clear => None,
+        }
+    }
+}
+
+/// `null` takes a text away; a field that is not there keeps it (`#[serde(default)]`).
+impl<'de> Deserialize<'de> for TextChange {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let given = Option::<String>::deserialize(d)?;
+        Ok(given.map_or(Self::Clear, Self::Set))
+    }
+}
+
+/// Changes of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CustomerChanges {
-    /// The name, as an invoice shows it.
+    /// The name, as an invoice shows it; an absent one stays.
     pub name: Option<String>,
-    /// How they are taxed.
+    /// How they are taxed; absent terms stay.
     pub tax: Option<TaxTerms>,
     /// The tax id.
-    pub tax_id: Option<Option<String>>,
+    pub tax_id: TextChange,
     /// The address.
-    pub billing_address: Option<Option<String>>,
+    pub billing_address: TextChange,
     /// The purchase order.
-    pub purchase_order: Option<Option<String>>,
+    pub purchase_order: TextChange,
     /// The notes.
-    pub notes: Option<Option<String>>,
+    pub notes: TextChange,
 }
 
 impl CustomerTerms {
@@ -81,10 +112,10 @@ impl CustomerChanges {
         };
         let terms = CustomerTerms {
             tax: self.tax.unwrap_or(before.tax),
-            tax_id: self.tax_id.unwrap_or(before.tax_id),
-            billing_address: self.billing_address.unwrap_or(before.billing_address),
-            purchase_order: self.purchase_order.unwrap_or(before.purchase_order),
-            notes: self.notes.unwrap_or(before.notes),
+            tax_id: self.tax_id.of(before.tax_id),
+            billing_address: self.billing_address.of(before.billing_address),
+            purchase_order: self.purchase_order.of(before.purchase_order),
+            notes: self.notes.of(before.notes),
         };
         let CustomerTerms { tax, tax_id, billing_address, purchase_order, notes } =
             terms.checked()?;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use permille_rating::round::to_nano;
-use permille_types::{Currency, CustomerId};
+use permille_types::{Currency, CustomerId, DocumentNumber};
 use rust_decimal::Decimal;
 
 use super::{Invoice, InvoiceState, Standing, Stored, repo};
@@ -146,7 +146,7 @@ pub(crate) async fn post_credit(
 }
 
 fn subject(invoice: &Invoice, what: &str) -> String {
-    let number = invoice.number.as_ref().map_or("without a number", |number| number.as_str());
+    let number = invoice.number.as_ref().map_or("without a number", DocumentNumber::as_str);
     format!("invoice {number} {what}")
 }
 

@@ -280,7 +280,7 @@ async fn a_failure_at_any_statement_leaves_nothing_and_takes_no_number() {
         books.tamper(failure).await;
         let done = books.ledger.finalize_invoice(&draft, &finance).await;
         books.tamper("drop trigger boom").await;
-        let error = done.expect_err(failure);
+        let Err(error) = done else { panic!("{failure}") };
         assert!(matches!(error, LedgerError::Store { .. }), "{failure}: {error:?}");
         assert_eq!(books.dump().await, before, "{failure}");
         stopped += 1;

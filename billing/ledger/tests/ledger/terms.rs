@@ -2,7 +2,7 @@
 
 use permille_ledger::{
     CustomerChanges, CustomerTerms, Invoice, InvoiceTexts, LedgerError, NewCustomer, NewProject,
-    Role, TaxRate, TaxTerms,
+    Role, TaxRate, TaxTerms, TextChange,
 };
 use permille_types::{Currency, CustomerId, InvoiceId, TokenClass};
 use rust_decimal::Decimal;
@@ -25,8 +25,8 @@ fn rates<const N: usize>(rates: [(&str, &str); N]) -> TaxTerms {
     TaxTerms::Standard { rates: rates.into() }
 }
 
-fn some(text: &str) -> Option<Option<String>> {
-    Some(Some(text.to_owned()))
+fn some(text: &str) -> TextChange {
+    TextChange::Set(text.to_owned())
 }
 
 async fn change(books: &Books, changes: CustomerChanges) -> Result<(), LedgerError> {
@@ -78,7 +78,7 @@ async fn a_reverse_charge_needs_a_tax_id_and_an_exemption_its_reason() {
     let refused = change(&books, reverse()).await.unwrap_err();
     change(&books, CustomerChanges { tax_id: some("DE123456789"), ..reverse() }).await.unwrap();
     let reversed = books.ledger.preview_invoice(&acme(), "2026-11").await.unwrap();
-    let taken = CustomerChanges { tax_id: Some(None), ..CustomerChanges::default() };
+    let taken = CustomerChanges { tax_id: TextChange::Clear, ..CustomerChanges::default() };
     let needed = change(&books, taken).await.unwrap_err();
     let tax = Some(TaxTerms::Exempt { reason: "Article 132".to_owned() });
     change(&books, CustomerChanges { tax, ..CustomerChanges::default() }).await.unwrap();
@@ -109,7 +109,7 @@ async fn an_invoice_says_what_its_customer_was_when_it_was_drafted() {
 
     let moved = CustomerChanges {
         billing_address: some("2 Other Street"),
-        purchase_order: Some(None),
+        purchase_order: TextChange::Clear,
         ..CustomerChanges::default()
     };
     change(&books, moved).await.unwrap();

@@ -4,9 +4,10 @@ use axum::{Json, extract::State};
 use http::StatusCode;
 use permille_ledger::{
     AuditEntry, Customer, CustomerChanges, CustomerTerms, Listing, NewCustomer, TaxTerms,
+    TextChange,
 };
 use permille_types::{Currency, CustomerId};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Action, Caller},
@@ -37,20 +38,14 @@ pub(super) struct New {
 pub(super) struct Changes {
     name: Option<String>,
     tax: Option<TaxTerms>,
-    #[serde(default, deserialize_with = "given")]
-    tax_id: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given")]
-    billing_address: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given")]
-    purchase_order: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given")]
-    notes: Option<Option<String>>,
-}
-
-/// A field that is there, be it `null`.
-#[expect(clippy::option_option, reason = "absent and null are two things")]
-fn given<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(d).map(Some)
+    #[serde(default)]
+    tax_id: TextChange,
+    #[serde(default)]
+    billing_address: TextChange,
+    #[serde(default)]
+    purchase_order: TextChange,
+    #[serde(default)]
+    notes: TextChange,
 }
 
 pub(super) async fn list(
