@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
-use common::{REQUEST, fixtures};
+use common::{Fixture, REQUEST, fixtures};
 use input::Input;
 use permille_types::{Endpoint, Family};
 use permille_usage::{Encoding, Framing};
@@ -15,6 +15,9 @@ mod common;
 #[path = "../fuzz/src/input.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "the fuzz targets use the rest")]
 mod input;
+
+/// Longest body of a seed, in bytes: `tests/fuzz` bounds inputs at 1 KiB, and cuts longer ones off.
+const BODY_BYTES_MAX: usize = 1024 - input::HEADER_BYTES;
 
 /// Requests that name what decides metering.
 const REQUESTS: &[(Family, Endpoint, &str)] = &[
@@ -69,7 +72,8 @@ fn main() {
     let mut keys = BTreeSet::new();
     for fixture in fixtures() {
         let (family, endpoint, body) = (fixture.family, fixture.endpoint, &fixture.body);
-        let seed = |flags| Input::write(family, endpoint, flags, body);
+        let short = shortened(&fixture);
+        let seed = |flags| Input::write(family, endpoint, flags, &short);
         let (target, framing) = match fixture.framing {
             Framing::Sse => ("sse", 0),
             Framing::Json => ("json", 1),
@@ -96,6 +100,34 @@ fn main() {
         words
     });
     fs::write(folder.join("keys.dict"), words).unwrap();
+}
+
+/// The body; of a long stream its first event and as many of its last ones as there is room for,
+/// because usage stands at the end.
+fn shortened(fixture: &Fixture) -> Vec<u8> {
+    let body = fixture.body.as_slice();
+    let ends: &[&[u8]] = match (fixture.encoding, fixture.framing) {
+        (Encoding::Identity, Framing::Sse) => &[b"\r\n\r\n", b"\n\n", b"\r\r"],
+        (Encoding::Identity, Framing::JsonLines) => &[b"\n"],
+        _ => &[],
+    };
+    if body.len() <= BODY_BYTES_MAX || ends.is_empty() {
+        return body.to_vec();
+    }
+    let (mut events, mut start) = (Vec::new(), 0);
+    while let Some(end) = (start + 1..=body.len())
+        .find(|at| *at == body.len() || ends.iter().any(|end| body[start..*at].ends_with(end)))
+    {
+        events.push(&body[start..end]);
+        start = end;
+    }
+    let mut room = BODY_BYTES_MAX.saturating_sub(events[0].len());
+    let mut first_kept = events.len();
+    while first_kept > 1 && events[first_kept - 1].len() <= room {
+        first_kept -= 1;
+        room -= events[first_kept].len();
+    }
+    [&events[..1], &events[first_kept..]].concat().concat()
 }
 
 /// The keys of the JSON in `body`, wherever it stands.

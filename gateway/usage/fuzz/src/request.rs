@@ -12,7 +12,7 @@ pub fn request(input: &Input<'_>) {
     let body = input.body.as_ref();
     let asked = request::Asked {
         model: input.is(Input::CUT).then_some("in-the-path"),
-        unnamed: (input.splits[0] % 2 == 0).then_some("unnamed"),
+        unnamed: input.is_one_in(2, 0).then_some("unnamed"),
         stream: input.is(Input::ABANDON),
         api_version: [None, Some("2024-10-21"), Some("2024-08-01-preview"), Some("preview")]
             [usize::from(input.splits[1] % 4)],
