@@ -162,6 +162,7 @@ async fn both_formats_of_the_qianfan_sdk_see_what_is_billed() {
     let format = |format| [("FORMAT", format)];
     let (bases, secret) = (("/qianfan", "", ""), "24.theirs");
     check_with(program, &format("1"), "qianfan-v1", bases, secret, first, 4).await;
+    check_with(program, &format("1-signed"), "qianfan-v1", bases, secret, first, 4).await;
     let bases = ("/qianfan", "/v2", "qianfan");
     check_with(program, &format("2"), "openai", bases, "bce-v3/theirs", second, 3).await;
 }

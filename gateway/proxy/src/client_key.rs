@@ -48,11 +48,18 @@ fn in_headers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
             return Some(value);
         }
         // A client that signs its requests has our key as its access-key id.
-        tc3::access_key_id(value).or_else(|| {
+        tc3::access_key_id(value).or_else(|| bce_access_key_id(value)).or_else(|| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
         })
     })
+}
+
+/// The access-key id in the `Authorization` of a request that was signed as Baidu says.
+///
+/// Source: Baidu Cloud, "Authentication", `bce-auth-v1/{accessKeyId}/{timestamp}/…`.
+fn bce_access_key_id(authorization: &str) -> Option<&str> {
+    authorization.strip_prefix("bce-auth-v1/")?.split('/').next()
 }
 
 /// The parameters of a query, as they are written.
@@ -102,6 +109,7 @@ mod tests {
             ("x-goog-api-key", "sk-pm_a"),
             ("x-auth-token", "sk-pm_a"),
             ("authorization", "TC3-HMAC-SHA256 Credential=sk-pm_a/2026-11-24/hunyuan/tc3_request"),
+            ("authorization", "bce-auth-v1/sk-pm_a/2026-11-24T00:00:00Z/1800/host/0f8c"),
         ] {
             assert_eq!(find(&head("/v1", &[(name, value)])), Some("sk-pm_a"), "{name}");
         }

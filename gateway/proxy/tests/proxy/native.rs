@@ -122,6 +122,8 @@ async fn qianfan_v1_is_billed_by_its_path_with_the_token_in_the_query() {
         ..QIANFAN_V1
     })
     .await;
+    // Signed with an access key and a secret key: ours is the access key.
+    check(Case { key: ("authorization", "bce-auth-v1/"), ..QIANFAN_V1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
