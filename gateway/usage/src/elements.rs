@@ -126,15 +126,13 @@ impl ElementScanner {
     /// The body ended: what is still held, read if it can be, and what it turned out to be.
     pub(crate) fn finish(&mut self, reader: &mut impl ElementReader) -> Option<(Bytes, Verdict)> {
         if let Some(long) = self.long.take() {
-            self.done |= reader.end_document(&long) == Verdict::Terminal;
+            reader.end_document(&long);
         }
-        self.inside = false;
         if self.held.is_empty() {
             return None;
         }
         let raw = self.held.split().freeze();
         let verdict = reader.element(&raw);
-        self.done |= verdict == Verdict::Terminal;
         Some((raw, verdict))
     }
 

@@ -131,17 +131,13 @@ impl Scanner {
     /// The body ended: what is still held, read if it can be, and what it turned out to be.
     pub(crate) fn finish(&mut self, reader: &mut impl EventReader) -> Option<(Bytes, Verdict)> {
         if let Some(long) = self.long.take() {
-            self.done |= reader.end_long(long) == Verdict::Terminal;
+            reader.end_long(long);
         }
-        self.in_event = false;
-        self.in_line = false;
         if self.held.is_empty() {
             return None;
         }
         let raw = self.held.split().freeze();
         let verdict = reader.event(&raw, self.first);
-        self.first = false;
-        self.done |= verdict == Verdict::Terminal;
         Some((raw, verdict))
     }
 
