@@ -137,6 +137,30 @@ fn an_element_too_long_to_hold_passes_and_is_read() {
 }
 
 #[test]
+fn what_is_held_has_its_bound_to_the_byte() {
+    for (framing, open) in [
+        (Framing::Sse, "data: "),
+        (Framing::JsonLines, "{\"a\":\""),
+        (Framing::JsonArray, "{\"a\":\""),
+    ] {
+        for first in [open.len(), 40_000, 65_536] {
+            let mut tap = Tap::new(config(framing));
+            let mut passed = |open: &str, bytes: usize| {
+                let mut pieces = Vec::new();
+                let part = [open.as_bytes(), &vec![b'x'; bytes - open.len()]].concat();
+                tap.push(Bytes::from(part), &mut pieces);
+                pieces.iter().map(length).sum::<usize>()
+            };
+
+            assert_eq!(passed(open, first), 0, "{framing:?}: {first}");
+            assert_eq!(passed("", 65_536 - first), 0, "{framing:?}: the bound");
+            assert_eq!(passed("", 1), 65_537, "{framing:?}: one byte more passes with all of it");
+            assert_eq!(passed("", 1), 1, "{framing:?}: nothing is held of what follows");
+        }
+    }
+}
+
+#[test]
 fn a_line_that_cannot_be_read_costs_only_itself() {
     let body = format!("{{\"choices\":[\n{USAGE}\n");
 

@@ -1,8 +1,11 @@
 //! Streams: what is held, what is cut, and what is read of odd ones.
 
+use std::io::Write;
+
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use permille_types::{Endpoint, TokenClass};
-use permille_usage::{Framing, Piece, Tap, TapConfig};
+use permille_usage::{Encoding, Framing, Piece, Tap, TapConfig};
 
 use crate::common::{break_off, chat_stream, family_of, fixture, leave, run, stream};
 
@@ -170,6 +173,54 @@ fn the_bound_of_what_is_held_does_not_depend_on_the_split() {
                 assert_eq!(outcome.reading.usage.unwrap().input_total, Some(5));
             }
         }
+    }
+}
+
+#[test]
+fn an_unfinished_usage_frame_that_is_cut_leaves_nothing_when_the_upstream_breaks_off() {
+    let outcome = break_off(chat_stream(true), format!("data: {USAGE}\n").as_bytes());
+
+    assert!(outcome.bytes.is_empty(), "{outcome:?}");
+    assert_eq!(outcome.reading.usage.unwrap().input_total, Some(5));
+}
+
+#[test]
+fn an_encoding_that_is_not_read_is_known_to_have_broken_off() {
+    let config = TapConfig { encoding: Encoding::Opaque, ..chat_stream(false) };
+
+    assert!(break_off(config, b"x").reading.failed);
+    assert!(!run(config, [b"x".as_slice()]).reading.failed);
+}
+
+#[test]
+fn text_is_due_once_there_is_a_piece_of_it_and_is_then_taken_away() {
+    let delta = |text: &str| {
+        let choice = format!(r#"{{"index":0,"delta":{{"content":"{text}"}}}}"#);
+        Bytes::from(stream(&[&format!(r#"{{"choices":[{choice}]}}"#)]))
+    };
+    for encoding in [Encoding::Identity, Encoding::Gzip] {
+        let mut tap = Tap::new(TapConfig { encoding, ..chat_stream(false) });
+        let push = |tap: &mut Tap, bytes: Bytes| match encoding {
+            Encoding::Identity => tap.push(bytes, &mut Vec::new()),
+            _ => {
+                let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+                gzip.write_all(&bytes).unwrap();
+                tap.push(gzip.finish().unwrap().into(), &mut Vec::new());
+            }
+        };
+        push(&mut tap, delta("The Nile "));
+        assert!(!tap.is_text_due());
+        push(&mut tap, delta(&"river ".repeat(6_000)));
+        assert!(tap.is_text_due());
+
+        drop(tap.take_text());
+
+        assert!(!tap.is_text_due());
+        push(&mut tap, Bytes::from(stream(&[USAGE, "[DONE]"])));
+        let (reading, with_text) = (tap.reading(), tap.reading_with_text());
+        assert!(reading.usage.is_some() && reading.text.is_empty());
+        let text = with_text.text.visible;
+        assert_eq!((text.kept(), text.bytes()), (" ", 9 + 6 * 6_000), "{encoding:?}");
     }
 }
 
