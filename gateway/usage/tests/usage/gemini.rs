@@ -138,3 +138,17 @@ fn a_prompt_of_every_shape_is_estimated() {
     // "Be brief." is 3, "user" 1, the question 4, the message 3, the answer's opening 3.
     assert_eq!(estimate_input(Endpoint::GenerateContent, list), 14);
 }
+
+#[test]
+fn a_list_that_is_closed_has_told_its_output_also_to_a_client_that_leaves_then() {
+    let body = r#"[{"candidates":[{"content":{"parts":[{"text":"Nile"}]}}],
+        "usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2,"totalTokenCount":7}}]"#;
+    let config = config(Endpoint::StreamGenerateContent, Framing::JsonArray);
+
+    let open = leave(config, [&body.as_bytes()[..body.len() - 1]]);
+    let closed = leave(config, [body.as_bytes()]);
+
+    let source = |reading| count(reading, Endpoint::StreamGenerateContent, b"{}").source;
+    assert_eq!((source(&open), source(&closed)), (Source::Partial, Source::Reported));
+    assert_eq!((open.terminal, closed.terminal), (false, true));
+}
