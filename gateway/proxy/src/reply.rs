@@ -30,8 +30,8 @@ pub(crate) fn unanswered(asked: Asked, upstream: &Upstream) -> Reply {
 
 /// Whether a prompt that the upstream rejects with this head is billed by it.
 ///
-/// Source: Microsoft, Azure `OpenAI`, "Content filtering": a prompt that is filtered with status 400
-/// is charged, because it was evaluated. `OpenAI` itself charges nothing for an error.
+/// Source: Microsoft, Azure `OpenAI`, "Content filtering": a prompt that is filtered with status
+/// 400 is charged, because it was evaluated. `OpenAI` itself charges nothing for an error.
 pub(crate) fn bills_a_rejected_prompt(head: &Parts, asked: Asked, upstream: &Upstream) -> bool {
     head.status == StatusCode::BAD_REQUEST
         && upstream.family == Family::AzureOpenAi

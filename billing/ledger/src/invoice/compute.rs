@@ -167,12 +167,12 @@ async fn projects(
     }
     let mut names: HashMap<ProjectId, String> =
         project::names(connection, &customer.id).await?.into_iter().collect();
-    let named = amounts.into_iter().map(|(id, amount)| InvoiceProject {
+    let projects = amounts.into_iter().map(|(id, amount)| InvoiceProject {
         name: names.remove(&id).unwrap_or_else(|| id.to_string()),
         amount: round_money(amount, document.currency),
         id,
     });
-    Ok(named.collect())
+    Ok(projects.collect())
 }
 
 fn refused(customer: &Customer, cause: InvoiceError) -> LedgerError {

@@ -39,12 +39,11 @@ pub(super) fn standing(
     paid: Decimal,
     credited: Decimal,
 ) -> Result<Standing, LedgerError> {
-    let due = match state {
-        InvoiceState::Void => Decimal::ZERO,
-        _ => {
-            let left = column::exact_sub("due amount", invoice.total, paid)?;
-            column::exact_sub("due amount", left, credited)?
-        }
+    let due = if state == InvoiceState::Void {
+        Decimal::ZERO
+    } else {
+        let left = column::exact_sub("due amount", invoice.total, paid)?;
+        column::exact_sub("due amount", left, credited)?
     };
     let places = invoice.total.scale();
     Ok(Standing {

@@ -31,12 +31,11 @@ impl StoredRow {
             Some(paid) => column::decimal("invoice.paid", paid)?,
             None => Decimal::ZERO,
         };
-        let standing = match &written.number {
-            None => None,
-            Some(_) => {
-                let credited = credited(connection, &row.id).await?;
-                Some(standing(&written, state, paid, credited)?)
-            }
+        let standing = if written.number.is_some() {
+            let credited = credited(connection, &row.id).await?;
+            Some(standing(&written, state, paid, credited)?)
+        } else {
+            None
         };
         Ok(Stored {
             id: column::parsed("invoice.id", &row.id)?,

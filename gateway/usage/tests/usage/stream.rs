@@ -200,13 +200,14 @@ fn text_is_due_once_there_is_a_piece_of_it_and_is_then_taken_away() {
     };
     for encoding in [Encoding::Identity, Encoding::Gzip] {
         let mut tap = Tap::new(TapConfig { encoding, ..chat_stream(false) });
-        let push = |tap: &mut Tap, bytes: Bytes| match encoding {
-            Encoding::Identity => tap.push(bytes, &mut Vec::new()),
-            _ => {
+        let push = |tap: &mut Tap, bytes: Bytes| {
+            let mut body = bytes;
+            if encoding == Encoding::Gzip {
                 let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-                gzip.write_all(&bytes).unwrap();
-                tap.push(gzip.finish().unwrap().into(), &mut Vec::new());
+                gzip.write_all(&body).unwrap();
+                body = gzip.finish().unwrap().into();
             }
+            tap.push(body, &mut Vec::new());
         };
         push(&mut tap, delta("The Nile "));
         assert!(!tap.is_text_due());
