@@ -187,17 +187,22 @@ impl Metrics {
                 .with_label_values(&[family, class.as_str(), event.source.as_str()])
                 .inc_by(*tokens);
         }
-        for call in &event.attempts {
-            let status = call.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-            let labels = [call.upstream.as_str(), &status, call.ended.as_str()];
-            self.calls.with_label_values(&labels).inc();
-        }
         for flag in &event.flags {
             match flag {
                 Flag::UsageMismatch => self.mismatched.inc(),
                 Flag::TapError => self.tap_errors.inc(),
                 _ => {}
             }
+        }
+    }
+
+    /// Counts the upstream calls of a request that has ended. A settlement of another request has
+    /// none of its own.
+    pub(crate) fn called(&self, event: &UsageEvent) {
+        for call in &event.attempts {
+            let status = call.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+            let labels = [call.upstream.as_str(), &status, call.ended.as_str()];
+            self.calls.with_label_values(&labels).inc();
         }
     }
 }
@@ -222,7 +227,7 @@ impl Journaled {
         )?;
         let batches_refused = IntCounter::new(
             "permille_journal_batches_refused_total",
-            "Batches of usage that billing refused or did not answer; they are sent again.",
+            "Batches of usage that billing refused; they are sent again.",
         )?;
         Ok(Self {
             admitting: gauge(

@@ -208,7 +208,7 @@ impl Record {
             self.event.flag(*flag);
         }
         let upstream = self.attempts.upstream();
-        if let Reply::Counted(reading) = reply {
+        if let Reply::Counted(reading) | Reply::Rejected(reading) = reply {
             self.event.model_served = reading.model.as_deref().and_then(|name| name.parse().ok());
             let tier = upstream.as_ref().and_then(|upstream| upstream.service_tier.clone());
             self.event.service_tier = reading.service_tier.clone().or(tier);
@@ -242,6 +242,7 @@ impl Record {
         }
         self.policy.apply(&mut self.event);
         self.metering.metrics.settled(&self.event);
+        self.metering.metrics.called(&self.event);
         let settled = self.metering.journal.settle(&self.event)?;
         self.metering.stored.note(&self.event);
         Ok(settled)

@@ -11,7 +11,10 @@ mod rerate;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use permille_types::{Ack, Batch, Flag, NodeId, PriceVersion, Sequenced};
+use permille_types::{
+    Ack, Batch, Flag, NodeId, PriceVersion, Sequenced, USAGE_EVENT_VERSION, UsageEvent,
+    UsageEventError,
+};
 use sha2::{Digest, Sha256};
 use sqlx::Connection as _;
 
@@ -81,7 +84,8 @@ impl Ledger {
     /// same events, again and in any batches, change nothing.
     ///
     /// # Errors
-    /// [`LedgerError::Invalid`] for an empty or oversized batch, else the store's failure.
+    /// [`LedgerError::Invalid`] for an empty or oversized batch and for an event of a version that
+    /// a newer build writes, else the store's failure.
     pub async fn accept(&self, batch: &Batch) -> Result<Accepted, LedgerError> {
         let count = batch.events.len();
         let sequence = batch.events.iter().map(|event| event.sequence).max();
@@ -178,7 +182,10 @@ impl Books {
                 None => return Ok(()),
                 Some(conflict) => conflict,
             },
-            Err(refusal) => refusal,
+            Err(refusal) => {
+                refuse_newer(&event.payload)?;
+                refusal
+            }
         };
         self.set_aside(connection, node, event, refusal, now).await
     }
@@ -268,5 +275,17 @@ impl Books {
             accepted.mismatched = accepted.mismatched.saturating_add(1);
         }
         Ok(None)
+    }
+}
+
+/// Refuses an event that a newer gateway wrote. Quarantined, it would be acknowledged and never
+/// booked; refused, it stays in its journal until this half is upgraded too (D2).
+fn refuse_newer(payload: &[u8]) -> Result<(), LedgerError> {
+    match UsageEvent::from_json(payload) {
+        Err(UsageEventError::UnknownVersion { version }) if version > USAGE_EVENT_VERSION => {
+            let accepted = format!("up to {USAGE_EVENT_VERSION}; upgrade billing before gateways");
+            Err(LedgerError::invalid("version of a usage event", &version, accepted))
+        }
+        _ => Ok(()),
     }
 }

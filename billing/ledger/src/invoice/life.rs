@@ -9,7 +9,10 @@ use chrono::{DateTime, Utc};
 use permille_types::InvoiceId;
 use sha2::{Digest, Sha256};
 
-use super::{Invoice, Stored, compute::month, found, money, repo, state::Step, stored, subject};
+use super::{
+    INVOICE_VERSION, Invoice, Stored, compute::month, found, money, repo, state::Step, stored,
+    subject,
+};
 use crate::{
     Instruction, Ledger, LedgerError,
     audit::{self, Change},
@@ -108,7 +111,10 @@ impl Ledger {
             close::refuse_closed(&mut tx, &invoice.period.label).await?;
         }
         match step {
-            Step::Approve => refuse_unready(&stored, now)?,
+            Step::Approve => {
+                refuse_unready(&stored, now)?;
+                detail = Some(format!("total {} {}", invoice.total, invoice.currency.code()));
+            }
             Step::Finalize => {
                 detail = Some(issue(&mut tx, &mut invoice, now).await?);
                 money::post_issue(&mut tx, &invoice, now).await?;
@@ -150,6 +156,12 @@ fn refuse_unready(stored: &Stored, now: DateTime<Utc>) -> Result<(), LedgerError
         return refused(format!(
             "cannot be approved before its month {label} has ended, at {}",
             end.format("%Y-%m-%dT%H:%M:%SZ")
+        ));
+    }
+    if stored.updated_at < invoice.period.end || invoice.version != INVOICE_VERSION {
+        let label = &invoice.period.label;
+        return refused(format!(
+            "was drafted before its month {label} had ended or by an earlier version; draft it again"
         ));
     }
     Ok(())

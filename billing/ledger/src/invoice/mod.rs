@@ -252,6 +252,8 @@ pub(crate) struct Stored {
     pub(crate) invoice: Invoice,
     /// The text itself: of an issued invoice, what was issued.
     document: String,
+    /// When it was drafted, or changed its state.
+    updated_at: DateTime<Utc>,
     /// What it says instead of its customer's own texts.
     texts: InvoiceTexts,
 }

@@ -19,6 +19,7 @@ struct StoredRow {
     paid: Option<String>,
     purchase_order: Option<String>,
     notes: Option<String>,
+    updated_at: i64,
 }
 
 impl StoredRow {
@@ -41,6 +42,7 @@ impl StoredRow {
             id: column::parsed("invoice.id", &row.id)?,
             invoice: Invoice { state, standing, ..written },
             document: row.document,
+            updated_at: column::instant("invoice.updated_at", row.updated_at)?,
             texts: InvoiceTexts { purchase_order: row.purchase_order, notes: row.notes },
         })
     }
@@ -77,7 +79,8 @@ pub(super) async fn live(
              document,
              paid,
              purchase_order,
-             notes
+             notes,
+             updated_at
          from invoice
          where customer = $1
            and period = $2
@@ -284,7 +287,8 @@ pub(super) async fn find(
              document,
              paid,
              purchase_order,
-             notes
+             notes,
+             updated_at
          from invoice
          where id = $1
             or number = $1",

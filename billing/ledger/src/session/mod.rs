@@ -125,11 +125,29 @@ pub(crate) async fn add(
     id: &SessionId,
     delta: &SessionDelta,
 ) -> Result<(), LedgerError> {
-    let sum = match repo::rollup(connection, customer, id).await? {
+    let mut sum = match repo::rollup(connection, customer, id).await? {
         Some(before) => before.merged(delta.clone())?,
         None => delta.clone(),
     };
+    // A request is priced that was held before unnamed sessions had roll-ups.
+    if sum.unpriced < 0 || sum.requests == 0 {
+        sum = of_rows(connection, customer, id, sum).await?;
+    }
     repo::set(connection, customer, id, &sum).await
+}
+
+/// A session's roll-up anew from its rows, as they stand; `otherwise` where there are none. Of what
+/// its cost hides it has the counts only.
+async fn of_rows(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    id: &SessionId,
+    otherwise: SessionDelta,
+) -> Result<SessionDelta, LedgerError> {
+    let rows = usage::of_session(connection, customer, id, i64::MAX).await?;
+    let deltas = rows.iter().map(|row| SessionDelta::of(row, None));
+    let sum = deltas.reduce(|sum, delta| sum?.merged(delta?));
+    sum.unwrap_or(Ok(otherwise))
 }
 
 impl Ledger {

@@ -77,7 +77,7 @@ async fn what_cannot_be_booked_is_kept_byte_for_byte_and_stops_nothing() {
     };
     let payloads = vec![
         b"\xff not json".to_vec(),
-        broken(|event| event.version = 9, 2),
+        broken(|event| event.version = 0, 2),
         broken(|event| event.customer = "nobody".parse().unwrap(), 3),
         broken(|event| event.project = "nothing".parse().unwrap(), 4),
         broken(|event| event.key = "key_none".parse().unwrap(), 5),
@@ -106,6 +106,23 @@ async fn what_cannot_be_booked_is_kept_byte_for_byte_and_stops_nothing() {
         let sent = &payloads[usize::try_from(row.sequence - 10).unwrap()];
         assert_eq!(row.payload, *sent);
     }
+}
+
+/// Acknowledged, it would be gone from its journal and never booked.
+#[tokio::test]
+async fn an_event_of_a_newer_gateway_is_refused_with_its_batch_and_stays_in_its_journal() {
+    let books = Books::open().await;
+    let mut newer = books.event(2);
+    newer.version = permille_types::USAGE_EVENT_VERSION + 1;
+    let payloads = [books.event(1).to_json().unwrap(), newer.to_json().unwrap()];
+
+    let refused = books.ledger.accept(&raw_batch("n1", 1, &payloads)).await.unwrap_err();
+
+    assert!(matches!(refused, LedgerError::Invalid { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("upgrade billing before gateways"), "{refused}");
+    assert!(books.ledger.quarantined(&Page::default()).await.unwrap().items.is_empty());
+    let first = raw_batch("n1", 1, &payloads[..1]);
+    assert_eq!(books.ledger.accept(&first).await.unwrap().booked, 1);
 }
 
 #[tokio::test]

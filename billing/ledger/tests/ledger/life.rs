@@ -211,7 +211,11 @@ async fn neither_a_running_month_nor_simulated_usage_is_ever_approved() {
     assert!(reason(&early).contains("2026-12-01T05:00:00Z"), "{early}");
     assert!(trial.simulated && !trial.lines.is_empty());
     assert!(reason(&never).contains("simulated"), "{never}");
-    books.ledger.approve_invoice(&id(&running), &finance).await.unwrap();
+    // The rest of the month is not on a draft that was made before its end.
+    let stale = books.ledger.approve_invoice(&id(&running), &finance).await.unwrap_err();
+    assert!(reason(&stale).contains("draft it again"), "{stale}");
+    let whole = books.draft("2026-11").await;
+    books.ledger.approve_invoice(&id(&whole), &finance).await.unwrap();
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use permille_ledger::{
     TextChange,
 };
 use permille_types::{Currency, CustomerId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     access::{Action, Caller},
@@ -32,11 +32,14 @@ pub(super) struct New {
     notes: Option<String>,
 }
 
-/// What is to change of a customer: an absent field stays, a `null` takes it away.
+/// What is to change of a customer: an absent field stays; a `null` takes a text away, and is
+/// refused where there must be something.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Changes {
+    #[serde(default, deserialize_with = "something")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "something")]
     tax: Option<TaxTerms>,
     #[serde(default)]
     tax_id: TextChange,
@@ -46,6 +49,13 @@ pub(super) struct Changes {
     purchase_order: TextChange,
     #[serde(default)]
     notes: TextChange,
+}
+
+/// A field that is there: `null` is none.
+fn something<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
 }
 
 pub(super) async fn list(
@@ -99,6 +109,9 @@ pub(super) async fn create(
         purchase_order: new.purchase_order,
         notes: new.notes,
     };
+    if terms != CustomerTerms::default() {
+        caller.may(Action::WriteTerms)?;
+    }
     let new = NewCustomer { id: new.id, name: new.name, currency, time_zone };
     Ok((StatusCode::CREATED, Json(billing.ledger.create_customer_with(new, terms).await?)))
 }
