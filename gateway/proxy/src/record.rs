@@ -240,6 +240,10 @@ impl Record {
         if let Reply::Counted(reading) = reply {
             self.tell_session(reading);
         }
+        let failed = matches!(ended, Ended::UpstreamError | Ended::Deadline | Ended::Shutdown);
+        if let Some(placed) = self.placed.as_ref().filter(|_| failed) {
+            self.metering.sessions.failed(placed);
+        }
         self.policy.apply(&mut self.event);
         self.metering.metrics.settled(&self.event);
         self.metering.metrics.called(&self.event);

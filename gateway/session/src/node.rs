@@ -48,6 +48,21 @@ pub(crate) struct Node {
     pub(crate) reply: OnceLock<Opening>,
     /// Tokens that its provider counted, of the input and of the reply's text, once that has ended.
     pub(crate) tokens: OnceLock<TokenCount>,
+    /// How it came about.
+    pub(crate) kind: TurnKind,
+    /// What of it was sent before.
+    pub(crate) resent: Resent,
+    /// Whether it was given no reply: who sends it again wants its first one.
+    pub(crate) failed: AtomicBool,
+}
+
+/// What of a request its conversation had sent or received before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Resent {
+    /// Bytes of the known messages.
+    pub(crate) bytes: Option<u64>,
+    /// Tokens of the turn before, where all of it is sent again and its provider counted them.
+    pub(crate) tokens: Option<TokenCount>,
 }
 
 /// How well a node fits as the turn before. The last is best.

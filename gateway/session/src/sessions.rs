@@ -1,7 +1,10 @@
 //! Where requests find the one that they go on from.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,7 +14,7 @@ use permille_types::{SessionId, TokenCount, TurnKind};
 use crate::{
     digest::{Digest, Key, leaf},
     message::{Conversation, Message, Opening, Speaker},
-    node::{Fit, Node, Place, Turn},
+    node::{Fit, Node, Place, Resent, Turn},
     read::read,
 };
 
@@ -67,8 +70,6 @@ pub struct Placed {
     node: Arc<Node>,
     /// What was asked last, and its bytes.
     asked: (Digest, u64),
-    /// The turn before, where all of it is sent again.
-    before: Option<Arc<Node>>,
 }
 
 /// What is told of a reply that has ended.
@@ -160,10 +161,18 @@ impl Sessions {
             .or_else(|| self.turn_before(messages, &trail, now));
         let known = before.as_ref().map_or(0, |found| found.known);
         let resent_bytes = known.checked_sub(1).and_then(|last| trail.bytes.get(last).copied());
-        let whole =
-            before.as_ref().filter(|found| found.whole).map(|found| Arc::clone(&found.node));
+        let whole = before.as_ref().filter(|found| found.whole);
+        let mut resent = Resent {
+            bytes: resent_bytes,
+            tokens: whole.and_then(|found| found.node.tokens.get().copied()),
+        };
         let (session, turn) = match before {
             None => (fresh, Turn { number: 1, kind: TurnKind::New }),
+            Some(found) if found.repeats && found.node.failed.load(Ordering::Acquire) => {
+                resent = found.node.resent;
+                let turn = Turn { number: found.node.turn, kind: found.node.kind };
+                (found.node.session.clone(), turn)
+            }
             Some(found) if found.repeats => {
                 let turn = Turn { number: found.node.turn, kind: TurnKind::Regenerate };
                 (found.node.session.clone(), turn)
@@ -185,6 +194,9 @@ impl Sessions {
             continued: AtomicBool::new(false),
             reply: OnceLock::new(),
             tokens: OnceLock::new(),
+            kind: turn.kind,
+            resent,
+            failed: AtomicBool::new(false),
         });
         // What came before it in its first request was never said here: examples, a greeting.
         let said_here = |exchange: &&Exchange| known > 0 && exchange.end >= known;
@@ -194,8 +206,14 @@ impl Sessions {
         for digest in all.into_iter().chain(exchanges).chain(asked) {
             self.remember(digest, &node, now);
         }
-        let place = Place { session, turn, resent_bytes, bytes };
-        Placed { place, key, node, asked: trail.asked, before: whole }
+        let place = Place { session, turn, resent_bytes: resent.bytes, bytes };
+        Placed { place, key, node, asked: trail.asked }
+    }
+
+    /// Takes note that a request was given no reply: sent again, it is not another turn made anew
+    /// but the same one, tried again.
+    pub fn failed(&self, placed: &Placed) {
+        placed.node.failed.store(true, Ordering::Release);
     }
 
     /// Takes note of what the reply to a request delivered, so that the client who sends it again
@@ -345,15 +363,15 @@ impl Placed {
     /// reply; else the share that the known messages have in the bytes of all.
     #[must_use]
     pub fn resent_tokens(&self, input_total: TokenCount) -> Option<TokenCount> {
-        let Place { turn, resent_bytes, bytes, .. } = &self.place;
+        let Place { turn, bytes, .. } = &self.place;
         match turn.kind {
             TurnKind::New => return None,
             TurnKind::Regenerate => return Some(input_total),
             TurnKind::Continue | TurnKind::ToolLoop | TurnKind::Branch => {}
         }
-        let before = self.before.as_ref().and_then(|node| node.tokens.get().copied());
-        before.map(|tokens| tokens.min(input_total)).or_else(|| {
-            let share = u128::from(input_total).checked_mul(u128::from((*resent_bytes)?))?;
+        let Resent { bytes: resent_bytes, tokens } = self.node.resent;
+        tokens.map(|tokens| tokens.min(input_total)).or_else(|| {
+            let share = u128::from(input_total).checked_mul(u128::from(resent_bytes?))?;
             u64::try_from(share.checked_div(u128::from(*bytes))?).ok()
         })
     }

@@ -334,3 +334,28 @@ fn a_greeting_by_the_application_makes_nobody_the_same() {
         assert_eq!(turn(&client.ask(&hi)), ("request-2", 1, TurnKind::New), "{greeting}");
     }
 }
+
+/// Clients send a failed request again by themselves: nobody has wanted another reply.
+#[test]
+fn a_request_that_failed_and_is_sent_again_is_the_same_turn_tried_again() {
+    let mut client = Client::new();
+    let question = format!("{QUESTION} {QUESTION}");
+    let first = chat(&[("user", &question)]);
+    let failed = client.send("acme", &first, Duration::ZERO);
+    client.sessions.failed(&failed);
+    let again = client.send("acme", &first, Duration::ZERO);
+    client.reply(&again, "Timber.");
+    let second = chat(&[("user", &question), ("assistant", "Timber."), ("user", "And then?")]);
+    let broken = client.send("acme", &second, Duration::ZERO);
+    client.sessions.failed(&broken);
+    let tried = client.send("acme", &second, Duration::ZERO);
+    client.reply(&tried, "Ice.");
+    let anew = client.ask(&second);
+
+    assert_eq!(turn(&again.place), ("request-1", 1, TurnKind::New));
+    assert_eq!(again.resent_tokens(100), None);
+    assert_eq!(turn(&tried.place), ("request-1", 2, TurnKind::Continue));
+    assert_eq!(tried.place.resent_bytes, broken.place.resent_bytes);
+    assert_eq!(tried.resent_tokens(100), broken.resent_tokens(100));
+    assert_eq!(turn(&anew), ("request-1", 2, TurnKind::Regenerate));
+}
