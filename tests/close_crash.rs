@@ -28,8 +28,8 @@ const KILLED_AFTER: [usize; 4] = [1, 7, 3, 12];
 
 async fn open(folder: &Folder) -> Ledger {
     let pepper = Pepper::load_or_create(&folder.data().join("pepper")).unwrap();
-    let path = folder.data().join("permille.db");
-    Ledger::open(LedgerConfig { path, pepper, clock: Arc::new(SystemClock) }).await.unwrap()
+    let store = folder.data().join("permille.db").into();
+    Ledger::open(LedgerConfig { store, pepper, clock: Arc::new(SystemClock) }).await.unwrap()
 }
 
 /// A request of October at the default book's first model.

@@ -57,33 +57,33 @@ pub enum LedgerError {
         #[source]
         cause: sqlx::Error,
     },
-    /// The file cannot be opened, or is no store.
-    #[error("open store `{path}`")]
+    /// The file or database cannot be opened, or is no store.
+    #[error("open store `{store}`")]
     Open {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        store: String,
         /// The cause.
         #[source]
         cause: sqlx::Error,
     },
     /// A newer build brought the store's tables up to date.
     #[error(
-        "store `{path}` was written by a newer build: it has migration {found}, this build knows \
+        "store `{store}` was written by a newer build: it has migration {found}, this build knows \
          migrations up to {known}"
     )]
     NewerStore {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        store: String,
         /// The newest migration that the store has.
         found: i64,
         /// The newest migration that this build knows.
         known: i64,
     },
     /// The store's tables could not be brought up to date.
-    #[error("migrate store `{path}`")]
+    #[error("migrate store `{store}`")]
     Migrate {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        store: String,
         /// The cause.
         #[source]
         cause: Box<sqlx::migrate::MigrateError>,

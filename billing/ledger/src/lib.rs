@@ -30,6 +30,7 @@ mod secret;
 mod series;
 mod session;
 mod slug;
+mod sql;
 mod store;
 mod stored_response;
 mod summary;
@@ -37,11 +38,10 @@ mod text;
 mod token;
 mod usage;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use permille_types::Clock;
-use sqlx::{Sqlite, Transaction};
 use tokio::sync::watch;
 
 pub use audit::{Actor, AuditEntry, Instruction};
@@ -76,6 +76,7 @@ pub use session::{
     EndedSession, HiddenCost, InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, SESSION_ROWS_MAX,
     Session, SessionDetail, Told, ToldOutcome, Turn,
 };
+pub use store::{PostgresAddress, StoreAddress};
 pub use summary::{
     BreakEven, CurrencySummary, CustomerSummary, Distribution, Margin, OutcomeCost, Summary,
     SummaryFilter, TurnCost,
@@ -89,8 +90,8 @@ use store::Store;
 
 /// What a ledger needs to open.
 pub struct LedgerConfig {
-    /// The `SQLite` file; made when there is none.
-    pub path: PathBuf,
+    /// Where the store is.
+    pub store: StoreAddress,
     /// The secret under which keys and tokens are hashed.
     pub pepper: Pepper,
     /// Where the time comes from.
@@ -111,9 +112,9 @@ impl Ledger {
     /// Opens the store and brings its tables up to date.
     ///
     /// # Errors
-    /// [`LedgerError`] when the file cannot be opened, migrated or read.
+    /// [`LedgerError`] when it cannot be opened, migrated or read.
     pub async fn open(config: LedgerConfig) -> Result<Self, LedgerError> {
-        let store = Store::open(&config.path).await?;
+        let store = Store::open(&config.store).await?;
         let mut reader = store.read().await?;
         let catalogue = Catalogue::load(&mut reader).await?;
         drop(reader);
@@ -134,7 +135,7 @@ impl Ledger {
         self.current(&mut reader).await.map(drop)
     }
 
-    /// Waits for running statements and closes the file. Later calls fail.
+    /// Waits for running statements and closes the store. Later calls fail.
     pub async fn close(&self) {
         self.store.close().await;
     }
@@ -144,13 +145,13 @@ impl Ledger {
     }
 
     /// Commits a change that neither rating nor the gateway needs to know.
-    async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<(), LedgerError> {
+    async fn commit(&self, tx: sql::Transaction) -> Result<(), LedgerError> {
         tx.commit().await.during("commit")
     }
 
     /// Commits a change of customers, projects, keys or prices under a new version, and lets
     /// everyone who waits for one know.
-    async fn commit_change(&self, mut tx: Transaction<'static, Sqlite>) -> Result<(), LedgerError> {
+    async fn commit_change(&self, mut tx: sql::Transaction) -> Result<(), LedgerError> {
         catalogue::bump(&mut tx).await?;
         let catalogue = Catalogue::load(&mut tx).await?;
         tx.commit().await.during("commit")?;

@@ -6,7 +6,7 @@ use super::{Actor, AuditEntry, Change, Instruction, Subject};
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 /// Adds a change to the trail of its subject.
@@ -19,7 +19,7 @@ pub(crate) async fn insert(
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert audit entry";
     let by = instruction.by();
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into audit (
              noun,
              subject,
@@ -108,7 +108,7 @@ pub(crate) async fn entries(
     connection: &mut Connection,
     subject: Subject<'_>,
 ) -> Result<Vec<AuditEntry>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              at,
              action,
@@ -148,7 +148,7 @@ pub(super) async fn spent_on(
     by: &Actor,
     key: &str,
 ) -> Result<Option<Spent>, LedgerError> {
-    sqlx::query_as::<_, Spent>(
+    sql::query_as::<Spent>(
         "select
              noun,
              subject,

@@ -3,11 +3,11 @@
 use crate::{
     LedgerError,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 pub(super) async fn version(connection: &mut Connection) -> Result<i64, LedgerError> {
-    sqlx::query_scalar::<_, i64>(
+    sql::query_scalar::<i64>(
         "select version
          from snapshot_state
          where id = 1",
@@ -20,7 +20,7 @@ pub(super) async fn version(connection: &mut Connection) -> Result<i64, LedgerEr
 /// Raises the version by one.
 pub(crate) async fn bump(connection: &mut Connection) -> Result<(), LedgerError> {
     const OPERATION: &str = "raise snapshot version";
-    let done = sqlx::query(
+    let done = sql::query(
         "update snapshot_state
          set version = version + 1
          where id = 1",

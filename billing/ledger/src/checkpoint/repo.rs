@@ -7,7 +7,7 @@ use super::Checkpoint;
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 /// Moves a node's checkpoint forward to `sequence`; a lower one leaves it where it is.
@@ -18,7 +18,7 @@ pub(crate) async fn advance(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "advance intake checkpoint";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into intake_checkpoint (
              node,
              sequence,
@@ -41,7 +41,7 @@ pub(crate) async fn advance(
 }
 
 pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<Checkpoint>, LedgerError> {
-    sqlx::query_as::<_, (String, i64, i64)>(
+    sql::query_as::<(String, i64, i64)>(
         "select
              node,
              sequence,

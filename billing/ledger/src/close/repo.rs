@@ -6,7 +6,7 @@ use super::{CloseState, Signature};
 use crate::{
     Actor, LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 /// A month's state and which round of signatures it is in; nothing when nobody has touched it.
@@ -14,7 +14,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     period: &str,
 ) -> Result<Option<(CloseState, i64)>, LedgerError> {
-    sqlx::query_as::<_, (String, i64)>(
+    sql::query_as::<(String, i64)>(
         "select
              state,
              round
@@ -43,7 +43,7 @@ pub(super) async fn open(
     period: &str,
     at: DateTime<Utc>,
 ) -> Result<i64, LedgerError> {
-    sqlx::query(
+    sql::query(
         "insert into period_close (
              period,
              state,
@@ -72,7 +72,7 @@ pub(super) async fn set_state(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "change state of a month";
-    let done = sqlx::query(
+    let done = sql::query(
         "update period_close
          set state = $3,
              round = round + $4,
@@ -101,7 +101,7 @@ pub(super) async fn sign(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "sign a month";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into period_signature (
              period,
              round,
@@ -154,7 +154,7 @@ pub(super) async fn signatures(
     period: &str,
     round: i64,
 ) -> Result<Vec<Signature>, LedgerError> {
-    sqlx::query_as::<_, SignatureRow>(
+    sql::query_as::<SignatureRow>(
         "select
              role,
              token,
@@ -183,7 +183,7 @@ pub(crate) async fn closed_before(
     connection: &mut Connection,
     period: &str,
 ) -> Result<Vec<String>, LedgerError> {
-    sqlx::query_scalar::<_, String>(
+    sql::query_scalar::<String>(
         "select period
          from period_close
          where period < $1
@@ -201,7 +201,7 @@ pub(super) async fn quarantined_since(
     connection: &mut Connection,
     since: DateTime<Utc>,
 ) -> Result<i64, LedgerError> {
-    sqlx::query_scalar::<_, i64>(
+    sql::query_scalar::<i64>(
         "select count(*)
          from quarantine
          where created_at >= $1",

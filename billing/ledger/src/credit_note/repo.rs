@@ -8,7 +8,7 @@ use super::{CreditNote, CreditNoteSummary};
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 pub(super) async fn insert(
@@ -16,7 +16,7 @@ pub(super) async fn insert(
     note: &CreditNote,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert credit note";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into credit_note (
              id,
              number,
@@ -49,7 +49,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     id: &str,
 ) -> Result<Option<(CreditNote, String)>, LedgerError> {
-    sqlx::query_scalar::<_, String>(
+    sql::query_scalar::<String>(
         "select document
          from credit_note
          where id = $1
@@ -68,7 +68,7 @@ pub(crate) async fn credited_of(
     connection: &mut Connection,
     invoice: &InvoiceId,
 ) -> Result<Credited, LedgerError> {
-    let documents = sqlx::query_scalar::<_, String>(
+    let documents = sql::query_scalar::<String>(
         "select document
          from credit_note
          where invoice = $1
@@ -107,7 +107,7 @@ fn add(amounts: &mut Vec<Decimal>, place: usize, amount: Decimal) -> Result<(), 
 pub(crate) async fn amounts(
     connection: &mut Connection,
 ) -> Result<Vec<(CustomerId, Currency, Decimal)>, LedgerError> {
-    sqlx::query_as::<_, (String, String, String)>(
+    sql::query_as::<(String, String, String)>(
         "select
              customer,
              currency,
@@ -162,7 +162,7 @@ pub(super) async fn list(
     after: &str,
     rows: i64,
 ) -> Result<Vec<CreditNoteSummary>, LedgerError> {
-    sqlx::query_as::<_, SummaryRow>(
+    sql::query_as::<SummaryRow>(
         "select
              id,
              number,

@@ -7,7 +7,7 @@ use super::Customer;
 use crate::{
     LedgerError, column,
     error::{Constraint, During, changed, on_constraint},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 const PKEY: Constraint = Constraint { name: "customer_pkey", columns: "customer.id" };
@@ -53,7 +53,7 @@ pub(super) async fn insert(
     customer: &Customer,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert customer";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into customer (
              id,
              name,
@@ -92,7 +92,7 @@ pub(super) async fn update(
     customer: &Customer,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "update customer";
-    let done = sqlx::query(
+    let done = sql::query(
         "update customer
          set name = $2,
              tax = $3,
@@ -124,7 +124,7 @@ pub(crate) async fn find(
     connection: &mut Connection,
     id: &CustomerId,
 ) -> Result<Option<Customer>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              name,
@@ -152,7 +152,7 @@ pub(super) async fn list(
     after: &str,
     rows: i64,
 ) -> Result<Vec<Customer>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              name,
@@ -181,7 +181,7 @@ pub(super) async fn list(
 
 /// Every customer: the catalogue holds them all in memory.
 pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<Customer>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              name,

@@ -16,7 +16,6 @@ use permille_types::{
     UsageEventError,
 };
 use sha2::{Digest, Sha256};
-use sqlx::Connection as _;
 
 pub use deltas::{Billed, BilledCost, BilledRequest, BilledTokens};
 pub use rerate::Rerated;
@@ -123,15 +122,15 @@ impl Ledger {
         let mut accepted = Books::new(ack).closed();
         for event in &batch.events {
             let mut books = Books::new(ack);
-            let mut one = tx.begin().await.during("begin event")?;
-            let booked = match books.take(&mut one, &catalogue, &batch.node, event, now).await {
-                Ok(()) => books.write(&mut one, &batch.node, now).await,
+            tx.begin_part().await.during("begin event")?;
+            let booked = match books.take(&mut tx, &catalogue, &batch.node, event, now).await {
+                Ok(()) => books.write(&mut tx, &batch.node, now).await,
                 Err(cause) => Err(cause),
             };
             match booked {
-                Ok(()) => one.commit().await.during("commit event")?,
+                Ok(()) => tx.keep_part().await.during("keep event")?,
                 Err(cause) if cause.is_overflow() => {
-                    one.rollback().await.during("undo event")?;
+                    tx.undo_part().await.during("undo event")?;
                     books = Books::new(ack);
                     let refusal = Refusal::too_large(&event.payload, &cause);
                     books.set_aside(&mut tx, &batch.node, event, refusal, now).await?;

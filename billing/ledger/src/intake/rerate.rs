@@ -1,7 +1,6 @@
 //! Held usage gets its price: once each, in transactions of a bounded size.
 
 use chrono::{DateTime, Utc};
-use sqlx::Connection as _;
 
 use super::{
     Billed,
@@ -49,17 +48,17 @@ impl Ledger {
             let mut done = Rerated::default();
             let mut groups = vec![held];
             while let Some(rows) = groups.pop() {
-                let mut part = tx.begin().await.during("begin pricing")?;
-                match price_rows(&mut part, &catalogue, &rows, now).await {
+                tx.begin_part().await.during("begin pricing")?;
+                match price_rows(&mut tx, &catalogue, &rows, now).await {
                     Ok((priced, billed)) => {
-                        part.commit().await.during("commit pricing")?;
+                        tx.keep_part().await.during("keep pricing")?;
                         if priced > 0 {
                             done.priced = done.priced.saturating_add(priced);
                             done.billed.push(billed);
                         }
                     }
                     Err(cause) if cause.is_overflow() => {
-                        part.rollback().await.during("undo pricing")?;
+                        tx.undo_part().await.during("undo pricing")?;
                         // One by one; what alone does not fit stays held and is shown as such.
                         if rows.len() > 1 {
                             groups.extend(rows.into_iter().rev().map(|row| vec![row]));

@@ -8,7 +8,7 @@ use super::{Invoice, InvoiceState, InvoiceSummary, InvoiceTexts, Stored, money::
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 #[derive(sqlx::FromRow)]
@@ -50,7 +50,7 @@ impl StoredRow {
 
 /// What the credit notes of an invoice have taken back, with tax.
 async fn credited(connection: &mut Connection, id: &str) -> Result<Decimal, LedgerError> {
-    sqlx::query_scalar::<_, String>(
+    sql::query_scalar::<String>(
         "select gross
          from credit_note
          where invoice = $1",
@@ -72,7 +72,7 @@ pub(super) async fn live(
     customer: &CustomerId,
     period: &str,
 ) -> Result<Option<Stored>, LedgerError> {
-    let row = sqlx::query_as::<_, StoredRow>(
+    let row = sql::query_as::<StoredRow>(
         "select
              id,
              state,
@@ -104,7 +104,7 @@ pub(super) async fn insert(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert invoice";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into invoice (
              id,
              customer,
@@ -144,7 +144,7 @@ pub(super) async fn replace(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "replace draft";
-    let done = sqlx::query(
+    let done = sql::query(
         "update invoice
          set state = 'draft',
              total = $3,
@@ -179,7 +179,7 @@ pub(super) async fn freeze(
 ) -> Result<String, LedgerError> {
     const OPERATION: &str = "freeze document of an invoice";
     let document = column::to_json("invoice", invoice)?;
-    let done = sqlx::query(
+    let done = sql::query(
         "update invoice
          set number = $2,
              issued_at = $3,
@@ -207,7 +207,7 @@ pub(super) async fn advance(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "change state of an invoice";
-    let done = sqlx::query(
+    let done = sql::query(
         "update invoice
          set state = $3,
              updated_at = $4
@@ -231,7 +231,7 @@ pub(super) async fn set_paid(
     paid: Decimal,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "note a payment";
-    let done = sqlx::query(
+    let done = sql::query(
         "update invoice
          set paid = $2
          where id = $1
@@ -249,7 +249,7 @@ pub(super) async fn set_paid(
 pub(super) async fn issued_amounts(
     connection: &mut Connection,
 ) -> Result<Vec<(CustomerId, Currency, Decimal, Decimal)>, LedgerError> {
-    sqlx::query_as::<_, (String, String, String, Option<String>)>(
+    sql::query_as::<(String, String, String, Option<String>)>(
         "select
              customer,
              currency,
@@ -280,7 +280,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     id: &InvoiceId,
 ) -> Result<Option<Stored>, LedgerError> {
-    let row = sqlx::query_as::<_, StoredRow>(
+    let row = sql::query_as::<StoredRow>(
         "select
              id,
              state,
@@ -309,7 +309,7 @@ pub(crate) async fn has_live(
     customer: &CustomerId,
     period: &str,
 ) -> Result<bool, LedgerError> {
-    sqlx::query_scalar::<_, bool>(
+    sql::query_scalar::<bool>(
         "select exists (
              select 1
              from invoice
@@ -331,7 +331,7 @@ pub(crate) async fn not_issued(
     connection: &mut Connection,
     period: &str,
 ) -> Result<Vec<String>, LedgerError> {
-    let rows = sqlx::query_as::<_, (String, String, String)>(
+    let rows = sql::query_as::<(String, String, String)>(
         "select
              customer,
              state,
@@ -395,7 +395,7 @@ pub(super) async fn list(
     after: &str,
     rows: i64,
 ) -> Result<Vec<InvoiceSummary>, LedgerError> {
-    sqlx::query_as::<_, SummaryRow>(
+    sql::query_as::<SummaryRow>(
         "select
              id,
              number,

@@ -7,7 +7,7 @@ use super::LineKey;
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 /// Takes what line `number` of an invoice bills of the month `period`.
@@ -20,7 +20,7 @@ pub(crate) async fn take(
     line: &InvoiceLine,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "take usage for an invoice";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into invoiced_usage (
              invoice,
              line,
@@ -81,7 +81,7 @@ pub(super) async fn taken(
     customer: &CustomerId,
     period: &str,
 ) -> Result<Vec<(LineKey, u64)>, LedgerError> {
-    sqlx::query_as::<_, TakenRow>(
+    sql::query_as::<TakenRow>(
         "select
              invoiced_usage.project,
              invoiced_usage.model,
@@ -117,7 +117,7 @@ pub(crate) async fn months_before(
     customer: &CustomerId,
     period: &str,
 ) -> Result<Vec<String>, LedgerError> {
-    sqlx::query_scalar::<_, String>(
+    sql::query_scalar::<String>(
         "select distinct period
          from invoice
          where customer = $1

@@ -7,7 +7,7 @@ use super::Key;
 use crate::{
     LedgerError, column,
     error::{During, changed, changed_one},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 #[derive(sqlx::FromRow)]
@@ -48,7 +48,7 @@ impl TryFrom<Row> for Key {
 
 pub(super) async fn insert(connection: &mut Connection, key: &Key) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert key";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into api_key (
              id,
              customer,
@@ -80,7 +80,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     id: &KeyId,
 ) -> Result<Option<Key>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              customer,
@@ -109,7 +109,7 @@ pub(super) async fn list(
     after: &str,
     rows: i64,
 ) -> Result<Vec<Key>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              customer,
@@ -140,7 +140,7 @@ pub(super) async fn list(
 
 /// Every key: the gateway's snapshot and the catalogue hold them all in memory.
 pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<Key>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              customer,
@@ -170,7 +170,7 @@ pub(super) async fn revoke(
     at: DateTime<Utc>,
 ) -> Result<bool, LedgerError> {
     const OPERATION: &str = "revoke key";
-    let done = sqlx::query(
+    let done = sql::query(
         "update api_key
          set revoked_at = $2
          where id = $1

@@ -8,7 +8,7 @@ use super::{AccountBalance, Drawdown};
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 /// What an account has accrued; nothing when it has no row yet.
@@ -17,7 +17,7 @@ pub(super) async fn drawdown(
     account: &str,
     currency: Currency,
 ) -> Result<Drawdown, LedgerError> {
-    let row = sqlx::query_as::<_, (String, i64)>(
+    let row = sql::query_as::<(String, i64)>(
         "select
              exact,
              posted_nano
@@ -45,7 +45,7 @@ pub(super) async fn set_drawdown(
     drawdown: &Drawdown,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "write drawdown";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into drawdown (
              account,
              currency,
@@ -75,7 +75,7 @@ pub(super) async fn insert(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert posting";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into posting (
              id,
              customer,
@@ -102,7 +102,7 @@ pub(super) async fn insert_entry(
     amount_nano: i64,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert posting entry";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into posting_entry (
              posting,
              account,
@@ -121,7 +121,7 @@ pub(super) async fn insert_entry(
 pub(super) async fn balances(
     connection: &mut Connection,
 ) -> Result<Vec<AccountBalance>, LedgerError> {
-    sqlx::query_as::<_, (String, String, i64)>(
+    sql::query_as::<(String, String, i64)>(
         "select
              posting_entry.account,
              posting.currency,
@@ -152,7 +152,7 @@ pub(crate) async fn balance(
     account: &str,
     currency: Currency,
 ) -> Result<i64, LedgerError> {
-    sqlx::query_scalar::<_, i64>(
+    sql::query_scalar::<i64>(
         "select cast(coalesce(sum(posting_entry.amount_nano), 0) as bigint)
          from posting_entry
          join posting on posting.id = posting_entry.posting
@@ -170,7 +170,7 @@ pub(crate) async fn balance(
 pub(super) async fn unbalanced(
     connection: &mut Connection,
 ) -> Result<Vec<(String, i64)>, LedgerError> {
-    sqlx::query_as::<_, (String, i64)>(
+    sql::query_as::<(String, i64)>(
         "select
              posting,
              cast(sum(amount_nano) as bigint)
@@ -188,7 +188,7 @@ pub(super) async fn unbalanced(
 pub(super) async fn drifted(
     connection: &mut Connection,
 ) -> Result<Vec<(String, i64, i64)>, LedgerError> {
-    sqlx::query_as::<_, (String, i64, i64)>(
+    sql::query_as::<(String, i64, i64)>(
         "select
              drawdown.account,
              drawdown.posted_nano,

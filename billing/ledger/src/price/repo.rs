@@ -7,7 +7,7 @@ use super::{PriceOrigin, StoredPrice};
 use crate::{
     LedgerError, column,
     error::{During, changed_one},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 /// Columns of a row; what follows finds the rows.
@@ -63,7 +63,7 @@ pub(super) async fn insert(
 ) -> Result<bool, LedgerError> {
     const OPERATION: &str = "insert price";
     let content = Price { until: None, ..price.clone() };
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into price (
              version,
              model,
@@ -109,7 +109,7 @@ pub(super) async fn insert(
 /// Gives an open entry its end. Whether it was open and now has one.
 pub(super) async fn end(connection: &mut Connection, price: &Price) -> Result<bool, LedgerError> {
     const OPERATION: &str = "end price";
-    let done = sqlx::query(
+    let done = sql::query(
         "update price
          set until_at = $2
          where version = $1
@@ -129,7 +129,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     version: &PriceVersion,
 ) -> Result<Option<StoredPrice>, LedgerError> {
-    sqlx::query_as::<_, Row>(select!("where version = $1"))
+    sql::query_as::<Row>(select!("where version = $1"))
         .bind(version.as_str())
         .fetch_optional(connection)
         .await
@@ -140,7 +140,7 @@ pub(super) async fn find(
 
 /// Every entry that ever was in the book.
 pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<StoredPrice>, LedgerError> {
-    sqlx::query_as::<_, Row>(select!("order by ordinal"))
+    sql::query_as::<Row>(select!("order by ordinal"))
         .fetch_all(connection)
         .await
         .during("read price book")?

@@ -6,7 +6,7 @@ use super::Project;
 use crate::{
     LedgerError, column,
     error::{Constraint, During, changed, on_constraint},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 const PKEY: Constraint =
@@ -38,7 +38,7 @@ pub(super) async fn insert(
     project: &Project,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert project";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into project (
              customer,
              id,
@@ -64,7 +64,7 @@ pub(crate) async fn exists(
     customer: &CustomerId,
     id: &ProjectId,
 ) -> Result<bool, LedgerError> {
-    sqlx::query_scalar::<_, i64>(
+    sql::query_scalar::<i64>(
         "select count(*)
          from project
          where customer = $1
@@ -84,7 +84,7 @@ pub(super) async fn list(
     after: [&str; 2],
     rows: i64,
 ) -> Result<Vec<Project>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              customer,
              id,
@@ -112,7 +112,7 @@ pub(super) async fn list(
 
 /// Every project: the catalogue holds them all in memory.
 pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<Project>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              customer,
              id,
@@ -133,7 +133,7 @@ pub(crate) async fn names(
     connection: &mut Connection,
     customer: &CustomerId,
 ) -> Result<Vec<(ProjectId, String)>, LedgerError> {
-    sqlx::query_as::<_, (String, String)>(
+    sql::query_as::<(String, String)>(
         "select
              id,
              name

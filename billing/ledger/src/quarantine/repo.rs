@@ -4,7 +4,7 @@ use super::{QuarantineReason, Quarantined};
 use crate::{
     LedgerError, column,
     error::{During, changed_one},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 #[derive(sqlx::FromRow)]
@@ -46,7 +46,7 @@ pub(crate) async fn insert(
     payload_sha256: &[u8],
 ) -> Result<bool, LedgerError> {
     const OPERATION: &str = "quarantine payload";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into quarantine (
              id,
              node,
@@ -80,7 +80,7 @@ pub(super) async fn list(
     after: &str,
     rows: i64,
 ) -> Result<Vec<Quarantined>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              node,

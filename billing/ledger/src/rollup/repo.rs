@@ -7,7 +7,7 @@ use super::{PeriodQuantities, Quantity, QuantityKey, RequestCounts, RequestKey, 
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 pub(crate) async fn add_quantity(
@@ -16,7 +16,7 @@ pub(crate) async fn add_quantity(
     quantity: Quantity,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "add to hour's quantities";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into usage_hour (
              customer,
              hour,
@@ -67,7 +67,7 @@ pub(crate) async fn add_requests(
     const OPERATION: &str = "add to hour's requests";
     // The row is made first and added to after: the values of an `insert` must meet the table's
     // checks even where it would become an `update`, and a negative count alone does not.
-    sqlx::query(
+    sql::query(
         "insert into request_hour (
              customer,
              hour,
@@ -85,7 +85,7 @@ pub(crate) async fn add_requests(
     .execute(&mut *connection)
     .await
     .during(OPERATION)?;
-    let done = sqlx::query(
+    let done = sql::query(
         "update request_hour
          set requests = requests + $4,
              unpriced = unpriced + $5,
@@ -125,7 +125,7 @@ pub(crate) async fn quantities(
     scope: Scope<'_>,
     simulated: Simulated,
 ) -> Result<PeriodQuantities, LedgerError> {
-    let rows = sqlx::query_as::<_, SumRow>(
+    let rows = sql::query_as::<SumRow>(
         "select
              project,
              model,
@@ -184,7 +184,7 @@ pub(crate) async fn requests(
     connection: &mut Connection,
     scope: Scope<'_>,
 ) -> Result<RequestCounts, LedgerError> {
-    let (all, unpriced, estimated, simulated) = sqlx::query_as::<_, (i64, i64, i64, i64)>(
+    let (all, unpriced, estimated, simulated) = sql::query_as::<(i64, i64, i64, i64)>(
         "select
              cast(coalesce(sum(requests), 0) as bigint),
              cast(coalesce(sum(unpriced), 0) as bigint),

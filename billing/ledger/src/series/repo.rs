@@ -1,10 +1,14 @@
 //! All SQL of series.
 
-use crate::{LedgerError, error::During, store::Connection};
+use crate::{
+    LedgerError,
+    error::During,
+    sql::{self, Connection},
+};
 
 /// Raises the series by one and gives the number it has then.
 pub(super) async fn raise(connection: &mut Connection, series: &str) -> Result<i64, LedgerError> {
-    sqlx::query_scalar::<_, i64>(
+    sql::query_scalar::<i64>(
         "insert into document_series (
              series,
              last

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 #[derive(sqlx::FromRow)]
@@ -149,7 +149,7 @@ pub(super) async fn rollup(
     customer: &CustomerId,
     id: &SessionId,
 ) -> Result<Option<SessionDelta>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              turns,
              requests,
@@ -182,7 +182,7 @@ pub(super) async fn set(
     sum: &SessionDelta,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "write session roll-up";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into session (
              customer,
              id,
@@ -283,7 +283,7 @@ pub(super) async fn find(
     id: &SessionId,
     now: DateTime<Utc>,
 ) -> Result<Option<Session>, LedgerError> {
-    sqlx::query_as::<_, NamedRow>(select!(
+    sql::query_as::<NamedRow>(select!(
         "where session.customer = $1
            and session.id = $2"
     ))
@@ -304,7 +304,7 @@ pub(super) async fn tell(
     told: &ToldOutcome,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "write outcome of a session";
-    let done = sqlx::query(
+    let done = sql::query(
         "update session
          set outcome = $3,
              outcome_at = $4,
@@ -367,7 +367,7 @@ pub(super) async fn silent(
     before: i64,
     rows: i64,
 ) -> Result<Vec<Ending>, LedgerError> {
-    sqlx::query_as::<_, SilentRow>(select!(
+    sql::query_as::<SilentRow>(select!(
         "where session.last_at <= $1
            and (session.ended_at is null or session.ended_at < session.last_at)
          order by session.last_at
@@ -386,7 +386,7 @@ pub(super) async fn silent(
 /// Takes a session for ended.
 pub(super) async fn end(connection: &mut Connection, ending: &Ending) -> Result<(), LedgerError> {
     const OPERATION: &str = "end session";
-    let done = sqlx::query(
+    let done = sql::query(
         "update session
          set ended_at = $3,
              ended_cost = $4
@@ -408,7 +408,7 @@ pub(crate) async fn told(
     connection: &mut Connection,
     customer: Option<&CustomerId>,
 ) -> Result<HashMap<(CustomerId, SessionId), Outcome>, LedgerError> {
-    let rows = sqlx::query_as::<_, (String, String, String)>(
+    let rows = sql::query_as::<(String, String, String)>(
         "select
              customer,
              id,
@@ -459,7 +459,7 @@ pub(super) async fn list(
     (rows, now): (i64, DateTime<Utc>),
 ) -> Result<Vec<Session>, LedgerError> {
     let (last_at, before_customer, before_id) = before.unwrap_or((i64::MAX, "", ""));
-    sqlx::query_as::<_, NamedRow>(if customer.is_some() { BY_CUSTOMER } else { ALL })
+    sql::query_as::<NamedRow>(if customer.is_some() { BY_CUSTOMER } else { ALL })
         .bind(customer.map(CustomerId::as_str))
         .bind(last_at)
         .bind(before_customer)

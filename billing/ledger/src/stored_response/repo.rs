@@ -2,7 +2,11 @@
 
 use permille_types::{CustomerId, RequestId};
 
-use crate::{LedgerError, column, error::During, store::Connection};
+use crate::{
+    LedgerError, column,
+    error::During,
+    sql::{self, Connection},
+};
 
 /// Notes which request created a response. Where a provider repeats an id, the newest request has
 /// it, in whatever order they come.
@@ -12,7 +16,7 @@ pub(super) async fn note(
     id: &str,
     request: &RequestId,
 ) -> Result<(), LedgerError> {
-    sqlx::query(
+    sql::query(
         "insert into stored_response (
              customer,
              id,
@@ -37,7 +41,7 @@ pub(super) async fn find(
     customer: &CustomerId,
     id: &str,
 ) -> Result<Option<RequestId>, LedgerError> {
-    sqlx::query_scalar::<_, String>(
+    sql::query_scalar::<String>(
         "select request_id
          from stored_response
          where customer = $1

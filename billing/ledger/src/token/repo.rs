@@ -7,7 +7,7 @@ use super::{Role, Token, TokenId};
 use crate::{
     LedgerError, column,
     error::{During, changed, changed_one},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 #[derive(sqlx::FromRow)]
@@ -51,7 +51,7 @@ impl TryFrom<Row> for Token {
 
 pub(super) async fn insert(connection: &mut Connection, token: &Token) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert token";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into api_token (
              id,
              role,
@@ -81,7 +81,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     id: &TokenId,
 ) -> Result<Option<Token>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              role,
@@ -107,7 +107,7 @@ pub(super) async fn find_by_digest(
     connection: &mut Connection,
     digest: &KeyHash,
 ) -> Result<Option<Token>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              role,
@@ -134,7 +134,7 @@ pub(super) async fn list(
     after: &str,
     rows: i64,
 ) -> Result<Vec<Token>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              id,
              role,
@@ -167,7 +167,7 @@ pub(super) async fn revoke(
     at: DateTime<Utc>,
 ) -> Result<bool, LedgerError> {
     const OPERATION: &str = "revoke token";
-    let done = sqlx::query(
+    let done = sql::query(
         "update api_token
          set revoked_at = $2
          where id = $1

@@ -10,7 +10,7 @@ use super::{Place, Pricing, StoredUsage, UsageFilter, attempts};
 use crate::{
     LedgerError, SummaryFilter, column,
     error::{During, changed, changed_one},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 /// Whether a row was new.
@@ -152,7 +152,7 @@ pub(crate) async fn insert(
         }
         Pricing::Held => (None, None, None),
     };
-    let done = sqlx::query(INSERT)
+    let done = sql::query(INSERT)
         .bind(event.request_id.to_string())
         .bind(payload_sha256)
         .bind(column::micros(event.at))
@@ -244,7 +244,7 @@ pub(crate) async fn payload_sha256(
     connection: &mut Connection,
     request: &RequestId,
 ) -> Result<Option<Vec<u8>>, LedgerError> {
-    sqlx::query_scalar::<_, Vec<u8>>(
+    sql::query_scalar::<Vec<u8>>(
         "select payload_sha256
          from usage
          where request_id = $1",
@@ -263,7 +263,7 @@ pub(crate) async fn price(
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "price held usage";
     let Pricing::Priced { version, band, cost } = pricing else { return Ok(()) };
-    let done = sqlx::query(
+    let done = sql::query(
         "update usage
          set price_version = $2,
              band = $3,
@@ -288,7 +288,7 @@ pub(crate) async fn turn_max(
     customer: &CustomerId,
     session: &SessionId,
 ) -> Result<i64, LedgerError> {
-    sqlx::query_scalar::<_, i64>(
+    sql::query_scalar::<i64>(
         "select coalesce(max(turn), 0)
          from usage
          where customer = $1
@@ -403,7 +403,7 @@ pub(super) async fn list(
         (None, None, None) => BY_TIME,
     };
     let (before_at, before_request) = before.unwrap_or((i64::MAX, String::new()));
-    sqlx::query_as::<_, Row>(text)
+    sql::query_as::<Row>(text)
         .bind(filter.request.map(|request| request.to_string()))
         .bind(filter.session.as_ref().map(SessionId::as_str))
         .bind(filter.customer.as_ref().map(CustomerId::as_str))
@@ -426,7 +426,7 @@ pub(crate) async fn held(
     after: (i64, &str),
     rows: i64,
 ) -> Result<Vec<StoredUsage>, LedgerError> {
-    sqlx::query_as::<_, Row>(select!(
+    sql::query_as::<Row>(select!(
         "where usage.unpriced = 1
            and (usage.at, usage.request_id) > ($1, $2)
          order by
@@ -450,7 +450,7 @@ pub(crate) async fn of_request(
     connection: &mut Connection,
     request: &RequestId,
 ) -> Result<Option<StoredUsage>, LedgerError> {
-    sqlx::query_as::<_, Row>(select!("where usage.request_id = $1"))
+    sql::query_as::<Row>(select!("where usage.request_id = $1"))
         .bind(request.to_string())
         .fetch_optional(connection)
         .await
@@ -466,7 +466,7 @@ pub(crate) async fn of_session(
     session: &SessionId,
     rows: i64,
 ) -> Result<Vec<StoredUsage>, LedgerError> {
-    sqlx::query_as::<_, Row>(select!(
+    sql::query_as::<Row>(select!(
         "where usage.customer = $1
            and usage.session = $2
          order by
@@ -494,7 +494,7 @@ pub(crate) async fn by_session(
     rows: i64,
 ) -> Result<Vec<StoredUsage>, LedgerError> {
     let after = after.unwrap_or_else(Place::first);
-    sqlx::query_as::<_, Row>(select!(
+    sql::query_as::<Row>(select!(
         "where ($1 is null or usage.customer = $1)
            and usage.at >= $2
            and usage.at < $3

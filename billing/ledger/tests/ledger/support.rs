@@ -182,7 +182,7 @@ async fn open(path: &Path, clock: &Arc<SetClock>) -> Ledger {
 
 fn config(path: &Path, clock: &Arc<SetClock>) -> LedgerConfig {
     LedgerConfig {
-        path: path.to_owned(),
+        store: path.to_owned().into(),
         pepper: Pepper::new([7; 32]),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
     }

@@ -72,7 +72,7 @@ impl Api {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(LedgerConfig {
-            path: folder.path().join("permille.db"),
+            store: folder.path().join("permille.db").into(),
             pepper: Pepper::new([7; 32]),
             clock: Arc::new(Stopped(NOW.parse().unwrap())),
         })

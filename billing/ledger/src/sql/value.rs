@@ -1,0 +1,58 @@
+//! What can be bound to a statement.
+
+use std::borrow::Cow;
+
+use sqlx::{Arguments, Database, Postgres, Sqlite, error::BoxDynError};
+
+/// A value on its way into the store. Each kind knows its type also where it is null, for
+/// `PostgreSQL` decides on types before it sees values.
+pub(crate) enum Value<'q> {
+    Text(Option<Cow<'q, str>>),
+    Integer(Option<i64>),
+    Bytes(Cow<'q, [u8]>),
+}
+
+/// An engine that these values fit.
+pub(super) trait Fits: Database {
+    fn add(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), BoxDynError>;
+}
+
+macro_rules! fits {
+    ($($engine:ty),+) => {
+        $(impl Fits for $engine {
+            fn add(arguments: &mut Self::Arguments, value: Value<'_>) -> Result<(), BoxDynError> {
+                match value {
+                    Value::Text(text) => arguments.add(text),
+                    Value::Integer(integer) => arguments.add(integer),
+                    Value::Bytes(Cow::Borrowed(bytes)) => arguments.add(bytes),
+                    Value::Bytes(Cow::Owned(bytes)) => arguments.add(bytes),
+                }
+            }
+        })+
+    };
+}
+
+fits!(Sqlite, Postgres);
+
+macro_rules! value_of {
+    ($($from:ty => |$value:ident| $kind:expr),+ $(,)?) => {
+        $(impl<'q> From<$from> for Value<'q> {
+            fn from($value: $from) -> Self {
+                $kind
+            }
+        })+
+    };
+}
+
+value_of! {
+    &'q str => |text| Self::Text(Some(Cow::Borrowed(text))),
+    &'q String => |text| Self::Text(Some(Cow::Borrowed(text))),
+    String => |text| Self::Text(Some(Cow::Owned(text))),
+    Option<&'q str> => |text| Self::Text(text.map(Cow::Borrowed)),
+    Option<String> => |text| Self::Text(text.map(Cow::Owned)),
+    &'q Option<String> => |text| Self::Text(text.as_deref().map(Cow::Borrowed)),
+    i64 => |integer| Self::Integer(Some(integer)),
+    Option<i64> => |integer| Self::Integer(integer),
+    &'q [u8] => |bytes| Self::Bytes(Cow::Borrowed(bytes)),
+    Vec<u8> => |bytes| Self::Bytes(Cow::Owned(bytes)),
+}

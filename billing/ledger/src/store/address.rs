@@ -1,0 +1,131 @@
+//! Where a store is.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::LedgerError;
+
+/// Where a store is.
+#[derive(Debug, Clone)]
+pub enum StoreAddress {
+    /// A file, made when there is none.
+    Sqlite(PathBuf),
+    /// A database of a server.
+    Postgres(PostgresAddress),
+}
+
+impl From<PathBuf> for StoreAddress {
+    fn from(path: PathBuf) -> Self {
+        Self::Sqlite(path)
+    }
+}
+
+impl fmt::Display for StoreAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres(address) => address.fmt(f),
+        }
+    }
+}
+
+/// A database of a `PostgreSQL` server. Its texts name server and database, never the password.
+#[derive(Clone)]
+pub struct PostgresAddress {
+    options: Box<PgConnectOptions>,
+    shown: String,
+}
+
+impl PostgresAddress {
+    /// The database that `url` names: `postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full`.
+    ///
+    /// Source: `PostgreSQL` documentation, "Connection URIs".
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] when `url` does not parse or holds a password: URLs are shown and
+    /// logged.
+    pub fn new(url: &str, password: Option<&SecretString>) -> Result<Self, LedgerError> {
+        const ACCEPTED: &str = "postgres://USER@HOST:PORT/DATABASE without a password";
+        // What does not parse may hold a password all the same.
+        let refused = |what: &str| LedgerError::invalid("store URL", what, ACCEPTED);
+        let (before, parameters) = url.split_once('?').unwrap_or((url, ""));
+        let user = before
+            .split_once("://")
+            .and_then(|(_, rest)| rest.split_once('@'))
+            .map_or("", |(user, _)| user);
+        let named = |parameter: &str| parameter.split('=').next() == Some("password");
+        if user.contains(':') || parameters.split('&').any(named) {
+            return Err(refused("(one with a password)"));
+        }
+        let mut options = PgConnectOptions::from_str(url).map_err(|cause| {
+            LedgerError::invalid("store URL", url, format!("{ACCEPTED} ({cause})"))
+        })?;
+        if let Some(password) = password {
+            options = options.password(password.expose_secret());
+        }
+        let server = options.get_socket().map_or_else(
+            || format!("{}:{}", options.get_host(), options.get_port()),
+            |socket| socket.display().to_string(),
+        );
+        let database = options.get_database().unwrap_or_else(|| options.get_username());
+        let shown = format!("PostgreSQL database {database} at {server}");
+        Ok(Self { options: Box::new(options), shown })
+    }
+
+    pub(super) fn options(&self) -> PgConnectOptions {
+        PgConnectOptions::clone(&self.options)
+    }
+}
+
+impl fmt::Display for PostgresAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for PostgresAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresAddress({})", self.shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_shows_server_and_database_and_never_the_password() {
+        let password = SecretString::from("hunter2");
+
+        let address =
+            PostgresAddress::new("postgres://bill@db.example:5433/ledger", Some(&password))
+                .unwrap();
+
+        assert_eq!(address.to_string(), "PostgreSQL database ledger at db.example:5433");
+        let all = format!("{address} {address:?} {:?}", StoreAddress::Postgres(address.clone()));
+        assert!(!all.contains("hunter2"), "{all}");
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_refused_and_not_repeated() {
+        for url in [
+            "postgres://bill:hunter2@db.example/ledger",
+            "postgres://bill@db.example/ledger?password=hunter2",
+            "postgres://db.example/ledger?sslmode=require&password=hunter2",
+        ] {
+            let error = PostgresAddress::new(url, None).unwrap_err().to_string();
+
+            assert!(error.contains("without a password"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_does_not_parse_says_why() {
+        let error = PostgresAddress::new("postgres://db:port/ledger", None).unwrap_err();
+
+        assert!(error.to_string().contains("invalid port"), "{error}");
+    }
+}

@@ -1,0 +1,122 @@
+//! A store in a database of a `PostgreSQL` server, which several processes may share.
+//!
+//! Writing transactions take one advisory lock of the database first, so that they run one after
+//! the other, as they do on a file: see decision 0014. All settings that this rests on are made
+//! here and nowhere else.
+
+use sqlx::{
+    ConnectOptions, Connection as _, Executor, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::{
+    ACQUIRE_WAIT_MAX, Engine, PostgresAddress, READERS_MAX, STATEMENTS_MAX, migrator, refused,
+};
+use crate::{LedgerError, error::During};
+
+/// Begins the writing transaction. What it reads later it reads after the lock was taken: each
+/// statement of a `read committed` transaction sees all that was committed before that statement.
+/// The number is ours, `perm` in ASCII; the lock goes with the transaction, however that ends.
+///
+/// Source: `PostgreSQL` documentation, "Advisory Locks" and "Read Committed Isolation Level".
+pub(super) const WRITE: &str =
+    "begin isolation level read committed; select pg_advisory_xact_lock(1885696621)";
+
+/// Begins a view. All of its statements see what was committed before its first one.
+pub(super) const VIEW: &str = "begin isolation level repeatable read, read only";
+
+/// What each connection is set to. A commit answers when it is on the disk, also where the server
+/// was told otherwise. Nobody waits for another process's lock for longer than for a connection,
+/// and a process that stopped in the midst of a transaction loses it, and with it the lock.
+const SETTINGS: &str = "set lock_timeout = '30s';
+    set idle_in_transaction_session_timeout = '60s';
+    select set_config('synchronous_commit', 'on', false)
+    where current_setting('synchronous_commit') = 'off'";
+
+/// Opens the database: its readers and its writer.
+pub(super) async fn open(address: &PostgresAddress) -> Result<(PgPool, PgPool), LedgerError> {
+    let options =
+        address.options().application_name("permille").statement_cache_capacity(STATEMENTS_MAX);
+    // A pool says only that it timed out; one connection says what is wrong.
+    probe(&options)
+        .await
+        .map_err(|cause| LedgerError::Open { store: address.to_string(), cause })?;
+    let pool = |connections| {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_WAIT_MAX)
+            .after_connect(|connection, _| Box::pin(set_up(connection)))
+    };
+    let writer = pool(1).connect_lazy_with(options.clone());
+    migrate(&writer, address).await?;
+    let readers = pool(READERS_MAX).connect_lazy_with(options);
+    Ok((readers, writer))
+}
+
+async fn probe(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let encoding = sqlx::query_scalar::<_, String>("select current_setting('server_encoding')")
+        .fetch_one(&mut connection)
+        .await?;
+    connection.close().await?;
+    if encoding == "UTF8" {
+        Ok(())
+    } else {
+        let reason = format!("its encoding is {encoding}, accepted: UTF8");
+        Err(sqlx::Error::Configuration(reason.into()))
+    }
+}
+
+async fn set_up(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection.execute(SETTINGS).await.map(drop)
+}
+
+/// Brings the tables up to date, all or nothing. The transaction is a writing one, so that of two
+/// processes that open an empty database at once one makes the tables and the other finds them.
+async fn migrate(writer: &PgPool, address: &PostgresAddress) -> Result<(), LedgerError> {
+    let mut migrator = migrator(Engine::Postgres);
+    // The lock of the writing transaction is held already.
+    migrator.set_locking(false);
+    let mut tx = writer.begin_with(WRITE).await.during("begin migrations")?;
+    migrator
+        .run_direct(None, &mut *tx, false)
+        .await
+        .map_err(|cause| refused(address.to_string(), cause, &migrator))?;
+    tx.commit().await.during("commit migrations")
+}
+
+/// A shared migration as it is spelled here. Text is ordered by its bytes, as `SQLite` orders it,
+/// whatever the database's own order is; every integer has 64 bits.
+pub(super) fn spelled(shared: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let line = |line: &str| -> String {
+        if line.trim_start().starts_with("--") {
+            return line.to_owned();
+        }
+        line.split_inclusive(|c| !is_word(c))
+            .map(|part| match part.trim_end_matches(|c| !is_word(c)) {
+                "text" => part.replacen("text", "text collate \"C\"", 1),
+                "integer" => part.replacen("integer", "bigint", 1),
+                _ => part.to_owned(),
+            })
+            .collect()
+    };
+    shared.split_inclusive('\n').map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_migration_is_spelled_for_postgres() {
+        let shared = "-- A text of an integer.\ncreate table context (\n    id text not null,\n    \
+                      flag integer,\n    note text\n);\n";
+
+        assert_eq!(
+            spelled(shared),
+            "-- A text of an integer.\ncreate table context (\n    id text collate \"C\" not null,\n    \
+             flag bigint,\n    note text collate \"C\"\n);\n"
+        );
+    }
+}
