@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    command::{close, customer, invoice, key, price, project, quote, session, token, usage},
+    command::{
+        charge, close, customer, invoice, key, price, project, quote, session, token, usage,
+    },
     config::Overrides,
 };
 
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     /// The price book.
     #[command(subcommand)]
     Price(price::Command),
+    /// Charges: prices of the sum of a month, such as tiers and packages.
+    #[command(subcommand)]
+    Charge(charge::Command),
     /// What a charge would cost, line by line.
     Quote(quote::Quote),
     /// Settled usage.

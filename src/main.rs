@@ -79,6 +79,7 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Key(command) => command::key::run(&context, command).await,
         Command::Token(command) => command::token::run(&context, command).await,
         Command::Price(command) => command::price::run(&context, command).await,
+        Command::Charge(command) => command::charge::run(&context, command).await,
         Command::Quote(quote) => command::quote::run(&context, quote),
         Command::Usage(command) => command::usage::run(&context, command).await,
         Command::Session(command) => command::session::run(&context, command).await,

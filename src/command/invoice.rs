@@ -270,6 +270,9 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
     );
     head.push_str(&particulars(&invoice));
     let mut parts = vec![head, lines(&invoice)?];
+    if !invoice.charges.is_empty() {
+        parts.push(format!("\n{}", charges(&invoice)));
+    }
     let notes = notes(&invoice);
     if !notes.is_empty() {
         parts.push(String::new());
@@ -375,12 +378,42 @@ fn lines(invoice: &Invoice) -> Result<String, CliError> {
     Ok(grid.render(""))
 }
 
+/// How the amounts of charges came about.
+fn charges(invoice: &Invoice) -> String {
+    let mut grid = Grid::new(&[
+        ("charge", Align::Left),
+        ("of", Align::Left),
+        ("quantity", Align::Right),
+        ("per", Align::Left),
+        ("amount", Align::Right),
+        ("billed before", Align::Right),
+        ("billed", Align::Right),
+    ]);
+    let amount = |amount: Decimal| grouped(&amount.to_string());
+    for charge in &invoice.charges {
+        grid.row([
+            charge.name.clone(),
+            charge.corrects.clone().unwrap_or_else(|| invoice.period.label.clone()),
+            grouped(&charge.quantity.normalize().to_string()),
+            charge.per.map_or_else(String::new, |per| per.as_str().to_owned()),
+            amount(charge.amount),
+            or_dash(charge.billed_before.map(amount).as_ref()),
+            amount(charge.billed),
+        ]);
+    }
+    grid.render("")
+}
+
 /// The class; a band of the price that is not its first one and the month of late usage are told
 /// beside it.
 fn class(line: &InvoiceLine) -> String {
     let class = match line.band {
         0 => line.meter.to_string(),
         band => format!("{} (band {band})", line.meter),
+    };
+    let class = match line.part {
+        None => class,
+        Some(part) => format!("{class}, from {}", part.start.format("%Y-%m-%d %H:%M UTC")),
     };
     match &line.corrects {
         None => class,
@@ -391,6 +424,16 @@ fn class(line: &InvoiceLine) -> String {
 /// Tokens are told in thousands; a unit's quantity and price say so.
 fn quantity_and_price(line: &InvoiceLine) -> (String, String) {
     let number = |decimal: Decimal| grouped(&decimal.normalize().to_string());
+    if !line.meter.is_usage() {
+        return (String::new(), String::new());
+    }
+    if line.charge.is_some() {
+        let quantity = line.quantity_thousand.map_or_else(
+            || format!("{} {}", grouped(&line.quantity.to_string()), line.meter),
+            |thousands| grouped(&thousands_text(thousands)),
+        );
+        return (quantity, "by charge".to_owned());
+    }
     match (line.quantity_thousand, line.price_per_thousand, line.price_per_unit) {
         (Some(thousands), Some(price), _) => (grouped(&thousands_text(thousands)), number(price)),
         (_, _, Some(price)) => (

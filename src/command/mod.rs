@@ -1,6 +1,7 @@
 //! One file per command. Each is a client of the billing API: it turns arguments into a call and
 //! the answer into JSON or a table, and decides nothing about billing itself.
 
+pub(crate) mod charge;
 pub(crate) mod close;
 pub(crate) mod config;
 mod credit_note;
@@ -17,7 +18,7 @@ pub(crate) mod session_summary;
 pub(crate) mod token;
 pub(crate) mod usage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -66,6 +67,22 @@ impl Context {
             _ => api,
         })
     }
+}
+
+/// Largest file of charges or plans, in bytes: thousands of tiers.
+const TERMS_BYTES_MAX: u64 = 256 * 1024;
+
+/// The text of a file of charges or plans.
+fn terms(path: &Path) -> Result<String, CliError> {
+    let failed = |cause| CliError::ReadFile { path: path.to_owned(), cause };
+    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if bytes > TERMS_BYTES_MAX {
+        return Err(CliError::Refused(format!(
+            "file `{}` has {bytes} bytes, accepted: at most {TERMS_BYTES_MAX}",
+            path.display()
+        )));
+    }
+    std::fs::read_to_string(path).map_err(failed)
 }
 
 /// Reads an answer, or the part of it that a table shows.

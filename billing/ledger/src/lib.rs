@@ -9,6 +9,7 @@
 
 mod audit;
 mod catalogue;
+mod charge;
 mod checkpoint;
 mod close;
 mod column;
@@ -46,6 +47,7 @@ use tokio::sync::watch;
 
 pub use audit::{Actor, AuditEntry, Instruction};
 pub use catalogue::SnapshotChanges;
+pub use charge::ListedCharge;
 pub use checkpoint::Checkpoint;
 pub use close::{Check, Close, CloseState, Signature};
 pub use credit_note::{

@@ -144,6 +144,7 @@ fn migrator(engine: Engine) -> Migrator {
         18 "0018_customer_terms.sql",
         19 "0019_credit_note.sql",
         20 "0020_period_close.sql",
+        21 "0021_charge.sql",
     ])
 }
 

@@ -3,6 +3,8 @@
 //! Not a general TOML reader. It exists because money must never pass through a float and because
 //! a misspelt key must be refused with its nearest known name instead of being ignored.
 
+use chrono::{DateTime, Utc};
+use permille_types::{Currency, CustomerId, IdError};
 use rust_decimal::Decimal;
 use toml::{Table, Value};
 
@@ -146,6 +148,52 @@ impl<'a> Fields<'a> {
         let Some(value) = self.0.get(key) else { return Ok(None) };
         as_type(value).map(Some).ok_or_else(|| wrong_type(key, value, expected))
     }
+}
+
+/// The texts of a key that holds one or a list of them; none of them is empty.
+pub(crate) fn texts<'a>(
+    entry: Fields<'a>,
+    key: &str,
+    expected: &'static str,
+) -> Result<Option<Vec<&'a str>>, FieldError> {
+    let texts = match entry.0.get(key) {
+        None => return Ok(None),
+        Some(Value::Array(list)) => list
+            .iter()
+            .map(|text| text.as_str().ok_or_else(|| wrong_type(key, text, expected)))
+            .collect::<Result<Vec<_>, _>>()?,
+        Some(_) => vec![entry.required_text(key, expected)?],
+    };
+    if texts.is_empty() || texts.iter().any(|text| text.trim().is_empty()) {
+        return Err(FieldError::invalid(key, format!("is empty: {expected}")));
+    }
+    Ok(Some(texts))
+}
+
+pub(crate) fn customer(entry: Fields<'_>) -> Result<Option<CustomerId>, FieldError> {
+    let parsed = |text: &str| text.parse().map_err(|cause: IdError| (text.to_owned(), cause));
+    entry
+        .text("customer")?
+        .map(parsed)
+        .transpose()
+        .map_err(|(text, cause)| FieldError::invalid("customer", format!("`{text}`: {cause}")))
+}
+
+pub(crate) fn currency(entry: Fields<'_>) -> Result<Currency, FieldError> {
+    let code = entry.required_text("currency", "an ISO 4217 code such as CNY")?;
+    Currency::from_code(code).filter(|currency| currency.exponent().is_some()).ok_or_else(|| {
+        FieldError::invalid("currency", format!("`{code}` is not an ISO 4217 currency with cents"))
+    })
+}
+
+pub(crate) fn instant(entry: Fields<'_>, key: &str) -> Result<Option<DateTime<Utc>>, FieldError> {
+    const EXPECTED: &str = "a date and time with its offset, such as 2026-01-01T00:00:00Z";
+    let Some(written) = entry.read(key, EXPECTED, Value::as_datetime)? else {
+        return Ok(None);
+    };
+    DateTime::parse_from_rfc3339(&written.to_string())
+        .map(|instant| Some(instant.to_utc()))
+        .map_err(|_| FieldError::invalid(key, format!("`{written}` is not {EXPECTED}")))
 }
 
 /// The refusal of a value of the wrong type.

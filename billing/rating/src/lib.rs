@@ -34,4 +34,4 @@ pub mod rate;
 pub mod round;
 
 pub use fields::FieldError;
-pub use meter::Meter;
+pub use meter::{Meter, Term};

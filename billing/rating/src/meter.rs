@@ -1,4 +1,4 @@
-//! What a price and an invoice line can count: a class of tokens or a unit.
+//! What a price and an invoice line can count: a class of tokens, a unit, or a term of a contract.
 
 use std::{cmp::Ordering, fmt};
 
@@ -7,16 +7,28 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One thing that is counted and priced. Written as its name: `input_uncached`, `searches`.
 ///
-/// The names of units are reserved: no token class bears one, so a name alone tells which it is.
-/// Meters sort as people read them: token classes in the order of [`TokenClass::KNOWN`], then
-/// unknown classes by name, then units.
+/// The names of units and terms are reserved: no token class bears one, so a name alone tells which
+/// it is. Meters sort as people read them: token classes in the order of [`TokenClass::KNOWN`], then
+/// unknown classes by name, then units, then terms.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Meter {
     /// Tokens of one class, priced per thousand.
     Tokens(TokenClass),
     /// A unit, priced each.
     Units(Unit),
+    /// What is owed beside usage: nobody counts it, and no price list has it.
+    Term(Term),
 }
+
+/// What a charge or plan bills beside usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Term {
+    /// The amount of a charge that no line of usage bears.
+    Charge,
+}
+
+/// Every term with its name.
+const TERMS: [(Term, &str); 1] = [(Term::Charge, "charge")];
 
 /// Every unit with its name.
 const UNITS: [(Unit, &str); 5] = [
@@ -28,13 +40,13 @@ const UNITS: [(Unit, &str); 5] = [
 ];
 
 impl Meter {
-    /// The meter of that name: a unit where the name is one, else a token class, known or not.
+    /// The meter of that name: a unit or term where the name is one, else a token class, known or
+    /// not.
     #[must_use]
     pub fn named(text: &str) -> Self {
-        UNITS
-            .iter()
-            .find(|(_, name)| *name == text)
-            .map_or_else(|| Self::Tokens(TokenClass::named(text)), |(unit, _)| Self::Units(*unit))
+        let unit = UNITS.iter().find(|(_, name)| *name == text).map(|(unit, _)| Self::Units(*unit));
+        let term = || TERMS.iter().find(|(_, name)| *name == text).map(|(t, _)| Self::Term(*t));
+        unit.or_else(term).unwrap_or_else(|| Self::Tokens(TokenClass::named(text)))
     }
 
     /// The meter's name in rows, invoice lines and price files.
@@ -43,6 +55,7 @@ impl Meter {
         match self {
             Self::Tokens(class) => class.as_str(),
             Self::Units(unit) => unit_name(*unit),
+            Self::Term(term) => term_name(*term),
         }
     }
 
@@ -50,6 +63,12 @@ impl Meter {
     #[must_use]
     pub fn is_tokens(&self) -> bool {
         matches!(self, Self::Tokens(_))
+    }
+
+    /// Whether it counts what was used: tokens or units.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        !matches!(self, Self::Term(_))
     }
 
     /// Sort key: group, place in the group, name.
@@ -60,6 +79,7 @@ impl Meter {
                 (0, place.unwrap_or(usize::MAX), class.as_str())
             }
             Self::Units(unit) => (1, 0, unit_name(*unit)),
+            Self::Term(term) => (2, TERMS.iter().take_while(|(t, _)| t != term).count(), ""),
         }
     }
 }
@@ -71,6 +91,10 @@ pub(crate) fn unit_names() -> impl Iterator<Item = &'static str> {
 
 fn unit_name(unit: Unit) -> &'static str {
     UNITS.iter().find(|(known, _)| *known == unit).map_or("unknown_unit", |(_, name)| *name)
+}
+
+fn term_name(term: Term) -> &'static str {
+    TERMS.iter().find(|(known, _)| *known == term).map_or("unknown_term", |(_, name)| *name)
 }
 
 impl PartialOrd for Meter {
@@ -113,6 +137,10 @@ mod tests {
         assert_eq!(Meter::named("searches"), Meter::Units(Unit::Searches));
         assert_eq!(Meter::named("reasoning"), Meter::Tokens(TokenClass::REASONING));
         assert_eq!(Meter::named("smell_in").as_str(), "smell_in");
+        for (term, name) in TERMS {
+            assert_eq!(Meter::named(name), Meter::Term(term));
+            assert_eq!(Meter::Term(term).to_string(), name);
+        }
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub fn cost(meter: &Meter, price: Decimal, quantity: u64) -> Result<Decimal, Mon
     let product = exact::mul(price, Decimal::from(quantity))?;
     match meter {
         Meter::Tokens(_) => exact::shift_right(product, 3),
-        Meter::Units(_) => Ok(product),
+        Meter::Units(_) | Meter::Term(_) => Ok(product),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     audit::{self, Change, Subject},
     customer,
     error::During,
+    invoiced::AFTER_ALL_MONTHS,
     store::Connection,
     text,
 };
@@ -243,6 +244,11 @@ pub(crate) async fn refuse_closed(
     }
     let reason = "is closed; accepted: a credit note, or a decision to open it again";
     Err(LedgerError::refused("period", period, reason))
+}
+
+/// Closed months, oldest first.
+pub(crate) async fn closed(connection: &mut Connection) -> Result<Vec<String>, LedgerError> {
+    closed_before(connection, AFTER_ALL_MONTHS).await
 }
 
 /// Refuses a month that has not ended for every customer.

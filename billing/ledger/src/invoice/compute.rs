@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use permille_rating::{
-    invoice::{InvoiceDocument, InvoiceError, InvoiceHead, InvoiceLine, UsageSum, invoice_lines},
+    invoice::{InvoiceDocument, InvoiceError, InvoiceHead, Month, MonthBill, bill_month},
     period::Period,
     round::round_money,
 };
@@ -17,8 +17,10 @@ use super::{
 use crate::{
     Customer, LedgerError,
     catalogue::Catalogue,
-    close, column, invoiced, price, project,
-    rollup::{self, PeriodQuantities, RequestCounts, Scope, Simulated},
+    charge, close, column,
+    invoiced::{self, PartQuantities},
+    price, project,
+    rollup::{self, RequestCounts, Scope, Simulated},
     store::Connection,
 };
 
@@ -30,11 +32,17 @@ pub(crate) fn month(label: &str, customer: &Customer) -> Result<Period, LedgerEr
 
 /// What is to be billed with a month.
 struct Billable {
-    own: PeriodQuantities,
-    /// Late usage by its month.
-    late: Vec<(String, Vec<UsageSum>)>,
+    own: Billed,
+    /// What is late of earlier months.
+    late: Vec<MonthBill>,
     requests: RequestCounts,
     simulated: bool,
+}
+
+/// What is billed of one month.
+struct Billed {
+    bill: MonthBill,
+    estimated: u64,
 }
 
 /// The invoice over what is not billed yet of the month `label` and of invoiced months before it:
@@ -48,8 +56,13 @@ pub(super) async fn compute(
     texts: InvoiceTexts,
 ) -> Result<Invoice, LedgerError> {
     let period = month(label, customer)?;
-    let billable = billable(connection, customer, label, period).await?;
-    let lines = lines(connection, catalogue, customer, &billable).await?;
+    let Billable { own, late, requests, simulated } =
+        billable(connection, catalogue, customer, label, period).await?;
+    let mut bill = own.bill;
+    for earlier in late {
+        bill.lines.extend(earlier.lines);
+        bill.charges.extend(earlier.charges);
+    }
     let head = InvoiceHead {
         id,
         customer: customer.id.clone(),
@@ -58,9 +71,9 @@ pub(super) async fn compute(
         currency: customer.currency,
         tax_terms: customer.tax.clone(),
     };
-    let document = InvoiceDocument::new(head, lines).map_err(|cause| refused(customer, cause))?;
+    let document = InvoiceDocument::with_charges(head, bill.lines, bill.charges)
+        .map_err(|cause| refused(customer, cause))?;
     let projects = projects(connection, customer, &document).await?;
-    let requests = billable.requests;
     let count = |value| column::number("request_hour", value);
     Ok(Invoice {
         version: INVOICE_VERSION,
@@ -86,6 +99,7 @@ pub(super) async fn compute(
         notes: texts.notes.or_else(|| customer.notes.clone()),
         projects,
         lines: document.lines,
+        charges: document.charges,
         subtotal: document.subtotal,
         net: document.net,
         tax_terms: document.tax_terms,
@@ -95,63 +109,72 @@ pub(super) async fn compute(
         requests: count(requests.all)?,
         unpriced_requests: count(requests.unpriced)?,
         estimated_requests: count(requests.estimated)?,
-        estimated_quantity: billable.own.estimated,
+        estimated_quantity: own.estimated,
         simulated_requests: count(requests.simulated)?,
-        simulated: billable.simulated,
+        simulated,
     })
 }
 
 async fn billable(
     connection: &mut Connection,
+    catalogue: &Catalogue,
     customer: &Customer,
     label: &str,
     period: Period,
 ) -> Result<Billable, LedgerError> {
     let scope = Scope { customer: &customer.id, period };
     let requests = rollup::requests(connection, scope).await?;
-    let mut own = invoiced::remaining(connection, scope, label, Simulated::LeftOut).await?;
+    let whose = (catalogue, customer);
+    let mut own = month_bill(connection, whose, label, None, Simulated::LeftOut).await?;
     let mut late = Vec::new();
     let mut earlier = invoiced::months_before(connection, &customer.id, label).await?;
     earlier.extend(close::closed_before(connection, label).await?);
     for earlier in earlier.into_iter().collect::<BTreeSet<_>>() {
-        let scope = Scope { customer: &customer.id, period: month(&earlier, customer)? };
-        let left = invoiced::remaining(connection, scope, &earlier, Simulated::LeftOut).await?;
-        if !left.sums.is_empty() {
-            late.push((earlier, left.sums));
+        let corrects = Some(earlier.clone());
+        let found = month_bill(connection, whose, &earlier, corrects, Simulated::LeftOut).await?;
+        if !found.bill.lines.is_empty() {
+            late.push(found.bill);
         }
     }
     // Who has tried nothing but the built-in provider sees what it would have cost. Beside real
     // usage it is not money and stands on no line.
     let only_simulated = requests.simulated > 0 && requests.simulated == requests.all;
-    let simulated = only_simulated && own.sums.is_empty() && late.is_empty();
+    let simulated = only_simulated && own.bill.lines.is_empty() && late.is_empty();
     if simulated {
-        own = invoiced::remaining(connection, scope, label, Simulated::Counted).await?;
+        own = month_bill(connection, whose, label, None, Simulated::Counted).await?;
     }
     Ok(Billable { own, late, requests, simulated })
 }
 
-async fn lines(
+/// What is left to bill of the month `label`, by its prices and charges.
+async fn month_bill(
     connection: &mut Connection,
-    catalogue: &Catalogue,
-    customer: &Customer,
-    billable: &Billable,
-) -> Result<Vec<InvoiceLine>, LedgerError> {
-    let late_sums = billable.late.iter().flat_map(|(_, sums)| sums);
-    let versions = billable.own.sums.iter().chain(late_sums).map(|sum| &sum.price_version);
+    (catalogue, customer): (&Catalogue, &Customer),
+    label: &str,
+    corrects: Option<String>,
+    simulated: Simulated,
+) -> Result<Billed, LedgerError> {
+    let period = month(label, customer)?;
+    let charges = charge::holding(connection, customer, period.start).await?;
+    let found = invoiced::parts(connection, &customer.id, label, &[period], simulated).await?;
+    let mut estimated = 0_u64;
+    let mut parts = Vec::with_capacity(found.len());
+    for PartQuantities { part, estimated: of_part } in found {
+        estimated = estimated.saturating_add(of_part);
+        parts.push(part);
+    }
+    let month = Month { corrects, period, project: default_project()?, parts, charges };
+    let versions = month.parts.iter().flat_map(|part| &part.all).map(|sum| &sum.price_version);
     let derived = price::derived_since(connection, catalogue, versions).await?;
     let price = |version: &_| catalogue.content(version).or_else(|| derived.get(version));
-    let of = |sums: &[UsageSum]| {
-        invoice_lines(sums.iter().cloned(), price, customer.currency)
-            .map_err(|cause| refused(customer, cause))
-    };
-    let mut lines = of(&billable.own.sums)?;
-    for (label, sums) in &billable.late {
-        let corrects = Some(label.clone());
-        lines.extend(
-            of(sums)?.into_iter().map(|line| InvoiceLine { corrects: corrects.clone(), ..line }),
-        );
-    }
-    Ok(lines)
+    let bill =
+        bill_month(&month, price, customer.currency).map_err(|cause| refused(customer, cause))?;
+    Ok(Billed { bill, estimated })
+}
+
+/// The cost centre of what no usage bears.
+fn default_project() -> Result<ProjectId, LedgerError> {
+    column::parsed("project.id", project::DEFAULT_PROJECT)
 }
 
 /// What each cost centre owes: the sum of its lines.

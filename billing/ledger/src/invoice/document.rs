@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use permille_rating::invoice::{InvoiceLine, TaxLine, TaxTerms};
+use permille_rating::invoice::{AppliedCharge, InvoiceLine, TaxLine, TaxTerms};
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId, ProjectId};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -113,6 +113,9 @@ pub struct Invoice {
     /// Sorted by project, model, class or unit, price version, band; then late usage of earlier
     /// months, by month.
     pub lines: Vec<InvoiceLine>,
+    /// How the amounts of lines that name a charge came about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charges: Vec<AppliedCharge>,
     /// Sum of the lines' amounts.
     pub subtotal: Decimal,
     /// `subtotal` after discounts, before tax.

@@ -19,7 +19,7 @@ use crate::{
     close,
     error::During,
     invoiced,
-    rollup::{Scope, Simulated},
+    rollup::Scope,
     series::{self, Series},
     store::Connection,
     text,
@@ -203,28 +203,51 @@ async fn take_usage(
     id: &InvoiceId,
 ) -> Result<(), LedgerError> {
     let customer = found(connection, &invoice.customer.id).await?;
-    let mut left: BTreeMap<&str, BTreeMap<invoiced::LineKey, u64>> = BTreeMap::new();
+    let label_of = |corrects: &Option<String>| {
+        corrects.clone().unwrap_or_else(|| invoice.period.label.clone())
+    };
+    let refused = |what: &str, label: &str| {
+        let reason = format!(
+            "bills {what} in {label}, of which another invoice has billed some meanwhile; draft it \
+             again"
+        );
+        Err(LedgerError::refused("invoice", id, reason))
+    };
+    for applied in &invoice.charges {
+        let label = label_of(&applied.corrects);
+        let part = applied.part.map(|part| part.start);
+        let charge = &applied.charge;
+        let before = invoiced::billed_of(connection, &customer.id, &label, charge, part).await?;
+        if before != applied.billed_before.unwrap_or_default() {
+            return refused(&format!("charge `{}`", applied.name), &label);
+        }
+    }
+    let mut left: BTreeMap<(String, Option<i64>), BTreeMap<invoiced::LineKey, u64>> =
+        BTreeMap::new();
     for (number, line) in (1_i64..).zip(&invoice.lines) {
-        let label = line.corrects.as_deref().unwrap_or(&invoice.period.label);
-        if !left.contains_key(label) {
-            let scope = Scope { customer: &customer.id, period: month(label, &customer)? };
-            let remaining =
-                invoiced::remaining(connection, scope, label, Simulated::LeftOut).await?;
-            let sums = remaining.sums.iter().map(|sum| (invoiced::key_of(sum), sum.quantity));
-            left.insert(label, sums.collect());
+        let label = label_of(&line.corrects);
+        if line.meter.is_usage() {
+            let whole = month(&label, &customer)?;
+            let period = line.part.unwrap_or(whole);
+            let place = (label.clone(), line.part.map(|part| part.start.timestamp_micros()));
+            if !left.contains_key(&place) {
+                let remaining = invoiced::remaining_of(
+                    connection,
+                    Scope { customer: &customer.id, period },
+                    &label,
+                    line.part.map(|part| part.start),
+                )
+                .await?;
+                let sums = remaining.iter().map(|sum| (invoiced::key_of(sum), sum.quantity));
+                left.insert(place.clone(), sums.collect());
+            }
+            let key = invoiced::key_of_line(line);
+            let free = left.get(&place).and_then(|part| part.get(&key)).copied();
+            if free.unwrap_or_default() < line.quantity {
+                return refused(&format!("{} of `{}`", line.quantity, line.model), &label);
+            }
         }
-        let key = invoiced::key_of_line(line);
-        let free = left.get(label).and_then(|month| month.get(&key)).copied().unwrap_or_default();
-        if free < line.quantity {
-            let model = &line.model;
-            let reason = format!(
-                "bills {} of `{model}` in {label}, of which another invoice has billed some \
-                 meanwhile; draft it again",
-                line.quantity
-            );
-            return Err(LedgerError::refused("invoice", id, reason));
-        }
-        invoiced::take(connection, id, &customer.id, label, number, line).await?;
+        invoiced::take(connection, id, &customer.id, &label, number, line).await?;
     }
     Ok(())
 }

@@ -95,7 +95,9 @@ async fn post_whole(
     let books = Books { customer, currency: invoice.currency, subject: &subject, at };
     let add = |sum, amount| column::exact_add("amounts of an invoice", sum, amount);
     let tax = invoice.tax.iter().map(|tax| tax.amount).try_fold(Decimal::ZERO, add)?;
-    let exact = invoice.lines.iter().map(|line| line.exact).try_fold(Decimal::ZERO, add)?;
+    // Only usage has accrued; terms are owed by the invoice itself.
+    let usage = invoice.lines.iter().filter(|line| line.meter.is_usage());
+    let exact = usage.map(|line| line.exact).try_fold(Decimal::ZERO, add)?;
     let signed = |amount| match way {
         Way::In => amount,
         Way::Out => negated(amount),

@@ -8,16 +8,24 @@ mod repo;
 
 use std::collections::BTreeMap;
 
-use permille_rating::invoice::{InvoiceLine, UsageSum};
-use permille_types::{ModelName, PriceVersion, ProjectId};
+use chrono::{DateTime, Utc};
+use permille_rating::{
+    invoice::{BilledLine, InvoiceLine, Part, UsageSum},
+    period::Period,
+};
+use permille_types::{CustomerId, ModelName, PriceVersion, ProjectId};
+use rust_decimal::Decimal;
 
 pub(crate) use repo::{months_before, take};
 
 use crate::{
-    LedgerError,
+    LedgerError, column,
     rollup::{self, PeriodQuantities, Scope, Simulated},
     store::Connection,
 };
+
+/// Sorts behind every month.
+pub(crate) const AFTER_ALL_MONTHS: &str = "9999-99";
 
 /// What quantities are billed by: one line of an invoice.
 pub(crate) type LineKey = (ProjectId, ModelName, permille_rating::Meter, PriceVersion, u32);
@@ -38,6 +46,24 @@ pub(crate) fn key_of_line(line: &InvoiceLine) -> LineKey {
     )
 }
 
+/// What invoices that stand have billed by one key, of one part of a month.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    pub(crate) key: LineKey,
+    /// Where the part begins; absent where it is the whole month.
+    pub(crate) part: Option<DateTime<Utc>>,
+    pub(crate) quantity: u64,
+    pub(crate) billed: BilledLine,
+}
+
+/// A part of a month: what was used in it, and what is left of that.
+#[derive(Debug)]
+pub(crate) struct PartQuantities {
+    pub(crate) part: Part,
+    /// Tokens and units of all that were not reported by a provider.
+    pub(crate) estimated: u64,
+}
+
 /// Quantities of a customer's month `label` that no issued invoice has billed.
 pub(crate) async fn remaining(
     connection: &mut Connection,
@@ -45,19 +71,109 @@ pub(crate) async fn remaining(
     label: &str,
     simulated: Simulated,
 ) -> Result<PeriodQuantities, LedgerError> {
-    let mut quantities = rollup::quantities(connection, scope, simulated).await?;
-    let mut taken: BTreeMap<LineKey, u64> =
-        repo::taken(connection, scope.customer, label).await?.into_iter().collect();
-    for sum in &mut quantities.sums {
-        let billed = taken.remove(&key_of(sum)).unwrap_or_default();
+    let PartQuantities { part, estimated } =
+        parts(connection, scope.customer, label, &[scope.period], simulated)
+            .await?
+            .pop()
+            .ok_or_else(|| LedgerError::corrupt("period", label))?;
+    Ok(PeriodQuantities { sums: part.left, estimated })
+}
+
+/// The same for each of the parts that `periods` cut the month into; a single one is all of it.
+pub(crate) async fn parts(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    label: &str,
+    periods: &[Period],
+    simulated: Simulated,
+) -> Result<Vec<PartQuantities>, LedgerError> {
+    let mut taken = repo::taken(connection, customer, label).await?;
+    let mut parts = Vec::with_capacity(periods.len());
+    for (place, period) in periods.iter().enumerate() {
+        // What was billed before terms of parts came is of the first.
+        let is_of = |taken: &Taken| match taken.part {
+            Some(at) => periods.len() == 1 || at == period.start,
+            None => place == 0,
+        };
+        let (of_part, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(is_of);
+        taken = others;
+        let scope = Scope { customer, period: *period };
+        let all = rollup::quantities(connection, scope, simulated).await?;
+        let part = left_of(*period, all.sums, of_part, label)?;
+        parts.push(PartQuantities { part, estimated: all.estimated });
+    }
+    match taken.first() {
+        None => Ok(parts),
+        Some(Taken { part, .. }) => {
+            let value = format!("{part:?} in {label}, where no part begins");
+            Err(LedgerError::corrupt("invoiced_usage.part_at", &value))
+        }
+    }
+}
+
+fn left_of(
+    period: Period,
+    all: Vec<UsageSum>,
+    taken: Vec<Taken>,
+    label: &str,
+) -> Result<Part, LedgerError> {
+    let billed = taken.iter().map(|taken| taken.billed.clone()).collect();
+    let mut quantities: BTreeMap<LineKey, u64> = BTreeMap::new();
+    for Taken { key, quantity, .. } in taken.into_iter().filter(|taken| taken.key.2.is_usage()) {
+        let sum = quantities.entry(key).or_default();
+        *sum = sum.saturating_add(quantity);
+    }
+    let mut left = all.clone();
+    for sum in &mut left {
+        let billed = quantities.remove(&key_of(sum)).unwrap_or_default();
         sum.quantity = sum.quantity.checked_sub(billed).ok_or_else(|| {
             LedgerError::corrupt("invoiced_usage.quantity", &format!("{billed} of {label}"))
         })?;
     }
-    quantities.sums.retain(|sum| sum.quantity > 0);
-    if let Some(((_, model, ..), billed)) = taken.into_iter().find(|(_, billed)| *billed > 0) {
+    left.retain(|sum| sum.quantity > 0);
+    if let Some(((_, model, ..), billed)) = quantities.into_iter().find(|(_, billed)| *billed > 0) {
         let value = format!("{billed} of `{model}` in {label}, which nobody used");
         return Err(LedgerError::corrupt("invoiced_usage.quantity", &value));
     }
-    Ok(quantities)
+    Ok(Part { period, all, left, billed })
+}
+
+/// What is left to bill of the part of a month that begins at `part`, or of the whole.
+pub(crate) async fn remaining_of(
+    connection: &mut Connection,
+    scope: Scope<'_>,
+    label: &str,
+    part: Option<DateTime<Utc>>,
+) -> Result<Vec<UsageSum>, LedgerError> {
+    let mut taken = repo::taken(connection, scope.customer, label).await?;
+    taken.retain(|taken| part.is_none() || taken.part == part);
+    let all = rollup::quantities(connection, scope, Simulated::LeftOut).await?;
+    Ok(left_of(scope.period, all.sums, taken, label)?.left)
+}
+
+/// What invoices that stand have billed of a charge or term over a month, or over the part of it
+/// that begins at `part`.
+pub(crate) async fn billed_of(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    label: &str,
+    charge: &PriceVersion,
+    part: Option<DateTime<Utc>>,
+) -> Result<Decimal, LedgerError> {
+    let taken = repo::taken(connection, customer, label).await?;
+    taken
+        .iter()
+        .filter(|taken| taken.billed.charge.as_ref() == Some(charge))
+        .filter(|taken| part.is_none() || taken.part == part)
+        .try_fold(Decimal::ZERO, |sum, taken| {
+            column::exact_add("amounts of a charge", sum, taken.billed.amount)
+        })
+}
+
+/// Months that have an issued invoice of the customer, oldest first.
+pub(crate) async fn months(
+    connection: &mut Connection,
+    customer: &CustomerId,
+) -> Result<Vec<String>, LedgerError> {
+    repo::months_before(connection, customer, AFTER_ALL_MONTHS).await
 }

@@ -1,9 +1,13 @@
 //! All SQL of invoiced usage.
 
-use permille_rating::{Meter, invoice::InvoiceLine};
-use permille_types::{CustomerId, InvoiceId};
+use permille_rating::{
+    Meter,
+    invoice::{BilledLine, InvoiceLine},
+    round::{from_nano, to_nano},
+};
+use permille_types::{CustomerId, InvoiceId, PriceVersion};
 
-use super::LineKey;
+use super::{LineKey, Taken};
 use crate::{
     LedgerError, column,
     error::{During, changed},
@@ -31,8 +35,11 @@ pub(crate) async fn take(
              meter,
              price_version,
              band,
-             quantity
-         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             quantity,
+             part_at,
+             charge,
+             amount_nano
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(invoice.as_str())
     .bind(number)
@@ -44,6 +51,9 @@ pub(crate) async fn take(
     .bind(line.price_version.as_str())
     .bind(i64::from(line.band))
     .bind(column::stored_count("quantity", line.quantity)?)
+    .bind(line.part.map(|part| column::micros(part.start)))
+    .bind(BilledLine::of(line).charge.as_ref().map(PriceVersion::as_str))
+    .bind(to_nano(line.amount)?)
     .execute(connection)
     .await
     .during(OPERATION)?;
@@ -57,21 +67,37 @@ struct TakenRow {
     meter: String,
     price_version: String,
     band: i64,
+    part_at: Option<i64>,
+    charge: Option<String>,
     quantity: i64,
+    amount_nano: Option<i64>,
 }
 
-impl TryFrom<TakenRow> for (LineKey, u64) {
+impl TryFrom<TakenRow> for Taken {
     type Error = LedgerError;
 
     fn try_from(row: TakenRow) -> Result<Self, LedgerError> {
-        let key = (
+        let key: LineKey = (
             column::parsed("invoiced_usage.project", &row.project)?,
             column::parsed("invoiced_usage.model", &row.model)?,
             Meter::named(&row.meter),
             column::parsed("invoiced_usage.price_version", &row.price_version)?,
             column::number("invoiced_usage.band", row.band)?,
         );
-        Ok((key, column::number("invoiced_usage.quantity", row.quantity)?))
+        let charge = row.charge.as_deref();
+        let part = row.part_at.map(|at| column::instant("invoiced_usage.part_at", at));
+        Ok(Self {
+            quantity: column::number("invoiced_usage.quantity", row.quantity)?,
+            part: part.transpose()?,
+            billed: BilledLine {
+                meter: key.2.clone(),
+                charge: charge
+                    .map(|charge| column::parsed("invoiced_usage.charge", charge))
+                    .transpose()?,
+                amount: from_nano(row.amount_nano.unwrap_or_default()),
+            },
+            key,
+        })
     }
 }
 
@@ -80,7 +106,7 @@ pub(super) async fn taken(
     connection: &mut Connection,
     customer: &CustomerId,
     period: &str,
-) -> Result<Vec<(LineKey, u64)>, LedgerError> {
+) -> Result<Vec<Taken>, LedgerError> {
     sql::query_as::<TakenRow>(
         "select
              invoiced_usage.project,
@@ -88,7 +114,10 @@ pub(super) async fn taken(
              invoiced_usage.meter,
              invoiced_usage.price_version,
              invoiced_usage.band,
-             cast(sum(invoiced_usage.quantity) as bigint) as quantity
+             invoiced_usage.part_at,
+             invoiced_usage.charge,
+             cast(sum(invoiced_usage.quantity) as bigint) as quantity,
+             cast(sum(invoiced_usage.amount_nano) as bigint) as amount_nano
          from invoiced_usage
          join invoice on invoice.id = invoiced_usage.invoice
          where invoiced_usage.customer = $1
@@ -99,7 +128,9 @@ pub(super) async fn taken(
              invoiced_usage.model,
              invoiced_usage.meter,
              invoiced_usage.price_version,
-             invoiced_usage.band",
+             invoiced_usage.band,
+             invoiced_usage.part_at,
+             invoiced_usage.charge",
     )
     .bind(customer.as_str())
     .bind(period)

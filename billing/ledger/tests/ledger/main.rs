@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 mod catalogue;
+mod charges;
 mod closing;
 mod concurrency;
 mod credit_notes;

@@ -1,8 +1,8 @@
 //! Charges: how a quantity becomes an amount over a period.
 //!
 //! Where a price book prices every token alike, a charge knows packages, tiers, minimums. One
-//! charge prices one quantity; it does not know where the quantity comes from or when a period
-//! ends ([`crate::period`]).
+//! charge prices one quantity. A [`PeriodCharge`] says of which models, classes and customer the
+//! quantity is; what it makes of a month is told in [`crate::invoice`].
 //!
 //! # Rules, where billing systems differ
 //! - A tier's `up_to` is inclusive; the next tier begins just above it. A fractional quantity
@@ -16,13 +16,16 @@
 //! - Then, in this order: `discount_percent`, `maximum`, `minimum`. Each is a line of its own.
 //! - Lines are exact and add up to the exact amount; only that is rounded, once.
 
+mod cover;
 mod parse;
 mod quote;
 
-use permille_types::Currency;
+use chrono::{DateTime, Utc};
+use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
 use rust_decimal::Decimal;
 
-pub use parse::parse_charge;
+pub use cover::{Cover, Meters, Per};
+pub use parse::{parse_charge, parse_period_charges};
 pub use quote::{LineKind, Quote, QuoteError, QuoteLine, quote};
 
 use crate::FieldError;
@@ -50,6 +53,12 @@ pub enum ChargeError {
         #[source]
         cause: FieldError,
     },
+    /// The file holds no charge.
+    #[error("charge file `{origin}` holds no `[[charge]]`")]
+    None {
+        /// The file.
+        origin: String,
+    },
     /// The file does not hold exactly one charge.
     #[error("charge file `{origin}` holds {count} charges, accepted is one `[charge]`")]
     NotOne {
@@ -75,6 +84,36 @@ pub struct Charge {
     pub maximum: Option<Decimal>,
     /// Percent taken off first, 0 to 100.
     pub discount_percent: Option<Decimal>,
+}
+
+/// A charge with what it covers: a term of a contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeriodCharge {
+    /// Made of its content, as that of a price is.
+    pub version: PriceVersion,
+    /// What it is called on invoices, in the place of a model. Of one customer's charges, or
+    /// everyone's, of one name the latest holds.
+    pub name: ModelName,
+    /// Whose it is; absent: everyone's, or that of the plan which it is part of.
+    pub customer: Option<CustomerId>,
+    /// It prices months that begin at this instant or later.
+    pub from: DateTime<Utc>,
+    /// It prices months that begin before this instant.
+    pub until: Option<DateTime<Utc>>,
+    /// The rule.
+    pub charge: Charge,
+    /// What the rule prices the sum of.
+    pub cover: Cover,
+    /// Its one canonical text, in TOML.
+    pub content: String,
+}
+
+impl PeriodCharge {
+    /// Whether it prices the month that begins at `start`.
+    #[must_use]
+    pub fn holds_for(&self, start: DateTime<Utc>) -> bool {
+        self.from <= start && self.until.is_none_or(|until| start < until)
+    }
 }
 
 /// The pricing rule of a charge.

@@ -1,13 +1,27 @@
-//! Reads a charge file: one `[charge]`, or one `[[charge]]`.
+//! Reads charge files: one `[charge]` to quote, or `[[charge]]` entries with what they cover.
+//!
+//! ```toml
+//! [[charge]]
+//! name = "Tokens of the month"
+//! models = ["gpt-*"]                 # or one text; every model when absent
+//! classes = ["input_uncached"]       # every token class when absent
+//! per = "1k_tokens"                  # what one of the quantity is
+//! customer = "acme"                  # everyone when absent
+//! from = 2026-12-01T00:00:00Z        # prices months that begin then or later
+//! kind = "graduated"
+//! currency = "CNY"
+//! tiers = [ { up_to = "1000", unit = "0.012" }, { unit = "0.010" } ]
+//! ```
 
-use permille_types::Currency;
+use permille_types::{Currency, PriceVersion};
 use rust_decimal::Decimal;
+use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-use super::{Charge, ChargeError, ChargeKind, TierPrice, Tiers};
+use super::{Charge, ChargeError, ChargeKind, Cover, Meters, Per, PeriodCharge, TierPrice, Tiers};
 use crate::{
-    FieldError,
-    fields::{Fields, unknown},
+    FieldError, Meter,
+    fields::{Fields, currency, customer, instant, texts, unknown},
 };
 
 /// Keys of every kind.
@@ -16,16 +30,135 @@ const SHARED: [&str; 6] = ["name", "kind", "currency", "minimum", "maximum", "di
 /// Keys of one kind or another.
 const OF_KINDS: [&str; 4] = ["unit", "size", "free", "tiers"];
 
-/// Reads the one charge of a file. `origin` names the file in errors.
+/// Keys that say what a charge covers.
+const OF_COVER: [&str; 3] = ["models", "classes", "per"];
+
+/// Keys that say whose it is, and when.
+const OF_TERM: [&str; 3] = ["customer", "from", "until"];
+
+/// Reads the `[[charge]]` entries of a file with what they cover. `origin` names it in errors.
+///
+/// # Errors
+/// [`ChargeError`] as [`parse_charge`], and when an entry does not say when it holds.
+pub fn parse_period_charges(text: &str, origin: &str) -> Result<Vec<PeriodCharge>, ChargeError> {
+    let document = table(text, origin)?;
+    let refused = |entry: String| {
+        let origin = origin.to_owned();
+        move |cause| ChargeError::Entry { origin, entry, cause }
+    };
+    let fields = Fields(&document);
+    fields.refuse_unknown(&["charge"]).map_err(refused("top level".to_owned()))?;
+    let entries = fields.tables("charge").map_err(refused("top level".to_owned()))?;
+    if entries.is_empty() {
+        return Err(ChargeError::None { origin: origin.to_owned() });
+    }
+    let read = |(place, entry): (u32, Fields<'_>)| {
+        period_charge(entry).map_err(refused(format!("charge {place}")))
+    };
+    (1_u32..).zip(entries).map(read).collect()
+}
+
+/// One charge with what it covers.
+fn period_charge(entry: Fields<'_>) -> Result<PeriodCharge, FieldError> {
+    let charge = charge(entry)?;
+    let name = entry.required_text("name", "what the charge is called on invoices")?;
+    let from = instant(entry, "from")?.ok_or_else(|| FieldError::Missing {
+        key: "from".to_owned(),
+        expected: "the first instant of the first month, such as 2026-12-01T00:00:00Z",
+    })?;
+    let until = instant(entry, "until")?;
+    if until.is_some_and(|until| until <= from) {
+        return Err(FieldError::invalid("until", "is not after `from`"));
+    }
+    let (version, content) = entry_version("charge", name, entry.0)?;
+    Ok(PeriodCharge {
+        version,
+        name: name
+            .parse()
+            .map_err(|cause| FieldError::invalid("name", format!("`{name}`: {cause}")))?,
+        customer: customer(entry)?,
+        from,
+        until,
+        charge,
+        cover: cover(entry)?,
+        content,
+    })
+}
+
+/// The version of an entry and its one canonical text, a file of its own: keys in order, one writing
+/// of each value.
+fn entry_version(
+    key: &str,
+    name: &str,
+    entry: &Table,
+) -> Result<(PriceVersion, String), FieldError> {
+    let file = Table::from_iter([(key.to_owned(), Value::Array(vec![entry.clone().into()]))]);
+    // What was read from TOML is written as TOML; an empty text could only merge versions.
+    let content = toml::to_string(&file).unwrap_or_default();
+    let mut digits = hex::encode(Sha256::digest(&content));
+    digits.truncate(12);
+    let version = format!("{name}@{digits}")
+        .parse()
+        .map_err(|cause| FieldError::invalid("name", format!("`{name}`: {cause}")))?;
+    Ok((version, content))
+}
+
+fn cover(entry: Fields<'_>) -> Result<Cover, FieldError> {
+    let per = match entry.text("per")? {
+        None => Per::ThousandTokens,
+        Some(text) => {
+            Per::ALL.iter().find(|(_, name)| *name == text).map(|(per, _)| *per).ok_or_else(
+                || {
+                    let known: Vec<&str> = Per::ALL.iter().map(|(_, name)| *name).collect();
+                    let reason = format!("`{text}` is unknown, accepted are {}", known.join(", "));
+                    FieldError::invalid("per", reason)
+                },
+            )?
+        }
+    };
+    let classes = texts(entry, "classes", "a token class, or a list of them")?;
+    let meters = match (per.unit(), classes) {
+        (Some(unit), None) => Meters::Only(vec![Meter::Units(unit)]),
+        (Some(_), Some(_)) => {
+            let reason = format!("has no meaning beside per = \"{}\"", per.as_str());
+            return Err(FieldError::invalid("classes", reason));
+        }
+        (None, None) => Meters::Tokens,
+        (None, Some(classes)) => Meters::Only(token_classes(&classes)?),
+    };
+    Ok(Cover { models: models(entry)?, meters, per })
+}
+
+/// The token classes of these names; only tokens are counted together.
+fn token_classes(names: &[&str]) -> Result<Vec<Meter>, FieldError> {
+    let meters: Vec<Meter> = names.iter().map(|name| Meter::named(name)).collect();
+    match meters.iter().find(|meter| !meter.is_tokens()) {
+        None => Ok(meters),
+        Some(meter) => {
+            let reason = format!("`{meter}` is no token class; a unit is told by `per`");
+            Err(FieldError::invalid("classes", reason))
+        }
+    }
+}
+
+/// The models that an entry covers; every one when it names none.
+fn models(entry: Fields<'_>) -> Result<Vec<String>, FieldError> {
+    let models = texts(entry, "models", "a model's name, a glob, or a list of them")?;
+    let models = models.unwrap_or_else(|| vec!["*"]);
+    if let Some(pattern) = models.iter().find(|pattern| globset::Glob::new(pattern).is_err()) {
+        return Err(FieldError::invalid("models", format!("`{pattern}` is not a glob")));
+    }
+    Ok(models.into_iter().map(str::to_owned).collect())
+}
+
+/// Reads the one charge of a file. What it covers may stand in it and is not looked at. `origin`
+/// names the file in errors.
 ///
 /// # Errors
 /// [`ChargeError`], naming the key, when the text is not TOML, holds none or several charges, an
 /// unknown key, a number that is not a text, or tiers out of order.
 pub fn parse_charge(text: &str, origin: &str) -> Result<Charge, ChargeError> {
-    let document: Table = text.parse().map_err(|cause| ChargeError::Syntax {
-        origin: origin.to_owned(),
-        cause: Box::new(cause),
-    })?;
+    let document = table(text, origin)?;
     let refused = |entry: &str| {
         let (origin, entry) = (origin.to_owned(), entry.to_owned());
         move |cause| ChargeError::Entry { origin, entry, cause }
@@ -42,13 +175,15 @@ pub fn parse_charge(text: &str, origin: &str) -> Result<Charge, ChargeError> {
     charge(entry).map_err(refused("charge"))
 }
 
+fn table(text: &str, origin: &str) -> Result<Table, ChargeError> {
+    text.parse()
+        .map_err(|cause| ChargeError::Syntax { origin: origin.to_owned(), cause: Box::new(cause) })
+}
+
 fn charge(entry: Fields<'_>) -> Result<Charge, FieldError> {
-    let known: Vec<&str> = SHARED.into_iter().chain(OF_KINDS).collect();
-    entry.refuse_unknown(&known)?;
-    let code = entry.required_text("currency", "an ISO 4217 code such as CNY")?;
-    let currency = Currency::from_code(code)
-        .filter(|currency| currency.exponent().is_some())
-        .ok_or_else(|| FieldError::invalid("currency", format!("`{code}` is not ISO 4217")))?;
+    let known = SHARED.into_iter().chain(OF_KINDS).chain(OF_COVER).chain(OF_TERM);
+    entry.refuse_unknown(&known.collect::<Vec<_>>())?;
+    let currency: Currency = currency(entry)?;
     let charge = Charge {
         name: entry.text("name")?.map(str::to_owned),
         currency,

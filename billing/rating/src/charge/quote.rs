@@ -2,7 +2,7 @@
 
 use permille_types::{Currency, MoneyError};
 use rust_decimal::Decimal;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Charge, ChargeKind, TierPrice, Tiers};
 use crate::{exact, round::round_money};
@@ -43,11 +43,13 @@ pub struct Quote {
 }
 
 /// One line of a quote: `quantity × unit_price + flat = amount`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QuoteLine {
     /// What the line is.
     pub kind: LineKind,
     /// The tier from 1; absent on lines that change the amount as a whole.
+    #[serde(default)]
     pub tier: Option<u32>,
     /// Units priced by this line; packages on a package charge.
     #[serde(serialize_with = "normalized")]
@@ -64,7 +66,7 @@ pub struct QuoteLine {
 }
 
 /// What a line of a quote is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LineKind {
     /// The price of usage.

@@ -5,7 +5,7 @@ use permille_types::{Currency, CustomerId, InvoiceId, ModelName, PriceVersion, P
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{InvoiceError, TaxTerms};
+use super::{AppliedCharge, InvoiceError, TaxTerms};
 use crate::{Meter, exact, period::Period, round::round_money};
 
 /// The shape of document that this build writes.
@@ -48,6 +48,9 @@ pub struct InvoiceDocument {
     /// Sorted by project, model, class or unit, price version, band; then late usage of earlier
     /// months, by month.
     pub lines: Vec<InvoiceLine>,
+    /// How the amounts of lines that name a charge came about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charges: Vec<AppliedCharge>,
     /// Sum of the lines' amounts.
     pub subtotal: Decimal,
     /// `subtotal` after discounts, before tax.
@@ -63,7 +66,8 @@ pub struct InvoiceDocument {
     pub total: Decimal,
 }
 
-/// One line: one project, model, class or unit, price version and band.
+/// One line: one project, model, class or unit, price version and band; or a term of a contract,
+/// whose `model` is what the term is called and whose `price_version` names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InvoiceLine {
@@ -71,6 +75,13 @@ pub struct InvoiceLine {
     /// invoice's own period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrects: Option<String>,
+    /// The part of the month that this line bills, where another part is billed by other terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Period>,
+    /// The charge that made the amount of this and other lines; absent where the amount is
+    /// quantity × price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<PriceVersion>,
     /// The cost centre.
     pub project: ProjectId,
     /// The model.
@@ -104,7 +115,8 @@ pub struct InvoiceLine {
     /// Quantity × price, exact.
     #[serde(serialize_with = "normalized")]
     pub exact: Decimal,
-    /// `exact`, rounded once to the currency's minor unit.
+    /// What is billed: `exact`, rounded once to the currency's minor unit; where the line names a
+    /// charge, its share of the charge's rounded amount.
     pub amount: Decimal,
     /// The price applied.
     pub price_version: PriceVersion,
@@ -132,6 +144,18 @@ impl InvoiceDocument {
     /// # Errors
     /// [`InvoiceError::Amount`] when a total has more than 28 digits.
     pub fn new(head: InvoiceHead, lines: Vec<InvoiceLine>) -> Result<Self, InvoiceError> {
+        Self::with_charges(head, lines, Vec::new())
+    }
+
+    /// The document of what [`super::bill_month`] made of one month and of earlier ones.
+    ///
+    /// # Errors
+    /// As [`InvoiceDocument::new`].
+    pub fn with_charges(
+        head: InvoiceHead,
+        lines: Vec<InvoiceLine>,
+        charges: Vec<AppliedCharge>,
+    ) -> Result<Self, InvoiceError> {
         let sum = exact::sum(lines.iter().map(|line| line.amount)).map_err(InvoiceError::Amount)?;
         // The lines are rounded already; this only gives the sum its decimal places.
         let subtotal = round_money(sum, head.currency);
@@ -148,6 +172,7 @@ impl InvoiceDocument {
             time_zone: head.time_zone,
             currency: head.currency,
             lines,
+            charges,
             subtotal,
             net: subtotal,
             tax_terms: head.tax_terms,

@@ -4,8 +4,13 @@
 //! with its price once and rounds it once (B2). The order and the grouping of what comes in change
 //! nothing (B5), so a preview, a draft, a final invoice and `permille verify` agree to the byte.
 //!
+//! What a charge prices by the sum of a month replaces the amounts of the lines that it covers
+//! ([`bill_month`]); their exact costs stay.
+//!
 //! It does not know invoice numbers and states.
 
+mod applied;
+mod bill;
 mod credit;
 mod document;
 mod tax;
@@ -15,12 +20,17 @@ use std::collections::BTreeMap;
 use permille_types::{Currency, ModelName, MoneyError, Price, PriceVersion, ProjectId};
 use rust_decimal::Decimal;
 
+pub use applied::AppliedCharge;
+pub use bill::{BilledLine, Month, MonthBill, Part, bill_month};
 pub use credit::{Credit, CreditError, CreditScope, Credited, credit};
 pub use document::{INVOICE_VERSION, InvoiceDocument, InvoiceHead, InvoiceLine, TaxLine};
 pub use tax::{TAX_RATES_MAX, TaxError, TaxRate, TaxTerms};
 
 use crate::{
-    Meter, exact,
+    Meter,
+    allocate::AllocateError,
+    charge::QuoteError,
+    exact,
     price_book::{price_of, rates_of_band},
     rate,
     round::round_money,
@@ -68,6 +78,24 @@ pub enum InvoiceError {
     /// An exact amount has too many digits.
     #[error("compute invoice amounts")]
     Amount(#[source] MoneyError),
+    /// A charge has no amount for the quantity of a month.
+    #[error("charge `{charge}`")]
+    Charge {
+        /// Which.
+        charge: PriceVersion,
+        /// The cause.
+        #[source]
+        cause: QuoteError,
+    },
+    /// The amount of a charge cannot be divided among its lines.
+    #[error("divide charge `{charge}`")]
+    Divide {
+        /// Which.
+        charge: PriceVersion,
+        /// The cause.
+        #[source]
+        cause: AllocateError,
+    },
     /// The document cannot be written as JSON.
     #[error("write invoice")]
     Write(#[source] serde_json::Error),
@@ -130,6 +158,8 @@ pub fn invoice_lines<'p>(
             let exact = rate::cost(&meter, amount, quantity).map_err(InvoiceError::Amount)?;
             Ok(InvoiceLine {
                 corrects: None,
+                part: None,
+                charge: None,
                 project,
                 model,
                 quantity,
@@ -170,7 +200,7 @@ fn price_per<'p>(
 fn thousands(meter: &Meter, quantity: u64) -> Result<Option<Decimal>, InvoiceError> {
     match meter {
         Meter::Tokens(_) => exact::shift_right(quantity.into(), 3).map(Some),
-        Meter::Units(_) => Ok(None),
+        Meter::Units(_) | Meter::Term(_) => Ok(None),
     }
     .map_err(InvoiceError::Amount)
 }

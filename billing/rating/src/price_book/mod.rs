@@ -110,6 +110,7 @@ pub fn price_of(rates: &Rates, meter: &Meter) -> Option<Decimal> {
     match meter {
         Meter::Tokens(class) => rates.per_thousand.get(class).map(PricePerThousand::amount),
         Meter::Units(unit) => rates.per_unit.get(unit).copied(),
+        Meter::Term(_) => None,
     }
 }
 

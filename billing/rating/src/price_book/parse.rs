@@ -44,10 +44,9 @@
 //!
 //! The dates of a calendar are written out in the price: its content alone says what it means.
 
-use chrono::{DateTime, Utc};
-use permille_types::{Currency, CustomerId, IdError, Price, Rates, Relative, Side};
+use permille_types::{Price, Rates, Relative, Side};
 use rust_decimal::Decimal;
-use toml::{Table, Value};
+use toml::Table;
 
 use super::{
     PriceBookError,
@@ -58,7 +57,7 @@ use super::{
 };
 use crate::{
     FieldError,
-    fields::{Fields, wrong_type},
+    fields::{Fields, currency, customer, instant, texts},
 };
 
 const ENTRY_KEYS: [&str; 12] = [
@@ -158,27 +157,8 @@ fn entry_prices(entry: Fields<'_>, holidays: &Holidays) -> Result<Vec<Price>, Fi
 /// The models of an entry: one text, or a list of texts that share its prices.
 fn models(entry: Fields<'_>) -> Result<Vec<&str>, FieldError> {
     const EXPECTED: &str = "the model's name, a glob, or a list of them";
-    let empty = || FieldError::invalid("model", format!("is empty: {EXPECTED}"));
-    let models = match entry.0.get("model") {
-        Some(Value::Array(list)) => list
-            .iter()
-            .map(|model| model.as_str().ok_or_else(|| wrong_type("model", model, EXPECTED)))
-            .collect::<Result<Vec<_>, _>>()?,
-        _ => vec![entry.required_text("model", EXPECTED)?],
-    };
-    if models.is_empty() || models.iter().any(|model| model.trim().is_empty()) {
-        return Err(empty());
-    }
-    Ok(models)
-}
-
-fn customer(entry: Fields<'_>) -> Result<Option<CustomerId>, FieldError> {
-    let parsed = |text: &str| text.parse().map_err(|cause: IdError| (text.to_owned(), cause));
-    entry
-        .text("customer")?
-        .map(parsed)
-        .transpose()
-        .map_err(|(text, cause)| FieldError::invalid("customer", format!("`{text}`: {cause}")))
+    texts(entry, "model", EXPECTED)?
+        .ok_or_else(|| FieldError::Missing { key: "model".to_owned(), expected: EXPECTED })
 }
 
 fn side(entry: Fields<'_>) -> Result<Side, FieldError> {
@@ -219,23 +199,6 @@ fn relative(entry: Fields<'_>) -> Result<Option<Relative>, FieldError> {
     } else {
         Relative::MarkupPercent(percent)
     }))
-}
-
-fn currency(entry: Fields<'_>) -> Result<Currency, FieldError> {
-    let code = entry.required_text("currency", "an ISO 4217 code such as CNY")?;
-    Currency::from_code(code).filter(|currency| currency.exponent().is_some()).ok_or_else(|| {
-        FieldError::invalid("currency", format!("`{code}` is not an ISO 4217 currency with cents"))
-    })
-}
-
-fn instant(entry: Fields<'_>, key: &str) -> Result<Option<DateTime<Utc>>, FieldError> {
-    const EXPECTED: &str = "a date and time with its offset, such as 2026-01-01T00:00:00Z";
-    let Some(written) = entry.read(key, EXPECTED, Value::as_datetime)? else {
-        return Ok(None);
-    };
-    DateTime::parse_from_rfc3339(&written.to_string())
-        .map(|instant| Some(instant.to_utc()))
-        .map_err(|_| FieldError::invalid(key, format!("`{written}` is not {EXPECTED}")))
 }
 
 fn per_million(entry: Fields<'_>) -> Result<bool, FieldError> {

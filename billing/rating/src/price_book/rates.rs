@@ -70,6 +70,8 @@ pub(super) fn rates(table: Fields<'_>, scale: PriceScale) -> Result<Rates, Field
                     rates.per_unit.insert(unit, given);
                     continue;
                 }
+                // No key of a price names a term.
+                Meter::Term(_) => continue,
             },
         };
         let price = scale.per_thousand(key, given)?;

@@ -1,6 +1,7 @@
 //! The routes of the console listener, one file per noun.
 
 mod balances;
+mod charges;
 mod close;
 mod credit_notes;
 mod customers;
@@ -36,6 +37,9 @@ pub fn router(billing: Billing) -> Router {
         .route("/prices", get(prices::list))
         .route("/prices/import", post(prices::import))
         .route("/prices/{version}", get(prices::show))
+        .route("/charges", get(charges::list).post(charges::create))
+        .route("/charges/{version}", get(charges::show))
+        .route("/charges/{version}/end", post(charges::end))
         .route("/usage", get(usage::list))
         .route("/usage/quarantine", get(usage::quarantine))
         .route("/sessions", get(sessions::list))

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod charges;
 mod events;
 mod gateway;
 mod input;

@@ -1,0 +1,262 @@
+//! Charges over the sums of months: terms of everyone or of one customer.
+//!
+//! A charge prices whole months, those that begin at its `from` or later. Of one customer's charges,
+//! or of everyone's, the latest of a name holds. A month that somebody has an invoice of keeps the
+//! charges that it had: none is added or ended that would hold for it otherwise.
+
+mod repo;
+
+use chrono::{DateTime, Utc};
+use permille_rating::charge::{Charge, PeriodCharge, parse_period_charges};
+use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
+use serde::Serialize;
+
+use crate::{
+    Customer, Instruction, Ledger, LedgerError,
+    audit::{self, Change, Subject},
+    close, customer,
+    error::{Chain, During},
+    invoice, invoiced,
+    store::Connection,
+};
+
+/// Largest text of charges, in bytes: thousands of tiers.
+const TEXT_BYTES_MAX: usize = 256 * 1024;
+
+/// A charge, as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedCharge {
+    /// Its version, as invoices name it.
+    pub version: PriceVersion,
+    /// What it is called.
+    pub name: ModelName,
+    /// Whose it is; absent: everyone's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<CustomerId>,
+    /// Currency of its amounts.
+    pub currency: Currency,
+    /// It prices months that begin then or later.
+    pub from: DateTime<Utc>,
+    /// It prices months that begin before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+    /// The models that it covers.
+    pub models: Vec<String>,
+    /// What one of its quantity is.
+    pub per: &'static str,
+    /// When it was added.
+    pub added_at: DateTime<Utc>,
+    /// The charge itself, in TOML.
+    pub terms: String,
+    #[serde(skip)]
+    charge: PeriodCharge,
+}
+
+impl ListedCharge {
+    fn new(charge: PeriodCharge, added_at: DateTime<Utc>) -> Self {
+        Self {
+            version: charge.version.clone(),
+            name: charge.name.clone(),
+            customer: charge.customer.clone(),
+            currency: charge.charge.currency,
+            from: charge.from,
+            until: charge.until,
+            models: charge.cover.models.clone(),
+            per: charge.cover.per.as_str(),
+            added_at,
+            terms: charge.content.clone(),
+            charge,
+        }
+    }
+
+    /// The rule.
+    #[must_use]
+    pub fn rule(&self) -> &Charge {
+        &self.charge.charge
+    }
+}
+
+impl Ledger {
+    /// Adds the `[[charge]]` entries of a text in TOML, all or none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] when the text is refused or one holds for a month that is invoiced;
+    /// [`LedgerError::NotFound`] for a customer that is unknown; [`LedgerError::AlreadyExists`] when
+    /// one is there; else the store's failure.
+    pub async fn add_charges(
+        &self,
+        text: &str,
+        instruction: &Instruction,
+    ) -> Result<Vec<ListedCharge>, LedgerError> {
+        if text.len() > TEXT_BYTES_MAX {
+            let (bytes, accepted) = (text.len(), format!("at most {TEXT_BYTES_MAX} bytes"));
+            return Err(LedgerError::invalid("charges", &format!("{bytes} bytes"), accepted));
+        }
+        let charges = parse_period_charges(text, "charges").map_err(|cause| {
+            LedgerError::invalid("charges", &Chain(&cause).to_string(), "`[[charge]]` entries")
+        })?;
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        for charge in &charges {
+            if let Some(customer) = &charge.customer {
+                let customer = customer::find(&mut tx, customer)
+                    .await?
+                    .ok_or_else(|| LedgerError::not_found("customer", customer))?;
+                if customer.currency != charge.charge.currency {
+                    let code = charge.charge.currency.code();
+                    let accepted = format!("{}, which {} pays", customer.currency, customer.id);
+                    return Err(LedgerError::invalid("currency", code, accepted));
+                }
+            }
+            let affected = charge.customer.as_ref();
+            refuse_invoiced(&mut tx, affected, "from", charge.from).await?;
+            repo::insert(&mut tx, charge, now).await?;
+            note(&mut tx, &charge.version, ("add", None), instruction, now).await?;
+        }
+        tx.commit().await.during("commit charges")?;
+        Ok(charges.into_iter().map(|charge| ListedCharge::new(charge, now)).collect())
+    }
+
+    /// Gives an open charge its end: months that begin at `until` or later are not priced by it.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it has an end;
+    /// [`LedgerError::Invalid`] when it would end before a month that is invoiced or before it
+    /// begins; else the store's failure.
+    pub async fn end_charge(
+        &self,
+        version: &PriceVersion,
+        until: DateTime<Utc>,
+        instruction: &Instruction,
+    ) -> Result<ListedCharge, LedgerError> {
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        let found = found(&mut tx, version).await?;
+        if until <= found.from {
+            let accepted = format!("an instant after {}", found.from);
+            return Err(LedgerError::invalid("until", &until, accepted));
+        }
+        refuse_invoiced(&mut tx, found.customer.as_ref(), "until", until).await?;
+        if !repo::end(&mut tx, version, until).await? {
+            return Err(LedgerError::refused("charge", version, "has an end already"));
+        }
+        let detail = until.to_rfc3339();
+        note(&mut tx, version, ("end", Some(&detail)), instruction, now).await?;
+        let ended = self::found(&mut tx, version).await?;
+        tx.commit().await.during("commit end of a charge")?;
+        Ok(ended)
+    }
+
+    /// Every charge that `reader` may see, or all, in the order in which they came.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn charges(
+        &self,
+        reader: Option<&CustomerId>,
+    ) -> Result<Vec<ListedCharge>, LedgerError> {
+        let mut connection = self.store.read().await?;
+        let mut charges = repo::all(&mut connection).await?;
+        let sees = |charge: &ListedCharge| {
+            reader.is_none() || charge.customer.is_none() || charge.customer.as_ref() == reader
+        };
+        charges.retain(sees);
+        Ok(charges)
+    }
+
+    /// The charge of that version.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`], else the store's failure.
+    pub async fn charge(&self, version: &PriceVersion) -> Result<ListedCharge, LedgerError> {
+        let mut connection = self.store.read().await?;
+        found(&mut connection, version).await
+    }
+}
+
+/// The charges that hold for a customer's month: of each name, of theirs and of everyone's, the
+/// latest that had begun, if it has not ended.
+pub(crate) async fn holding(
+    connection: &mut Connection,
+    customer: &Customer,
+    start: DateTime<Utc>,
+) -> Result<Vec<PeriodCharge>, LedgerError> {
+    let mut latest: Vec<PeriodCharge> = Vec::new();
+    for ListedCharge { charge, .. } in repo::all(connection).await? {
+        let theirs = charge.customer.as_ref().is_none_or(|whose| *whose == customer.id);
+        if !theirs || charge.charge.currency != customer.currency || start < charge.from {
+            continue;
+        }
+        let of_name =
+            |other: &PeriodCharge| other.name == charge.name && other.customer == charge.customer;
+        match latest.iter_mut().find(|other| of_name(other)) {
+            Some(other) if other.from <= charge.from => *other = charge,
+            Some(_) => {}
+            None => latest.push(charge),
+        }
+    }
+    latest.retain(|charge| charge.holds_for(start));
+    Ok(latest)
+}
+
+/// Refuses a change of terms from `at` on when it would reach a month that somebody has an invoice
+/// of, or one that is closed.
+pub(crate) async fn refuse_invoiced(
+    connection: &mut Connection,
+    affected: Option<&CustomerId>,
+    field: &'static str,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let customers = match affected {
+        Some(id) => customer::find(connection, id).await?.into_iter().collect(),
+        None => customer::all(connection).await?,
+    };
+    let closed = close::closed(connection).await?;
+    for customer in customers {
+        let issued = invoiced::months(connection, &customer.id).await?;
+        for label in issued.iter().chain(&closed) {
+            let month = invoice::month(label, &customer)?;
+            if at <= month.start {
+                let accepted = format!(
+                    "an instant after {}: {label} of `{}` is invoiced",
+                    month.start.format("%Y-%m-%dT%H:%M:%SZ"),
+                    customer.id
+                );
+                return Err(LedgerError::invalid(field, &at.to_rfc3339(), accepted));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A stored text as the charge that it is.
+fn read(content: &str) -> Result<PeriodCharge, LedgerError> {
+    let corrupt = || LedgerError::corrupt("charge.content", content);
+    let mut charges = parse_period_charges(content, "store").map_err(|_| corrupt())?;
+    charges.pop().ok_or_else(corrupt)
+}
+
+async fn found(
+    connection: &mut Connection,
+    version: &PriceVersion,
+) -> Result<ListedCharge, LedgerError> {
+    let charges = repo::all(connection).await?;
+    charges
+        .into_iter()
+        .find(|charge| charge.version == *version)
+        .ok_or_else(|| LedgerError::not_found("charge", version))
+}
+
+async fn note(
+    connection: &mut Connection,
+    version: &PriceVersion,
+    (action, detail): (&'static str, Option<&str>),
+    instruction: &Instruction,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let change = Change { action, from: None, to: None, detail, request: "", result: None };
+    // The same again exists already or has an end: no key is spent.
+    let by = Instruction::new(instruction.by().clone(), None)?;
+    let subject = Subject { noun: "charge", id: version.as_str() };
+    audit::insert(connection, subject, change, &by, at).await
+}
