@@ -60,6 +60,12 @@ pub(crate) enum Command {
     /// Charges: prices of the sum of a month, such as tiers and packages.
     #[command(subcommand)]
     Charge(charge::Command),
+    /// Plans: fees, allowances, commitments, trials.
+    #[command(subcommand)]
+    Plan(plan::Command),
+    /// Prepaid credit.
+    #[command(subcommand)]
+    Grant(grant::Command),
     /// What a charge would cost, line by line.
     Quote(quote::Quote),
     /// Settled usage.

@@ -80,6 +80,8 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Token(command) => command::token::run(&context, command).await,
         Command::Price(command) => command::price::run(&context, command).await,
         Command::Charge(command) => command::charge::run(&context, command).await,
+        Command::Plan(command) => command::plan::run(&context, command).await,
+        Command::Grant(command) => command::grant::run(&context, command).await,
         Command::Quote(quote) => command::quote::run(&context, quote),
         Command::Usage(command) => command::usage::run(&context, command).await,
         Command::Session(command) => command::session::run(&context, command).await,

@@ -1,13 +1,14 @@
-//! `permille customer add|set|list|show|history`: who is billed, and what their invoices say.
+//! `permille customer add|set|list|show|plans|history`: who is billed, and what their invoices say.
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use permille_ledger::{TaxRate, TaxTerms};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Context, history, moment, view};
+use super::{Context, history, moment, plan, view};
 use crate::{
-    api::Path,
+    api::{Api, Path},
     error::CliError,
     table::{Align, Grid},
 };
@@ -23,6 +24,11 @@ pub(crate) enum Command {
     List,
     /// Show one customer.
     Show {
+        /// Its id.
+        id: String,
+    },
+    /// Show which plans a customer has had and will have.
+    Plans {
         /// Its id.
         id: String,
     },
@@ -49,6 +55,29 @@ pub(crate) struct Add {
     time_zone: String,
     #[command(flatten)]
     terms: Terms,
+    #[command(flatten)]
+    plan: Plan,
+}
+
+/// A plan, and from when on.
+#[derive(Debug, Args)]
+struct Plan {
+    /// The plan's name or version; `none`: usage at its own prices.
+    #[arg(long, value_name = "NAME")]
+    plan: Option<String>,
+    /// From when on, the start of an hour (RFC 3339); of this hour when absent.
+    #[arg(long, value_name = "TIME", requires = "plan")]
+    plan_from: Option<DateTime<Utc>>,
+}
+
+impl Plan {
+    /// Gives the customer the plan that was told.
+    async fn assign(&self, api: &Api, id: &str) -> Result<(), CliError> {
+        let Some(plan) = &self.plan else { return Ok(()) };
+        let body = json!({"plan": plan, "from": self.plan_from});
+        api.post(&Path::of(&["customers", id, "plans"]), &body).await.map(drop)?;
+        Ok(())
+    }
 }
 
 /// What changes.
@@ -61,6 +90,8 @@ pub(crate) struct Set {
     name: Option<String>,
     #[command(flatten)]
     terms: Terms,
+    #[command(flatten)]
+    plan: Plan,
     /// Say nothing of taxes.
     #[arg(long, conflicts_with_all = ["tax", "reverse_charge", "tax_exempt"])]
     no_tax: bool,
@@ -185,6 +216,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             }
             add.terms.insert_into(&mut body)?;
             let added = api.post(&Path::of(&["customers"]), &body).await?;
+            add.plan.assign(&api, &view::<Customer>(&added)?.id).await?;
             context.output.one(&added, |added| table(std::iter::once(added)))
         }
         Command::List => {
@@ -208,7 +240,12 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
                 body.insert(text.field().to_owned(), Value::Null);
             }
             let changed = api.post(&Path::of(&["customers", &set.id]), &body).await?;
+            set.plan.assign(&api, &set.id).await?;
             context.output.one(&changed, whole)
+        }
+        Command::Plans { id } => {
+            let plans = api.list(&Path::of(&["customers", id, "plans"])).await?;
+            context.output.list(&plans, plan::of_customer)
         }
         Command::History { id } => {
             let entries = api.list(&Path::of(&["customers", id, "history"])).await?;

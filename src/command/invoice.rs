@@ -373,6 +373,10 @@ fn lines(invoice: &Invoice) -> Result<String, CliError> {
         let rate = format!("{} {}%", tax.name, tax.percent.normalize());
         grid.row(["", "", "", "", &rate, &grouped(&tax.amount.to_string())]);
     }
+    for credit in &invoice.credits {
+        let amount = grouped(&format!("-{}", credit.amount));
+        grid.row(["", "", "", "", &format!("credit {}", credit.grant), &amount]);
+    }
     let total = grouped(&invoice.total.to_string());
     grid.row(["", "", "", "", &format!("total {}", currency.code()), &total]);
     Ok(grid.render(""))

@@ -77,6 +77,8 @@ fn table(quantity: &str, quote: &charge::Quote) -> String {
             (LineKind::Discount, _) => "discount".to_owned(),
             (LineKind::Maximum, _) => "maximum".to_owned(),
             (LineKind::Minimum, _) => "minimum".to_owned(),
+            (LineKind::Included, _) => "included".to_owned(),
+            (LineKind::Fee, _) => "fee".to_owned(),
         };
         grid.row([
             tier,

@@ -16,12 +16,14 @@ mod column;
 mod credit_note;
 mod customer;
 mod error;
+mod grant;
 mod intake;
 mod invoice;
 mod invoiced;
 mod key;
 mod page;
 mod pepper;
+mod plan;
 mod posting;
 mod price;
 mod project;
@@ -55,6 +57,7 @@ pub use credit_note::{
 };
 pub use customer::{Customer, CustomerChanges, CustomerTerms, NewCustomer, TextChange};
 pub use error::LedgerError;
+pub use grant::{Grant, NewGrant};
 pub use intake::{
     Accepted, BATCH_EVENTS_MAX, Billed, BilledCost, BilledRequest, BilledTokens, Rerated,
 };
@@ -69,6 +72,7 @@ pub use permille_rating::{
     import::Diff as PriceDiff,
     invoice::{CreditScope, TaxRate, TaxTerms},
 };
+pub use plan::{CustomerPlan, ListedPlan, NO_PLAN};
 pub use posting::AccountBalance;
 pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
 pub use project::{DEFAULT_PROJECT, NewProject, Project};

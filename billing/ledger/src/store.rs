@@ -145,6 +145,8 @@ fn migrator(engine: Engine) -> Migrator {
         19 "0019_credit_note.sql",
         20 "0020_period_close.sql",
         21 "0021_charge.sql",
+        22 "0022_plan.sql",
+        23 "0023_credit_grant.sql",
     ])
 }
 

@@ -12,6 +12,9 @@
 //! | [`round`] | how does an exact amount become one that can be paid |
 //! | [`allocate`] | how is a rounded amount divided so that the parts add up to it |
 //! | [`charge`] | what does a quantity cost over a period: packages, tiers, minimums |
+//! | [`plan`] | what does a customer owe beside usage: fees, allowances, commitments, trials |
+//! | [`grant`] | which prepaid credit pays what, in which order |
+//! | [`prorate`] | what share of an amount does a part of a month bear |
 //! | [`period`] | where do months and hours begin in a customer's time zone |
 //! | [`import`] | what a price list of somebody else says, and what it would change |
 //! | [`invoice`] | which lines and which total follow from summed quantities |
@@ -25,11 +28,14 @@ pub mod charge;
 mod exact;
 pub mod facts;
 mod fields;
+pub mod grant;
 pub mod import;
 pub mod invoice;
 mod meter;
 pub mod period;
+pub mod plan;
 pub mod price_book;
+pub mod prorate;
 pub mod rate;
 pub mod round;
 

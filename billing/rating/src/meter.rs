@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// One thing that is counted and priced. Written as its name: `input_uncached`, `searches`.
 ///
 /// The names of units and terms are reserved: no token class bears one, so a name alone tells which
-/// it is. Meters sort as people read them: token classes in the order of [`TokenClass::KNOWN`], then
-/// unknown classes by name, then units, then terms.
+/// it is. Meters sort as people read them: token classes in the order of [`TokenClass::KNOWN`],
+/// then unknown classes by name, then units, then terms.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Meter {
     /// Tokens of one class, priced per thousand.
@@ -25,10 +25,21 @@ pub enum Meter {
 pub enum Term {
     /// The amount of a charge that no line of usage bears.
     Charge,
+    /// What a plan costs, whatever is used.
+    Fee,
+    /// What is missing to the usage that a plan commits to.
+    Commitment,
+    /// What is missing to the least that a plan costs.
+    Minimum,
 }
 
 /// Every term with its name.
-const TERMS: [(Term, &str); 1] = [(Term::Charge, "charge")];
+const TERMS: [(Term, &str); 4] = [
+    (Term::Charge, "charge"),
+    (Term::Fee, "fee"),
+    (Term::Commitment, "commitment"),
+    (Term::Minimum, "minimum"),
+];
 
 /// Every unit with its name.
 const UNITS: [(Unit, &str); 5] = [

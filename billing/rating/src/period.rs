@@ -107,6 +107,15 @@ pub fn hour_start(at: DateTime<Utc>, tz: Tz) -> DateTime<Utc> {
     last_change(floor, at, tz)
 }
 
+/// The instant `days` days after `at` by the wall clock of `tz`: the same time of day, or the end
+/// of the gap where a clock that is set forward has none.
+#[must_use]
+pub fn days_after(at: DateTime<Utc>, days: u32, tz: Tz) -> Option<DateTime<Utc>> {
+    let local = at.with_timezone(&tz).naive_local();
+    let later = local.checked_add_days(chrono::Days::new(days.into()))?;
+    first_instant_of(later, tz)
+}
+
 /// `at` rounded down to a whole hour of the wall clock that is `offset` seconds ahead of UTC.
 fn floor_to_hour(at: DateTime<Utc>, offset: i64) -> DateTime<Utc> {
     let into_hour = at.timestamp().saturating_add(offset).rem_euclid(3_600);
@@ -137,10 +146,13 @@ fn offset_seconds(at: DateTime<Utc>, tz: Tz) -> i64 {
 
 /// The first instant of a local date: midnight, or the end of the gap where there is none.
 fn first_instant(date: NaiveDate, tz: Tz) -> Option<DateTime<Utc>> {
-    let midnight = date.and_time(NaiveTime::MIN);
-    tz.from_local_datetime(&midnight)
+    first_instant_of(date.and_time(NaiveTime::MIN), tz)
+}
+
+fn first_instant_of(local: chrono::NaiveDateTime, tz: Tz) -> Option<DateTime<Utc>> {
+    tz.from_local_datetime(&local)
         .earliest()
-        .or_else(|| GapInfo::new(&midnight, &tz)?.end)
+        .or_else(|| GapInfo::new(&local, &tz)?.end)
         .map(|instant| instant.to_utc())
 }
 
@@ -205,6 +217,17 @@ mod tests {
             period_of(instant, St_Johns).unwrap(),
             Period::month("2009-11", St_Johns).unwrap()
         );
+    }
+
+    #[test]
+    fn days_follow_the_wall_clock() {
+        let after = |text: &str, days, tz| days_after(at(text), days, tz).unwrap().to_rfc3339();
+
+        assert_eq!(after("2026-11-20T10:00:00Z", 14, Tz::UTC), "2026-12-04T10:00:00+00:00");
+        // Midnight of 1 November to midnight of the 2nd: 25 hours.
+        assert_eq!(after("2026-11-01T04:00:00Z", 1, New_York), "2026-11-02T05:00:00+00:00");
+        // 02:30 on 8 March does not exist.
+        assert_eq!(after("2026-03-07T07:30:00Z", 1, New_York), "2026-03-08T07:00:00+00:00");
     }
 
     #[test]

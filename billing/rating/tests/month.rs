@@ -57,7 +57,7 @@ fn sum(model: &str, meter: &str, quantity: u64) -> UsageSum {
 
 fn month(all: Vec<UsageSum>, charges: Vec<PeriodCharge>) -> Month {
     let period = Period::month("2026-11", UTC).unwrap();
-    let part = Part { period, left: all.clone(), all, billed: Vec::new() };
+    let part = Part { period, plan: None, left: all.clone(), all, billed: Vec::new() };
     Month {
         corrects: None,
         period,

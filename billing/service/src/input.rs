@@ -184,3 +184,11 @@ impl PageParams {
 pub(crate) fn id<T: std::str::FromStr>(noun: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::not_found(format!("{noun} `{text}` is unknown")))
 }
+
+/// An amount of money in a body: a decimal as text.
+pub(crate) fn amount<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| {
+        let accepted = "a decimal such as 12.50";
+        Problem::invalid(format!("{field} `{text}` is not accepted; accepted: {accepted}"))
+    })
+}

@@ -1,8 +1,8 @@
 //! Charges over the sums of months: terms of everyone or of one customer.
 //!
-//! A charge prices whole months, those that begin at its `from` or later. Of one customer's charges,
-//! or of everyone's, the latest of a name holds. A month that somebody has an invoice of keeps the
-//! charges that it had: none is added or ended that would hold for it otherwise.
+//! A charge prices whole months, those that begin at its `from` or later. Of one customer's
+//! charges, or of everyone's, the latest of a name holds. A month that somebody has an invoice of
+//! keeps the charges that it had: none is added or ended that would hold for it otherwise.
 
 mod repo;
 
@@ -81,8 +81,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Invalid`] when the text is refused or one holds for a month that is invoiced;
-    /// [`LedgerError::NotFound`] for a customer that is unknown; [`LedgerError::AlreadyExists`] when
-    /// one is there; else the store's failure.
+    /// [`LedgerError::NotFound`] for a customer that is unknown; [`LedgerError::AlreadyExists`]
+    /// when one is there; else the store's failure.
     pub async fn add_charges(
         &self,
         text: &str,
@@ -109,7 +109,7 @@ impl Ledger {
                 }
             }
             let affected = charge.customer.as_ref();
-            refuse_invoiced(&mut tx, affected, "from", charge.from).await?;
+            refuse_invoiced(&mut tx, affected, "from", charge.from, Reach::Months).await?;
             repo::insert(&mut tx, charge, now).await?;
             note(&mut tx, &charge.version, ("add", None), instruction, now).await?;
         }
@@ -136,7 +136,8 @@ impl Ledger {
             let accepted = format!("an instant after {}", found.from);
             return Err(LedgerError::invalid("until", &until, accepted));
         }
-        refuse_invoiced(&mut tx, found.customer.as_ref(), "until", until).await?;
+        let affected = found.customer.as_ref();
+        refuse_invoiced(&mut tx, affected, "until", until, Reach::Months).await?;
         if !repo::end(&mut tx, version, until).await? {
             return Err(LedgerError::refused("charge", version, "has an end already"));
         }
@@ -199,6 +200,15 @@ pub(crate) async fn holding(
     Ok(latest)
 }
 
+/// What a change of terms from an instant on changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Months that begin then or later.
+    Months,
+    /// Everything from then on.
+    Instants,
+}
+
 /// Refuses a change of terms from `at` on when it would reach a month that somebody has an invoice
 /// of, or one that is closed.
 pub(crate) async fn refuse_invoiced(
@@ -206,6 +216,7 @@ pub(crate) async fn refuse_invoiced(
     affected: Option<&CustomerId>,
     field: &'static str,
     at: DateTime<Utc>,
+    reach: Reach,
 ) -> Result<(), LedgerError> {
     let customers = match affected {
         Some(id) => customer::find(connection, id).await?.into_iter().collect(),
@@ -216,17 +227,22 @@ pub(crate) async fn refuse_invoiced(
         let issued = invoiced::months(connection, &customer.id).await?;
         for label in issued.iter().chain(&closed) {
             let month = invoice::month(label, &customer)?;
-            if at <= month.start {
-                let accepted = format!(
-                    "an instant after {}: {label} of `{}` is invoiced",
-                    month.start.format("%Y-%m-%dT%H:%M:%SZ"),
-                    customer.id
-                );
+            let (reached, from) = match reach {
+                Reach::Months => (at <= month.start, format!("after {}", written(month.start))),
+                Reach::Instants => (at < month.end, format!("from {} on", written(month.end))),
+            };
+            if reached {
+                let accepted =
+                    format!("an instant {from}: {label} of `{}` is invoiced", customer.id);
                 return Err(LedgerError::invalid(field, &at.to_rfc3339(), accepted));
             }
         }
     }
     Ok(())
+}
+
+fn written(at: DateTime<Utc>) -> impl std::fmt::Display {
+    at.format("%Y-%m-%dT%H:%M:%SZ")
 }
 
 /// A stored text as the charge that it is.

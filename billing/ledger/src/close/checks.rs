@@ -7,6 +7,7 @@ use super::{Check, repo};
 use crate::{
     Customer, LedgerError, checkpoint, customer, invoice,
     invoiced::remaining,
+    plan,
     rollup::{self, Scope, Simulated},
     store::Connection,
 };
@@ -99,11 +100,11 @@ async fn drafts(
         }
         let scope = Scope { customer: &customer.id, period: invoice::month(period, customer)? };
         let left = remaining(connection, scope, period, Simulated::LeftOut).await?;
-        if !left.sums.is_empty() {
+        if !left.sums.is_empty() || plan::owes_unused(connection, customer, scope.period).await? {
             found.push(customer.id.to_string());
         }
     }
-    Ok(check("drafts", found, "without an invoice", "everyone with usage has an invoice"))
+    Ok(check("drafts", found, "without an invoice", "everyone who owes something has an invoice"))
 }
 
 async fn issued(connection: &mut Connection, period: &str) -> Result<Check, LedgerError> {

@@ -19,6 +19,7 @@ use crate::{
     audit::{self, Change, Subject},
     customer,
     error::During,
+    grant, invoice,
     invoiced::AFTER_ALL_MONTHS,
     store::Connection,
     text,
@@ -196,6 +197,10 @@ impl Ledger {
         note(&mut tx, period, signed, detail.as_deref(), instruction, now).await?;
         if !before.is_empty() {
             repo::set_state(&mut tx, period, CloseState::Open, CloseState::Closed, now).await?;
+            for customer in customer::all(&mut tx).await? {
+                let month = invoice::month(period, &customer)?;
+                grant::expire(&mut tx, &customer, month, now).await?;
+            }
             let closed = ("close", Some(open), Some(CloseState::Closed));
             let unkeyed = Instruction::new(instruction.by().clone(), None)?;
             note(&mut tx, period, closed, None, &unkeyed, now).await?;

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use permille_rating::{
-    invoice::{InvoiceDocument, InvoiceError, InvoiceHead, Month, MonthBill, bill_month},
+    invoice::{
+        InvoiceDocument, InvoiceError, InvoiceHead, Month, MonthBill, Part, Prepaid, bill_month,
+    },
     period::Period,
+    plan::CreditTerms,
     round::round_money,
 };
 use permille_types::{InvoiceId, ProjectId};
@@ -17,9 +20,9 @@ use super::{
 use crate::{
     Customer, LedgerError,
     catalogue::Catalogue,
-    charge, close, column,
+    charge, close, column, grant,
     invoiced::{self, PartQuantities},
-    price, project,
+    plan, price, project,
     rollup::{self, RequestCounts, Scope, Simulated},
     store::Connection,
 };
@@ -43,6 +46,8 @@ struct Billable {
 struct Billed {
     bill: MonthBill,
     estimated: u64,
+    /// How credit pays, by the plan at the month's end.
+    credit: CreditTerms,
 }
 
 /// The invoice over what is not billed yet of the month `label` and of invoiced months before it:
@@ -71,7 +76,13 @@ pub(super) async fn compute(
         currency: customer.currency,
         tax_terms: customer.tax.clone(),
     };
-    let document = InvoiceDocument::with_charges(head, bill.lines, bill.charges)
+    let grants = if simulated {
+        Vec::new()
+    } else {
+        grant::usable(connection, &customer.id, period).await?
+    };
+    let prepaid = Prepaid { terms: own.credit, grants: &grants };
+    let document = InvoiceDocument::with_credit(head, bill, prepaid)
         .map_err(|cause| refused(customer, cause))?;
     let projects = projects(connection, customer, &document).await?;
     let count = |value| column::number("request_hour", value);
@@ -100,6 +111,8 @@ pub(super) async fn compute(
         projects,
         lines: document.lines,
         charges: document.charges,
+        credits: document.credits,
+        prepaid: document.prepaid,
         subtotal: document.subtotal,
         net: document.net,
         tax_terms: document.tax_terms,
@@ -156,12 +169,16 @@ async fn month_bill(
 ) -> Result<Billed, LedgerError> {
     let period = month(label, customer)?;
     let charges = charge::holding(connection, customer, period.start).await?;
-    let found = invoiced::parts(connection, &customer.id, label, &[period], simulated).await?;
+    let planned = plan::parts(connection, customer, period).await?;
+    let periods: Vec<Period> = planned.iter().map(|(period, _)| *period).collect();
+    let found = invoiced::parts(connection, &customer.id, label, &periods, simulated).await?;
     let mut estimated = 0_u64;
+    let mut credit = CreditTerms::default();
     let mut parts = Vec::with_capacity(found.len());
-    for PartQuantities { part, estimated: of_part } in found {
+    for (PartQuantities { part, estimated: of_part }, (_, plan)) in found.into_iter().zip(planned) {
         estimated = estimated.saturating_add(of_part);
-        parts.push(part);
+        credit = plan.as_ref().map_or_else(CreditTerms::default, |plan| plan.plan.credit);
+        parts.push(Part { plan, ..part });
     }
     let month = Month { corrects, period, project: default_project()?, parts, charges };
     let versions = month.parts.iter().flat_map(|part| &part.all).map(|sum| &sum.price_version);
@@ -169,7 +186,7 @@ async fn month_bill(
     let price = |version: &_| catalogue.content(version).or_else(|| derived.get(version));
     let bill =
         bill_month(&month, price, customer.currency).map_err(|cause| refused(customer, cause))?;
-    Ok(Billed { bill, estimated })
+    Ok(Billed { bill, estimated, credit })
 }
 
 /// The cost centre of what no usage bears.

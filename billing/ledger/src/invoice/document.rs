@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use permille_rating::invoice::{AppliedCharge, InvoiceLine, TaxLine, TaxTerms};
+use permille_rating::invoice::{AppliedCharge, AppliedCredit, InvoiceLine, TaxLine, TaxTerms};
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId, ProjectId};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -116,9 +116,15 @@ pub struct Invoice {
     /// How the amounts of lines that name a charge came about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charges: Vec<AppliedCharge>,
+    /// Prepaid credit that pays of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credits: Vec<AppliedCredit>,
+    /// Sum of `credits`; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepaid: Option<Decimal>,
     /// Sum of the lines' amounts.
     pub subtotal: Decimal,
-    /// `subtotal` after discounts, before tax.
+    /// `subtotal` after discounts and credit that is taken before tax.
     pub net: Decimal,
     /// How the customer is taxed; absent where nothing is said of it.
     #[serde(default, skip_serializing_if = "TaxTerms::is_none")]
@@ -127,7 +133,7 @@ pub struct Invoice {
     pub tax: Vec<TaxLine>,
     /// `net` and all taxes.
     pub gross: Decimal,
-    /// What is to be paid.
+    /// What is to be paid: `gross` less credit that is taken after tax.
     pub total: Decimal,
     /// Requests of the month, unpriced ones too.
     pub requests: u64,

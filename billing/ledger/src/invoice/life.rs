@@ -18,7 +18,7 @@ use crate::{
     audit::{self, Change},
     close,
     error::During,
-    invoiced,
+    grant, invoiced,
     rollup::Scope,
     series::{self, Series},
     store::Connection,
@@ -117,12 +117,14 @@ impl Ledger {
             }
             Step::Finalize => {
                 detail = Some(issue(&mut tx, &mut invoice, now).await?);
+                grant::take(&mut tx, &stored.id, &invoice.credits).await?;
                 money::post_issue(&mut tx, &invoice, now).await?;
             }
             Step::Pay => money::post_payment(&mut tx, &stored, now).await?,
             Step::Void if from.is_issued() => {
                 refuse_credited(&stored)?;
                 money::post_void(&mut tx, &invoice, now).await?;
+                grant::give_back(&mut tx, &invoice.credits).await?;
             }
             Step::Void => {}
         }

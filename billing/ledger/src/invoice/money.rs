@@ -2,7 +2,8 @@
 //!
 //! | step | debit | credit |
 //! |---|---|---|
-//! | finalize | `receivable:billed:C` total | `revenue:billed` net, `tax:payable` tax |
+//! | finalize | `receivable:billed:C` total | `revenue:billed` lines, `tax:payable` tax |
+//! | | `credit:prepaid:C` credit drawn | |
 //! | | `revenue:unbilled` exact cost | `receivable:unbilled:C` exact cost |
 //! | pay | `cash` due | `receivable:billed:C` due |
 //! | void | all of finalize, the other way round | |
@@ -19,7 +20,7 @@ use super::{Invoice, InvoiceState, Standing, Stored, repo};
 use crate::{
     CreditNote, Ledger, LedgerError,
     column::{self, negated},
-    credit_note,
+    credit_note, grant,
     posting::{self, Books},
     store::Connection,
 };
@@ -104,7 +105,8 @@ async fn post_whole(
     };
     let amounts = [
         (receivable(customer), signed(invoice.total)),
-        (REVENUE.to_owned(), signed(negated(invoice.net))),
+        (grant::account(customer), signed(invoice.prepaid.unwrap_or_default())),
+        (REVENUE.to_owned(), signed(negated(invoice.subtotal))),
         (TAX.to_owned(), signed(negated(tax))),
     ];
     posting::book(connection, books, &amounts).await?;
@@ -166,6 +168,7 @@ impl Ledger {
 
 pub(crate) async fn discrepancies(connection: &mut Connection) -> Result<Vec<String>, LedgerError> {
     let mut found = posting::discrepancies(connection).await?;
+    found.extend(grant::discrepancies(connection).await?);
     let mut owed: BTreeMap<(CustomerId, &'static str), (Currency, Decimal)> = BTreeMap::new();
     for (customer, currency, total, paid) in repo::issued_amounts(connection).await? {
         let (_, sum) = owed.entry((customer, currency.code())).or_insert((currency, Decimal::ZERO));

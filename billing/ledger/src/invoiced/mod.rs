@@ -135,7 +135,7 @@ fn left_of(
         let value = format!("{billed} of `{model}` in {label}, which nobody used");
         return Err(LedgerError::corrupt("invoiced_usage.quantity", &value));
     }
-    Ok(Part { period, all, left, billed })
+    Ok(Part { period, plan: None, all, left, billed })
 }
 
 /// What is left to bill of the part of a month that begins at `part`, or of the whole.

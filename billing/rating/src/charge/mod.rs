@@ -25,7 +25,9 @@ use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
 use rust_decimal::Decimal;
 
 pub use cover::{Cover, Meters, Per};
+pub(crate) use parse::{Whose, entry_version, models, period_charge, token_classes};
 pub use parse::{parse_charge, parse_period_charges};
+pub(crate) use quote::adjustment;
 pub use quote::{LineKind, Quote, QuoteError, QuoteLine, quote};
 
 use crate::FieldError;

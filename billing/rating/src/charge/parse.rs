@@ -13,6 +13,7 @@
 //! tiers = [ { up_to = "1000", unit = "0.012" }, { unit = "0.010" } ]
 //! ```
 
+use chrono::{DateTime, Utc};
 use permille_types::{Currency, PriceVersion};
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
@@ -53,19 +54,37 @@ pub fn parse_period_charges(text: &str, origin: &str) -> Result<Vec<PeriodCharge
         return Err(ChargeError::None { origin: origin.to_owned() });
     }
     let read = |(place, entry): (u32, Fields<'_>)| {
-        period_charge(entry).map_err(refused(format!("charge {place}")))
+        period_charge(entry, Whose::Told).map_err(refused(format!("charge {place}")))
     };
     (1_u32..).zip(entries).map(read).collect()
 }
 
+/// Where it is told whose a charge is, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// In the entry itself.
+    Told,
+    /// By the plan that it is part of.
+    Plan,
+}
+
 /// One charge with what it covers.
-fn period_charge(entry: Fields<'_>) -> Result<PeriodCharge, FieldError> {
+pub(crate) fn period_charge(entry: Fields<'_>, whose: Whose) -> Result<PeriodCharge, FieldError> {
+    if whose == Whose::Plan
+        && let Some(key) = OF_TERM.into_iter().find(|key| entry.has(key))
+    {
+        return Err(FieldError::invalid(key, "is told by the plan and by who has it"));
+    }
     let charge = charge(entry)?;
     let name = entry.required_text("name", "what the charge is called on invoices")?;
-    let from = instant(entry, "from")?.ok_or_else(|| FieldError::Missing {
-        key: "from".to_owned(),
-        expected: "the first instant of the first month, such as 2026-12-01T00:00:00Z",
-    })?;
+    let from = match (whose, instant(entry, "from")?) {
+        (Whose::Plan, _) => DateTime::<Utc>::MIN_UTC,
+        (Whose::Told, Some(from)) => from,
+        (Whose::Told, None) => {
+            let expected = "the first instant of the first month, such as 2026-12-01T00:00:00Z";
+            return Err(FieldError::Missing { key: "from".to_owned(), expected });
+        }
+    };
     let until = instant(entry, "until")?;
     if until.is_some_and(|until| until <= from) {
         return Err(FieldError::invalid("until", "is not after `from`"));
@@ -85,9 +104,9 @@ fn period_charge(entry: Fields<'_>) -> Result<PeriodCharge, FieldError> {
     })
 }
 
-/// The version of an entry and its one canonical text, a file of its own: keys in order, one writing
-/// of each value.
-fn entry_version(
+/// The version of an entry and its one canonical text, a file of its own: keys in order, one
+/// writing of each value.
+pub(crate) fn entry_version(
     key: &str,
     name: &str,
     entry: &Table,
@@ -130,7 +149,7 @@ fn cover(entry: Fields<'_>) -> Result<Cover, FieldError> {
 }
 
 /// The token classes of these names; only tokens are counted together.
-fn token_classes(names: &[&str]) -> Result<Vec<Meter>, FieldError> {
+pub(crate) fn token_classes(names: &[&str]) -> Result<Vec<Meter>, FieldError> {
     let meters: Vec<Meter> = names.iter().map(|name| Meter::named(name)).collect();
     match meters.iter().find(|meter| !meter.is_tokens()) {
         None => Ok(meters),
@@ -142,7 +161,7 @@ fn token_classes(names: &[&str]) -> Result<Vec<Meter>, FieldError> {
 }
 
 /// The models that an entry covers; every one when it names none.
-fn models(entry: Fields<'_>) -> Result<Vec<String>, FieldError> {
+pub(crate) fn models(entry: Fields<'_>) -> Result<Vec<String>, FieldError> {
     let models = texts(entry, "models", "a model's name, a glob, or a list of them")?;
     let models = models.unwrap_or_else(|| vec!["*"]);
     if let Some(pattern) = models.iter().find(|pattern| globset::Glob::new(pattern).is_err()) {

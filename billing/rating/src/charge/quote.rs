@@ -77,6 +77,10 @@ pub enum LineKind {
     Maximum,
     /// Added by `minimum`.
     Minimum,
+    /// Usage that an allowance or a trial includes: it costs nothing more.
+    Included,
+    /// What is owed for a month or a part of it.
+    Fee,
 }
 
 fn normalized<S: Serializer>(value: &Decimal, s: S) -> Result<S::Ok, S::Error> {
@@ -181,7 +185,7 @@ fn usage_line(
     Ok(vec![QuoteLine { kind, tier: Some(tier), quantity, unit_price, flat, amount }])
 }
 
-fn adjustment(kind: LineKind, amount: Decimal) -> QuoteLine {
+pub(crate) fn adjustment(kind: LineKind, amount: Decimal) -> QuoteLine {
     QuoteLine {
         kind,
         tier: None,

@@ -9,7 +9,8 @@ use crate::{
     period::Period,
 };
 
-/// A charge over the quantities of a month: with its terms and these numbers anyone can do it again.
+/// A charge over the quantities of a month: with its terms and these numbers anyone can do it
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppliedCharge {
@@ -39,8 +40,8 @@ pub struct AppliedCharge {
     /// What earlier invoices have billed of it; absent where none has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed_before: Option<Decimal>,
-    /// What this invoice bills: `amount` less `billed_before`. The lines that name the charge add up
-    /// to it.
+    /// What this invoice bills: `amount` less `billed_before`. The lines that name the charge add
+    /// up to it.
     pub billed: Decimal,
     /// The charge itself, in TOML.
     pub terms: String,

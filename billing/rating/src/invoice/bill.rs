@@ -6,16 +6,22 @@
 
 use std::collections::BTreeSet;
 
-use permille_types::{Currency, ModelName, Price, PriceVersion, ProjectId};
+use permille_types::{Currency, ModelName, MoneyError, Price, PriceVersion, ProjectId};
 use rust_decimal::Decimal;
 
-use super::{AppliedCharge, InvoiceError, InvoiceLine, UsageSum, invoice_lines};
+use super::{
+    AppliedCharge, InvoiceError, InvoiceLine, UsageSum,
+    allowance::above,
+    invoice_lines,
+    terms::{bill_terms, term_line, version_of},
+};
 use crate::{
     Meter, Term,
     allocate::allocate,
-    charge::{PeriodCharge, quote},
+    charge::{LineKind, Per, PeriodCharge, QuoteLine, adjustment, quote},
     exact,
     period::Period,
+    plan::{Allowance, Plan},
     round::{minor_places, round_money},
 };
 
@@ -51,12 +57,23 @@ impl BilledLine {
 pub struct Part {
     /// From when to when.
     pub period: Period,
+    /// The plan in it, if there is one.
+    pub plan: Option<PartPlan>,
     /// Everything that was used in it.
     pub all: Vec<UsageSum>,
     /// Of that, what no invoice has billed.
     pub left: Vec<UsageSum>,
     /// What invoices have billed of it.
     pub billed: Vec<BilledLine>,
+}
+
+/// A plan in a part of a month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartPlan {
+    /// The plan.
+    pub plan: Plan,
+    /// Whether the part is a trial for which nothing is owed.
+    pub is_trial: bool,
 }
 
 /// A customer's month.
@@ -92,13 +109,13 @@ pub fn bill_month<'p>(
     price: impl Fn(&PriceVersion) -> Option<&'p Price>,
     currency: Currency,
 ) -> Result<MonthBill, InvoiceError> {
+    let told_part = |part: &Part| (month.parts.len() > 1).then_some(part.period);
     let mut usage = Vec::new();
     for (place, part) in month.parts.iter().enumerate() {
         let of = |sums: &[UsageSum]| invoice_lines(sums.iter().cloned(), &price, currency);
-        let whole = month.parts.len() == 1;
         let told = |line: InvoiceLine| InvoiceLine {
             corrects: month.corrects.clone(),
-            part: (!whole).then_some(part.period),
+            part: told_part(part),
             ..line
         };
         let left = of(&part.left)?.into_iter().map(told).collect();
@@ -106,10 +123,20 @@ pub fn bill_month<'p>(
     }
     let mut bill = MonthBill::default();
     let mut terms = Vec::new();
-    for group in groups(month, &usage) {
+    for group in groups(month, &usage)? {
         if let Some(applied) = apply(month, &group, &mut usage, &mut terms, currency)? {
             bill.charges.push(applied);
         }
+    }
+    for (part, lines) in month.parts.iter().zip(&usage) {
+        let Some(PartPlan { plan, is_trial: false }) = &part.plan else { continue };
+        let place = told_part(part);
+        let own = terms.iter().filter(|line: &&InvoiceLine| line.part == place);
+        let amounts = lines.left.iter().chain(own).map(|line| line.amount);
+        let now = exact::sum(amounts).map_err(InvoiceError::Amount)?;
+        let (lines, charges) = bill_terms(month, part, plan, place, now, currency)?;
+        terms.extend(lines);
+        bill.charges.extend(charges);
     }
     bill.lines = usage.into_iter().flat_map(|part| part.left).chain(terms).collect();
     Ok(bill)
@@ -122,45 +149,172 @@ struct PartLines {
     left: Vec<InvoiceLine>,
 }
 
-/// A charge and the quantities that it covers.
+/// What makes one amount of the quantities that it covers.
+#[derive(Clone, Copy)]
+enum Rule<'a> {
+    /// Nothing is owed.
+    Trial(&'a Plan),
+    /// A charge of a plan.
+    Planned(&'a PeriodCharge),
+    /// What a plan's fee includes.
+    Allowance(&'a Plan, &'a Allowance),
+    /// A charge of the customer's own or everyone's.
+    Charge(&'a PeriodCharge),
+}
+
+impl Rule<'_> {
+    /// Which of several rules a quantity falls under: the lower one.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Trial(_) => 0,
+            Self::Planned(_) => 1,
+            Self::Allowance(..) => 2,
+            Self::Charge(charge) if charge.customer.is_some() => 3,
+            Self::Charge(_) => 4,
+        }
+    }
+
+    /// How special its models are, if it covers the line.
+    fn covers(self, line: &InvoiceLine) -> Option<(bool, usize)> {
+        let cover = match self {
+            Self::Trial(_) => return Some((true, 0)),
+            Self::Planned(charge) | Self::Charge(charge) => &charge.cover,
+            Self::Allowance(_, allowance) => &allowance.cover,
+        };
+        cover.covers(&line.model, &line.meter).then(|| cover.rank(&line.model))
+    }
+
+    /// Whether it may be owed where nothing of it was used: a charge for everyone is not,
+    /// somebody's own may have a minimum or a flat fee.
+    fn is_owed_unused(self) -> bool {
+        matches!(self, Self::Planned(_)) || self.rank() == 3
+    }
+}
+
+/// A rule and the quantities that it covers.
 struct Group<'a> {
-    charge: &'a PeriodCharge,
+    rule: Rule<'a>,
+    version: PriceVersion,
+    name: &'a ModelName,
+    terms: &'a str,
+    /// The part that it is over; absent for the whole month.
+    part: Option<usize>,
     /// Part and key of each.
     covered: BTreeSet<(usize, Key)>,
 }
 
-/// Every charge that makes an amount, in the order in which they are told. Each quantity is covered
-/// once, by the first of these: the customer's own charges, everyone's; among either an exact model
-/// before a glob, more literal characters, the name that sorts first.
-fn groups<'a>(month: &'a Month, usage: &[PartLines]) -> Vec<Group<'a>> {
-    let mut charges: Vec<&PeriodCharge> = month.charges.iter().collect();
-    charges.sort_by(|a, b| {
-        (a.customer.is_none(), &a.name, &a.version).cmp(&(
-            b.customer.is_none(),
-            &b.name,
+impl<'a> Group<'a> {
+    fn new(rule: Rule<'a>, part: Option<usize>) -> Result<Self, InvoiceError> {
+        let (version, name, terms) = match rule {
+            Rule::Trial(plan) => (version_of(plan, "trial")?, &plan.name, &plan.content),
+            Rule::Allowance(plan, _) => (version_of(plan, "allowance")?, &plan.name, &plan.content),
+            Rule::Planned(charge) | Rule::Charge(charge) => {
+                (charge.version.clone(), &charge.name, &charge.content)
+            }
+        };
+        Ok(Self { rule, version, name, terms, part, covered: BTreeSet::new() })
+    }
+}
+
+/// Every rule that makes an amount, in the order in which they are told. Each quantity is covered
+/// once, by the first of these: a trial, the plan's charges, its allowance, the customer's own
+/// charges, everyone's; among several of one kind an exact model before a glob, more literal
+/// characters, the name that sorts first.
+fn groups<'a>(month: &'a Month, usage: &[PartLines]) -> Result<Vec<Group<'a>>, InvoiceError> {
+    let mut groups = Vec::new();
+    for (place, part) in month.parts.iter().enumerate() {
+        let Some(PartPlan { plan, is_trial }) = &part.plan else { continue };
+        if *is_trial {
+            groups.push(Group::new(Rule::Trial(plan), Some(place))?);
+            continue;
+        }
+        for charge in &plan.charges {
+            groups.push(Group::new(Rule::Planned(charge), Some(place))?);
+        }
+        if let Some(allowance) = &plan.allowance {
+            groups.push(Group::new(Rule::Allowance(plan, allowance), Some(place))?);
+        }
+    }
+    for charge in &month.charges {
+        groups.push(Group::new(Rule::Charge(charge), None)?);
+    }
+    groups.sort_by(|a, b| {
+        (a.rule.rank(), a.part, a.name, &a.version).cmp(&(
+            b.rule.rank(),
+            b.part,
+            b.name,
             &b.version,
         ))
     });
-    let mut groups: Vec<Group<'a>> =
-        charges.into_iter().map(|charge| Group { charge, covered: BTreeSet::new() }).collect();
     for part in usage {
         for line in &part.all {
+            let here = |group: &&mut Group<'_>| group.part.is_none_or(|place| place == part.place);
             let best = groups
                 .iter_mut()
-                .filter(|group| group.charge.cover.covers(&line.model, &line.meter))
-                .min_by_key(|group| {
-                    let (exact, literal) = group.charge.cover.rank(&line.model);
-                    (group.charge.customer.is_none(), !exact, std::cmp::Reverse(literal))
-                });
-            if let Some(group) = best {
+                .filter(here)
+                .filter_map(|group| {
+                    let (exact, literal) = group.rule.covers(line)?;
+                    Some(((group.rule.rank(), !exact, std::cmp::Reverse(literal)), group))
+                })
+                .min_by_key(|(special, _)| *special);
+            if let Some((_, group)) = best {
                 group.covered.insert((part.place, key_of(line)));
             }
         }
     }
-    // A charge for everyone costs nothing where nothing of it was used; somebody's own may have a
-    // minimum or a flat fee.
-    groups.retain(|group| group.charge.customer.is_some() || !group.covered.is_empty());
-    groups
+    groups.retain(|group| group.rule.is_owed_unused() || !group.covered.is_empty());
+    Ok(groups)
+}
+
+/// What a rule makes of everything that it covers.
+struct Made {
+    per: Option<Per>,
+    quantity: Decimal,
+    steps: Vec<QuoteLine>,
+    exact: Decimal,
+}
+
+fn make(
+    month: &Month,
+    group: &Group<'_>,
+    lines: &[&InvoiceLine],
+    currency: Currency,
+) -> Result<Made, InvoiceError> {
+    let amount = InvoiceError::Amount;
+    let count =
+        exact::sum(lines.iter().map(|line| Decimal::from(line.quantity))).map_err(amount)?;
+    match group.rule {
+        Rule::Planned(charge) | Rule::Charge(charge) => {
+            if charge.charge.currency != currency {
+                let (version, found) = (charge.version.clone(), charge.charge.currency);
+                return Err(InvoiceError::OtherCurrency { version, found, currency });
+            }
+            let per = charge.cover.per;
+            let quantity = per.of(count).map_err(amount)?;
+            let quoted = quote(&charge.charge, quantity)
+                .map_err(|cause| InvoiceError::Charge { charge: charge.version.clone(), cause })?;
+            Ok(Made { per: Some(per), quantity, steps: quoted.lines, exact: quoted.exact })
+        }
+        Rule::Allowance(_, allowance) => {
+            let part = group.part.and_then(|place| month.parts.get(place));
+            let part = part.map_or(month.period, |part| part.period);
+            let (exact, steps) =
+                above(allowance, lines, currency, part, month.period).map_err(amount)?;
+            let per = allowance.cover.per;
+            Ok(Made { per: Some(per), quantity: per.of(count).map_err(amount)?, steps, exact })
+        }
+        Rule::Trial(_) => {
+            let steps = free(lines).map_err(amount)?;
+            Ok(Made { per: None, quantity: count, steps, exact: Decimal::ZERO })
+        }
+    }
+}
+
+/// What usage costs, and that none of it is owed.
+fn free(lines: &[&InvoiceLine]) -> Result<Vec<QuoteLine>, MoneyError> {
+    let cost = exact::sum(lines.iter().map(|line| line.exact))?;
+    let less = exact::sub(Decimal::ZERO, cost)?;
+    Ok(vec![adjustment(LineKind::Usage, cost), adjustment(LineKind::Included, less)])
 }
 
 /// Gives the lines that `group` covers their share of its amount.
@@ -171,23 +325,19 @@ fn apply(
     terms: &mut Vec<InvoiceLine>,
     currency: Currency,
 ) -> Result<Option<AppliedCharge>, InvoiceError> {
-    let charge = group.charge;
-    if charge.charge.currency != currency {
-        let (version, found) = (charge.version.clone(), charge.charge.currency);
-        return Err(InvoiceError::OtherCurrency { version, found, currency });
-    }
-    let of_charge = |cause| InvoiceError::Charge { charge: charge.version.clone(), cause };
-    let counted = usage
+    let all: Vec<&InvoiceLine> = usage
         .iter()
         .flat_map(|part| part.all.iter().map(|line| (part.place, line)))
         .filter(|(place, line)| group.covered.contains(&(*place, key_of(line))))
-        .map(|(_, line)| Decimal::from(line.quantity));
-    let count = exact::sum(counted).map_err(InvoiceError::Amount)?;
-    let quantity = charge.cover.per.of(count).map_err(InvoiceError::Amount)?;
-    let quoted = quote(&charge.charge, quantity).map_err(of_charge)?;
-    let before = billed_before(month, &charge.version)?;
-    let due = exact::sub(quoted.amount, before.unwrap_or_default());
-    let due = round_money(due.map_err(InvoiceError::Amount)?, currency);
+        .map(|(_, line)| line)
+        .collect();
+    let Made { per, quantity, steps, exact } = make(month, group, &all, currency)?;
+    let amount = round_money(exact, currency);
+    let before = billed_before(month, group)?;
+    let due = exact::sub(amount, before.unwrap_or_default()).map_err(InvoiceError::Amount)?;
+    let due = round_money(due, currency);
+    let part = group.part.filter(|_| month.parts.len() > 1);
+    let part = part.and_then(|place| month.parts.get(place)).map(|part| part.period);
 
     let mut lines: Vec<&mut InvoiceLine> = usage
         .iter_mut()
@@ -202,70 +352,52 @@ fn apply(
         return Ok(None);
     }
     if lines.is_empty() {
-        terms.push(term_line(month, Term::Charge, (&charge.name, &charge.version), due));
+        terms.push(term_line(month, part, Term::Charge, (group.name, &group.version), due));
     } else {
         let costs: Vec<Decimal> = lines.iter().map(|line| line.exact).collect();
         let shares = allocate(due, &costs, minor_places(currency))
-            .map_err(|cause| InvoiceError::Divide { charge: charge.version.clone(), cause })?;
+            .map_err(|cause| InvoiceError::Divide { charge: group.version.clone(), cause })?;
         for (line, share) in lines.iter_mut().zip(shares) {
             line.amount = round_money(share, currency);
-            line.charge = Some(charge.version.clone());
+            line.charge = Some(group.version.clone());
         }
     }
+    let name = match group.rule {
+        Rule::Trial(plan) => format!("{} trial", plan.name),
+        Rule::Allowance(plan, _) => format!("{} allowance", plan.name),
+        Rule::Planned(charge) | Rule::Charge(charge) => charge.name.to_string(),
+    };
     Ok(Some(AppliedCharge {
-        charge: charge.version.clone(),
-        name: charge.name.to_string(),
+        charge: group.version.clone(),
+        name,
         corrects: month.corrects.clone(),
-        part: None,
-        per: Some(charge.cover.per),
+        part,
+        per,
         quantity,
-        steps: quoted.lines,
-        exact: quoted.exact,
-        amount: quoted.amount,
+        steps,
+        exact,
+        amount,
         billed_before: before.map(|before| round_money(before, currency)),
         billed: due,
-        terms: charge.content.clone(),
+        terms: group.terms.to_owned(),
     }))
 }
 
-/// What invoices have billed of a charge; nothing where none has.
-fn billed_before(month: &Month, charge: &PriceVersion) -> Result<Option<Decimal>, InvoiceError> {
+/// What invoices have billed of a rule; nothing where none has.
+fn billed_before(month: &Month, group: &Group<'_>) -> Result<Option<Decimal>, InvoiceError> {
     let amounts: Vec<Decimal> = month
         .parts
         .iter()
-        .flat_map(|part| &part.billed)
-        .filter(|line| line.charge.as_ref() == Some(charge))
+        .enumerate()
+        .filter(|(place, _)| group.part.is_none_or(|part| part == *place))
+        .flat_map(|(_, part)| &part.billed)
+        .filter(|line| line.charge.as_ref() == Some(&group.version))
         .map(|line| line.amount)
         .collect();
     if amounts.is_empty() {
         return Ok(None);
     }
     exact::sum(amounts).map(Some).map_err(InvoiceError::Amount)
-}
-
-/// The line of a term that no usage bears.
-fn term_line(
-    month: &Month,
-    term: Term,
-    (name, version): (&ModelName, &PriceVersion),
-    amount: Decimal,
-) -> InvoiceLine {
-    InvoiceLine {
-        corrects: month.corrects.clone(),
-        part: None,
-        charge: None,
-        project: month.project.clone(),
-        model: name.clone(),
-        meter: Meter::Term(term),
-        quantity: 1,
-        quantity_thousand: None,
-        price_per_thousand: None,
-        price_per_unit: Some(amount),
-        exact: amount,
-        amount,
-        price_version: version.clone(),
-        band: 0,
-    }
 }
 
 fn key_of(line: &InvoiceLine) -> Key {

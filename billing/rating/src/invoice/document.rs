@@ -5,8 +5,8 @@ use permille_types::{Currency, CustomerId, InvoiceId, ModelName, PriceVersion, P
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{AppliedCharge, InvoiceError, TaxTerms};
-use crate::{Meter, exact, period::Period, round::round_money};
+use super::{AppliedCharge, AppliedCredit, InvoiceError, MonthBill, Prepaid, TaxTerms};
+use crate::{Meter, exact, period::Period, plan::CreditTaken, round::round_money};
 
 /// The shape of document that this build writes.
 pub const INVOICE_VERSION: u16 = 1;
@@ -51,9 +51,15 @@ pub struct InvoiceDocument {
     /// How the amounts of lines that name a charge came about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charges: Vec<AppliedCharge>,
+    /// Prepaid credit that pays of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credits: Vec<AppliedCredit>,
+    /// Sum of `credits`; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepaid: Option<Decimal>,
     /// Sum of the lines' amounts.
     pub subtotal: Decimal,
-    /// `subtotal` after discounts, before tax.
+    /// `subtotal` after discounts and credit that is taken before tax.
     pub net: Decimal,
     /// How the customer is taxed; absent where nothing is said of it.
     #[serde(default, skip_serializing_if = "TaxTerms::is_none")]
@@ -62,7 +68,7 @@ pub struct InvoiceDocument {
     pub tax: Vec<TaxLine>,
     /// `net` and all taxes.
     pub gross: Decimal,
-    /// What is to be paid.
+    /// What is to be paid: `gross` less credit that is taken after tax.
     pub total: Decimal,
 }
 
@@ -144,26 +150,42 @@ impl InvoiceDocument {
     /// # Errors
     /// [`InvoiceError::Amount`] when a total has more than 28 digits.
     pub fn new(head: InvoiceHead, lines: Vec<InvoiceLine>) -> Result<Self, InvoiceError> {
-        Self::with_charges(head, lines, Vec::new())
+        Self::with_credit(head, MonthBill { lines, charges: Vec::new() }, Prepaid::default())
     }
 
-    /// The document of what [`super::bill_month`] made of one month and of earlier ones.
+    /// The document of what [`super::bill_month`] made of a month and of earlier ones, of which
+    /// `prepaid` pays what it can.
     ///
     /// # Errors
-    /// As [`InvoiceDocument::new`].
-    pub fn with_charges(
+    /// As [`InvoiceDocument::new`]; [`InvoiceError::Share`] when a total cannot be divided.
+    pub fn with_credit(
         head: InvoiceHead,
-        lines: Vec<InvoiceLine>,
-        charges: Vec<AppliedCharge>,
+        bill: MonthBill,
+        prepaid: Prepaid<'_>,
     ) -> Result<Self, InvoiceError> {
+        let MonthBill { lines, charges } = bill;
         let sum = exact::sum(lines.iter().map(|line| line.amount)).map_err(InvoiceError::Amount)?;
         // The lines are rounded already; this only gives the sum its decimal places.
         let subtotal = round_money(sum, head.currency);
-        let tax = head.tax_terms.levy(subtotal, head.currency).map_err(InvoiceError::Amount)?;
+        let less = |from, drawn| {
+            let left = exact::sub(from, drawn).map_err(InvoiceError::Amount)?;
+            Ok::<_, InvoiceError>(round_money(left, head.currency))
+        };
+        let (mut credits, mut net) = (Vec::new(), subtotal);
+        if prepaid.terms.taken == CreditTaken::BeforeTax {
+            credits = prepaid.pays(&lines, subtotal, head.currency)?;
+            net = less(subtotal, drawn(&credits)?)?;
+        }
+        let tax = head.tax_terms.levy(net, head.currency).map_err(InvoiceError::Amount)?;
         let taxes = tax.iter().map(|tax| tax.amount);
-        let gross =
-            exact::sum([subtotal].into_iter().chain(taxes)).map_err(InvoiceError::Amount)?;
+        let gross = exact::sum([net].into_iter().chain(taxes)).map_err(InvoiceError::Amount)?;
         let gross = round_money(gross, head.currency);
+        let mut total = gross;
+        if prepaid.terms.taken == CreditTaken::AfterTax {
+            credits = prepaid.pays(&lines, gross, head.currency)?;
+            total = less(gross, drawn(&credits)?)?;
+        }
+        let paid = round_money(drawn(&credits)?, head.currency);
         Ok(Self {
             version: INVOICE_VERSION,
             id: head.id,
@@ -173,12 +195,14 @@ impl InvoiceDocument {
             currency: head.currency,
             lines,
             charges,
+            prepaid: (!credits.is_empty()).then_some(paid),
+            credits,
             subtotal,
-            net: subtotal,
+            net,
             tax_terms: head.tax_terms,
             tax,
             gross,
-            total: gross,
+            total,
         })
     }
 
@@ -210,6 +234,10 @@ impl InvoiceDocument {
         }
         serde_json::from_slice(bytes).map_err(InvoiceError::Read)
     }
+}
+
+fn drawn(credits: &[AppliedCredit]) -> Result<Decimal, InvoiceError> {
+    exact::sum(credits.iter().map(|credit| credit.amount)).map_err(InvoiceError::Amount)
 }
 
 fn normalized<S: Serializer>(value: &Decimal, s: S) -> Result<S::Ok, S::Error> {

@@ -9,11 +9,14 @@
 //!
 //! It does not know invoice numbers and states.
 
+mod allowance;
 mod applied;
 mod bill;
 mod credit;
 mod document;
+mod prepaid;
 mod tax;
+mod terms;
 
 use std::collections::BTreeMap;
 
@@ -21,9 +24,10 @@ use permille_types::{Currency, ModelName, MoneyError, Price, PriceVersion, Proje
 use rust_decimal::Decimal;
 
 pub use applied::AppliedCharge;
-pub use bill::{BilledLine, Month, MonthBill, Part, bill_month};
+pub use bill::{BilledLine, Month, MonthBill, Part, PartPlan, bill_month};
 pub use credit::{Credit, CreditError, CreditScope, Credited, credit};
 pub use document::{INVOICE_VERSION, InvoiceDocument, InvoiceHead, InvoiceLine, TaxLine};
+pub use prepaid::{AppliedCredit, Prepaid};
 pub use tax::{TAX_RATES_MAX, TaxError, TaxRate, TaxTerms};
 
 use crate::{
@@ -95,6 +99,15 @@ pub enum InvoiceError {
         /// The cause.
         #[source]
         cause: AllocateError,
+    },
+    /// What is due cannot be divided among the lines.
+    #[error("divide what is due among the lines")]
+    Share(#[source] AllocateError),
+    /// A term of a plan has no version that reads: its plan's name is too long.
+    #[error("term `{term}` has no version")]
+    Term {
+        /// Which.
+        term: String,
     },
     /// The document cannot be written as JSON.
     #[error("write invoice")]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Body, ListParams, Params, Segment, id},
+    input::{Body, ListParams, Params, Segment, amount, id},
     problem::Problem,
 };
 
@@ -25,18 +25,7 @@ pub(super) struct New {
 
 impl New {
     fn scope(&self) -> Result<CreditScope, Problem> {
-        let amount = self
-            .amount
-            .as_deref()
-            .map(|text| {
-                text.parse().map_err(|_| {
-                    let accepted = "a decimal such as 12.50";
-                    Problem::invalid(format!(
-                        "amount `{text}` is not accepted; accepted: {accepted}"
-                    ))
-                })
-            })
-            .transpose()?;
+        let amount = self.amount.as_deref().map(|text| amount("amount", text)).transpose()?;
         Ok(match (self.line, amount) {
             (Some(number), amount) => CreditScope::Line { number, amount },
             (None, Some(amount)) => CreditScope::Amount(amount),

@@ -5,9 +5,11 @@ mod charges;
 mod close;
 mod credit_notes;
 mod customers;
+mod grants;
 mod internal;
 mod invoices;
 mod keys;
+mod plans;
 mod prices;
 mod projects;
 mod sessions;
@@ -28,6 +30,10 @@ pub fn router(billing: Billing) -> Router {
         .route("/customers", get(customers::list).post(customers::create))
         .route("/customers/{id}", get(customers::show).post(customers::change))
         .route("/customers/{id}/history", get(customers::history))
+        .route("/customers/{id}/plans", get(plans::of_customer).post(plans::assign))
+        .route("/plans", get(plans::list).post(plans::create))
+        .route("/plans/{name}", get(plans::show))
+        .route("/grants", get(grants::list).post(grants::create))
         .route("/balances", get(balances::list))
         .route("/projects", get(projects::list).post(projects::create))
         .route("/keys", get(keys::list).post(keys::create))

@@ -16,12 +16,14 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 42] = [
+const ROUTES: [(&str, &str, &str, u16); 53] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
     ("POST", "/customers/{id}", "admin finance", 200),
     ("GET", "/customers/{id}/history", "admin finance", 200),
+    ("GET", "/customers/{id}/plans", READERS, 200),
+    ("POST", "/customers/{id}/plans", "admin finance", 200),
     ("GET", "/balances", "admin finance", 200),
     ("GET", "/projects", READERS, 200),
     ("POST", "/projects", KEEPERS, 201),
@@ -34,6 +36,16 @@ const ROUTES: [(&str, &str, &str, u16); 42] = [
     ("GET", "/prices", READERS, 200),
     ("POST", "/prices/import", "admin finance", 200),
     ("GET", "/prices/{version}", READERS, 200),
+    // Of a charge and a plan that nobody has added.
+    ("GET", "/charges", READERS, 200),
+    ("POST", "/charges", "admin finance", 422),
+    ("GET", "/charges/{version}", READERS, 404),
+    ("POST", "/charges/{version}/end", "admin finance", 404),
+    ("GET", "/plans", READERS, 200),
+    ("POST", "/plans", "admin finance", 422),
+    ("GET", "/plans/{name}", READERS, 404),
+    ("GET", "/grants", BILLERS, 200),
+    ("POST", "/grants", "admin finance", 201),
     ("GET", "/usage", READERS, 200),
     ("GET", "/usage/quarantine", KEEPERS, 200),
     ("GET", "/sessions", READERS, 200),
@@ -121,7 +133,8 @@ impl World {
                 .replace("?customer=acme/outcome", "/outcome")
                 .replace("{period}", "2026-11")
                 .replace("{id}", id.as_str().unwrap())
-                .replace("{version}", &encoded(&self.version)),
+                .replace("{version}", &encoded(&self.version))
+                .replace("{name}", "nothing"),
         };
         let body = match (method.as_str(), route) {
             ("POST", "/customers") => {
@@ -143,6 +156,10 @@ impl World {
                 json!({"reason": "a test"})
             }
             ("POST", "/prices/import") => json!({"prices": []}),
+            ("POST", "/charges" | "/plans") => json!({"toml": ""}),
+            ("POST", "/charges/{version}/end") => json!({"until": "2027-01-01T00:00:00Z"}),
+            ("POST", "/customers/{id}/plans") => json!({"plan": "none"}),
+            ("POST", "/grants") => json!({"customer": "acme", "amount": "1", "reason": "a test"}),
             _ => return (path, Vec::new()),
         };
         (path, body.to_string().into_bytes())

@@ -18,6 +18,7 @@ mod life;
 mod metrics;
 mod nouns;
 mod outcomes;
+mod plans;
 mod prices;
 mod scope;
 mod secrets;
