@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     command::{
-        charge, close, customer, invoice, key, price, project, quote, session, token, usage,
+        charge, close, customer, grant, invoice, key, plan, price, project, quote, session, token,
+        usage,
     },
     config::Overrides,
 };

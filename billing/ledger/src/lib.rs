@@ -8,6 +8,7 @@
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
 
 mod audit;
+mod billed;
 mod catalogue;
 mod charge;
 mod checkpoint;
@@ -112,6 +113,8 @@ pub struct Ledger {
     clock: Arc<dyn Clock>,
     /// What rating and the gateway need of the store, at its newest version.
     catalogue: watch::Sender<Arc<Catalogue>>,
+    /// What requests of invoiced months were billed, as far as somebody has asked.
+    billed: Arc<billed::Cache>,
 }
 
 impl Ledger {
@@ -129,6 +132,7 @@ impl Ledger {
             pepper: config.pepper,
             clock: config.clock,
             catalogue: watch::Sender::new(Arc::new(catalogue)),
+            billed: Arc::default(),
         })
     }
 

@@ -73,7 +73,7 @@ pub fn draw(
     let mut draws = Vec::new();
     for (place, grant) in sorted {
         let mut left = grant.left.min(in_all);
-        let mut drawn = Decimal::ZERO;
+        let mut paid = Decimal::ZERO;
         for (need, open) in needs.iter().zip(&mut open) {
             let pays = grant.models.is_empty()
                 || grant.models.iter().any(|pattern| names(pattern, need.model.as_str()));
@@ -83,11 +83,11 @@ pub fn draw(
             let part = left.min(*open).max(Decimal::ZERO);
             *open = exact::sub(*open, part)?;
             left = exact::sub(left, part)?;
-            drawn = exact::add(drawn, part)?;
+            paid = exact::add(paid, part)?;
         }
-        if !drawn.is_zero() {
-            in_all = exact::sub(in_all, drawn)?;
-            draws.push((place, drawn));
+        if !paid.is_zero() {
+            in_all = exact::sub(in_all, paid)?;
+            draws.push((place, paid));
         }
     }
     Ok(draws)

@@ -16,7 +16,7 @@ use permille_rating::{
 use permille_types::{CustomerId, ModelName, PriceVersion, ProjectId};
 use rust_decimal::Decimal;
 
-pub(crate) use repo::{months_before, take};
+pub(crate) use repo::{months_before, take, taken};
 
 use crate::{
     LedgerError, column,

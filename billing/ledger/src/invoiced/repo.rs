@@ -102,7 +102,7 @@ impl TryFrom<TakenRow> for Taken {
 }
 
 /// What invoices that stand have billed of a customer's month.
-pub(super) async fn taken(
+pub(crate) async fn taken(
     connection: &mut Connection,
     customer: &CustomerId,
     period: &str,

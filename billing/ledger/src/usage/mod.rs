@@ -9,11 +9,12 @@ use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, U
 use rust_decimal::Decimal;
 
 pub(crate) use repo::{
-    Inserted, by_session, held, insert, of_request, of_session, payload_sha256, price,
+    Inserted, by_session, held, insert, list as page_of, of_request, of_session, payload_sha256,
+    price,
 };
 pub use row::{AttemptRow, UsageRow};
 
-use crate::{Ledger, LedgerError, Listing, Page, column};
+use crate::{Ledger, LedgerError, Listing, Page, billed, column};
 
 /// What a row costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,9 +106,10 @@ impl Ledger {
                 Some((at.parse().map_err(|_| refused())?, request.to_owned()))
             }
         };
-        let mut reader = self.store.read().await?;
-        let rows = repo::list(&mut reader, filter, before, page.rows()).await?;
-        let rows: Vec<UsageRow> = rows.into_iter().map(UsageRow::from).collect();
+        let mut view = self.store.view().await?;
+        let stored = repo::list(&mut view, filter, before, page.rows()).await?;
+        let mut rows: Vec<UsageRow> = stored.iter().cloned().map(UsageRow::from).collect();
+        billed::tell(&mut view, &self.billed, &stored, &mut rows).await?;
         Ok(Listing::cut(page, rows, |row| format!("{}/{}", column::micros(row.at), row.request_id)))
     }
 

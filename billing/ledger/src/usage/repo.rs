@@ -390,7 +390,7 @@ const BY_TIME: &str = newest_first!(
 );
 
 /// Rows that `filter` lets pass, before a place in the list, newest first.
-pub(super) async fn list(
+pub(crate) async fn list(
     connection: &mut Connection,
     filter: &UsageFilter,
     before: Option<(i64, String)>,

@@ -91,6 +91,10 @@ pub struct UsageRow {
     /// Exact cost at the row's own price, a decimal; absent while unpriced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<String>,
+    /// Its share of the lines that billed it, a decimal of at most nine places; absent until all
+    /// that it is summed with is on issued invoices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billed_cost: Option<String>,
     /// Currency of the cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<Currency>,
@@ -126,6 +130,7 @@ impl From<StoredUsage> for UsageRow {
             price_version,
             band,
             cost,
+            billed_cost: None,
             settles: settled_by(&event),
             request_id: event.request_id,
             at: event.at,

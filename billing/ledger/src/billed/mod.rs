@@ -1,0 +1,250 @@
+//! What each request was billed: its share of the lines of issued invoices (B0).
+//!
+//! A line's amount is divided among the requests that its quantity is of, in 10⁻⁹ of the currency
+//! unit, by largest remainder, the earlier request first where remainders are equal: the shares of
+//! all requests add up to the line. Requests of one quantity have one share, so a month is held as
+//! its different quantities, not as its requests. Nothing is stored: what invoices have billed of a
+//! month changes only when one is issued or voided, and the shares follow from it.
+//!
+//! A request has no share while anything that it is summed with is not billed: before its month is
+//! invoiced, and while late usage waits for the next invoice.
+
+mod share;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use chrono::{DateTime, Utc};
+use permille_rating::{
+    Meter,
+    invoice::UsageSum,
+    period::{Period, period_of},
+    round::{from_nano, to_nano},
+};
+use permille_types::{CustomerId, Flag, PriceVersion};
+
+use crate::{
+    Customer, LedgerError, UsageFilter, UsageRow, column, customer,
+    invoice::month,
+    invoiced::{self, LineKey, key_of},
+    plan,
+    rollup::Simulated,
+    store::Connection,
+    usage::{Pricing, StoredUsage, page_of},
+};
+use share::{Share, Taken};
+
+/// Months whose shares are held: those that people look at.
+const MONTHS_MAX: usize = 64;
+/// Rows that are read at a time, while shares are made.
+const ROWS: i64 = 10_000;
+
+/// The shares of months that were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Cache(Mutex<HashMap<(CustomerId, String), Arc<Month>>>);
+
+impl Cache {
+    fn find(&self, customer: &CustomerId, label: &str) -> Option<Arc<Month>> {
+        let months = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        months.get(&(customer.clone(), label.to_owned())).cloned()
+    }
+
+    fn keep(&self, customer: &CustomerId, label: &str, month: Arc<Month>) {
+        let mut months = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if months.len() >= MONTHS_MAX {
+            months.clear();
+        }
+        months.insert((customer.clone(), label.to_owned()), month);
+    }
+}
+
+/// What lines of a part of a month are by.
+type PartKey = (DateTime<Utc>, LineKey);
+
+/// What was used and billed of a month: its shares follow from this alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Basis {
+    parts: Vec<Period>,
+    used: BTreeMap<PartKey, u64>,
+    billed: BTreeMap<PartKey, Taken>,
+}
+
+/// The shares of a month.
+#[derive(Debug)]
+struct Month {
+    basis: Basis,
+    shares: BTreeMap<PartKey, Share>,
+}
+
+/// Tells each of `rows`, which are `stored`, what it was billed.
+pub(crate) async fn tell(
+    connection: &mut Connection,
+    cache: &Cache,
+    stored: &[StoredUsage],
+    rows: &mut [UsageRow],
+) -> Result<(), LedgerError> {
+    let mut known: HashMap<CustomerId, (Customer, Vec<String>)> = HashMap::new();
+    let mut months: HashMap<(CustomerId, String), Arc<Month>> = HashMap::new();
+    for (stored, row) in stored.iter().zip(rows) {
+        let id = &stored.event.customer;
+        if !known.contains_key(id) {
+            let Some(customer) = customer::find(connection, id).await? else { continue };
+            let issued = invoiced::months(connection, id).await?;
+            known.insert(id.clone(), (customer, issued));
+        }
+        let Some((customer, issued)) = known.get(id) else { continue };
+        let Some(label) = label_of(stored.event.at, customer) else { continue };
+        if !issued.contains(&label) {
+            continue;
+        }
+        let place = (id.clone(), label);
+        if !months.contains_key(&place) {
+            let found = month_of(connection, cache, customer, &place.1).await?;
+            months.insert(place.clone(), found);
+        }
+        if let Some(month) = months.get(&place) {
+            row.billed_cost = month.share_of(stored);
+        }
+    }
+    Ok(())
+}
+
+/// The month of a customer that holds an instant, such as `2026-11`.
+fn label_of(at: DateTime<Utc>, customer: &Customer) -> Option<String> {
+    let period = period_of(at, customer.time_zone).ok()?;
+    Some(period.start.with_timezone(&customer.time_zone).format("%Y-%m").to_string())
+}
+
+async fn month_of(
+    connection: &mut Connection,
+    cache: &Cache,
+    customer: &Customer,
+    label: &str,
+) -> Result<Arc<Month>, LedgerError> {
+    let basis = basis(connection, customer, label).await?;
+    if let Some(found) = cache.find(&customer.id, label).filter(|month| month.basis == basis) {
+        return Ok(found);
+    }
+    let mut shares: BTreeMap<PartKey, Share> = basis
+        .billed
+        .iter()
+        .filter(|(key, taken)| basis.used.get(*key) == Some(&taken.quantity))
+        .map(|(key, taken)| (key.clone(), Share::new(*taken)))
+        .collect();
+    let period = month(label, customer)?;
+    each(connection, customer, period, |stored| {
+        for (key, quantity) in quantities(stored, &basis.parts) {
+            if let Some(share) = shares.get_mut(&key) {
+                share.count(quantity);
+            }
+        }
+    })
+    .await?;
+    shares.values_mut().for_each(Share::settle);
+    if shares.values().any(Share::has_ties) {
+        // They go to earlier requests; rows come newest first.
+        each(connection, customer, period, |stored| {
+            for (key, quantity) in quantities(stored, &basis.parts) {
+                if let Some(share) = shares.get_mut(&key) {
+                    share.pass(quantity, (stored.event.at, stored.event.request_id));
+                }
+            }
+        })
+        .await?;
+    }
+    let made = Arc::new(Month { basis, shares });
+    cache.keep(&customer.id, label, Arc::clone(&made));
+    Ok(made)
+}
+
+/// What was used in a month and what invoices that stand have billed of it.
+async fn basis(
+    connection: &mut Connection,
+    customer: &Customer,
+    label: &str,
+) -> Result<Basis, LedgerError> {
+    let planned = plan::parts(connection, customer, month(label, customer)?).await?;
+    let periods: Vec<Period> = planned.into_iter().map(|(period, _)| period).collect();
+    let id = &customer.id;
+    let found = invoiced::parts(connection, id, label, &periods, Simulated::LeftOut).await?;
+    let mut basis = Basis { parts: periods, ..Basis::default() };
+    for part in &found {
+        let start = part.part.period.start;
+        let used = |sum: &UsageSum| ((start, key_of(sum)), sum.quantity);
+        basis.used.extend(part.part.all.iter().map(used));
+    }
+    for taken in invoiced::taken(connection, id, label).await? {
+        if !taken.key.2.is_usage() {
+            continue;
+        }
+        let first = basis.parts.first().map(|part| part.start).unwrap_or_default();
+        let sum = basis.billed.entry((taken.part.unwrap_or(first), taken.key)).or_default();
+        let nano = to_nano(taken.billed.amount)?;
+        sum.quantity = sum.quantity.saturating_add(taken.quantity);
+        sum.amount_nano = column::add_count("billed amount", sum.amount_nano, nano)?;
+    }
+    Ok(basis)
+}
+
+/// Every row of a customer's month, newest first.
+async fn each(
+    connection: &mut Connection,
+    customer: &Customer,
+    period: Period,
+    mut visit: impl FnMut(&StoredUsage),
+) -> Result<(), LedgerError> {
+    let filter = UsageFilter {
+        customer: Some(customer.id.clone()),
+        since: Some(period.start),
+        until: Some(period.end),
+        ..UsageFilter::default()
+    };
+    let mut before = None;
+    loop {
+        let rows = page_of(connection, &filter, before, ROWS).await?;
+        rows.iter().for_each(&mut visit);
+        let Some(last) = rows.last() else { return Ok(()) };
+        before = Some((column::micros(last.event.at), last.event.request_id.to_string()));
+    }
+}
+
+/// What a row adds to the sums of its month, by what they are summed by.
+fn quantities<'a>(
+    stored: &'a StoredUsage,
+    parts: &'a [Period],
+) -> impl Iterator<Item = (PartKey, u64)> + 'a {
+    let event = &stored.event;
+    let priced: Option<(&PriceVersion, u32)> = match &stored.pricing {
+        Pricing::Priced { version: Some(version), band, .. } => Some((version, *band)),
+        _ => None,
+    };
+    let part = parts.iter().find(|part| part.contains(event.at)).map(|part| part.start);
+    let priced = priced.zip(part).filter(|_| !event.flags.contains(&Flag::Simulated));
+    let tokens = event.tokens.iter().map(|(class, count)| (Meter::Tokens(class.clone()), *count));
+    let units = event.units.iter().map(|(unit, count)| (Meter::Units(*unit), *count));
+    tokens.chain(units).filter(|(_, count)| *count > 0).filter_map(move |(meter, count)| {
+        let ((version, band), part) = priced?;
+        let model = event.model().clone();
+        let key = (event.project.clone(), model, meter, version.clone(), band);
+        Some(((part, key), count))
+    })
+}
+
+impl Month {
+    /// What a row was billed; nothing while anything that it is summed with is not billed.
+    fn share_of(&self, stored: &StoredUsage) -> Option<String> {
+        let mut sum_nano = None;
+        for (key, quantity) in quantities(stored, &self.basis.parts) {
+            // A unit without a price beside others is in no sum.
+            if !self.basis.used.contains_key(&key) {
+                continue;
+            }
+            let place = (stored.event.at, stored.event.request_id);
+            let nano = self.shares.get(&key)?.of(quantity, place)?;
+            sum_nano = Some(sum_nano.unwrap_or(0_i64).checked_add(nano)?);
+        }
+        sum_nano.map(|nano| column::decimal_text(from_nano(nano)))
+    }
+}
