@@ -7,7 +7,7 @@ use super::StoredGrant;
 use crate::{
     LedgerError, column,
     error::{During, changed, changed_one},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 /// Columns of a grant; what follows finds the rows.
@@ -79,7 +79,7 @@ pub(super) async fn insert(
     grant: &StoredGrant,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert grant";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into credit_grant (
              id,
              customer,
@@ -119,7 +119,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     id: &str,
 ) -> Result<Option<StoredGrant>, LedgerError> {
-    sqlx::query_as::<_, Row>(select!("where id = $1"))
+    sql::query_as::<Row>(select!("where id = $1"))
         .bind(id)
         .fetch_optional(connection)
         .await
@@ -134,7 +134,7 @@ pub(super) async fn list(
     after: &str,
     rows: i64,
 ) -> Result<Vec<StoredGrant>, LedgerError> {
-    sqlx::query_as::<_, Row>(select!(
+    sql::query_as::<Row>(select!(
         "where ($1 is null or customer = $1)
            and id > $2
          order by id
@@ -158,7 +158,7 @@ pub(super) async fn usable(
     start: DateTime<Utc>,
     end: DateTime<Utc>,
 ) -> Result<Vec<StoredGrant>, LedgerError> {
-    sqlx::query_as::<_, Row>(select!(
+    sql::query_as::<Row>(select!(
         "where customer = $1
            and left_nano > 0
            and from_at < $3
@@ -182,7 +182,7 @@ pub(super) async fn expired(
     customer: &CustomerId,
     at: DateTime<Utc>,
 ) -> Result<Vec<StoredGrant>, LedgerError> {
-    sqlx::query_as::<_, Row>(select!(
+    sql::query_as::<Row>(select!(
         "where customer = $1
            and left_nano > 0
            and expires_at <= $2
@@ -206,7 +206,7 @@ pub(super) async fn move_left(
     nano: i64,
 ) -> Result<bool, LedgerError> {
     const OPERATION: &str = "draw on a grant";
-    let done = sqlx::query(
+    let done = sql::query(
         "update credit_grant
          set left_nano = left_nano + $2
          where id = $1
@@ -227,7 +227,7 @@ pub(super) async fn has_origin(
     customer: &CustomerId,
     origin: &str,
 ) -> Result<bool, LedgerError> {
-    sqlx::query_scalar::<_, bool>(
+    sql::query_scalar::<bool>(
         "select exists (
              select 1
              from credit_grant
@@ -246,7 +246,7 @@ pub(super) async fn has_origin(
 pub(super) async fn left(
     connection: &mut Connection,
 ) -> Result<Vec<(CustomerId, Currency, i64)>, LedgerError> {
-    sqlx::query_as::<_, (String, String, i64)>(
+    sql::query_as::<(String, String, i64)>(
         "select
              customer,
              currency,

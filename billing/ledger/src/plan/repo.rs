@@ -8,7 +8,7 @@ use super::{Assignment, ListedPlan, read};
 use crate::{
     LedgerError, column,
     error::{During, changed, changed_one},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 #[derive(sqlx::FromRow)]
@@ -33,7 +33,7 @@ pub(super) async fn insert(
     added_at: DateTime<Utc>,
 ) -> Result<bool, LedgerError> {
     const OPERATION: &str = "insert plan";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into plan (
              version,
              name,
@@ -66,7 +66,7 @@ pub(super) async fn insert(
 
 /// Every plan, in the order in which they came.
 pub(super) async fn all(connection: &mut Connection) -> Result<Vec<ListedPlan>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              content,
              added_at
@@ -86,7 +86,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     name: &str,
 ) -> Result<Option<ListedPlan>, LedgerError> {
-    sqlx::query_as::<_, Row>(
+    sql::query_as::<Row>(
         "select
              content,
              added_at
@@ -113,7 +113,7 @@ pub(super) async fn assign(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "assign plan";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into customer_plan (
              customer,
              from_at,
@@ -139,7 +139,7 @@ pub(super) async fn assignments(
     connection: &mut Connection,
     customer: &CustomerId,
 ) -> Result<Vec<Assignment>, LedgerError> {
-    sqlx::query_as::<_, (i64, Option<String>)>(
+    sql::query_as::<(i64, Option<String>)>(
         "select
              customer_plan.from_at,
              plan.content
