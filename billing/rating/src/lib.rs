@@ -18,6 +18,8 @@
 //! | [`period`] | where do months and hours begin in a customer's time zone |
 //! | [`import`] | what a price list of somebody else says, and what it would change |
 //! | [`invoice`] | which lines and which total follow from summed quantities |
+//! | [`proof`] | how a customer sees that a request is on an invoice, and no other |
+//! | [`verify`] | does an invoice follow from its records and prices, byte for byte |
 //!
 //! It is not the place where anything is stored, posted or paid: that is the ledger.
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
@@ -35,9 +37,11 @@ mod meter;
 pub mod period;
 pub mod plan;
 pub mod price_book;
+pub mod proof;
 pub mod prorate;
 pub mod rate;
 pub mod round;
+pub mod verify;
 
 pub use fields::FieldError;
 pub use meter::{Meter, Term};

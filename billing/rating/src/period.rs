@@ -93,6 +93,15 @@ pub fn period_of(at: DateTime<Utc>, tz: Tz) -> Result<Period, PeriodError> {
     Ok(period)
 }
 
+/// The label of the month of `tz` that holds `at`, such as `2026-11`.
+///
+/// # Errors
+/// [`PeriodError::OutOfRange`] beyond the calendar.
+pub fn month_label(at: DateTime<Utc>, tz: Tz) -> Result<String, PeriodError> {
+    let start = period_of(at, tz)?.start;
+    Ok(start.with_timezone(&tz).format("%Y-%m").to_string())
+}
+
 /// The start of the local hour that holds `at`.
 ///
 /// Hour roll-ups begin at these instants, so that every local month is a whole number of them,

@@ -106,7 +106,18 @@ pub fn rate(event: &UsageEvent, book: &PriceBook, currency: Currency) -> Result<
     if event.flags.contains(&Flag::NotBilled) {
         return Ok(Rated::free(currency));
     }
-    let price = price_of_event(event, book, currency);
+    rate_at(event, price_of_event(event, book, currency), currency)
+}
+
+/// Prices a billed `event` in `currency` at a price that was found before.
+///
+/// # Errors
+/// [`RateError::Overflow`] when the exact cost has more than 28 digits.
+pub(crate) fn rate_at(
+    event: &UsageEvent,
+    price: Option<Cow<'_, Price>>,
+    currency: Currency,
+) -> Result<Rated, RateError> {
     let band = price.as_deref().map_or(0, |price| band_of(price, event));
     let rates = price.as_deref().and_then(|price| rates_of_band(price, band));
     let refused = |cause| RateError::Overflow { request_id: event.request_id, cause };
