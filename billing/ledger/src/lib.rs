@@ -29,6 +29,7 @@ mod posting;
 mod price;
 mod project;
 mod quarantine;
+mod record;
 mod rollup;
 mod secret;
 mod series;
@@ -64,7 +65,8 @@ pub use intake::{
 };
 pub use invoice::{
     INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceProject, InvoiceState,
-    InvoiceSummary, InvoiceTexts, Standing,
+    InvoiceSummary, InvoiceTexts, NotVerifiable, Standing, Verification, earlier_needed,
+    verify_invoice,
 };
 pub use key::{CreatedKey, Key, NewKey};
 pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};
@@ -78,6 +80,7 @@ pub use posting::AccountBalance;
 pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
 pub use project::{DEFAULT_PROJECT, NewProject, Project};
 pub use quarantine::{QuarantineReason, Quarantined};
+pub use record::{RecordEntry, RecordHead};
 pub use secret::{KEY_PREFIX, TOKEN_PREFIX, is_well_formed};
 pub use session::{
     EndedSession, HiddenCost, InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, SESSION_ROWS_MAX,
@@ -127,13 +130,15 @@ impl Ledger {
         let mut reader = store.read().await?;
         let catalogue = Catalogue::load(&mut reader).await?;
         drop(reader);
-        Ok(Self {
+        let ledger = Self {
             store: Arc::new(store),
             pepper: config.pepper,
             clock: config.clock,
             catalogue: watch::Sender::new(Arc::new(catalogue)),
             billed: Arc::default(),
-        })
+        };
+        ledger.record_rows_of_before().await?;
+        Ok(ledger)
     }
 
     /// Whether the store answers now.

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use permille_rating::{
-    period::hour_start,
+    period::{hour_start, month_label},
     rate::{Rated, rate},
 };
 use permille_types::{Currency, Flag, Source, UsageEvent};
@@ -23,6 +23,8 @@ pub(super) struct Candidate {
     pub(super) currency: Currency,
     /// Start of the customer's local hour.
     pub(super) hour: DateTime<Utc>,
+    /// The customer's local month, such as `2026-11`.
+    pub(super) month: String,
     pub(super) rated: Rated,
 }
 
@@ -91,7 +93,9 @@ impl Candidate {
         let rated = rate(&event, catalogue.book(), customer.currency)
             .map_err(|cause| refuse(QuarantineReason::Unratable, Chain(&cause).to_string()))?;
         let hour = hour_start(event.at, customer.time_zone);
-        Ok(Self { currency: customer.currency, hour, rated, event })
+        let month = month_label(event.at, customer.time_zone)
+            .map_err(|cause| refuse(QuarantineReason::OutOfRange, Chain(&cause).to_string()))?;
+        Ok(Self { currency: customer.currency, hour, month, rated, event })
     }
 
     /// How the row is priced.

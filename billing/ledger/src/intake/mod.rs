@@ -27,6 +27,7 @@ use crate::{
     error::During,
     price,
     quarantine::{self, QuarantineReason, Quarantined},
+    record::Trees,
     secret::public_id,
     store::Connection,
     stored_response,
@@ -149,6 +150,7 @@ impl Ledger {
 struct Books {
     accepted: Accepted,
     deltas: Deltas,
+    trees: Trees,
     /// Derived prices that this batch has stored.
     kept: HashSet<PriceVersion>,
 }
@@ -165,7 +167,7 @@ impl Books {
             mismatched: 0,
             billed: Billed::default(),
         };
-        Self { accepted, deltas: Deltas::default(), kept: HashSet::new() }
+        Self { accepted, deltas: Deltas::default(), trees: Trees::default(), kept: HashSet::new() }
     }
 
     async fn take(
@@ -189,13 +191,14 @@ impl Books {
         self.set_aside(connection, node, event, refusal, now).await
     }
 
-    /// Writes what the events add to roll-ups, sessions and receivables.
+    /// Writes what the events add to roll-ups, sessions, receivables and trees of records.
     async fn write(
         &self,
         connection: &mut Connection,
         node: &NodeId,
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
+        self.trees.write(connection).await?;
         let subject = format!("usage of node {node} up to {}", self.accepted.ack.sequence);
         self.deltas.write(connection, &subject, now).await
     }
@@ -251,7 +254,9 @@ impl Books {
         }
         let hash = Sha256::digest(payload);
         let pricing = found.pricing();
-        if usage::insert(connection, &found.event, &hash, &pricing).await? == Inserted::IdTaken {
+        let event = &found.event;
+        let leaf = self.trees.next(connection, &event.customer, &found.month).await?;
+        if usage::insert(connection, event, &hash, &pricing, leaf).await? == Inserted::IdTaken {
             let stored = usage::payload_sha256(connection, &found.event.request_id).await?;
             if stored.as_deref() == Some(hash.as_slice()) {
                 self.accepted.duplicates = self.accepted.duplicates.saturating_add(1);
@@ -263,7 +268,8 @@ impl Books {
                 request_id: Some(found.event.request_id.to_string()),
             }));
         }
-        stored_response::note(connection, &found.event).await?;
+        self.trees.add(connection, &found.month, event).await?;
+        stored_response::note(connection, event).await?;
         self.deltas.add(found, Booking::First)?;
         let accepted = &mut self.accepted;
         accepted.booked = accepted.booked.saturating_add(1);

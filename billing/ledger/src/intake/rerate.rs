@@ -13,6 +13,7 @@ use crate::{
     column,
     error::During,
     price,
+    record::Trees,
     store::Connection,
     usage::{self, Pricing, StoredUsage},
 };
@@ -85,6 +86,7 @@ async fn price_rows(
     now: DateTime<Utc>,
 ) -> Result<(u64, Billed), LedgerError> {
     let mut deltas = Deltas::default();
+    let mut trees = Trees::default();
     let mut priced = 0_u64;
     for row in rows {
         // What cannot be rated stays held: it was booked, so it is not quarantined.
@@ -96,10 +98,13 @@ async fn price_rows(
         if let Some(derived) = &found.rated.derived {
             price::keep(connection, derived, now).await?;
         }
-        usage::price(connection, &found.event.request_id, &pricing).await?;
+        let event = &found.event;
+        let priced_as = trees.price(connection, &event.customer, &found.month).await?;
+        usage::price(connection, &event.request_id, &pricing, priced_as).await?;
         deltas.add(&found, Booking::Repriced)?;
         priced = priced.saturating_add(1);
     }
+    trees.write(connection).await?;
     deltas.write(connection, "held usage priced", now).await?;
     Ok((priced, deltas.billed()))
 }

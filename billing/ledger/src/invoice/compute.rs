@@ -10,7 +10,7 @@ use permille_rating::{
     plan::CreditTerms,
     round::round_money,
 };
-use permille_types::{InvoiceId, ProjectId};
+use permille_types::{Currency, InvoiceId, ProjectId};
 use rust_decimal::Decimal;
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
     catalogue::Catalogue,
     charge, close, column, grant,
     invoiced::{self, PartQuantities},
-    plan, price, project,
+    plan, price, project, record,
     rollup::{self, RequestCounts, Scope, Simulated},
     store::Connection,
 };
@@ -36,8 +36,8 @@ pub(crate) fn month(label: &str, customer: &Customer) -> Result<Period, LedgerEr
 /// What is to be billed with a month.
 struct Billable {
     own: Billed,
-    /// What is late of earlier months.
-    late: Vec<MonthBill>,
+    /// What is late of earlier months, by month.
+    late: Vec<(String, MonthBill)>,
     requests: RequestCounts,
     simulated: bool,
 }
@@ -64,7 +64,9 @@ pub(super) async fn compute(
     let Billable { own, late, requests, simulated } =
         billable(connection, catalogue, customer, label, period).await?;
     let mut bill = own.bill;
-    for earlier in late {
+    let mut late_months = Vec::with_capacity(late.len());
+    for (label, earlier) in late {
+        late_months.push(label);
         bill.lines.extend(earlier.lines);
         bill.charges.extend(earlier.charges);
     }
@@ -85,6 +87,10 @@ pub(super) async fn compute(
     let document = InvoiceDocument::with_credit(head, bill, prepaid)
         .map_err(|cause| refused(customer, cause))?;
     let projects = projects(connection, customer, &document).await?;
+    let mut records = vec![record::head(connection, &customer.id, label).await?];
+    for earlier in late_months {
+        records.push(record::head(connection, &customer.id, &earlier).await?);
+    }
     let count = |value| column::number("request_hour", value);
     Ok(Invoice {
         version: INVOICE_VERSION,
@@ -119,6 +125,7 @@ pub(super) async fn compute(
         tax: document.tax,
         gross: document.gross,
         total: document.total,
+        records,
         requests: count(requests.all)?,
         unpriced_requests: count(requests.unpriced)?,
         estimated_requests: count(requests.estimated)?,
@@ -146,7 +153,7 @@ async fn billable(
         let corrects = Some(earlier.clone());
         let found = month_bill(connection, whose, &earlier, corrects, Simulated::LeftOut).await?;
         if !found.bill.lines.is_empty() {
-            late.push(found.bill);
+            late.push((earlier, found.bill));
         }
     }
     // Who has tried nothing but the built-in provider sees what it would have cost. Beside real
@@ -194,22 +201,32 @@ fn default_project() -> Result<ProjectId, LedgerError> {
     column::parsed("project.id", project::DEFAULT_PROJECT)
 }
 
-/// What each cost centre owes: the sum of its lines.
+/// What each cost centre owes, by its name.
 async fn projects(
     connection: &mut Connection,
     customer: &Customer,
     document: &InvoiceDocument,
 ) -> Result<Vec<InvoiceProject>, LedgerError> {
+    let mut names: HashMap<ProjectId, String> =
+        project::names(connection, &customer.id).await?.into_iter().collect();
+    let named = |id: &ProjectId| names.remove(id).unwrap_or_else(|| id.to_string());
+    projects_of(&document.lines, document.currency, named)
+}
+
+/// What each cost centre owes: the sum of its lines.
+pub(super) fn projects_of(
+    lines: &[InvoiceLine],
+    currency: Currency,
+    mut named: impl FnMut(&ProjectId) -> String,
+) -> Result<Vec<InvoiceProject>, LedgerError> {
     let mut amounts: BTreeMap<ProjectId, Decimal> = BTreeMap::new();
-    for line in &document.lines {
+    for line in lines {
         let sum = amounts.entry(line.project.clone()).or_default();
         *sum = column::exact_add("amount of a project", *sum, line.amount)?;
     }
-    let mut names: HashMap<ProjectId, String> =
-        project::names(connection, &customer.id).await?.into_iter().collect();
     let projects = amounts.into_iter().map(|(id, amount)| InvoiceProject {
-        name: names.remove(&id).unwrap_or_else(|| id.to_string()),
-        amount: round_money(amount, document.currency),
+        name: named(&id),
+        amount: round_money(amount, currency),
         id,
     });
     Ok(projects.collect())

@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::InvoiceState;
+use crate::RecordHead;
 
 /// The shape of invoice that this build writes.
 pub const INVOICE_VERSION: u16 = 2;
@@ -135,6 +136,10 @@ pub struct Invoice {
     pub gross: Decimal,
     /// What is to be paid: `gross` less credit that is taken after tax.
     pub total: Decimal,
+    /// The records behind the lines, one entry for each month; absent on what was drafted before
+    /// records were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<RecordHead>,
     /// Requests of the month, unpriced ones too.
     pub requests: u64,
     /// Requests that are held for want of a price and not in any line.

@@ -10,6 +10,7 @@ mod life;
 mod money;
 mod repo;
 mod state;
+mod verify;
 
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
@@ -21,6 +22,7 @@ pub use document::{
     Standing,
 };
 pub use state::InvoiceState;
+pub use verify::{NotVerifiable, Verification, earlier_needed, verify_invoice};
 
 use crate::{
     AuditEntry, Customer, Instruction, Ledger, LedgerError, Listing, Page,

@@ -9,8 +9,8 @@ use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, U
 use rust_decimal::Decimal;
 
 pub(crate) use repo::{
-    Inserted, by_session, held, insert, list as page_of, of_request, of_session, payload_sha256,
-    price,
+    Inserted, by_session, held, insert, leafless, list as page_of, of_request, of_session,
+    payload_sha256, place, price, recorded,
 };
 pub use row::{AttemptRow, UsageRow};
 
@@ -30,6 +30,10 @@ pub(crate) enum Pricing {
 pub(crate) struct StoredUsage {
     pub(crate) event: UsageEvent,
     pub(crate) pricing: Pricing,
+    /// The place of its record; absent on a row of before, until the store is opened.
+    pub(crate) leaf: Option<u64>,
+    /// Which one it was of the held rows of its month that have a price; absent where never held.
+    pub(crate) priced_as: Option<u64>,
     pub(crate) currency: Currency,
 }
 

@@ -10,6 +10,7 @@ use super::{Place, Pricing, StoredUsage, UsageFilter, attempts};
 use crate::{
     LedgerError, SummaryFilter, column,
     error::{During, changed, changed_one},
+    rollup::Scope,
     sql::{self, Connection},
 };
 
@@ -55,6 +56,8 @@ struct Row {
     price_version: Option<String>,
     band: Option<i64>,
     cost: Option<String>,
+    leaf: Option<i64>,
+    priced_as: Option<i64>,
     currency: String,
 }
 
@@ -116,7 +119,13 @@ impl TryFrom<Row> for StoredUsage {
                 Some(text) => column::json::<Vec<Flag>>("usage.flags", text)?,
             },
         };
-        Ok(Self { event, pricing, currency: column::parsed("customer.currency", &row.currency)? })
+        Ok(Self {
+            event,
+            pricing,
+            leaf: count("usage.leaf", row.leaf)?,
+            priced_as: count("usage.priced_as", row.priced_as)?,
+            currency: column::parsed("customer.currency", &row.currency)?,
+        })
     }
 }
 
@@ -135,12 +144,13 @@ fn bound(field: &'static str, value: Option<u64>) -> Result<Option<i64>, LedgerE
     value.map(|value| column::stored_count(field, value)).transpose()
 }
 
-/// Stores a row unless its request id is taken.
+/// Stores a row unless its request id is taken; `leaf` is the place of its record.
 pub(crate) async fn insert(
     connection: &mut Connection,
     event: &UsageEvent,
     payload_sha256: &[u8],
     pricing: &Pricing,
+    leaf: u64,
 ) -> Result<Inserted, LedgerError> {
     const OPERATION: &str = "insert usage";
     let units = (!event.units.is_empty()).then(|| column::to_json("units", &event.units));
@@ -188,6 +198,7 @@ pub(crate) async fn insert(
         .bind(event.region.as_deref())
         .bind(event.turn_kind.map(TurnKind::as_str))
         .bind(bound("resent_tokens", event.resent_tokens)?)
+        .bind(column::stored_count("leaf", leaf)?)
         .execute(connection)
         .await
         .during(OPERATION)?;
@@ -230,12 +241,13 @@ const INSERT: &str = "insert into usage (
          unpriced,
          region,
          turn_kind,
-         resent_tokens
+         resent_tokens,
+         leaf
      ) values (
          $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
          $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
          $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
-         $31, $32, $33, $34, $35
+         $31, $32, $33, $34, $35, $36
      )
      on conflict (request_id) do nothing";
 
@@ -255,11 +267,12 @@ pub(crate) async fn payload_sha256(
     .during("find usage by request")
 }
 
-/// Prices a held row.
+/// Prices a held row, as the `priced_as`th of its month.
 pub(crate) async fn price(
     connection: &mut Connection,
     request: &RequestId,
     pricing: &Pricing,
+    priced_as: u64,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "price held usage";
     let Pricing::Priced { version, band, cost } = pricing else { return Ok(()) };
@@ -268,6 +281,7 @@ pub(crate) async fn price(
          set price_version = $2,
              band = $3,
              cost = $4,
+             priced_as = $5,
              unpriced = 0
          where request_id = $1
            and unpriced = 1",
@@ -276,6 +290,28 @@ pub(crate) async fn price(
     .bind(version.as_ref().map(PriceVersion::as_str))
     .bind(version.as_ref().map(|_| i64::from(*band)))
     .bind(column::decimal_text(*cost))
+    .bind(column::stored_count("priced_as", priced_as)?)
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+/// Gives the record of a row that has none its place.
+pub(crate) async fn place(
+    connection: &mut Connection,
+    request: &RequestId,
+    leaf: u64,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "give a record its place";
+    let done = sql::query(
+        "update usage
+         set leaf = $2
+         where request_id = $1
+           and leaf is null",
+    )
+    .bind(request.to_string())
+    .bind(column::stored_count("leaf", leaf)?)
     .execute(connection)
     .await
     .during(OPERATION)?;
@@ -339,6 +375,8 @@ macro_rules! select {
                  usage.price_version,
                  usage.band,
                  usage.cost,
+                 usage.leaf,
+                 usage.priced_as,
                  customer.currency
              from usage
              join customer on customer.id = usage.customer
@@ -440,6 +478,62 @@ pub(crate) async fn held(
     .fetch_all(connection)
     .await
     .during("read held usage")?
+    .into_iter()
+    .map(StoredUsage::try_from)
+    .collect()
+}
+
+/// Rows whose record has no place, oldest first.
+pub(crate) async fn leafless(
+    connection: &mut Connection,
+    rows: i64,
+) -> Result<Vec<StoredUsage>, LedgerError> {
+    sql::query_as::<Row>(select!(
+        "where usage.leaf is null
+         order by
+             usage.at,
+             usage.request_id
+         limit $1"
+    ))
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("read usage without a place")?
+    .into_iter()
+    .map(StoredUsage::try_from)
+    .collect()
+}
+
+/// Rows of a customer's period whose records have a place before `size`, in the order of
+/// admission, after a place in that order.
+pub(crate) async fn recorded(
+    connection: &mut Connection,
+    scope: Scope<'_>,
+    size: u64,
+    after: (i64, &str),
+    rows: i64,
+) -> Result<Vec<StoredUsage>, LedgerError> {
+    sql::query_as::<Row>(select!(
+        "where usage.customer = $1
+           and usage.at >= $2
+           and usage.at < $3
+           and usage.leaf < $4
+           and (usage.at, usage.request_id) > ($5, $6)
+         order by
+             usage.at,
+             usage.request_id
+         limit $7"
+    ))
+    .bind(scope.customer.as_str())
+    .bind(column::micros(scope.period.start))
+    .bind(column::micros(scope.period.end))
+    .bind(column::stored_count("size", size)?)
+    .bind(after.0)
+    .bind(after.1)
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("read recorded usage")?
     .into_iter()
     .map(StoredUsage::try_from)
     .collect()

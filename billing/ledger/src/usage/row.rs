@@ -114,7 +114,7 @@ pub type AttemptRow = Attempt;
 
 impl From<StoredUsage> for UsageRow {
     fn from(stored: StoredUsage) -> Self {
-        let StoredUsage { mut event, pricing, currency } = stored;
+        let StoredUsage { mut event, pricing, currency, .. } = stored;
         if pricing == Pricing::Held {
             event.flag(Flag::Unpriced);
         }
