@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     command::{
         charge, close, customer, grant, invoice, key, plan, price, project, quote, session, token,
-        usage,
+        usage, verify,
     },
     config::Overrides,
 };
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     /// Invoices.
     #[command(subcommand)]
     Invoice(invoice::Command),
+    /// Compute an invoice again from its records and prices, offline, and compare byte for byte.
+    Verify(verify::Verify),
     /// Close a month: checks, drafts, signatures, lock.
     Close(close::Close),
     /// The built-in simulated provider alone.

@@ -46,6 +46,15 @@ pub(crate) enum CliError {
         #[source]
         cause: io::Error,
     },
+    /// A file that the command line names cannot be written.
+    #[error("write `{path}`", path = path.display())]
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        cause: io::Error,
+    },
     /// The runtime cannot start.
     #[error("start the runtime")]
     Runtime(#[source] io::Error),

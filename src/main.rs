@@ -83,6 +83,7 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Plan(command) => command::plan::run(&context, command).await,
         Command::Grant(command) => command::grant::run(&context, command).await,
         Command::Quote(quote) => command::quote::run(&context, quote),
+        Command::Verify(verify) => command::verify::run(&context, verify),
         Command::Usage(command) => command::usage::run(&context, command).await,
         Command::Session(command) => command::session::run(&context, command).await,
         Command::Invoice(command) => command::invoice::run(&context, command).await,

@@ -4,10 +4,18 @@
 
 use std::io::{self, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::CliError;
+
+/// How far long work is, on standard error while that is a terminal.
+pub(crate) fn progress(what: &'static str, of: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of {human_len}, {eta}");
+    let bar = ProgressBar::new(of).with_message(what);
+    style.map_or(bar.clone(), |style| bar.with_style(style))
+}
 
 /// Standard output in the form that the user asked for.
 #[derive(Debug, Clone, Copy)]

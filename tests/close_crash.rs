@@ -12,85 +12,14 @@
 
 mod support;
 
-use std::{process::Stdio, sync::Arc};
+use std::process::Stdio;
 
-use bytes::Bytes;
-use permille_ledger::{Ledger, LedgerConfig, NewCustomer, NewKey, Page, Pepper};
-use permille_types::{
-    Batch, Currency, Ended, Endpoint, Family, RequestId, Sequenced, Source, SystemClock,
-    TokenClass, UsageEvent,
-};
-use support::{Folder, eventually};
+use permille_ledger::{Ledger, Page};
+use support::{Folder, books, eventually};
 
 const CUSTOMERS: usize = 40;
 /// Drafts after which each close is killed, counted from where the one before ended.
 const KILLED_AFTER: [usize; 4] = [1, 7, 3, 12];
-
-async fn open(folder: &Folder) -> Ledger {
-    let pepper = Pepper::load_or_create(&folder.data().join("pepper")).unwrap();
-    let store = folder.data().join("permille.db").into();
-    Ledger::open(LedgerConfig { store, pepper, clock: Arc::new(SystemClock) }).await.unwrap()
-}
-
-/// A request of October at the default book's first model.
-fn event(number: usize, customer: &str, key: &str) -> UsageEvent {
-    let tokens = 1_000 * u64::try_from(number).unwrap();
-    UsageEvent {
-        version: 1,
-        request_id: RequestId::new("2026-10-10T10:00:00Z".parse().unwrap()),
-        at: "2026-10-10T10:00:00Z".parse().unwrap(),
-        customer: customer.parse().unwrap(),
-        project: "default".parse().unwrap(),
-        key: key.parse().unwrap(),
-        session: "chat-1".parse().unwrap(),
-        session_explicit: true,
-        turn: 1,
-        turn_kind: None,
-        resent_tokens: None,
-        family: Family::OpenAi,
-        endpoint: Endpoint::ChatCompletions,
-        model_requested: "ERNIE-Bot".parse().unwrap(),
-        model_served: None,
-        service_tier: None,
-        region: None,
-        upstream: None,
-        status: Some(200),
-        streamed: true,
-        ended: Ended::Complete,
-        source: Source::Reported,
-        tokens: [(TokenClass::INPUT_UNCACHED, tokens)].into(),
-        input_total: Some(tokens),
-        output_total: None,
-        estimate_error_permille: None,
-        units: permille_types::UnitCounts::new(),
-        attempts: Vec::new(),
-        latency_ms: 1,
-        first_token_ms: None,
-        flags: Vec::new(),
-    }
-}
-
-/// Customers who each have used something in October.
-async fn customers(ledger: &Ledger) {
-    let mut events = Vec::new();
-    for number in 1..=CUSTOMERS {
-        let new = NewCustomer {
-            id: Some(format!("c{number}")),
-            name: format!("Customer {number}"),
-            currency: Currency::CNY,
-            time_zone: chrono_tz::UTC,
-        };
-        let customer = ledger.create_customer(new).await.unwrap().id;
-        let project = "default".parse().unwrap();
-        let new = NewKey { customer: customer.clone(), project, name: None, rpm: None };
-        let key = ledger.create_key(new).await.unwrap().key;
-        let event = event(number, customer.as_str(), key.id.as_str());
-        let payload = Bytes::from(event.to_json().unwrap());
-        events.push(Sequenced { sequence: u64::try_from(number).unwrap(), payload });
-    }
-    let accepted = ledger.accept(&Batch { node: "n1".parse().unwrap(), events }).await.unwrap();
-    assert_eq!((accepted.booked, accepted.unpriced), (CUSTOMERS as u64, 0));
-}
 
 async fn drafts(ledger: &Ledger) -> usize {
     let page = Page::new(None, Some(1_000)).unwrap();
@@ -101,8 +30,8 @@ async fn drafts(ledger: &Ledger) -> usize {
 async fn a_close_that_is_killed_and_run_again_drafts_every_customer_once() {
     let folder = Folder::new();
     folder.text(&["customer", "list"]);
-    let ledger = open(&folder).await;
-    customers(&ledger).await;
+    let ledger = books::open(&folder).await;
+    books::customers(&ledger, CUSTOMERS).await;
 
     let mut killed = 0;
     for more in KILLED_AFTER {

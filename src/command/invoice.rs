@@ -9,7 +9,11 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, credit_note, history, moment, or_dash, view};
+use super::{
+    Context, credit_note,
+    evidence::{self, Evidence},
+    history, moment, or_dash, view,
+};
 use crate::{
     api::{Api, Path},
     error::CliError,
@@ -48,6 +52,8 @@ pub(crate) enum Command {
         /// Its id or number.
         id: String,
     },
+    /// Write all that it takes to compute an issued invoice again: see `permille verify`.
+    Evidence(Evidence),
     /// Show what was done to an invoice: when, by whom, from which state to which.
     History {
         /// Its id or number.
@@ -167,6 +173,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let document = api.get(&Path::of(&["invoices", id, "document"])).await?;
             context.output.line(document.get())
         }
+        Command::Evidence(wanted) => evidence::run(context, &api, wanted).await,
         Command::History { id } => {
             let entries = api.list(&Path::of(&["invoices", id, "history"])).await?;
             context.output.list(&entries, history::table)

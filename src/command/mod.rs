@@ -6,6 +6,7 @@ pub(crate) mod close;
 pub(crate) mod config;
 mod credit_note;
 pub(crate) mod customer;
+mod evidence;
 pub(crate) mod grant;
 mod history;
 pub(crate) mod invoice;
@@ -19,6 +20,7 @@ pub(crate) mod session;
 pub(crate) mod session_summary;
 pub(crate) mod token;
 pub(crate) mod usage;
+pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
 

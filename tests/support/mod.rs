@@ -32,6 +32,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod books;
 mod command;
 mod process;
 pub mod prometheus;

@@ -3,7 +3,9 @@
 //! Periods are half open, `[start, end)`. A month ends when the customer's wall clock says so:
 //! a month of Asia/Shanghai ends eight hours before the month of UTC. No clock is read here.
 
-use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, Offset, TimeZone, Utc};
+use chrono::{
+    DateTime, Datelike, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc,
+};
 use chrono_tz::{GapInfo, Tz};
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +81,7 @@ impl Period {
 /// [`PeriodError::OutOfRange`] beyond the calendar.
 pub fn period_of(at: DateTime<Utc>, tz: Tz) -> Result<Period, PeriodError> {
     let out_of_range = || PeriodError::OutOfRange { around: at.to_rfc3339() };
-    let local = at.with_timezone(&tz).date_naive();
+    let local = local_time(at, tz).ok_or_else(out_of_range)?.date();
     let first = local.with_day(1).ok_or_else(out_of_range)?;
     let period = Period::month_of(first, tz)?;
     // Where a clock is set back over midnight on the first, local dates run back into a month
@@ -99,7 +101,9 @@ pub fn period_of(at: DateTime<Utc>, tz: Tz) -> Result<Period, PeriodError> {
 /// [`PeriodError::OutOfRange`] beyond the calendar.
 pub fn month_label(at: DateTime<Utc>, tz: Tz) -> Result<String, PeriodError> {
     let start = period_of(at, tz)?.start;
-    Ok(start.with_timezone(&tz).format("%Y-%m").to_string())
+    let local =
+        local_time(start, tz).ok_or_else(|| PeriodError::OutOfRange { around: at.to_rfc3339() })?;
+    Ok(local.format("%Y-%m").to_string())
 }
 
 /// The start of the local hour that holds `at`.
@@ -147,6 +151,12 @@ fn last_change(before: DateTime<Utc>, at: DateTime<Utc>, tz: Tz) -> DateTime<Utc
         }
     }
     DateTime::from_timestamp(high, 0).unwrap_or(at)
+}
+
+/// What the wall clock says; nothing where it would leave the calendar.
+fn local_time(at: DateTime<Utc>, tz: Tz) -> Option<NaiveDateTime> {
+    let utc = at.naive_utc();
+    utc.checked_add_offset(tz.offset_from_utc_datetime(&utc).fix())
 }
 
 fn offset_seconds(at: DateTime<Utc>, tz: Tz) -> i64 {

@@ -23,6 +23,7 @@ mod plans;
 mod postings;
 mod prices;
 mod races;
+mod records;
 mod reopening;
 mod rollups;
 mod sessions;

@@ -80,7 +80,7 @@ async fn migrations_run_once() {
 
     books.reopened().await.close().await;
 
-    assert_eq!(before.len(), 23);
+    assert_eq!(before.len(), 24);
     assert_eq!(books.lines(APPLIED).await, before);
 }
 
@@ -100,7 +100,7 @@ async fn a_ledger_that_a_newer_build_wrote_is_refused_and_left_as_it_is() {
 
     let (error, text) = refusal(&books, &books.path).await;
 
-    assert!(matches!(error, LedgerError::NewerStore { found: 1000, known: 23, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::NewerStore { found: 1000, known: 26, .. }), "{error:?}");
     assert!(text.contains("permille.db") && text.contains("newer"), "{text}");
     assert_eq!(books.dump().await, before);
 }

@@ -102,7 +102,12 @@ impl Books {
 
     /// Whoever has a new token of `role`, without an idempotency key.
     pub(crate) async fn as_role(&self, role: Role) -> Instruction {
-        let created = self.ledger.create_token(role, None).await.unwrap();
+        self.as_role_of(&self.ledger, role).await
+    }
+
+    /// The same of another ledger.
+    pub(crate) async fn as_role_of(&self, ledger: &Ledger, role: Role) -> Instruction {
+        let created = ledger.create_token(role, None).await.unwrap();
         Instruction::new(Actor::of(&created.token), None).unwrap()
     }
 

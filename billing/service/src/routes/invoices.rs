@@ -3,14 +3,14 @@
 
 use axum::{Json, extract::State, response::IntoResponse};
 use http::header;
-use permille_ledger::{AuditEntry, Invoice, InvoiceSummary, InvoiceTexts, Listing};
+use permille_ledger::{AuditEntry, Invoice, InvoiceSummary, InvoiceTexts, Listing, RecordEntry};
 use permille_types::{CustomerId, InvoiceId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Body, ListParams, Params, Segment, id},
+    input::{Body, ListParams, PageParams, Params, Segment, id},
     problem::Problem,
 };
 
@@ -81,6 +81,19 @@ pub(super) async fn document(
     visible(&billing, &caller, &text).await?;
     let document = billing.ledger.invoice_document(&id("invoice", &text)?).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], document))
+}
+
+/// The records that the invoice was made of.
+pub(super) async fn records(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+    Params(params): Params<PageParams>,
+) -> Result<Json<Listing<RecordEntry>>, Problem> {
+    caller.may(Action::ReadInvoices)?;
+    visible(&billing, &caller, &text).await?;
+    let page = params.page()?;
+    Ok(Json(billing.ledger.invoice_records(&id("invoice", &text)?, &page).await?))
 }
 
 /// The invoice, if the caller may see it.

@@ -57,6 +57,7 @@ pub fn router(billing: Billing) -> Router {
         .route("/invoices/draft", post(invoices::draft))
         .route("/invoices/{id}", get(invoices::show))
         .route("/invoices/{id}/document", get(invoices::document))
+        .route("/invoices/{id}/records", get(invoices::records))
         .route("/invoices/{id}/history", get(invoices::history))
         .route("/invoices/{id}/approve", post(invoices::approve))
         .route("/invoices/{id}/finalize", post(invoices::finalize))

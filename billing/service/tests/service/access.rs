@@ -16,7 +16,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 53] = [
+const ROUTES: [(&str, &str, &str, u16); 54] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -58,6 +58,7 @@ const ROUTES: [(&str, &str, &str, u16); 53] = [
     ("GET", "/invoices/{id}", BILLERS, 200),
     // Of a draft whose month has not ended; a void needs a reason.
     ("GET", "/invoices/{id}/document", BILLERS, 409),
+    ("GET", "/invoices/{id}/records", BILLERS, 200),
     ("GET", "/invoices/{id}/history", "admin finance", 200),
     ("POST", "/invoices/{id}/approve", "admin finance", 409),
     ("POST", "/invoices/{id}/finalize", "admin finance", 409),
