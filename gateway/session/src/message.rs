@@ -31,9 +31,10 @@ pub struct Message {
 /// Bytes of a reply that are compared.
 const OPENING_BYTES: usize = 256;
 
-/// Digest of the first 256 bytes of a reply, less white space: the reply's text, and the names and
-/// arguments of the tools that it calls, as they were delivered. Clients send it again in blocks,
-/// trimmed, or with a part of it folded away; its beginning they keep.
+/// Digest of the first 256 bytes of a reply, less white space and the punctuation of JSON: the
+/// reply's text, and the names and arguments of the tools that it calls, as they were delivered.
+/// Clients send it again in blocks, trimmed, with arguments as an object instead of a text, or with
+/// a part of it folded away; its beginning they keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Opening(Digest);
 
@@ -53,14 +54,50 @@ impl Opening {
     }
 }
 
+/// Bytes of a message that are kept until it ends: what is compared, and a tool's name that stands
+/// behind its arguments.
+const START_BYTES: usize = 2 * OPENING_BYTES;
+
 /// The beginning of a message, as far as it has come.
 #[derive(Debug, Default)]
 pub(crate) struct Start(Vec<u8>);
 
 impl Start {
+    /// Adds a text, or a text of JSON.
     pub(crate) fn push(&mut self, text: &[u8]) {
-        let room = OPENING_BYTES.saturating_sub(self.0.len());
-        self.0.extend(text.iter().filter(|byte| !byte.is_ascii_whitespace()).take(room));
+        let room = START_BYTES.saturating_sub(self.0.len());
+        self.0.extend(text.iter().filter(|byte| is_compared(**byte)).take(room));
+    }
+
+    /// Adds a text of an object as it stands in a text of JSON.
+    pub(crate) fn push_escaped(&mut self, text: &str) {
+        let written = text.as_bytes().get(..text.len().min(START_BYTES)).unwrap_or_default();
+        for byte in written {
+            match byte {
+                b'\n' => self.push(b"n"),
+                b'\t' => self.push(b"t"),
+                b'\r' => self.push(b"r"),
+                byte => self.push(&[*byte]),
+            }
+        }
+    }
+
+    /// Adds another beginning.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.push(&other.0);
+    }
+
+    /// How much has come.
+    pub(crate) fn end(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Puts what has come since `end` in front of what had come since `at`.
+    pub(crate) fn move_back(&mut self, at: usize, end: usize) {
+        let moved = self.0.len().saturating_sub(end);
+        if let Some(behind) = self.0.get_mut(at..) {
+            behind.rotate_right(moved.min(behind.len()));
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -68,10 +105,17 @@ impl Start {
     }
 
     pub(crate) fn opening(&self, key: &Key) -> Opening {
+        let compared = self.0.get(..self.0.len().min(OPENING_BYTES)).unwrap_or_default();
         let mut hasher = key.hasher();
-        leaf(&mut hasher, &self.0);
+        leaf(&mut hasher, compared);
         Opening(Digest::of(&hasher))
     }
+}
+
+/// Whether a byte is a part of what is compared, whichever way a client writes it.
+fn is_compared(byte: u8) -> bool {
+    !(byte.is_ascii_whitespace()
+        || matches!(byte, b'{' | b'}' | b'[' | b']' | b'"' | b':' | b',' | b'\\'))
 }
 
 impl Speaker {
@@ -97,4 +141,6 @@ pub struct Conversation {
     pub previous_response: Option<String>,
     /// Who asks, as the application knows them. Two end users never share a conversation.
     pub end_user: Option<String>,
+    /// Whether the model may call tools, as agents have it.
+    pub offers_tools: bool,
 }

@@ -9,7 +9,7 @@ use serde::{
 
 use crate::{
     digest::Key,
-    message::{Conversation, Speaker},
+    message::{Conversation, Speaker, Start},
     walk::{Draft, Walk},
 };
 
@@ -64,6 +64,10 @@ impl<'de> Visitor<'de> for Top<'_> {
                     let Name(found) = map.next_value()?;
                     conversation.end_user = found.or(conversation.end_user.take());
                 }
+                "tools" | "Tools" | "functions" => {
+                    let Offered(any) = map.next_value()?;
+                    conversation.offers_tools |= any;
+                }
                 "metadata" => {
                     let Metadata { named, end_user } = map.next_value()?;
                     conversation.named = conversation.named.take().or(named);
@@ -84,11 +88,36 @@ struct Messages<'a> {
     conversation: &'a mut Conversation,
 }
 
+/// The messages that the model says without a break. Together they are one reply: some clients send
+/// its text and each call as an item of its own.
+#[derive(Default)]
+struct Run {
+    start: Start,
+    /// The first of them.
+    first: Option<usize>,
+}
+
 impl Messages<'_> {
-    fn push(&mut self, draft: &mut Draft<'_>) {
-        let message = draft.finish();
+    fn push(&mut self, draft: &mut Draft, run: &mut Run) {
+        let Some(message) = draft.finish(&mut run.start) else { return };
+        match message.speaker {
+            Speaker::Model => {
+                run.first.get_or_insert(self.conversation.messages.len());
+            }
+            // A tool that the application runs between two turns ends the reply too.
+            Speaker::System | Speaker::User | Speaker::Tool => self.end(run),
+        }
         if self.conversation.messages.len() <= MESSAGES_MAX {
-            self.conversation.messages.extend(message);
+            self.conversation.messages.push(message);
+        }
+    }
+
+    /// The reply is whole: its first message tells how it opens.
+    fn end(&mut self, run: &mut Run) {
+        let first = run.first.take().and_then(|at| self.conversation.messages.get_mut(at));
+        if let Some(first) = first {
+            first.opening = run.start.opening(self.key);
+            run.start.clear();
         }
     }
 }
@@ -111,15 +140,16 @@ impl<'de> Visitor<'de> for Messages<'_> {
     fn visit_str<E: de::Error>(mut self, text: &str) -> Result<(), E> {
         let mut draft = Draft::new(self.key);
         Walk::message(&mut draft).visit_str::<E>(text)?;
-        self.push(&mut draft);
+        self.push(&mut draft, &mut Run::default());
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        let mut draft = Draft::new(self.key);
+        let (mut draft, mut run) = (Draft::new(self.key), Run::default());
         while seq.next_element_seed(Walk::message(&mut draft))?.is_some() {
-            self.push(&mut draft);
+            self.push(&mut draft, &mut run);
         }
+        self.end(&mut run);
         Ok(())
     }
 
@@ -157,6 +187,62 @@ impl<'de> Deserialize<'de> for Name {
         let value = serde_json::Value::deserialize(deserializer)?;
         let text = value.as_str().or_else(|| value.get("id")?.as_str());
         Ok(Self(text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)))
+    }
+}
+
+/// Whether a list has anything in it.
+struct Offered(bool);
+
+impl<'de> Deserialize<'de> for Offered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Counts what it passes over.
+        struct Count;
+
+        impl<'de> Visitor<'de> for Count {
+            type Value = Offered;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of tools")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Offered, A::Error> {
+                let mut any = false;
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    any = true;
+                }
+                Ok(Offered(any))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Offered, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Offered(false))
+            }
+
+            fn visit_str<E: de::Error>(self, _: &str) -> Result<Offered, E> {
+                Ok(Offered(false))
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Offered, E> {
+                Ok(Offered(false))
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Offered, E> {
+                Ok(Offered(false))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Offered, E> {
+                Ok(Offered(false))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Offered, E> {
+                Ok(Offered(false))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Offered, E> {
+                Ok(Offered(false))
+            }
+        }
+        deserializer.deserialize_any(Count)
     }
 }
 

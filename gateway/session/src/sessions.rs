@@ -94,6 +94,8 @@ struct Trail {
     exchanges: Vec<Exchange>,
     /// What is asked now, and its bytes.
     asked: (Digest, u64),
+    /// Whether it offers tools.
+    offers_tools: bool,
 }
 
 /// What was asked and replied near the end of a request.
@@ -153,7 +155,7 @@ impl Sessions {
     ) -> Placed {
         let messages = &conversation.messages;
         let key = self.key.within(scope);
-        let trail = Trail::of(&key, messages);
+        let trail = Trail::of(&key, conversation);
         let bytes = trail.bytes.last().copied().unwrap_or_default();
         let stored = conversation.previous_response.as_deref();
         let before = stored
@@ -306,9 +308,13 @@ impl Sessions {
         let whole = trail.prefixes.last()?;
         let alike = self.nodes.get(whole)?;
         let node = alike.iter().rev().find(|node| self.is_open(node, now))?;
-        let long = trail.asked.1 >= REPEATED_BYTES;
-        let soon = now.saturating_duration_since(node.at) <= SOON;
-        (known || (long && soon)).then(|| Found {
+        // Whoever has gone on from the reply was content with it: the same words are another's. And
+        // nobody reads an agent's first reply and wants another: a second one has the same task.
+        let again = !trail.offers_tools
+            && trail.asked.1 >= REPEATED_BYTES
+            && now.saturating_duration_since(node.at) <= SOON
+            && node.is_waiting();
+        (known || again).then(|| Found {
             node: Arc::clone(node),
             fit: Fit::SameReply,
             known: messages.len(),
@@ -378,7 +384,8 @@ impl Placed {
 }
 
 impl Trail {
-    fn of(key: &Key, messages: &[Message]) -> Self {
+    fn of(key: &Key, conversation: &Conversation) -> Self {
+        let Conversation { messages, offers_tools, .. } = conversation;
         let mut prefixes = Vec::with_capacity(messages.len());
         let mut bytes = Vec::with_capacity(messages.len());
         let (mut digest, mut sum) = (Digest::START, 0_u64);
@@ -389,7 +396,8 @@ impl Trail {
             bytes.push(sum);
         }
         let asked = asked_before(key, messages, messages.len());
-        Self { prefixes, bytes, exchanges: exchanges(key, messages), asked }
+        let offers_tools = *offers_tools;
+        Self { prefixes, bytes, exchanges: exchanges(key, messages), asked, offers_tools }
     }
 }
 

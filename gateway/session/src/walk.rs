@@ -40,8 +40,7 @@ const NOT_SAID: &[&str] = &[
 ];
 
 /// A message that is being read. One serves for all messages of a request.
-pub(crate) struct Draft<'k> {
-    key: &'k Key,
+pub(crate) struct Draft {
     hasher: blake3::Hasher,
     start: Start,
     bytes: usize,
@@ -50,10 +49,9 @@ pub(crate) struct Draft<'k> {
     holds_result: bool,
 }
 
-impl<'k> Draft<'k> {
-    pub(crate) fn new(key: &'k Key) -> Self {
+impl Draft {
+    pub(crate) fn new(key: &Key) -> Self {
         Self {
-            key,
             hasher: key.hasher(),
             start: Start::default(),
             bytes: 0,
@@ -63,8 +61,9 @@ impl<'k> Draft<'k> {
         }
     }
 
-    /// The message; absent where nothing is said. The draft is empty then.
-    pub(crate) fn finish(&mut self) -> Option<Message> {
+    /// The message; absent where nothing is said. The draft is empty then. Beginnings of what the
+    /// model says are put behind each other in `run`.
+    pub(crate) fn finish(&mut self, run: &mut Start) -> Option<Message> {
         let (role, item) = (self.role.take(), self.item.take());
         let holds_result = std::mem::take(&mut self.holds_result);
         let bytes = std::mem::take(&mut self.bytes);
@@ -77,20 +76,32 @@ impl<'k> Draft<'k> {
         };
         self.hasher.update(&[speaker.mark()]);
         let digest = Digest::of(&self.hasher);
-        let is_reply = speaker == Speaker::Model;
-        let opening = if is_reply { self.start.opening(self.key) } else { Opening::NONE };
+        if speaker == Speaker::Model {
+            run.append(&self.start);
+        }
         self.hasher.reset();
         self.start.clear();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        Some(Message { speaker, digest, bytes, opening })
+        Some(Message { speaker, digest, bytes, opening: Opening::NONE })
     }
 
     fn say(&mut self, bytes: &[u8]) {
+        self.start.push(bytes);
+        self.count(bytes);
+    }
+
+    /// Says something whose beginning is noted otherwise.
+    fn count(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.bytes = self.bytes.saturating_add(bytes.len());
             leaf(&mut self.hasher, bytes);
-            self.start.push(bytes);
         }
+    }
+
+    /// Says a number or the like inside an object of arguments.
+    fn say_as_json(&mut self, bytes: &[u8], json: &str) {
+        self.start.push(json.as_bytes());
+        self.count(bytes);
     }
 
     /// A block's or item's type, which tells who speaks where no role does.
@@ -110,24 +121,33 @@ enum Meaning {
     Said,
     Role,
     Type,
+    /// The arguments of a tool that is called: a text of JSON, or an object.
+    Arguments,
+    /// Something inside such an object.
+    Argument,
 }
 
 /// Reads a value into a draft.
-pub(crate) struct Walk<'a, 'k> {
-    draft: &'a mut Draft<'k>,
+pub(crate) struct Walk<'a> {
+    draft: &'a mut Draft,
     meaning: Meaning,
     /// Objects around it: 0 is the message itself, 1 a block of it.
     depth: usize,
 }
 
-impl<'a, 'k> Walk<'a, 'k> {
+impl<'a> Walk<'a> {
     /// Reads a whole message.
-    pub(crate) fn message(draft: &'a mut Draft<'k>) -> Self {
+    pub(crate) fn message(draft: &'a mut Draft) -> Self {
         Self { draft, meaning: Meaning::Said, depth: 0 }
     }
 
     fn meaning_of(&mut self, key: &str) -> Option<Meaning> {
+        if matches!(self.meaning, Meaning::Arguments | Meaning::Argument) {
+            self.draft.start.push(key.as_bytes());
+            return Some(Meaning::Argument);
+        }
         match (key, self.depth) {
+            ("arguments" | "args", _) | ("input", 1..) => Some(Meaning::Arguments),
             ("role" | "Role", 0) => Some(Meaning::Role),
             ("type", 0 | 1) => Some(Meaning::Type),
             ("functionResponse" | "function_response", _) => {
@@ -140,7 +160,7 @@ impl<'a, 'k> Walk<'a, 'k> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -148,7 +168,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_, '_> {
+impl<'de> Visitor<'de> for Walk<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,7 +177,11 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
         match self.meaning {
-            Meaning::Said => self.draft.say(text.trim().as_bytes()),
+            Meaning::Said | Meaning::Arguments => self.draft.say(text.trim().as_bytes()),
+            Meaning::Argument => {
+                self.draft.start.push_escaped(text);
+                self.draft.count(text.trim().as_bytes());
+            }
             Meaning::Role => self.draft.role = Some(speaker(text)),
             Meaning::Type => self.draft.note_type(text),
         }
@@ -165,42 +189,60 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<(), E> {
-        self.draft.say(&number.to_le_bytes());
+        self.draft.say_as_json(&number.to_le_bytes(), &number.to_string());
         Ok(())
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<(), E> {
-        self.draft.say(&number.to_le_bytes());
+        self.draft.say_as_json(&number.to_le_bytes(), &number.to_string());
         Ok(())
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<(), E> {
-        self.draft.say(&number.to_bits().to_le_bytes());
+        self.draft.say_as_json(&number.to_bits().to_le_bytes(), &number.to_string());
         Ok(())
     }
 
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+    fn visit_bool<E: de::Error>(self, yes: bool) -> Result<(), E> {
+        if self.meaning == Meaning::Argument {
+            self.draft.start.push(if yes { b"true" } else { b"false" });
+        }
         Ok(())
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        if self.meaning == Meaning::Argument {
+            self.draft.start.push(b"null");
+        }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Self { draft, depth, .. } = self;
-        while seq.next_element_seed(Walk { draft, meaning: Meaning::Said, depth })?.is_some() {}
+        let Self { draft, meaning, depth } = self;
+        let meaning = match meaning {
+            Meaning::Arguments | Meaning::Argument => Meaning::Argument,
+            _ => Meaning::Said,
+        };
+        while seq.next_element_seed(Walk { draft, meaning, depth })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        // Where the arguments of a call begin: a reply tells its name first, some clients last.
+        let mut arguments = None;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             let Some(meaning) = self.meaning_of(&key) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
+            let end = self.draft.start.end();
             let inner = self.depth.saturating_add(1);
-            map.next_value_seed(Walk { draft: self.draft, meaning, depth: inner })?;
+            map.next_value_seed(Walk { draft: &mut *self.draft, meaning, depth: inner })?;
+            match (meaning, arguments) {
+                (Meaning::Arguments, _) => arguments = Some(end),
+                (Meaning::Said, Some(at)) if key == "name" => self.draft.start.move_back(at, end),
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -359,3 +359,81 @@ fn a_request_that_failed_and_is_sent_again_is_the_same_turn_tried_again() {
     assert_eq!(tried.resent_tokens(100), broken.resent_tokens(100));
     assert_eq!(turn(&anew), ("request-1", 2, TurnKind::Regenerate));
 }
+
+/// A question that two people ask at once, and what each model calls: only the call tells whose
+/// result it is.
+#[test]
+fn a_call_of_a_tool_is_known_however_the_client_writes_it_again() {
+    let call = json!({"command": "ls -l\n  \"a b\"", "lines": [1, true, null]});
+    let text = r#"{"command": "ls -l\n  \"a b\"", "lines": [1, true, null]}"#;
+    let results = |results: Value| [json!({"role": "user", "content": "hi"}), results];
+    let openai = json!([{"type": "function", "id": "call_1",
+        "function": {"arguments": text, "name": "bash"}}]);
+    let anthropic = json!([{"type": "thinking", "thinking": "Hm.", "signature": "c2"},
+        {"type": "tool_use", "id": "toolu_1", "input": call, "name": "bash"}]);
+    let gemini = json!([{"functionCall": {"name": "bash", "args": call}}]);
+    let items = json!({"type": "function_call", "call_id": "c", "name": "bash", "arguments": text});
+    for (assistant, key) in [
+        (json!({"role": "assistant", "content": null, "tool_calls": openai}), "messages"),
+        (json!({"role": "assistant", "content": anthropic}), "messages"),
+        (json!({"role": "model", "parts": gemini}), "contents"),
+        (items, "input"),
+    ] {
+        let mut client = Client::new();
+        let hi = chat(&[("user", "hi")]);
+        let (ann, bob) =
+            (client.send("acme", &hi, Duration::ZERO), client.send("acme", &hi, Duration::ZERO));
+        client.reply(&ann, &format!("bash{text}"));
+        client.reply(&bob, "bash{\"command\": \"pwd\"}");
+        let [question, assistant] = results(assistant);
+        let result = json!({"role": "tool", "tool_call_id": "call_1", "content": "a b"});
+
+        let next = client.ask(&json!({key: [question, assistant, result]}));
+
+        assert_eq!(turn(&next), ("request-1", 2, TurnKind::ToolLoop), "{key}");
+    }
+}
+
+#[test]
+fn a_text_and_a_call_that_are_sent_again_as_two_items_are_one_reply() {
+    let mut client = Client::new();
+    let hi = json!({"input": "hi"});
+    let (ann, bob) =
+        (client.send("acme", &hi, Duration::ZERO), client.send("acme", &hi, Duration::ZERO));
+    client.reply(&ann, "I look it up.search{\"q\":\"timber\"}");
+    client.reply(&bob, "I look it up.search{\"q\":\"ice\"}");
+
+    let next = client.ask(&json!({"input": [
+        {"role": "user", "content": "hi"},
+        {"type": "message", "role": "assistant", "content": "I look it up."},
+        {"type": "function_call", "call_id": "c", "name": "search", "arguments": "{\"q\":\"ice\"}"},
+        {"type": "function_call_output", "call_id": "c", "output": "cold"}]}));
+
+    assert_eq!(turn(&next), ("request-2", 2, TurnKind::ToolLoop));
+}
+
+#[test]
+fn the_same_first_words_after_a_reply_was_gone_on_from_are_another_conversation() {
+    let mut client = Client::new();
+    let question = format!("{QUESTION} {QUESTION}");
+    let first = chat(&[("user", &question)]);
+    let ann = client.send("acme", &first, Duration::ZERO);
+    client.reply(&ann, "Timber.");
+    client.ask(&chat(&[("user", &question), ("assistant", "Timber."), ("user", "And then?")]));
+
+    let other = client.ask(&first);
+    let wanted_again = client.ask(&first);
+
+    assert_eq!(turn(&other), ("request-3", 1, TurnKind::New));
+    assert_eq!(turn(&wanted_again), ("request-3", 1, TurnKind::Regenerate));
+}
+
+#[test]
+fn agents_with_the_same_task_are_never_one() {
+    let mut client = Client::new();
+    let task = json!({"role": "user", "content": format!("{QUESTION} {QUESTION}")});
+    let body = json!({"messages": [task], "tools": [{"type": "function", "function": {}}]});
+    client.ask(&body);
+
+    assert_eq!(turn(&client.ask(&body)), ("request-2", 1, TurnKind::New));
+}

@@ -29,5 +29,6 @@ mod rollups;
 mod sessions;
 mod stored_responses;
 mod summaries;
+mod sums;
 mod support;
 mod terms;

@@ -1,5 +1,7 @@
 //! What clients of each shape send, turn by turn, with the truth beside it.
 
+mod agents;
+
 use fastrand::Rng;
 use permille_session::TurnKind;
 use serde_json::{Value, json};
@@ -25,13 +27,18 @@ pub(crate) const SHAPES: &[(&str, Shape)] = &[
     ("shared system prompt", shared_system),
     ("the same first words", same_first_words),
     ("system prompt anew each turn", system_anew),
-    ("sliding window", sliding_window),
-    ("tool loop, OpenAI", tool_loop),
-    ("tool loop, Anthropic, moving cache marks", tool_loop_anthropic),
+    ("sliding window of five messages", sliding_window),
+    ("few-shot examples before every question", few_shot),
+    ("a greeting by the application", greeted),
+    ("tool loop, OpenAI", agents::tool_loop),
+    ("tool loop, Anthropic, moving cache marks", agents::tool_loop_anthropic),
+    ("tool loop, ids of calls anew each turn", agents::new_ids),
+    ("tool loop, Gemini", agents::gemini),
+    ("agents at the same task", agents::same_task),
+    ("responses, items sent again", agents::responses),
     ("regenerate", regenerate),
     ("edit and branch", branch),
-    ("compaction", compaction),
-    ("responses, items sent again", responses),
+    ("compaction that keeps the last exchange", compaction),
     ("Gemini", gemini),
 ];
 
@@ -121,6 +128,26 @@ fn same_first_words(random: &mut Rng) -> Vec<Step> {
     steps
 }
 
+/// Examples that everybody's requests begin with, then a conversation.
+fn few_shot(random: &mut Rng) -> Vec<Step> {
+    let shown = [
+        say("user", "Translate into French: the river carried the bridge away in the night."),
+        say("assistant", "La rivière a emporté le pont pendant la nuit, sans témoin."),
+        say("user", "Translate into French: timber."),
+        say("assistant", "Bois de construction."),
+    ];
+    plain(random, None, move |_, history| chat(&[&shown[..], history].concat()))
+}
+
+/// A message of the application that everybody's conversation opens with; short answers to it.
+fn greeted(random: &mut Rng) -> Vec<Step> {
+    let greeting = say("assistant", "Good morning! I am Acme's assistant. What can I do for you?");
+    let first = ["hi", "help", "my invoice", "退款"][random.usize(..4)].to_owned();
+    plain(random, Some(first), move |_, history| {
+        chat(&[std::slice::from_ref(&greeting), history].concat())
+    })
+}
+
 fn system_anew(random: &mut Rng) -> Vec<Step> {
     plain(random, None, |random, history| {
         let now =
@@ -131,94 +158,6 @@ fn system_anew(random: &mut Rng) -> Vec<Step> {
 
 fn sliding_window(random: &mut Rng) -> Vec<Step> {
     plain(random, None, |_, history| chat(&history[history.len().saturating_sub(5)..]))
-}
-
-fn tool_loop(random: &mut Rng) -> Vec<Step> {
-    let mut history = vec![say("system", "You are an agent.")];
-    let mut steps = Vec::new();
-    let mut turn = 0;
-    for _ in 0..random.u32(1..=3) {
-        history.push(say("user", &question(random)));
-        let mut kind = TurnKind::Continue;
-        for call in 0..random.u32(0..=4) {
-            turn += 1;
-            let id = format!("call_{}", random.u64(..));
-            let arguments = json!({"path": words(random, 1, 3), "n": call}).to_string();
-            let body = chat(&history);
-            let delivered = Some(format!("read_file{arguments}"));
-            steps.push(Step { body, reply: delivered, turn, kind: first_or(turn, kind) });
-            history.push(json!({"role": "assistant", "content": null, "tool_calls": [
-                {"id": id, "type": "function", "function": {"name": "read_file", "arguments": arguments}}]}));
-            history
-                .push(json!({"role": "tool", "tool_call_id": id, "content": words(random, 2, 60)}));
-            kind = TurnKind::ToolLoop;
-        }
-        turn += 1;
-        let answer = reply(random);
-        steps.push(Step {
-            body: chat(&history),
-            reply: Some(answer.clone()),
-            turn,
-            kind: first_or(turn, kind),
-        });
-        history.push(say("assistant", &answer));
-    }
-    steps
-}
-
-fn first_or(turn: u32, kind: TurnKind) -> TurnKind {
-    if turn == 1 { TurnKind::New } else { kind }
-}
-
-fn tool_loop_anthropic(random: &mut Rng) -> Vec<Step> {
-    let mut history: Vec<Value> = Vec::new();
-    let mut steps = Vec::new();
-    let mut turn = 0;
-    for _ in 0..random.u32(1..=3) {
-        history.push(say("user", &question(random)));
-        let mut kind = TurnKind::Continue;
-        for _ in 0..random.u32(0..=4) {
-            turn += 1;
-            steps.push(Step {
-                body: marked(&history),
-                reply: None,
-                turn,
-                kind: first_or(turn, kind),
-            });
-            let id = format!("toolu_{}", random.u64(..));
-            history.push(json!({"role": "assistant", "content": [
-                {"type": "thinking", "thinking": words(random, 3, 20), "signature": "c2ln"},
-                {"type": "text", "text": words(random, 2, 9)},
-                {"type": "tool_use", "id": id, "name": "bash", "input": {"command": words(random, 1, 4)}}]}));
-            history.push(json!({"role": "user", "content": [
-                {"type": "tool_result", "tool_use_id": id, "content": words(random, 1, 50)}]}));
-            kind = TurnKind::ToolLoop;
-        }
-        turn += 1;
-        let answer = reply(random);
-        steps.push(Step {
-            body: marked(&history),
-            reply: Some(answer.clone()),
-            turn,
-            kind: first_or(turn, kind),
-        });
-        history.push(say("assistant", &answer));
-    }
-    steps
-}
-
-/// The last message carries the mark of what to cache, which turns its text into a block.
-fn marked(history: &[Value]) -> Value {
-    let mut messages = history.to_vec();
-    if let Some(last) = messages.last_mut() {
-        if let Some(text) = last["content"].as_str().map(str::to_owned) {
-            last["content"] = json!([{"type": "text", "text": text}]);
-        }
-        if let Some(block) = last["content"].as_array_mut().and_then(|blocks| blocks.last_mut()) {
-            block["cache_control"] = json!({"type": "ephemeral"});
-        }
-    }
-    json!({"model": "claude-sonnet-4-5", "max_tokens": 1024, "system": "You are an agent.", "messages": messages})
 }
 
 fn regenerate(random: &mut Rng) -> Vec<Step> {
@@ -283,36 +222,6 @@ fn compaction(random: &mut Rng) -> Vec<Step> {
             kind: kind_of(turn),
         });
         history.push(say("assistant", &answer));
-    }
-    steps
-}
-
-fn responses(random: &mut Rng) -> Vec<Step> {
-    let mut items = Vec::new();
-    let mut steps = Vec::new();
-    let mut turn = 0;
-    for _ in 0..turns(random) {
-        items.push(
-            json!({"role": "user", "content": [{"type": "input_text", "text": question(random)}]}),
-        );
-        let mut kind = TurnKind::Continue;
-        if random.bool() {
-            turn += 1;
-            let body = json!({"model": "gpt-5", "instructions": "Be short.", "input": items});
-            steps.push(Step { body, reply: None, turn, kind: first_or(turn, kind) });
-            let id = format!("call_{}", random.u64(..));
-            items.push(json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "eA=="}));
-            items.push(json!({"type": "function_call", "call_id": id, "name": "look_up",
-                "arguments": json!({"q": words(random, 1, 4)}).to_string()}));
-            items.push(json!({"type": "function_call_output", "call_id": id, "output": words(random, 2, 30)}));
-            kind = TurnKind::ToolLoop;
-        }
-        turn += 1;
-        let body = json!({"model": "gpt-5", "instructions": "Be short.", "input": items});
-        let answer = reply(random);
-        steps.push(Step { body, reply: Some(answer.clone()), turn, kind: first_or(turn, kind) });
-        items.push(json!({"type": "message", "role": "assistant", "id": format!("msg_{}", random.u64(..)),
-            "status": "completed", "content": [{"type": "output_text", "text": answer, "annotations": []}]}));
     }
     steps
 }
