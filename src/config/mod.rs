@@ -5,6 +5,7 @@
 
 mod error;
 mod load;
+mod redis;
 mod sections;
 mod show;
 

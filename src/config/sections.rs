@@ -15,7 +15,7 @@ use permille_proxy::config::{
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::{ConfigError, redis::RedisSection};
 
 /// Longest accepted credential, in bytes: far above any real one, below a mistaken file.
 const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     pub(crate) metrics: MetricsSection,
     /// `[store]`: where billing keeps its rows.
     pub(crate) store: StoreSection,
-    /// `[redis]`: known, refused until it is supported.
+    /// `[redis]`: what several gateways share; absent, it is kept in the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) redis: Option<RedisSection>,
     /// `[[upstream]]`: model APIs.
@@ -126,14 +126,6 @@ impl StoreSection {
         };
         Err(ConfigError::value("store.url", problem))
     }
-}
-
-/// `[redis]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RedisSection {
-    /// Where Redis listens.
-    pub(crate) url: String,
 }
 
 /// `[billing]`.
@@ -238,11 +230,8 @@ impl Settings {
     /// [`ConfigError::Key`] names the key and what is accepted.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.store.file(Path::new(""))?;
-        if self.redis.is_some() {
-            return Err(ConfigError::value(
-                "redis.url",
-                "Redis is not supported yet, limits are kept in the process: remove the section",
-            ));
+        if let Some(redis) = &self.redis {
+            redis.check()?;
         }
         self.check_listeners()?;
         let JournalSection { gather_us, hold_max_ms, .. } = self.journal;

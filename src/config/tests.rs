@@ -55,11 +55,22 @@ fn a_line_that_is_not_toml_is_named() {
 fn engines_that_are_not_supported_yet_are_refused_by_name() {
     let secret = "postgres://permille:hunter2@db/permille";
     check(&format!("[store]\nurl = \"{secret}\""), &["`store.url`", "PostgreSQL", "sqlite:"]);
-    check("[redis]\nurl = \"redis://127.0.0.1\"", &["`redis.url`", "Redis", "not supported"]);
+    check("[redis]\nurl = \"rediss://127.0.0.1\"", &["`redis.url`", "TLS", "redis://"]);
     check("[store]\nurl = \"sqlite:\"", &["`store.url`", "names no file"]);
 
     let error = load(&format!("[store]\nurl = \"{secret}\"")).1.unwrap_err();
     assert!(!error.to_string().contains("hunter2"));
+}
+
+#[test]
+fn the_password_of_redis_is_masked_in_what_is_printed() {
+    let (_dir, config) = load("[redis]\nurl = \"redis://:hunter2@127.0.0.1:6379/1\"");
+    let config = config.unwrap();
+
+    for text in [config.to_toml().unwrap(), config.to_json().unwrap().to_string()] {
+        assert!(text.contains("redis://:********@127.0.0.1:6379/1"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
 }
 
 #[test]
