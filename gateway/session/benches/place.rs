@@ -1,4 +1,6 @@
-//! Time to read and place a request of 200 messages: `cargo bench -p permille-session`.
+//! Time to read and place a request of 200 messages, in processor time:
+//! `cargo bench -p permille-session`. Time of the processor and not of the clock, so that other work
+//! on the machine changes it little.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may panic and prints")]
 
@@ -7,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use permille_session::{Bounds, Key, Sessions};
-use serde_json::json;
+use permille_session::{Bounds, Key, Replied, Sessions};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
 
 const MESSAGES: usize = 200;
 /// Rounds, of which the median is told, and the time of one.
@@ -18,36 +21,82 @@ const ROUND: Duration = Duration::from_millis(300);
 fn main() {
     // `cargo test --benches` only wants to know that it runs.
     let rounds = if std::env::args().any(|arg| arg == "--bench") { ROUNDS } else { 1 };
-    println!("| bytes of a message | µs to read and place 200 | lowest to highest |");
-    println!("|---:|---:|---:|");
+    println!("| bytes of a message | µs to read | to place | both | lowest to highest |");
+    println!("|---:|---:|---:|---:|---:|");
     for words in [4, 16, 64, 256] {
-        let body = body(words);
+        let talk = Talk::new(words);
+        let mut times: Vec<_> = (0..rounds).map(|_| talk.round()).collect();
+        times.sort_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1)));
+        let both = |time: Option<&(f64, f64)>| time.map_or(0.0, |(read, place)| read + place);
+        let (read, place) = times.get(times.len() / 2).copied().unwrap_or_default();
+        println!(
+            "| {} | {read:.1} | {place:.1} | {:.1} | {:.1} to {:.1} |",
+            talk.body.len() / MESSAGES,
+            read + place,
+            both(times.first()),
+            both(times.last()),
+        );
+    }
+}
+
+/// A conversation whose turn before has been answered.
+struct Talk {
+    before: Vec<u8>,
+    replied: String,
+    body: Vec<u8>,
+}
+
+impl Talk {
+    fn new(words: usize) -> Self {
+        let text = |number: usize| format!("{number} {}", "word ".repeat(words));
+        let message = |number: usize| {
+            // The last one is the question.
+            let role = if number.is_multiple_of(2) { "assistant" } else { "user" };
+            json!({"role": role, "content": text(number)})
+        };
+        let messages: Vec<_> = (0..MESSAGES).map(message).collect();
+        let body = |messages: &[Value]| {
+            json!({"model": "m", "stream": true, "messages": messages}).to_string().into_bytes()
+        };
+        Self {
+            before: body(messages.get(..MESSAGES - 2).unwrap()),
+            replied: text(MESSAGES - 2),
+            body: body(&messages),
+        }
+    }
+
+    /// Microseconds of the processor that it takes to read the request, and to place it.
+    fn round(&self) -> (f64, f64) {
         let sessions = Sessions::new(Key::new([1; 32]), Bounds::default());
-        let mut times: Vec<f64> = (0..rounds).map(|_| round(&sessions, &body)).collect();
-        times.sort_by(f64::total_cmp);
-        let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        let (low, high) = (times.first().unwrap(), times.last().unwrap());
-        println!("| {} | {median:.1} | {low:.1} to {high:.1} |", body.len() / MESSAGES);
+        let now = Instant::now();
+        let fresh = || "bench".parse().unwrap();
+        let before = sessions.place(&["acme"], &sessions.read(&self.before), fresh(), now);
+        let replied = Replied { text: &self.replied, ..Replied::default() };
+        sessions.replied(&before, replied, now);
+        let read = per_call(|| drop(black_box(sessions.read(black_box(&self.body)))));
+        let said = sessions.read(&self.body);
+        let place = per_call(|| {
+            let placed = sessions.place(&["acme"], black_box(&said), fresh(), now);
+            assert_eq!(placed.place.turn.number, 2);
+        });
+        (read, place)
     }
 }
 
-/// Microseconds of one request.
-fn round(sessions: &Sessions, body: &[u8]) -> f64 {
-    let (started, mut requests) = (Instant::now(), 0_u32);
-    while started.elapsed() < ROUND {
-        let said = sessions.read(black_box(body));
-        let fresh = "bench".parse().unwrap();
-        black_box(sessions.place(&["acme"], &said, fresh, started));
-        requests = requests.saturating_add(1);
+/// Microseconds of the processor that one call takes.
+fn per_call(mut call: impl FnMut()) -> f64 {
+    let (start, mut calls) = (processor_time(), 0_u32);
+    loop {
+        call();
+        calls += 1;
+        let spent = processor_time().checked_sub(start).unwrap();
+        if spent >= ROUND {
+            return spent.as_secs_f64() * 1e6 / f64::from(calls);
+        }
     }
-    started.elapsed().as_secs_f64() * 1e6 / f64::from(requests)
 }
 
-fn body(words: usize) -> Vec<u8> {
-    let message = |number: usize| {
-        let role = if number.is_multiple_of(2) { "user" } else { "assistant" };
-        json!({"role": role, "content": format!("{number} {}", "word ".repeat(words))})
-    };
-    let messages: Vec<_> = (0..MESSAGES).map(message).collect();
-    json!({"model": "m", "messages": messages}).to_string().into_bytes()
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }

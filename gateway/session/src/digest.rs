@@ -1,4 +1,11 @@
 //! Keyed digests: equal for equal texts, and of no use to whoever lacks the key.
+//!
+//! `SipHash` 2-4 with 128 bits, a pseudo-random function that takes a tenth of the time of BLAKE3 on
+//! texts as short as messages are; BLAKE3 makes the key of a scope from the gateway's.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 /// The secret of one gateway. Digests of different keys have nothing to do with each other.
 #[derive(Clone)]
@@ -16,13 +23,22 @@ impl Key {
     pub(crate) fn within(&self, scope: &[&str]) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         for name in scope {
-            leaf(&mut hasher, name.as_bytes());
+            let length = u64::try_from(name.len()).unwrap_or(u64::MAX);
+            hasher.update(&length.to_le_bytes()).update(name.as_bytes());
         }
         Self(*hasher.finalize().as_bytes())
     }
 
-    pub(crate) fn hasher(&self) -> blake3::Hasher {
-        blake3::Hasher::new_keyed(&self.0)
+    pub(crate) fn hasher(&self) -> Hasher {
+        let [low, high] = self.halves();
+        Hasher(SipHasher24::new_with_keys(low, high))
+    }
+
+    /// The first half of the key in two parts.
+    fn halves(&self) -> [u64; 2] {
+        let (words, _) = self.0.as_chunks::<8>();
+        let word = |at: usize| words.get(at).copied().map_or(0, u64::from_le_bytes);
+        [word(0), word(1)]
     }
 
     /// The digest of `digests` in this order.
@@ -41,6 +57,20 @@ impl std::fmt::Debug for Key {
     }
 }
 
+/// A keyed hash of what has come so far.
+#[derive(Clone)]
+pub(crate) struct Hasher(SipHasher24);
+
+impl Hasher {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    pub(crate) fn add(&mut self, digest: Digest) {
+        self.0.write(&digest.0);
+    }
+}
+
 /// 128 bits of a keyed hash: two different texts share one by chance once in 2⁶⁴ texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Digest([u8; 16]);
@@ -49,15 +79,13 @@ impl Digest {
     /// The digest of nothing, where a chain begins.
     pub(crate) const START: Self = Self([0; 16]);
 
-    pub(crate) fn of(hasher: &blake3::Hasher) -> Self {
-        let mut bytes = [0; 16];
-        hasher.finalize_xof().fill(&mut bytes);
-        Self(bytes)
+    pub(crate) fn of(hasher: &Hasher) -> Self {
+        Self(hasher.0.finish128().as_bytes())
     }
 }
 
 /// Adds one piece of a text, so that ("a", "bc") and ("ab", "c") differ.
-pub(crate) fn leaf(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+pub(crate) fn leaf(hasher: &mut Hasher, bytes: &[u8]) {
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     hasher.update(&length.to_le_bytes());
     hasher.update(bytes);

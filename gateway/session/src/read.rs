@@ -1,6 +1,6 @@
 //! A request's body, in whichever family's format, as a conversation.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::VecDeque, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -88,36 +88,54 @@ struct Messages<'a> {
     conversation: &'a mut Conversation,
 }
 
-/// The messages that the model says without a break. Together they are one reply: some clients send
-/// its text and each call as an item of its own.
+/// Replies whose beginning is compared, the last of a request: somebody who goes back further is
+/// known by the messages alone.
+const REPLIES_COMPARED: usize = 16;
+
+/// The beginnings of the last replies. Messages that the model says without a break are one reply:
+/// some clients send its text and each call as an item of its own.
 #[derive(Default)]
-struct Run {
-    start: Start,
-    /// The first of them.
-    first: Option<usize>,
+struct Replies {
+    /// Each with the place of its first message.
+    last: VecDeque<(usize, Start)>,
+    /// Whether the last one may go on.
+    open: bool,
+}
+
+impl Replies {
+    /// The beginning of the reply to which the message at `place` belongs.
+    fn at(&mut self, place: usize) -> Option<&mut Start> {
+        if !self.open {
+            self.open = true;
+            let mut start = Start::default();
+            if self.last.len() >= REPLIES_COMPARED
+                && let Some((_, oldest)) = self.last.pop_front()
+            {
+                start = oldest;
+                start.clear();
+            }
+            self.last.push_back((place, start));
+        }
+        self.last.back_mut().map(|(_, start)| start)
+    }
 }
 
 impl Messages<'_> {
-    fn push(&mut self, draft: &mut Draft, run: &mut Run) {
-        let Some(message) = draft.finish(&mut run.start) else { return };
-        match message.speaker {
-            Speaker::Model => {
-                run.first.get_or_insert(self.conversation.messages.len());
-            }
-            // A tool that the application runs between two turns ends the reply too.
-            Speaker::System | Speaker::User | Speaker::Tool => self.end(run),
-        }
-        if self.conversation.messages.len() <= MESSAGES_MAX {
+    fn push(&mut self, draft: &mut Draft, replies: &mut Replies) {
+        let place = self.conversation.messages.len();
+        let Some(message) = draft.finish(|| replies.at(place)) else { return };
+        replies.open &= message.speaker == Speaker::Model;
+        if place <= MESSAGES_MAX {
             self.conversation.messages.push(message);
         }
     }
 
-    /// The reply is whole: its first message tells how it opens.
-    fn end(&mut self, run: &mut Run) {
-        let first = run.first.take().and_then(|at| self.conversation.messages.get_mut(at));
-        if let Some(first) = first {
-            first.opening = run.start.opening(self.key);
-            run.start.clear();
+    /// All messages are there: the first one of each reply tells how it opens.
+    fn end(self, replies: &Replies) {
+        for (place, start) in &replies.last {
+            if let Some(first) = self.conversation.messages.get_mut(*place) {
+                first.opening = start.opening(self.key);
+            }
         }
     }
 }
@@ -140,16 +158,18 @@ impl<'de> Visitor<'de> for Messages<'_> {
     fn visit_str<E: de::Error>(mut self, text: &str) -> Result<(), E> {
         let mut draft = Draft::new(self.key);
         Walk::message(&mut draft).visit_str::<E>(text)?;
-        self.push(&mut draft, &mut Run::default());
+        let mut replies = Replies::default();
+        self.push(&mut draft, &mut replies);
+        self.end(&replies);
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        let (mut draft, mut run) = (Draft::new(self.key), Run::default());
+        let (mut draft, mut replies) = (Draft::new(self.key), Replies::default());
         while seq.next_element_seed(Walk::message(&mut draft))?.is_some() {
-            self.push(&mut draft, &mut run);
+            self.push(&mut draft, &mut replies);
         }
-        self.end(&mut run);
+        self.end(&replies);
         Ok(())
     }
 

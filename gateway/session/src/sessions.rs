@@ -388,11 +388,11 @@ impl Trail {
         let Conversation { messages, offers_tools, .. } = conversation;
         let mut prefixes = Vec::with_capacity(messages.len());
         let mut bytes = Vec::with_capacity(messages.len());
-        let (mut digest, mut sum) = (Digest::START, 0_u64);
+        let (mut chain, mut sum) = (key.hasher(), 0_u64);
         for message in messages {
-            digest = key.link([digest, message.digest]);
+            chain.add(message.digest);
             sum = sum.saturating_add(message.bytes);
-            prefixes.push(digest);
+            prefixes.push(Digest::of(&chain));
             bytes.push(sum);
         }
         let asked = asked_before(key, messages, messages.len());

@@ -4,7 +4,7 @@
 //! as a string, as a block or with white space around it; marks that clients set anew each turn
 //! (what to cache, ids, signatures) and hidden reasoning are no part of it.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{
     Deserializer,
@@ -12,7 +12,7 @@ use serde::{
 };
 
 use crate::{
-    digest::{Digest, Key, leaf},
+    digest::{Digest, Hasher, Key, leaf},
     message::{Message, Opening, Speaker, Start},
 };
 
@@ -41,7 +41,9 @@ const NOT_SAID: &[&str] = &[
 
 /// A message that is being read. One serves for all messages of a request.
 pub(crate) struct Draft {
-    hasher: blake3::Hasher,
+    /// Of nothing.
+    fresh: Hasher,
+    hasher: Hasher,
     start: Start,
     bytes: usize,
     role: Option<Speaker>,
@@ -52,6 +54,7 @@ pub(crate) struct Draft {
 impl Draft {
     pub(crate) fn new(key: &Key) -> Self {
         Self {
+            fresh: key.hasher(),
             hasher: key.hasher(),
             start: Start::default(),
             bytes: 0,
@@ -61,9 +64,12 @@ impl Draft {
         }
     }
 
-    /// The message; absent where nothing is said. The draft is empty then. Beginnings of what the
-    /// model says are put behind each other in `run`.
-    pub(crate) fn finish(&mut self, run: &mut Start) -> Option<Message> {
+    /// The message; absent where nothing is said. The draft is empty then. The beginning of what the
+    /// model says is added to `reply`.
+    pub(crate) fn finish<'r>(
+        &mut self,
+        reply: impl FnOnce() -> Option<&'r mut Start>,
+    ) -> Option<Message> {
         let (role, item) = (self.role.take(), self.item.take());
         let holds_result = std::mem::take(&mut self.holds_result);
         let bytes = std::mem::take(&mut self.bytes);
@@ -76,18 +82,27 @@ impl Draft {
         };
         self.hasher.update(&[speaker.mark()]);
         let digest = Digest::of(&self.hasher);
-        if speaker == Speaker::Model {
-            run.append(&self.start);
+        if speaker == Speaker::Model
+            && let Some(reply) = reply()
+        {
+            reply.append(&self.start);
         }
-        self.hasher.reset();
+        self.hasher.clone_from(&self.fresh);
         self.start.clear();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         Some(Message { speaker, digest, bytes, opening: Opening::NONE })
     }
 
     fn say(&mut self, bytes: &[u8]) {
-        self.start.push(bytes);
+        if self.may_be_reply() {
+            self.start.push(bytes);
+        }
         self.count(bytes);
+    }
+
+    /// Whether what is said may be compared with a reply: not where it is known that a person speaks.
+    fn may_be_reply(&self) -> bool {
+        matches!(self.role, None | Some(Speaker::Model))
     }
 
     /// Says something whose beginning is noted otherwise.
@@ -230,8 +245,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         // Where the arguments of a call begin: a reply tells its name first, some clients last.
         let mut arguments = None;
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let Some(meaning) = self.meaning_of(&key) else {
+        while let Some((meaning, is_name)) = map.next_key_seed(KeyOf(&mut self))? {
+            let Some(meaning) = meaning else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -240,11 +255,34 @@ impl<'de> Visitor<'de> for Walk<'_> {
             map.next_value_seed(Walk { draft: &mut *self.draft, meaning, depth: inner })?;
             match (meaning, arguments) {
                 (Meaning::Arguments, _) => arguments = Some(end),
-                (Meaning::Said, Some(at)) if key == "name" => self.draft.start.move_back(at, end),
+                (Meaning::Said, Some(at)) if is_name => self.draft.start.move_back(at, end),
                 _ => {}
             }
         }
         Ok(())
+    }
+}
+
+/// A key of an object: what its value is to the message, and whether it is a name.
+struct KeyOf<'w, 'a>(&'w mut Walk<'a>);
+
+impl<'de> DeserializeSeed<'de> for KeyOf<'_, '_> {
+    type Value = (Option<Meaning>, bool);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeyOf<'_, '_> {
+    type Value = (Option<Meaning>, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        Ok((self.0.meaning_of(key), key == "name"))
     }
 }
 
