@@ -44,6 +44,8 @@ struct Document {
 struct OfCurrency {
     currency: String,
     sessions: u64,
+    #[serde(default)]
+    unmetered_sessions: u64,
     requests: u64,
     unpriced_requests: u64,
     simulated_requests: u64,
@@ -104,6 +106,7 @@ struct OfCustomer {
     requests: u64,
     cost: String,
     margin: Option<Margin>,
+    break_even: Option<BreakEven>,
 }
 
 /// What is left.
@@ -150,7 +153,11 @@ impl OfCurrency {
         let cost = &self.cost;
         let mut head =
             vec![format!("{sessions} sessions in {requests} requests: {cost} {currency}")];
-        let told = [(self.unpriced_requests, "unpriced"), (self.simulated_requests, "simulated")];
+        let told = [
+            (self.unpriced_requests, "unpriced"),
+            (self.simulated_requests, "simulated"),
+            (self.unmetered_sessions, "sessions that no model answered"),
+        ];
         let told = told.into_iter().filter(|(count, _)| *count > 0);
         head.extend(told.map(|(count, what)| format!("{count} {what}")));
         let hidden = self.hidden.text(currency);
@@ -228,6 +235,18 @@ impl OfCurrency {
     }
 }
 
+impl OfCustomer {
+    /// What is not known, and where the fee that was named loses money on them.
+    fn notes(&self, unknown: Option<u64>) -> String {
+        let unknown =
+            unknown.map(|count| format!("provider's price of {count} requests not known"));
+        let sessions = self.break_even.as_ref().and_then(|fee| fee.sessions);
+        let lost =
+            sessions.map(|sessions| format!("the fee loses money from {sessions} sessions on"));
+        [unknown, lost].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
 fn margins(customers: &[OfCustomer]) -> String {
     let mut grid = Grid::new(&[
         ("customer", Align::Left),
@@ -254,9 +273,7 @@ fn margins(customers: &[OfCustomer]) -> String {
             or_dash(known.and_then(|margin| margin.amount.as_ref())),
             or_dash(share.map(|share| format!("{share} ‰")).as_ref()),
             of.currency.clone(),
-            unknown.map_or_else(String::new, |count| {
-                format!("provider's price of {count} requests not known")
-            }),
+            of.notes(unknown),
         ]);
     }
     grid.render("no customers")

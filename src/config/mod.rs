@@ -3,6 +3,7 @@
 //! Shapes of the data plane's sections live in `permille_proxy::config`; this module reads,
 //! layers and checks them, and says in one sentence what is wrong with which key of which source.
 
+mod budget;
 mod error;
 mod load;
 mod redis;
@@ -16,6 +17,7 @@ use std::{
 
 use permille_types::Price;
 
+pub(crate) use budget::BudgetSection;
 pub(crate) use error::ConfigError;
 pub(crate) use sections::{LogFormat, Settings};
 
@@ -82,6 +84,14 @@ impl Config {
             .iter()
             .map(|section| sections::read_credential(section, folder))
             .collect()
+    }
+
+    /// What customers are expected to spend in a month.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] names the entry that is none.
+    pub(crate) fn budgets(&self) -> Result<Vec<permille_service::Budget>, ConfigError> {
+        budget::budgets(&self.settings.budget)
     }
 
     /// The configuration as TOML that reads back as itself, without any secret.

@@ -15,7 +15,11 @@ use permille_proxy::config::{
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, redis::RedisSection};
+use super::{
+    ConfigError,
+    budget::{BudgetSection, budgets},
+    redis::RedisSection,
+};
 
 /// Longest accepted credential, in bytes: far above any real one, below a mistaken file.
 const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
@@ -52,6 +56,9 @@ pub(crate) struct Settings {
     /// `[[policy]]`: where other settings hold than in `[metering]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) policy: Vec<PolicySection>,
+    /// `[[budget]]`: what customers are expected to spend; alerts rest on it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) budget: Vec<BudgetSection>,
     /// `[journal]`.
     pub(crate) journal: JournalSection,
     /// `[session]`: when a conversation has ended.
@@ -262,6 +269,7 @@ impl Settings {
             }
             check_url(&key("base_url"), &upstream.base_url)?;
         }
+        budgets(&self.budget)?;
         self.check_routing(&names)
     }
 

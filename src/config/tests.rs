@@ -118,6 +118,20 @@ fn the_end_of_a_reply_is_held_for_longer_than_a_sync_gathers() {
 }
 
 #[test]
+fn a_budget_is_an_amount_above_zero_and_one_of_a_customer() {
+    let budget = |customer: &str, monthly: &str| {
+        format!("[[budget]]\ncustomer = \"{customer}\"\nmonthly = \"{monthly}\"\n")
+    };
+    for monthly in ["500", "0 CNY", "-1 CNY", "many CNY", "500 cowries"] {
+        check(&budget("acme", monthly), &["budget[0].monthly", "500 CNY"]);
+    }
+    let twice = budget("acme", "500 CNY") + &budget("acme", "9 CNY");
+    check(&twice, &["budget[1].customer", "acme", "one"]);
+    let two = budget("acme", "500 CNY") + &budget("globex", "0.5 USD");
+    assert_eq!(load(&two).1.unwrap().budgets().unwrap().len(), 2);
+}
+
+#[test]
 fn a_missing_credential_names_the_upstream_and_the_variable() {
     let entry = |line: &str| {
         format!(

@@ -12,6 +12,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures_util::future::try_join_all;
 use http::StatusCode;
+use permille_rating::price_book::parse_price_book;
 use serde_json::json;
 
 use self::{
@@ -22,7 +23,7 @@ use crate::{
     api::{Api, Path, created_secret},
     cli::Demo,
     command::Context,
-    config::{Config, LogFormat},
+    config::{BudgetSection, Config, LogFormat},
     data_folder::DataFolder,
     error::CliError,
     logging,
@@ -61,6 +62,9 @@ pub(crate) enum DemoError {
     /// An answer broke off or is too long.
     #[error("read an answer")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The prices of its provider.
+    #[error("read the prices of the demonstration")]
+    Prices(#[source] permille_rating::price_book::PriceBookError),
     /// Usage did not arrive in billing.
     #[error("{missing} of {sent} requests did not reach billing within {seconds} s")]
     Unsettled {
@@ -84,7 +88,7 @@ pub(crate) async fn run(context: &Context, args: Demo) -> Result<(), CliError> {
     logging::start(LogFormat::Text, "warn");
     let dir = tempfile::tempdir().map_err(DemoError::Folder)?;
     let folder = DataFolder::open(&dir.path().join("permille-data"))?;
-    let mut running = Running::start(&config(), &folder, Shape::All).await?;
+    let mut running = Running::start(&config()?, &folder, Shape::All).await?;
     let access = running.access().ok_or(CliError::Interrupted)?;
     let shown = tokio::select! {
         shown = show(output, &access) => shown,
@@ -102,9 +106,30 @@ pub(crate) async fn run(context: &Context, args: Demo) -> Result<(), CliError> {
     shown
 }
 
+/// What the demonstration pays its provider, so that margins are seen: less than the lists say.
+const COST_SIDE: &str = r#"
+[[price]]
+model = "ERNIE-Bot"
+side = "cost"
+currency = "CNY"
+from = 2023-10-01T00:00:00Z
+source = "the demonstration"
+input = "0.009"
+output = "0.009"
+[[price]]
+model = "gpt-4o-mini"
+side = "cost"
+currency = "USD"
+from = 2023-10-01T00:00:00Z
+source = "the demonstration"
+input = "0.00012"
+cache_read = "0.00006"
+output = "0.0005"
+"#;
+
 /// The defaults on free ports, whatever the configuration of this place says; every reply is
 /// audited.
-fn config() -> Config {
+fn config() -> Result<Config, CliError> {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config::built_in();
     config.settings.gateway.listen = free;
@@ -114,7 +139,14 @@ fn config() -> Config {
     config.settings.session.idle_seconds = 10;
     // With a sample of it, a short demonstration would show no audit.
     config.settings.metering.audit_sample = permille_proxy::config::Share::ALL;
-    config
+    config.prices = parse_price_book(COST_SIDE, "the demonstration").map_err(DemoError::Prices)?;
+    // Far above what it costs: the pace is to be seen, and no alert.
+    let budget = |buyer: &Buyer| {
+        let monthly = format!("1000000 {}", buyer.currency);
+        Some(BudgetSection { customer: buyer.id.parse().ok()?, monthly })
+    };
+    config.settings.budget = BUYERS.iter().filter_map(budget).collect();
+    Ok(config)
 }
 
 async fn show(output: Output, access: &Access) -> Result<(), CliError> {

@@ -45,6 +45,10 @@ pub struct Counts {
     /// Input tokens that were read from a cache.
     #[serde(skip_serializing_if = "is_zero")]
     pub cached_tokens: u64,
+    /// Requests that no model answers, or that cost nothing by their nature: lists of models, counts
+    /// of tokens, reads of stored responses.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unmetered_requests: u64,
     /// Requests that repeat a turn.
     #[serde(skip_serializing_if = "is_zero")]
     pub regenerations: u64,
@@ -103,6 +107,7 @@ impl Counts {
             resent_tokens: resent(event),
             input_tokens: input,
             cached_tokens: cached(event),
+            unmetered_requests: count(!is_metered(event)),
             regenerations: count(event.turn_kind == Some(TurnKind::Regenerate)),
             failed_requests: count(event.ended != Ended::Complete),
             retries: calls.saturating_sub(1),
@@ -119,6 +124,7 @@ impl Counts {
             (&mut self.resent_tokens, other.resent_tokens),
             (&mut self.input_tokens, other.input_tokens),
             (&mut self.cached_tokens, other.cached_tokens),
+            (&mut self.unmetered_requests, other.unmetered_requests),
             (&mut self.regenerations, other.regenerations),
             (&mut self.failed_requests, other.failed_requests),
             (&mut self.retries, other.retries),
@@ -129,6 +135,12 @@ impl Counts {
             *sum = sum.saturating_add(more);
         }
     }
+}
+
+/// Whether a request may cost something. The settlement of a response that was made in the background
+/// is a read that has tokens.
+fn is_metered(event: &UsageEvent) -> bool {
+    event.endpoint.is_metered() || !event.tokens.is_empty()
 }
 
 impl Amounts {

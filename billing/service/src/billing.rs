@@ -12,9 +12,9 @@ use permille_types::{
     Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot, StoredResponse,
 };
 use prometheus::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Budget, Metrics};
 
 /// How long a request for a newer snapshot is held open: long enough that idle gateways ask
 /// seldom, short enough for every proxy's idle limit.
@@ -23,6 +23,11 @@ const SNAPSHOT_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long an answer waits for the gateway beside it; it takes a millisecond or two.
 const GATEWAY_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// Summaries of sessions that are made at once: each reads up to a million rows.
+const SUMMARIES_MAX: usize = 1;
+/// How long a summary waits for the one before it.
+const SUMMARY_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Billing: the ledger and its metrics. Clones share both.
 #[derive(Clone)]
 pub struct Billing {
@@ -30,6 +35,7 @@ pub struct Billing {
     metrics: Arc<Metrics>,
     /// The snapshot version of the gateway in this process, where there is one.
     gateway: Arc<OnceLock<watch::Receiver<u64>>>,
+    summaries: Arc<Semaphore>,
 }
 
 impl Billing {
@@ -39,13 +45,32 @@ impl Billing {
     /// [`prometheus::Error`] when a metric of that name is there already.
     pub fn new(ledger: Ledger, registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Arc::new(Metrics::register(registry)?);
-        Ok(Self { ledger, metrics, gateway: Arc::default() })
+        let summaries = Arc::new(Semaphore::new(SUMMARIES_MAX));
+        Ok(Self { ledger, metrics, gateway: Arc::default(), summaries })
+    }
+
+    /// Waits, within a bound, until no other summary is being made.
+    pub(crate) async fn turn_to_summarise(&self) -> Option<SemaphorePermit<'_>> {
+        tokio::time::timeout(SUMMARY_WAIT_MAX, self.summaries.acquire()).await.ok()?.ok()
     }
 
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Exports what customers are expected to spend, for alerts.
+    pub async fn watch_budgets(&self, budgets: &[Budget]) {
+        for Budget { customer, monthly } in budgets {
+            let known = self.ledger.customer(customer).await;
+            let other = known.ok().filter(|known| known.currency != monthly.currency());
+            if let Some(other) = other {
+                let (own, of) = (other.currency.code(), monthly.currency().code());
+                tracing::warn!(%customer, own, of, "a budget in another currency alerts of nothing");
+            }
+        }
+        self.metrics.watch(budgets);
     }
 
     /// From now on a change of keys is answered once the gateway in this process has it.
@@ -84,7 +109,7 @@ impl Billing {
                 return Ok(());
             }
             for session in &ended {
-                self.metrics.sessions.ended(session);
+                self.metrics.ended(session);
             }
         }
     }
@@ -92,7 +117,7 @@ impl Billing {
     /// Counts what somebody said of a session.
     pub(crate) fn count_told(&self, told: &Told) {
         if told.changed {
-            self.metrics.sessions.told(&told.session);
+            self.metrics.told(&told.session);
         }
     }
 

@@ -13,4 +13,5 @@ mod routes;
 mod session_metrics;
 
 pub use billing::Billing;
+pub use metrics::{Budget, Metrics};
 pub use routes::router;

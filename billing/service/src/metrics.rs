@@ -5,13 +5,23 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use permille_ledger::{Accepted, Billed, BilledTokens};
+use permille_ledger::{Accepted, Billed, BilledRequest, BilledTokens, EndedSession, Session};
+use permille_types::{CustomerId, Money};
 use prometheus::{
-    CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
+    CounterVec, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
     core::Collector,
 };
 
 use crate::session_metrics::SessionMetrics;
+
+/// What a customer is expected to spend. Alerts rest on it; nothing is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Of 30 days, in the customer's currency.
+    pub monthly: Money,
+}
 
 /// Distinct values of one label; every further one is counted as `other`.
 const LABEL_VALUES_MAX: usize = 500;
@@ -58,7 +68,7 @@ impl Capped {
 }
 
 /// Billing's metrics.
-pub(crate) struct Metrics {
+pub struct Metrics {
     customers: Capped,
     projects: Capped,
     models: Capped,
@@ -67,15 +77,21 @@ pub(crate) struct Metrics {
     events: IntCounterVec,
     tokens: IntCounterVec,
     cost: CounterVec,
+    provider_priced_cost: CounterVec,
+    provider_cost: CounterVec,
+    monthly_budget: GaugeVec,
     unpriced: IntCounter,
     mismatched: IntCounter,
     pub(crate) batch_seconds: Histogram,
-    pub(crate) sessions: SessionMetrics,
+    sessions: SessionMetrics,
 }
 
 impl Metrics {
     /// Registers everything on `registry`.
-    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] when a metric of that name is there already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             kept(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
         };
@@ -85,8 +101,13 @@ impl Metrics {
             "Seconds from a batch of usage events to its commit.",
         )
         .buckets(BATCH_BUCKETS.to_vec());
-        let cost =
-            Opts::new("permille_cost_total", "Cost of rated usage, by customer and currency.");
+        let amounts = |name: &str, help: &str| {
+            kept(registry, CounterVec::new(Opts::new(name, help), &["customer", "currency"])?)
+        };
+        let budget = Opts::new(
+            "permille_monthly_budget",
+            "What a customer is expected to spend in 30 days, by the configuration.",
+        );
         let events = counters(
             "permille_intake_events_total",
             "Usage events taken in, by what became of them.",
@@ -108,7 +129,16 @@ impl Metrics {
                 "Rated tokens, by customer, project, model and class.",
                 &["customer", "project", "model", "class"],
             )?,
-            cost: kept(registry, CounterVec::new(cost, &["customer", "currency"])?)?,
+            cost: amounts("permille_cost_total", "Cost of rated usage, by customer and currency.")?,
+            provider_priced_cost: amounts(
+                "permille_provider_priced_cost_total",
+                "Cost of the requests of which it is known what their provider takes.",
+            )?,
+            provider_cost: amounts(
+                "permille_provider_cost_total",
+                "What providers take for them, by the entries of side cost in the same currency.",
+            )?,
+            monthly_budget: kept(registry, GaugeVec::new(budget, &["customer", "currency"])?)?,
             unpriced: counter(
                 "permille_unpriced_requests_total",
                 "Requests held because a model or class had no price.",
@@ -122,7 +152,28 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn accepted(&self, accepted: &Accepted) {
+    /// Exports what customers are expected to spend, and their cost from the start: an increase is
+    /// seen only in a series that was there before it. They are counted by name, whoever else comes.
+    pub fn watch(&self, budgets: &[Budget]) {
+        for Budget { customer, monthly } in budgets {
+            let labels = [self.customers.value(customer.as_str()), monthly.currency().code()];
+            self.monthly_budget.with_label_values(&labels).set(float(&monthly.amount()));
+            self.cost.with_label_values(&labels);
+        }
+    }
+
+    /// Counts a session that has ended.
+    pub fn ended(&self, session: &EndedSession) {
+        self.sessions.ended(session);
+    }
+
+    /// Counts what somebody said of a session.
+    pub(crate) fn told(&self, session: &Session) {
+        self.sessions.told(session);
+    }
+
+    /// Counts a batch that was taken in.
+    pub fn accepted(&self, accepted: &Accepted) {
         let Accepted { booked, duplicates, conflicts, quarantined, .. } = accepted;
         for (result, count) in RESULTS.iter().zip([booked, duplicates, conflicts, quarantined]) {
             self.events.with_label_values(&[result]).inc_by(*count);
@@ -143,7 +194,16 @@ impl Metrics {
         }
         for request in &billed.requests {
             self.sessions.billed(request);
+            self.margin(request);
         }
+    }
+
+    /// What is left of a request where it is known what its provider takes.
+    fn margin(&self, request: &BilledRequest) {
+        let Some(provider_cost) = &request.provider_cost else { return };
+        let labels = [self.customers.value(request.customer.as_str()), request.currency.code()];
+        self.provider_priced_cost.with_label_values(&labels).inc_by(float(&request.cost));
+        self.provider_cost.with_label_values(&labels).inc_by(float(provider_cost));
     }
 
     /// Customer, project, model and class as they are counted.

@@ -76,6 +76,11 @@ impl Problem {
         }
     }
 
+    /// Something that is done one at a time is under way.
+    pub(crate) fn busy(detail: impl Into<String>) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, code: "busy", detail: detail.into() }
+    }
+
     fn failed() -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,

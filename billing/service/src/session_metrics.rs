@@ -220,6 +220,9 @@ impl SessionMetrics {
 
     /// Counts a session that has ended.
     pub(crate) fn ended(&self, session: &EndedSession) {
+        if session.unmetered {
+            return;
+        }
         let (turns, currency) = (bucket(session.turns), session.currency.code());
         self.whole.cost.with_label_values(&[currency, turns]).observe(float(&session.cost));
         self.whole.turns.observe(f64::from(session.turns));

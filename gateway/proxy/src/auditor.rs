@@ -92,7 +92,7 @@ pub(crate) fn audit(metering: &Arc<Metering>, sampled: impl FnOnce() -> Option<S
         let audit = Audit::of(&model, &reading, endpoint, &request_body, ahead.as_deref());
         if let Some(audit) = audit {
             audit.teach(&model, &metering.auditor.corrections);
-            metering.metrics.audits.found(&upstream, &model, &audit);
+            metering.metrics.audited(&upstream, &model, &audit);
         }
         drop(place);
     }));

@@ -42,6 +42,7 @@ mod upstream;
 
 pub use gateway::{Foundation, Gateway, GatewayError, Readiness};
 pub use known::KnownError;
+pub use metrics::Metrics;
 pub use policy::PolicyError;
 pub use remote::{RemoteBilling, RemoteError};
 pub use server::nothing_asked;

@@ -26,7 +26,7 @@ const DRIFT_BUCKETS: [f64; 12] = [0.5, 0.75, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1
 const AUDITED_MAX: usize = 100;
 
 /// The data plane's metrics.
-pub(crate) struct Metrics {
+pub struct Metrics {
     requests: IntCounterVec,
     refused: IntCounterVec,
     ended: IntCounterVec,
@@ -38,7 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) circuits_opened: IntCounterVec,
     mismatched: IntCounter,
     tap_errors: IntCounter,
-    pub(crate) audits: Audits,
+    audits: Audits,
     pub(crate) streams_in_flight: IntGauge,
     pub(crate) connections: IntGauge,
     pub(crate) drains: IntGauge,
@@ -51,7 +51,10 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Registers everything on `registry`.
-    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] when a metric of that name is there already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counters =
             |name: &str, help: &str, labels: &[&str]| counters(registry, name, help, labels);
         let counter = |name: &str, help: &str| kept(registry, IntCounter::new(name, help)?);
@@ -147,19 +150,26 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn answered(&self, family: Family, status: StatusCode) {
+    /// Counts an answer.
+    pub fn answered(&self, family: Family, status: StatusCode) {
         self.requests.with_label_values(&[family.as_str(), status.as_str()]).inc();
     }
 
-    pub(crate) fn refused(&self, code: &str) {
+    /// Counts a request that was answered here.
+    pub fn refused(&self, code: &str) {
         self.refused.with_label_values(&[code]).inc();
     }
 
     /// Exports the series of a configured upstream from the start: an increase is seen only in a
     /// series that was there before it.
-    pub(crate) fn knows(&self, upstream: &UpstreamName) {
+    pub fn knows(&self, upstream: &UpstreamName) {
         self.retries.with_label_values(&[upstream.as_str()]);
         self.circuits_opened.with_label_values(&[upstream.as_str()]);
+    }
+
+    /// Counts an audited reply.
+    pub fn audited(&self, upstream: &UpstreamName, model: &ModelName, audit: &Audit) {
+        self.audits.found(upstream, model, audit);
     }
 
     /// Copies the figures of the journal.
@@ -172,7 +182,7 @@ impl Metrics {
     }
 
     /// Counts a settled request.
-    pub(crate) fn settled(&self, event: &UsageEvent) {
+    pub fn settled(&self, event: &UsageEvent) {
         let family = event.family.as_str();
         self.ended
             .with_label_values(&[family, event.endpoint.as_str(), event.ended.as_str()])
@@ -198,7 +208,7 @@ impl Metrics {
 
     /// Counts the upstream calls of a request that has ended. A settlement of another request has
     /// none of its own.
-    pub(crate) fn called(&self, event: &UsageEvent) {
+    pub fn called(&self, event: &UsageEvent) {
         for call in &event.attempts {
             let status = call.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
             let labels = [call.upstream.as_str(), &status, call.ended.as_str()];

@@ -4,9 +4,11 @@
 use chrono::{DateTime, Utc};
 use permille_rating::{
     period::{hour_start, month_label},
-    rate::{Rated, rate},
+    price_book::PriceBook,
+    rate::{Rated, provider_cost, rate},
 };
 use permille_types::{Currency, Flag, Source, UsageEvent};
+use rust_decimal::Decimal;
 
 use crate::{
     LedgerError, catalogue::Catalogue, column, error::Chain, quarantine::QuarantineReason,
@@ -26,6 +28,8 @@ pub(super) struct Candidate {
     /// The customer's local month, such as `2026-11`.
     pub(super) month: String,
     pub(super) rated: Rated,
+    /// What its providers take, where that is known.
+    pub(super) provider_cost: Option<Decimal>,
 }
 
 /// Why a payload cannot be booked.
@@ -95,7 +99,9 @@ impl Candidate {
         let hour = hour_start(event.at, customer.time_zone);
         let month = month_label(event.at, customer.time_zone)
             .map_err(|cause| refuse(QuarantineReason::OutOfRange, Chain(&cause).to_string()))?;
-        Ok(Self { currency: customer.currency, hour, month, rated, event })
+        let currency = customer.currency;
+        let provider_cost = provider_cost_of(&event, catalogue.book(), currency);
+        Ok(Self { currency, hour, month, rated, provider_cost, event })
     }
 
     /// How the row is priced.
@@ -118,6 +124,13 @@ impl Candidate {
     pub(super) fn is_estimated(&self) -> bool {
         matches!(self.event.source, Source::Estimated | Source::Partial)
     }
+}
+
+/// What the providers of `event` take. Nothing is known, and nothing costs time, where the book has no
+/// entry of theirs; an amount that does not fit is in the summary's error, not in a metric.
+fn provider_cost_of(event: &UsageEvent, book: &PriceBook, currency: Currency) -> Option<Decimal> {
+    book.provider_price(event.model(), event.upstream.as_ref(), currency, event.at)?;
+    provider_cost(event, book, currency).ok().flatten()
 }
 
 fn out_of_range(event: &UsageEvent) -> Option<String> {

@@ -60,6 +60,9 @@ pub struct BilledRequest {
     pub counts: Counts,
     /// What of the cost is hidden.
     pub amounts: Amounts,
+    /// What the providers of all its calls take, in the same currency; absent where that is not
+    /// known.
+    pub provider_cost: Option<Decimal>,
 }
 
 /// A customer's cost.
@@ -227,6 +230,7 @@ fn billed_request(found: &Candidate, cost: Decimal) -> Option<BilledRequest> {
         lines: found.rated.lines.clone(),
         counts: Counts::of(event),
         amounts: found.rated.hidden.clone(),
+        provider_cost: found.provider_cost,
     })
 }
 

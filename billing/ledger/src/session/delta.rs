@@ -83,6 +83,12 @@ impl SessionDelta {
         Ok(())
     }
 
+    /// Whether all of it is requests that cost nothing by their nature. They make no conversation.
+    pub(crate) fn is_unmetered(&self) -> bool {
+        let unmetered = i64::try_from(self.counts.unmetered_requests).unwrap_or(i64::MAX);
+        unmetered > 0 && unmetered >= self.requests
+    }
+
     /// Takes in when an event was, and its turn.
     pub(crate) fn touch(&mut self, event: &UsageEvent) {
         self.turns = self.turns.max(event.turn);

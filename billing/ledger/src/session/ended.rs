@@ -24,6 +24,8 @@ pub struct EndedSession {
     pub turns: u32,
     /// What it has cost since it last ended, exact: one that goes on after its end ends again.
     pub cost: Decimal,
+    /// Whether all of its requests cost nothing by their nature, such as lists of models.
+    pub unmetered: bool,
     /// What is counted of its requests, all of them.
     pub counts: Counts,
     /// What somebody said of it.

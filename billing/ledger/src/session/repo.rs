@@ -207,7 +207,9 @@ pub(super) async fn set(
              counts = excluded.counts,
              amounts = excluded.amounts,
              first_at = excluded.first_at,
-             last_at = excluded.last_at",
+             last_at = excluded.last_at,
+             -- What comes late, or is priced late, is counted when the session is found silent again.
+             ended_at = case when excluded.cost = session.cost then session.ended_at end",
     )
     .bind(customer.as_str())
     .bind(id.as_str())
@@ -350,6 +352,7 @@ impl TryFrom<SilentRow> for Ending {
                 currency: column::parsed("customer.currency", &session.currency)?,
                 turns: sum.turns,
                 cost: column::exact_add("cost of a session", sum.cost, since)?,
+                unmetered: sum.is_unmetered(),
                 counts: sum.counts,
                 outcome,
                 inferred_outcome: last.when_ended(),

@@ -19,9 +19,11 @@ use tally::Tally;
 
 /// Rows that are read at a time.
 const ROWS_AT_ONCE: i64 = 1_000;
+/// Most requests of one summary: some seconds of reading, and 16 MB of costs to be ranked.
+const SUMMARY_REQUESTS_MAX: u32 = 1_000_000;
 
 /// Which requests are summed up. An absent part does not restrict.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SummaryFilter {
     /// Whose requests.
     pub customer: Option<CustomerId>,
@@ -31,6 +33,16 @@ pub struct SummaryFilter {
     pub until: Option<DateTime<Utc>>,
     /// A fee for any number of sessions, to be compared with what they cost.
     pub flat_fee: Option<Money>,
+    /// Of more requests nothing is summed up.
+    pub requests_max: u32,
+}
+
+impl Default for SummaryFilter {
+    /// All requests of all customers, up to a million.
+    fn default() -> Self {
+        let requests_max = SUMMARY_REQUESTS_MAX;
+        Self { customer: None, since: None, until: None, flat_fee: None, requests_max }
+    }
 }
 
 /// What sessions cost. A session is as much of it as lies in the time that was asked for.
@@ -58,6 +70,9 @@ pub struct CurrencySummary {
     pub currency: Currency,
     /// Sessions.
     pub sessions: u64,
+    /// Sessions of nothing but requests that cost nothing by their nature, such as lists of models:
+    /// `session_cost` and `break_even` leave them out.
+    pub unmetered_sessions: u64,
     /// Requests.
     pub requests: u64,
     /// Requests without a price: their cost is in no amount.
@@ -174,6 +189,9 @@ pub struct CustomerSummary {
     /// What is left of it; absent for readers who are not told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<Margin>,
+    /// Where a flat fee would lose money on sessions such as theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub break_even: Option<BreakEven>,
 }
 
 /// What is left of a customer's cost when providers have taken theirs.
@@ -213,11 +231,20 @@ impl Ledger {
     /// What sessions cost over a stretch of time. Reads every row of it, in the order of sessions.
     ///
     /// # Errors
+    /// [`LedgerError::Invalid`] for more than [`SummaryFilter::requests_max`] requests,
     /// [`LedgerError::Amount`] for sums that do not fit, else the store's failure.
     pub async fn summary(&self, filter: &SummaryFilter) -> Result<Summary, LedgerError> {
         let now = self.now();
         let mut view = self.store.view().await?;
         let catalogue = self.current(&mut view).await?;
+        let most = filter.requests_max;
+        if usage::is_more_than(&mut view, filter, most).await? {
+            return Err(LedgerError::invalid(
+                "stretch of time",
+                &format!("of more than {most} requests"),
+                format!("since and until, or a customer, so that at most {most} are summed up"),
+            ));
+        }
         let told = session::told(&mut view, filter.customer.as_ref()).await?;
         let mut tally = Tally::new(now, told);
         let mut derived = HashMap::new();

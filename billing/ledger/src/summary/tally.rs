@@ -52,6 +52,7 @@ struct CurrencyTally {
     currency: Option<Currency>,
     sum: Option<SessionDelta>,
     costs: Vec<Decimal>,
+    unmetered: u64,
     turns: BTreeMap<u32, (u64, Decimal)>,
     outcomes: BTreeMap<(&'static str, &'static str), (u64, Decimal)>,
     accepted: u64,
@@ -63,6 +64,8 @@ struct CurrencyTally {
 struct CustomerTally {
     currency: Currency,
     sessions: u64,
+    /// Those that are conversations.
+    metered: u64,
     requests: u64,
     cost: Decimal,
     provider_cost: Decimal,
@@ -132,6 +135,7 @@ impl Tally {
         let of = self.customers.entry(row.event.customer.clone()).or_insert(CustomerTally {
             currency: row.currency,
             sessions: 0,
+            metered: 0,
             requests: 0,
             cost: Decimal::ZERO,
             provider_cost: Decimal::ZERO,
@@ -157,15 +161,21 @@ impl Tally {
 
     fn close_session(&mut self) -> Result<(), LedgerError> {
         let Some(open) = self.open.take() else { return Ok(()) };
+        let unmetered = open.sum.is_unmetered();
         if let Some(customer) = self.customers.get_mut(&open.customer) {
             customer.sessions = customer.sessions.saturating_add(1);
+            customer.metered = customer.metered.saturating_add(u64::from(!unmetered));
         }
         let told = self.told.get(&(open.customer.clone(), open.id.clone())).copied();
         let inferred = open.last.outcome(self.now);
         let cost = open.sum.cost;
         let of = self.currencies.entry(open.currency.code()).or_default();
         of.currency = Some(open.currency);
-        of.costs.push(cost);
+        if unmetered {
+            of.unmetered = of.unmetered.saturating_add(1);
+        } else {
+            of.costs.push(cost);
+        }
         let outcome = told.map_or((inferred.as_str(), "inferred"), |told| (told.as_str(), "told"));
         let (sessions, sum) = of.outcomes.entry(outcome).or_default();
         *sessions = sessions.saturating_add(1);
@@ -193,7 +203,7 @@ impl Tally {
         self.close_session()?;
         let currencies = self.currencies.into_values();
         let currencies = currencies.filter_map(|tally| tally.close(flat_fee).transpose());
-        let customers = self.customers.into_iter().map(|(id, tally)| tally.close(id));
+        let customers = self.customers.into_iter().map(|(id, tally)| tally.close(id, flat_fee));
         Ok((
             currencies.collect::<Result<_, LedgerError>>()?,
             customers.collect::<Result<_, LedgerError>>()?,
@@ -205,9 +215,9 @@ impl CurrencyTally {
     /// Absent where there is no session.
     fn close(self, flat_fee: Option<Money>) -> Result<Option<CurrencySummary>, LedgerError> {
         let (Some(currency), Some(sum)) = (self.currency, self.sum) else { return Ok(None) };
-        let sessions = u64::try_from(self.costs.len()).unwrap_or(u64::MAX);
+        let metered = u64::try_from(self.costs.len()).unwrap_or(u64::MAX);
         let fee = flat_fee.filter(|fee| fee.currency() == currency);
-        let break_even = fee.map(|fee| break_even(fee.amount(), sum.cost, sessions));
+        let break_even = fee.map(|fee| break_even(fee.amount(), sum.cost, metered));
         let turns = self.turns.into_iter().map(|(turn, (requests, cost))| TurnCost {
             turn: if turn > TURNS_MAX { format!("{turn}+") } else { turn.to_string() },
             requests,
@@ -218,7 +228,8 @@ impl CurrencyTally {
         let multiplier = |(cost, text)| quotient(cost, text, MULTIPLIER_PLACES);
         Ok(Some(CurrencySummary {
             currency,
-            sessions,
+            sessions: metered.saturating_add(self.unmetered),
+            unmetered_sessions: self.unmetered,
             requests: column::number("requests", sum.requests)?,
             unpriced_requests: column::number("unpriced requests", sum.unpriced)?,
             simulated_requests: column::number("simulated requests", sum.simulated)?,
@@ -226,7 +237,7 @@ impl CurrencyTally {
             regenerated_share_permille: cost_share(sum.amounts.regenerated_cost, sum.cost),
             failed_share_permille: cost_share(sum.amounts.failed_request_cost, sum.cost),
             hidden: HiddenCost::new(&sum.counts, &sum.amounts),
-            session_cost: distribution(self.costs, sum.cost, sessions),
+            session_cost: distribution(self.costs, sum.cost, metered),
             turns: turns.collect(),
             outcomes: outcomes
                 .map(|((outcome, source), (sessions, cost))| OutcomeCost {
@@ -245,7 +256,13 @@ impl CurrencyTally {
 }
 
 impl CustomerTally {
-    fn close(self, customer: CustomerId) -> Result<CustomerSummary, LedgerError> {
+    fn close(
+        self,
+        customer: CustomerId,
+        flat_fee: Option<Money>,
+    ) -> Result<CustomerSummary, LedgerError> {
+        let fee = flat_fee.filter(|fee| fee.currency() == self.currency);
+        let break_even = fee.map(|fee| break_even(fee.amount(), self.cost, self.metered));
         let any_known = self.requests > self.unknown;
         let margin = less(self.known_cost, self.provider_cost)?;
         let permille = margin
@@ -264,6 +281,7 @@ impl CustomerTally {
                 amount: any_known.then_some(margin),
                 share_permille: permille.filter(|_| any_known),
             }),
+            break_even: break_even.transpose()?,
         })
     }
 }

@@ -9,8 +9,8 @@ use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, U
 use rust_decimal::Decimal;
 
 pub(crate) use repo::{
-    Inserted, by_session, held, insert, leafless, list as page_of, of_request, of_session,
-    payload_sha256, place, price, recorded,
+    Inserted, by_session, held, insert, is_more_than, leafless, list as page_of, of_request,
+    of_session, payload_sha256, place, price, recorded,
 };
 pub use row::{AttemptRow, UsageRow};
 

@@ -580,6 +580,33 @@ pub(crate) async fn of_session(
     .collect()
 }
 
+/// Whether there are more than `most` requests of a summary.
+pub(crate) async fn is_more_than(
+    connection: &mut Connection,
+    filter: &SummaryFilter,
+    most: u32,
+) -> Result<bool, LedgerError> {
+    let counted = sqlx::query_scalar::<_, i64>(
+        "select count(*)
+         from (
+             select 1
+             from usage
+             where ($1 is null or usage.customer = $1)
+               and usage.at >= $2
+               and usage.at < $3
+             limit $4
+         ) as found",
+    )
+    .bind(filter.customer.as_ref().map(CustomerId::as_str))
+    .bind(filter.since.map_or(i64::MIN, column::micros))
+    .bind(filter.until.map_or(i64::MAX, column::micros))
+    .bind(i64::from(most).saturating_add(1))
+    .fetch_one(connection)
+    .await
+    .during("count usage")?;
+    Ok(counted > i64::from(most))
+}
+
 /// Rows that `filter` lets pass, in the order of sessions and of admission in them, after a place.
 pub(crate) async fn by_session(
     connection: &mut Connection,

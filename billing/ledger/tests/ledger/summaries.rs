@@ -1,7 +1,7 @@
 //! The hidden cost of many sessions: figures made by hand, and sums over random traffic.
 
 use permille_ledger::{CurrencySummary, Outcome, Page, SummaryFilter, UsageFilter};
-use permille_types::{Attempt, Currency, Ended, Money, TokenClass, TurnKind, UsageEvent};
+use permille_types::{Attempt, Currency, Ended, Endpoint, Money, TokenClass, TurnKind, UsageEvent};
 use proptest::{collection, prelude::*, sample::select};
 use rust_decimal::Decimal;
 
@@ -154,6 +154,93 @@ async fn currencies_are_never_added_and_a_customers_summary_is_its_own() {
     assert_eq!(costs, [(Currency::CNY, decimal("0.102")), (Currency::USD, decimal("0.0075"))]);
     assert_eq!((own.currency, own.sessions, own.cost), (Currency::USD, 1, decimal("0.0075")));
     assert_eq!(all.customers.len(), 2);
+}
+
+#[tokio::test]
+async fn lists_and_counts_are_requests_and_thin_out_no_median() {
+    let books = three().await;
+    let free = |number: u32, endpoint| {
+        let mut event = request(&books, number, &format!("list-{number}"), 0);
+        event.endpoint = endpoint;
+        event.tokens.clear();
+        event.attempts[0].tokens.clear();
+        (event.input_total, event.output_total, event.turn_kind) = (None, None, None);
+        event
+    };
+    let events = [
+        free(11, Endpoint::Models),
+        free(12, Endpoint::CountTokens),
+        free(13, Endpoint::StoredResponse),
+        // Beside what costs something it is a request of a conversation.
+        UsageEvent { session: "left".parse().unwrap(), ..free(14, Endpoint::CountTokens) },
+    ];
+    books.accept(&events).await;
+    let flat_fee = Some(Money::new(Decimal::ONE, Currency::CNY));
+
+    let sum = only(&books, &SummaryFilter { flat_fee, ..SummaryFilter::default() }).await;
+
+    assert_eq!((sum.sessions, sum.unmetered_sessions, sum.requests), (6, 3, 9));
+    assert_eq!((sum.session_cost.mean, sum.session_cost.p50), (decimal("0.034"), decimal("0.036")));
+    assert_eq!(sum.break_even.unwrap().sessions, Some(30));
+    books.clock.set("2026-11-20T12:00:00Z");
+    let ended = books.ledger.end_sessions(chrono::TimeDelta::minutes(30)).await.unwrap();
+    let unmetered = ended.iter().filter(|session| session.unmetered).count();
+    assert_eq!((ended.len(), unmetered), (6, 3));
+}
+
+#[tokio::test]
+async fn of_more_requests_than_fit_nothing_is_summed_up_and_the_error_says_what_helps() {
+    let books = three().await;
+    let most = |requests_max| SummaryFilter { requests_max, ..SummaryFilter::default() };
+
+    let refused = books.ledger.summary(&most(4)).await.unwrap_err().to_string();
+
+    assert!(refused.contains("4 requests") && refused.contains("since and until"), "{refused}");
+    assert_eq!(only(&books, &most(5)).await.requests, 5);
+    let customer = Some("nobody".parse().unwrap());
+    let of_nobody = SummaryFilter { customer, ..most(1) };
+    assert_eq!(books.ledger.summary(&of_nobody).await.unwrap().currencies, []);
+}
+
+#[tokio::test]
+async fn a_fee_is_compared_with_each_customers_own_sessions() {
+    let books = three().await;
+    add_customer(&books.ledger, "frugal", Currency::CNY, "UTC").await;
+    let key = add_key(&books.ledger, "frugal").await.key;
+    let mut cheap = event(9, "frugal", key.id.as_str());
+    cheap.tokens = [(TokenClass::INPUT_UNCACHED, 500)].into();
+    books.accept(&[cheap]).await;
+    let flat_fee = Some(Money::new(Decimal::ONE, Currency::CNY));
+
+    let filter = SummaryFilter { flat_fee, ..SummaryFilter::default() };
+    let customers = books.ledger.summary(&filter).await.unwrap().customers;
+
+    let sessions: Vec<_> = customers
+        .iter()
+        .map(|of| (of.customer.as_str(), of.break_even.as_ref().unwrap().sessions))
+        .collect();
+    // 0.034 and 0.006 a session.
+    assert_eq!(sessions, [("acme", Some(30)), ("frugal", Some(167))]);
+}
+
+#[tokio::test]
+async fn what_a_session_costs_after_its_end_is_counted_when_it_is_found_silent_again() {
+    let books = Books::open().await;
+    let mut held = request(&books, 2, "s", 1_000);
+    held.model_requested = "later".parse().unwrap();
+    books.accept(&[request(&books, 1, "s", 1_000), held]).await;
+    books.clock.set("2026-11-20T12:00:00Z");
+    let idle = chrono::TimeDelta::minutes(30);
+    let mut costs = Vec::new();
+    costs.extend(books.ledger.end_sessions(idle).await.unwrap());
+    costs.extend(books.ledger.end_sessions(idle).await.unwrap());
+
+    import(&books.ledger, &COST.replace("ERNIE-Bot", "later").replace("side = \"cost\"", "")).await;
+    costs.extend(books.ledger.end_sessions(idle).await.unwrap());
+    costs.extend(books.ledger.end_sessions(idle).await.unwrap());
+
+    let costs: Vec<_> = costs.iter().map(|session| session.cost).collect();
+    assert_eq!(costs, [decimal("0.018"), decimal("0.009")]);
 }
 
 /// Any requests of five sessions over an hour and a half.

@@ -58,11 +58,15 @@ pub(super) async fn summary(
 ) -> Result<Json<Summary>, Problem> {
     caller.may(Action::ReadUsage)?;
     let filter = SummaryFilter {
+        flat_fee: asked.flat_fee.as_deref().map(fee).transpose()?,
         customer: caller.scope(asked.customer)?,
         since: asked.since,
         until: asked.until,
-        flat_fee: asked.flat_fee.as_deref().map(fee).transpose()?,
+        ..SummaryFilter::default()
     };
+    let _turn = billing.turn_to_summarise().await.ok_or_else(|| {
+        Problem::busy("another summary of sessions is being made; ask again in some seconds")
+    })?;
     let mut summary = billing.ledger.summary(&filter).await?;
     if caller.may(Action::ReadMargins).is_err() {
         summary.hide_margins();

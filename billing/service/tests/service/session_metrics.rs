@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use permille_ledger::{Billed, BilledRequest, Rerated};
+use permille_ledger::{Billed, BilledRequest, PriceOrigin, Rerated};
 use permille_rating::{
     Meter,
     facts::{Amounts, Counts},
+    price_book::parse_price_book,
     rate::RatedLine,
 };
-use permille_types::{Currency, Ended, TurnKind, UsageEvent};
+use permille_service::Budget;
+use permille_types::{Currency, Ended, Endpoint, Money, TurnKind, UsageEvent};
 use prometheus::Registry;
 use serde_json::json;
 
@@ -151,6 +153,65 @@ async fn an_outcome_that_is_told_is_counted_once_and_not_inferred_too() {
     assert_eq!(costs.values().collect::<Vec<_>>(), ["0.018"]);
 }
 
+#[tokio::test]
+async fn lists_of_models_are_no_sessions_that_have_ended() {
+    let api = Api::with_acme().await;
+    let key = key(&api).await;
+    let mut list = event(1, "acme", &key);
+    list.endpoint = Endpoint::Models;
+    list.tokens.clear();
+    list.attempts.clear();
+    Gateway::of(&api, "n1").await.ship(1, &[list]).await;
+
+    api.billing.count_ended_sessions(IDLE).await.unwrap();
+
+    assert!(of(&api.registry, "permille_session_cost_count").is_empty());
+    assert!(of(&api.registry, "permille_session_outcomes_total").is_empty());
+}
+
+#[tokio::test]
+async fn a_margin_is_counted_where_the_providers_price_is_known() {
+    let api = Api::with_acme().await;
+    let key = key(&api).await;
+    let gateway = Gateway::of(&api, "n1").await;
+    gateway.ship(1, &[event(1, "acme", &key)]).await;
+    let cost = "[[price]]\nmodel = \"ERNIE-Bot\"\nside = \"cost\"\ncurrency = \"CNY\"\n\
+         from = 2023-10-01T00:00:00Z\nsource = \"a contract\"\ninput = \"0.006\"\n\
+         output = \"0.02\"";
+    let prices = parse_price_book(cost, "a test").unwrap();
+    api.billing.ledger().import_prices(&prices, PriceOrigin::Operator).await.unwrap();
+
+    gateway.ship(2, &[event(2, "acme", &key)]).await;
+
+    let labels = "{currency=\"CNY\",customer=\"acme\"}";
+    assert_eq!(one(&api.registry, &format!("permille_cost_total{labels}")), "0.036");
+    // 1,000 and 500 tokens at 0.012, and at 0.006 and 0.02: only the second request is known.
+    let priced = format!("permille_provider_priced_cost_total{labels}");
+    assert_eq!(one(&api.registry, &priced), "0.018");
+    assert_eq!(one(&api.registry, &format!("permille_provider_cost_total{labels}")), "0.016");
+}
+
+#[tokio::test]
+async fn customers_with_a_budget_are_counted_by_name_from_the_start() {
+    let api = Api::with_acme().await;
+    let budget = |customer: &str| Budget {
+        customer: customer.parse().unwrap(),
+        monthly: Money::new(500.into(), Currency::CNY),
+    };
+    api.billing.watch_budgets(&[budget("acme"), budget("not-yet")]).await;
+
+    let requests = (0..1_000).map(billed).collect();
+    let billed = Billed { requests, ..Billed::default() };
+    api.billing.count_rerated(&Rerated { priced: 0, billed: vec![billed] });
+
+    for customer in ["acme", "not-yet"] {
+        let labels = format!("{{currency=\"CNY\",customer=\"{customer}\"}}");
+        assert_eq!(one(&api.registry, &format!("permille_monthly_budget{labels}")), "500");
+        assert_eq!(one(&api.registry, &format!("permille_cost_total{labels}")), "0");
+    }
+    assert_eq!(of(&api.registry, "permille_monthly_budget").len(), 2);
+}
+
 /// Request `number` of as many customers, models and classes as there are numbers.
 fn billed(number: u32) -> BilledRequest {
     let amount = "0.001".parse().unwrap();
@@ -170,6 +231,7 @@ fn billed(number: u32) -> BilledRequest {
         lines: (0..12).map(|class| line(format!("class-{}", (number + class) % 300))).collect(),
         counts: Counts { resent_tokens: 1, ..Counts::default() },
         amounts: Amounts { resent_cost: amount, failed_request_cost: amount, ..Amounts::default() },
+        provider_cost: Some(amount),
     }
 }
 
