@@ -95,6 +95,32 @@ async fn the_anthropic_sdk_sees_what_is_billed() {
     assert_books_agree(&simulator.books(), &rows);
 }
 
+/// Twelve conversations at once, chats, streams and agents, none of which names itself.
+#[tokio::test]
+async fn conversations_of_the_sdks_are_recognised_turn_by_turn() {
+    let folder = Folder::new();
+    let simulator = folder.simulator().await;
+    folder.config(&simulator.upstreams());
+    let server = folder.serve().await;
+    let key = folder.key("acme", "USD");
+
+    let cases = drive("conversations.py", &server, "", &key).await;
+
+    let rows = rows(&folder, &cases).await;
+    let (mut found, mut truth) = (HashMap::new(), HashMap::new());
+    for case in &cases {
+        let row = &rows[case["request_id"].as_str().unwrap()];
+        let talk = case["case"].as_str().unwrap();
+        println!("{case} {} {} {}", row["session"], row["turn"], row["turn_kind"]);
+        assert_eq!((&row["turn"], &row["turn_kind"]), (&case["turn"], &case["kind"]), "{case}");
+        assert_eq!(case["told"].as_str().unwrap(), case["turn"].to_string());
+        let session = row["session"].as_str().unwrap();
+        assert_eq!(*found.entry(session).or_insert(talk), talk, "{session} has strangers");
+        assert_eq!(*truth.entry(talk).or_insert(session), session, "{talk} is split");
+    }
+    assert_eq!((cases.len(), found.len()), (72, 12));
+}
+
 /// Every request in the provider's books is on exactly one row, with the provider's own counts.
 fn assert_books_agree(books: &[Value], rows: &HashMap<String, Value>) {
     let mut compared = 0;

@@ -38,7 +38,7 @@ pub struct Metrics {
     pub(crate) circuits_opened: IntCounterVec,
     mismatched: IntCounter,
     tap_errors: IntCounter,
-    audits: Audits,
+    pub(crate) audits: Audits,
     pub(crate) streams_in_flight: IntGauge,
     pub(crate) connections: IntGauge,
     pub(crate) drains: IntGauge,
