@@ -1,5 +1,6 @@
 //! The dependency direction of `docs/architecture.md`, checked over `cargo metadata`:
-//! types ← (usage, rating, limits, session) ← (journal, ledger) ← (proxy, service) ← permille.
+//! types ← (usage, rating, limits, session) ← (journal, ledger, documents) ← (proxy, service)
+//! ← permille.
 
 #![allow(
     clippy::expect_used,
@@ -25,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Nor may a bench share code with what it measures.
     ("permille-bench", &[]),
     ("permille-ledger", &["permille-types", "permille-rating"]),
+    ("permille-documents", &["permille-types", "permille-rating"]),
     (
         "permille-proxy",
         &[
@@ -36,7 +38,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "permille-session",
         ],
     ),
-    ("permille-service", &["permille-types", "permille-rating", "permille-ledger"]),
+    (
+        "permille-service",
+        &["permille-types", "permille-rating", "permille-ledger", "permille-documents"],
+    ),
     (
         "permille",
         &[
@@ -46,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "permille-proxy",
             "permille-simulator",
             "permille-ledger",
+            "permille-documents",
             "permille-service",
         ],
     ),

@@ -10,7 +10,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 
-use super::{ApiError, collect};
+use super::{AnswerBody, ApiError, answer_body};
 
 /// Longest wait for a connection: the listener is on this machine or near.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -42,11 +42,11 @@ impl HttpTransport {
         matches!(tokio::time::timeout(CONNECT, connect).await, Ok(Ok(_)))
     }
 
-    /// Sends a request whose URI is a path.
+    /// Sends a request whose URI is a path; its answer is read as it comes.
     pub(super) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<Bytes>, ApiError> {
+    ) -> Result<Response<AnswerBody>, ApiError> {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::builder()
             .scheme("http")
@@ -58,6 +58,6 @@ impl HttpTransport {
             address: self.address,
             cause: cause.into(),
         })?;
-        collect(answer).await
+        Ok(answer.map(answer_body))
     }
 }

@@ -10,7 +10,7 @@ use prometheus::Registry;
 use secrecy::SecretString;
 use tower::ServiceExt;
 
-use super::{ApiError, collect};
+use super::{AnswerBody, ApiError, answer_body};
 use crate::{
     config::Config,
     data_folder::{DataFolder, FolderLock},
@@ -41,16 +41,14 @@ impl InProcess {
         let store = Store::open(folder, &lock, config).await?;
         // Nobody scrapes a command: its metrics end with it.
         let billing = Billing::new(store.ledger, &Registry::new())
-            .map_err(|cause| ApiError::Store(Box::new(cause)))?;
+            .map_err(|cause| ApiError::Store(Box::new(cause)))?
+            .issuing(config.issuer()?);
         Ok((Self { router: router(billing), _lock: lock }, store.token))
     }
 
-    /// Calls the routes.
-    pub(super) async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Bytes>, ApiError> {
+    /// Calls the routes; the answer is read as it comes.
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Response<AnswerBody> {
         let Ok(answer) = self.router.clone().oneshot(request).await;
-        collect(answer).await
+        answer.map(answer_body)
     }
 }

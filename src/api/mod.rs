@@ -3,6 +3,7 @@
 //!
 //! Commands talk to [`Api`] only, so there is one way in which each of them works.
 
+mod download;
 mod error;
 mod http;
 mod in_process;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use ::http::{Method, Request, Response, header};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use permille_types::{Clock, SystemClock};
 use secrecy::{ExposeSecret, SecretString};
@@ -24,6 +25,7 @@ use crate::{
     error::CliError,
 };
 
+pub(crate) use download::Download;
 pub(crate) use error::ApiError;
 
 /// Longest answer: a page of rows or one large invoice.
@@ -156,17 +158,28 @@ impl Api {
         Ok(items)
     }
 
+    /// Opens a file, whose bytes are then taken piece by piece.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the API refuses or cannot be reached.
+    pub(crate) async fn download(&self, path: &Path) -> Result<Download, ApiError> {
+        let request = self.request(&Method::GET, &path.0, "*/*");
+        let request = request.body(Full::default()).map_err(ApiError::Uri)?;
+        let answer = in_time(self.open(request)).await??;
+        if answer.status().is_success() {
+            return Ok(Download::new(answer));
+        }
+        let (parts, body) = in_time(collect(answer)).await??.into_parts();
+        Err(ApiError::from_problem(parts.status, &body))
+    }
+
     async fn call(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<Box<RawValue>, ApiError> {
-        let mut request = Request::builder()
-            .method(&method)
-            .uri(format!("/api/v1/{path}"))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.expose_secret()))
-            .header(header::ACCEPT, "application/json");
+        let mut request = self.request(&method, path, "application/json");
         if method == Method::POST {
             let key = permille_types::RequestId::new(SystemClock.now());
             request = request
@@ -174,18 +187,31 @@ impl Api {
                 .header("idempotency-key", key.to_string());
         }
         let request = request.body(Full::new(body)).map_err(ApiError::Uri)?;
-        let answer = async {
-            match &self.transport {
-                Transport::Http(transport) => transport.send(request).await,
-                Transport::InProcess(local) => local.send(request).await,
-            }
-        };
-        let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
-        let answer = tokio::time::timeout(limit, answer)
-            .await
-            .map_err(|_| ApiError::Slow { seconds: ANSWER_SECONDS_MAX })??;
-        read(answer)
+        let answer = async { collect(self.open(request).await?).await };
+        read(in_time(answer).await??)
     }
+
+    fn request(&self, method: &Method, path: &str, accept: &str) -> ::http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(format!("/api/v1/{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.expose_secret()))
+            .header(header::ACCEPT, accept)
+    }
+
+    async fn open(&self, request: Request<Full<Bytes>>) -> Result<Response<AnswerBody>, ApiError> {
+        match &self.transport {
+            Transport::Http(transport) => transport.send(request).await,
+            Transport::InProcess(local) => Ok(local.send(request).await),
+        }
+    }
+}
+
+/// Waits for an answer, or a part of one, no longer than for any other.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, ApiError> {
+    let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
+    let waited = tokio::time::timeout(limit, answer).await;
+    waited.map_err(|_| ApiError::Slow { seconds: ANSWER_SECONDS_MAX })
 }
 
 /// The secret in the answer to a key's or token's creation.
@@ -211,12 +237,19 @@ fn read(answer: Response<Bytes>) -> Result<Box<RawValue>, ApiError> {
     Err(ApiError::from_problem(parts.status, &body))
 }
 
-/// Collects an answer's body within its bound.
-async fn collect<B>(answer: Response<B>) -> Result<Response<Bytes>, ApiError>
+/// The body of an answer, over either transport.
+type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+fn answer_body<B>(body: B) -> AnswerBody
 where
-    B: ::http_body::Body<Data = Bytes>,
+    B: ::http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// Collects an answer's body within its bound.
+async fn collect(answer: Response<AnswerBody>) -> Result<Response<Bytes>, ApiError> {
     let (parts, body) = answer.into_parts();
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(ApiError::Body)?;
     Ok(Response::from_parts(parts, body.to_bytes()))

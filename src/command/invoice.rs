@@ -12,6 +12,7 @@ use serde_json::{json, value::RawValue};
 use super::{
     Context, credit_note,
     evidence::{self, Evidence},
+    export::{self, Export},
     history, moment, or_dash, view,
 };
 use crate::{
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     },
     /// Write all that it takes to compute an issued invoice again: see `permille verify`.
     Evidence(Evidence),
+    /// Write an invoice or a credit note as a file.
+    Export(Export),
     /// Show what was done to an invoice: when, by whom, from which state to which.
     History {
         /// Its id or number.
@@ -174,6 +177,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             context.output.line(document.get())
         }
         Command::Evidence(wanted) => evidence::run(context, &api, wanted).await,
+        Command::Export(export) => export::run(context, &api, export).await,
         Command::History { id } => {
             let entries = api.list(&Path::of(&["invoices", id, "history"])).await?;
             context.output.list(&entries, history::table)

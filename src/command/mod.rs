@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod credit_note;
 pub(crate) mod customer;
 mod evidence;
+mod export;
 pub(crate) mod grant;
 mod history;
 pub(crate) mod invoice;

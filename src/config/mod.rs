@@ -5,6 +5,7 @@
 
 mod budget;
 mod error;
+mod issuer;
 mod load;
 mod redis;
 mod sections;
@@ -92,6 +93,15 @@ impl Config {
     /// [`ConfigError::Key`] names the entry that is none.
     pub(crate) fn budgets(&self) -> Result<Vec<permille_service::Budget>, ConfigError> {
         budget::budgets(&self.settings.budget)
+    }
+
+    /// Who issues invoices, with the picture of its logo read.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] when the logo cannot be read.
+    pub(crate) fn issuer(&self) -> Result<permille_documents::Issuer, ConfigError> {
+        let issuer = self.settings.issuer.read(self.folder());
+        issuer.map_err(|error| error.in_file(self.file.as_deref()))
     }
 
     /// The configuration as TOML that reads back as itself, without any secret.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ConfigError,
     budget::{BudgetSection, budgets},
+    issuer::IssuerSection,
     redis::RedisSection,
 };
 
@@ -66,6 +67,9 @@ pub(crate) struct Settings {
     /// `[billing]`: where `permille gateway` finds the other half.
     #[serde(skip_serializing_if = "BillingSection::is_empty")]
     pub(crate) billing: BillingSection,
+    /// `[issuer]`: who issues invoices.
+    #[serde(skip_serializing_if = "IssuerSection::is_empty")]
+    pub(crate) issuer: IssuerSection,
     /// `[log]`.
     pub(crate) log: LogSection,
 }
@@ -252,6 +256,7 @@ impl Settings {
         if let Some(url) = &self.billing.url {
             check_url("billing.url", url)?;
         }
+        self.issuer.check()?;
         let mut names = BTreeSet::new();
         for (place, upstream) in self.upstream.iter().enumerate() {
             let key = |field: &str| format!("upstream[{place}].{field}");
@@ -357,7 +362,7 @@ pub(super) fn read_credential(
 }
 
 /// Relative files lie beside the configuration file.
-fn beside(folder: Option<&Path>, file: &Path) -> PathBuf {
+pub(super) fn beside(folder: Option<&Path>, file: &Path) -> PathBuf {
     folder.map_or_else(|| file.to_owned(), |folder| folder.join(file))
 }
 

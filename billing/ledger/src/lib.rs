@@ -68,6 +68,7 @@ pub use invoice::{
     InvoiceSummary, InvoiceTexts, NotVerifiable, Standing, Verification, earlier_needed,
     verify_invoice,
 };
+pub use invoiced::{InvoicedUsage, PricedEvent};
 pub use key::{CreatedKey, Key, NewKey};
 pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};
 pub use pepper::Pepper;

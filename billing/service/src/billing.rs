@@ -7,6 +7,7 @@ use std::{
 
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
+use permille_documents::Issuer;
 use permille_ledger::{Ledger, LedgerError, Rerated, Told};
 use permille_types::{
     Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot, StoredResponse,
@@ -14,7 +15,10 @@ use permille_types::{
 use prometheus::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use crate::metrics::{Budget, Metrics};
+use crate::{
+    export::Exports,
+    metrics::{Budget, Metrics},
+};
 
 /// How long a request for a newer snapshot is held open: long enough that idle gateways ask
 /// seldom, short enough for every proxy's idle limit.
@@ -32,6 +36,7 @@ const SUMMARY_WAIT_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Billing {
     pub(crate) ledger: Ledger,
+    pub(crate) exports: Arc<Exports>,
     metrics: Arc<Metrics>,
     /// The snapshot version of the gateway in this process, where there is one.
     gateway: Arc<OnceLock<watch::Receiver<u64>>>,
@@ -45,8 +50,15 @@ impl Billing {
     /// [`prometheus::Error`] when a metric of that name is there already.
     pub fn new(ledger: Ledger, registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Arc::new(Metrics::register(registry)?);
+        let exports = Arc::new(Exports::new(Issuer::default()));
         let summaries = Arc::new(Semaphore::new(SUMMARIES_MAX));
-        Ok(Self { ledger, metrics, gateway: Arc::default(), summaries })
+        Ok(Self { ledger, exports, metrics, gateway: Arc::default(), summaries })
+    }
+
+    /// The same, whose documents are issued by `issuer`.
+    #[must_use]
+    pub fn issuing(self, issuer: Issuer) -> Self {
+        Self { exports: Arc::new(Exports::new(issuer)), ..self }
     }
 
     /// Waits, within a bound, until no other summary is being made.

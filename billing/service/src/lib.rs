@@ -6,6 +6,7 @@
 
 mod access;
 mod billing;
+mod export;
 mod input;
 mod metrics;
 mod problem;

@@ -76,12 +76,25 @@ impl Problem {
         }
     }
 
+    /// The document cannot be written in the form that was asked for.
+    pub(crate) fn not_expressible(detail: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            code: "not_expressible",
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self { status: StatusCode::CONFLICT, code: "conflict", detail: detail.into() }
+    }
+
     /// Something that is done one at a time is under way.
     pub(crate) fn busy(detail: impl Into<String>) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, code: "busy", detail: detail.into() }
     }
 
-    fn failed() -> Self {
+    pub(crate) fn failed() -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: "store_failed",

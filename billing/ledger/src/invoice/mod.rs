@@ -274,6 +274,15 @@ pub(crate) async fn stored(
     repo::find(connection, id).await?.ok_or_else(|| LedgerError::not_found("invoice", id))
 }
 
+/// The invoice of that id or number as it stands now, and its text.
+pub(crate) async fn with_document(
+    connection: &mut Connection,
+    id: &InvoiceId,
+) -> Result<(Invoice, String), LedgerError> {
+    let stored = stored(connection, id).await?;
+    Ok((stored.invoice, stored.document))
+}
+
 async fn found(connection: &mut Connection, id: &CustomerId) -> Result<Customer, LedgerError> {
     customer::find(connection, id).await?.ok_or_else(|| LedgerError::not_found("customer", id))
 }

@@ -4,6 +4,7 @@
 //! of a month that has an issued invoice and is beyond what was taken is late; the next invoice
 //! bills it in lines that name the month. A voided invoice gives back what it took.
 
+mod read;
 mod repo;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use permille_rating::{
 use permille_types::{CustomerId, ModelName, PriceVersion, ProjectId};
 use rust_decimal::Decimal;
 
+pub use read::{InvoicedUsage, PricedEvent};
 pub(crate) use repo::{months_before, take, taken};
 
 use crate::{

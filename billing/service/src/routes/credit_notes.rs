@@ -67,11 +67,21 @@ pub(super) async fn show(
     Segment(text): Segment,
 ) -> Result<impl IntoResponse, Problem> {
     caller.may(Action::ReadInvoices)?;
-    let note = billing.ledger.credit_note(&text).await?;
+    refuse_unseen(&billing, &caller, &text).await?;
+    let document = billing.ledger.credit_note_document(&text).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], document))
+}
+
+/// Refuses a note that the caller may not see.
+pub(super) async fn refuse_unseen(
+    billing: &Billing,
+    caller: &Caller,
+    text: &str,
+) -> Result<(), Problem> {
+    let note = billing.ledger.credit_note(text).await?;
     if caller.owns(&note.customer.id).is_err() {
         // Not even whose it is may show.
         return Err(Problem::not_found(format!("credit note `{text}` is unknown")));
     }
-    let document = billing.ledger.credit_note_document(&text).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], document))
+    Ok(())
 }

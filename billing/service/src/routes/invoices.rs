@@ -97,7 +97,11 @@ pub(super) async fn records(
 }
 
 /// The invoice, if the caller may see it.
-async fn visible(billing: &Billing, caller: &Caller, text: &str) -> Result<Invoice, Problem> {
+pub(super) async fn visible(
+    billing: &Billing,
+    caller: &Caller,
+    text: &str,
+) -> Result<Invoice, Problem> {
     let id: InvoiceId = id("invoice", text)?;
     let invoice = billing.ledger.invoice(&id).await?;
     if caller.owns(&invoice.customer.id).is_err() {

@@ -5,6 +5,7 @@ mod charges;
 mod close;
 mod credit_notes;
 mod customers;
+mod exports;
 mod grants;
 mod internal;
 mod invoices;
@@ -58,6 +59,7 @@ pub fn router(billing: Billing) -> Router {
         .route("/invoices/{id}", get(invoices::show))
         .route("/invoices/{id}/document", get(invoices::document))
         .route("/invoices/{id}/records", get(invoices::records))
+        .route("/invoices/{id}/export", get(exports::invoice))
         .route("/invoices/{id}/history", get(invoices::history))
         .route("/invoices/{id}/approve", post(invoices::approve))
         .route("/invoices/{id}/finalize", post(invoices::finalize))
@@ -66,6 +68,7 @@ pub fn router(billing: Billing) -> Router {
         .route("/invoices/{id}/credit", post(credit_notes::create))
         .route("/credit-notes", get(credit_notes::list))
         .route("/credit-notes/{id}", get(credit_notes::show))
+        .route("/credit-notes/{id}/export", get(exports::credit_note))
         .route("/close/{period}", get(close::show).post(close::prepare))
         .route("/close/{period}/sign", post(close::sign))
         .route("/close/{period}/reopen", post(close::reopen));

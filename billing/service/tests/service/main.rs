@@ -11,6 +11,7 @@
 mod access;
 mod charges;
 mod events;
+mod exports;
 mod gateway;
 mod input;
 mod intake;

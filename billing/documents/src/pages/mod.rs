@@ -1,0 +1,6 @@
+//! What the pages of a document say, in words and in order: the same for HTML and PDF.
+
+pub(crate) mod html;
+mod view;
+
+pub(crate) use view::View;

@@ -1,0 +1,76 @@
+//! HTML pages: what they say, in both languages.
+
+use permille_documents::{Export, Format, Language, Logo};
+use permille_rating::invoice::{CreditScope, TaxTerms};
+
+use crate::samples::{credit_note, export, invoice, november, text, vat, written};
+
+#[test]
+fn every_amount_of_the_document_stands_on_the_pages() {
+    let requests = november();
+    let document = invoice(&requests, vat("6"));
+    for language in [Language::English, Language::Chinese] {
+        let wanted = Export { language, ..export(&document, Format::Html) };
+
+        let page = String::from_utf8(written(wanted, &requests, 1)).unwrap();
+
+        for line in &document.lines {
+            assert!(page.contains(&format!("<td class=\"n\">{}</td>", line.amount)), "{line:?}");
+        }
+        for amount in [document.net, document.total, document.taxes[0].amount] {
+            assert!(page.contains(&amount.to_string()), "{amount}");
+        }
+        // 141,676 input tokens in three requests, half of them sent again.
+        assert!(page.contains("49.9 %"), "{page}");
+        for said in ["ACME 有限公司", "PO-7", "Thank you.", "Bank of Test", "41.667", "s-1"] {
+            assert!(page.contains(said), "{said}");
+        }
+        assert!(page.contains(&"ab".repeat(32)));
+    }
+}
+
+#[test]
+fn each_language_has_its_words() {
+    let requests = november();
+    let document = invoice(&requests, TaxTerms::ReverseCharge);
+    let english = text(&document, Format::Html, &requests);
+    let chinese = Export { language: Language::Chinese, ..export(&document, Format::Html) };
+    let chinese = String::from_utf8(written(chinese, &requests, 1)).unwrap();
+
+    for word in ["Amount due", "Multi-turn sessions", "Sent again", "Reverse charge"] {
+        assert!(english.contains(word) && !chinese.contains(word), "{word}");
+    }
+    for word in ["应付金额", "多轮会话汇总", "重复发送", "反向征收", "缓存读取"]
+    {
+        assert!(chinese.contains(word) && !english.contains(word), "{word}");
+    }
+    assert!(chinese.contains("lang=\"zh-CN\""));
+}
+
+#[test]
+fn a_draft_and_a_credit_note_say_what_they_are() {
+    let requests = november();
+    let mut document = invoice(&requests, vat("6"));
+    let note = credit_note(&document, CreditScope::Rest);
+    document.kind = permille_documents::Kind::Invoice(permille_documents::Status::Draft);
+
+    assert!(text(&document, Format::Html, &requests).contains(">DRAFT<"));
+    let note = text(&note, Format::Html, &[]);
+    for said in ["Credit note", "CN-2026-000001", "INV-2026-000001", "wrong price"] {
+        assert!(note.contains(said), "{said}");
+    }
+}
+
+#[test]
+fn a_logo_is_a_picture_and_runs_nothing() {
+    let requests = november();
+    let document = invoice(&requests, vat("6"));
+    let mut wanted = export(&document, Format::Html);
+    wanted.issuer.logo = Logo::of(b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec());
+
+    let page = String::from_utf8(written(wanted, &requests, 1)).unwrap();
+
+    assert!(page.contains("<img src=\"data:image/svg+xml;base64,PHN2"));
+    assert!(page.contains("default-src 'none'"));
+    assert!(Logo::of(b"GIF89a".to_vec()).is_none());
+}

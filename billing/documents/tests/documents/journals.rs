@@ -1,0 +1,95 @@
+//! Journals: entries that sum to zero and that the real programs accept.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use permille_documents::{Document, Format};
+use permille_rating::invoice::{CreditScope, TaxTerms};
+
+use crate::samples::{credit_note, decimal, invoice, november, request, text, vat};
+
+/// A program where `tests/run` puts it, else wherever the system has it.
+fn program(folder: &str, name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let unpacked = root.join(folder).join(name);
+    if unpacked.exists() { unpacked } else { PathBuf::from(name) }
+}
+
+/// Runs a program over `journal`; it must succeed. Gives what it says.
+fn accepted(mut command: Command, journal: &str) -> String {
+    let told = format!("{command:?}: `bash tests/run` installs it");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{told}: {error}"));
+    child.stdin.take().unwrap().write_all(journal.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complaint}\n{journal}");
+    said
+}
+
+fn hledger(journal: &str, args: &[&str]) -> String {
+    let mut command = Command::new(program("tests/.hledger/usr/bin", "hledger"));
+    command.args(args).args(["-f", "-"]).env("LANG", "C.UTF-8");
+    accepted(command, journal)
+}
+
+fn bean_check(journal: &str) {
+    let mut command = Command::new(program("tests/.venv/bin", "bean-check"));
+    command.arg("--no-cache").arg("/dev/stdin").env("PYTHONUTF8", "1");
+    let said = accepted(command, journal);
+    assert!(said.is_empty(), "{said}");
+}
+
+/// The invoice and a note over a part of it, with names that no account can have.
+fn documents() -> Vec<Document> {
+    let mut requests = november();
+    requests.push(request(4, "s-3", "ERNIE-Bot", &[("smell;in \"x\"", 0)]));
+    let mut invoice = invoice(&requests, vat("19"));
+    invoice.buyer.name = "ACME; \"Ltd\" \\ | 有限公司".to_owned();
+    invoice.projects[0].name = "=x".to_owned();
+    let note = credit_note(&invoice, CreditScope::Amount(decimal("0.37")));
+    vec![invoice, note]
+}
+
+#[test]
+fn hledger_accepts_the_journal_strictly_and_finds_the_total() {
+    let [invoice, note] = documents().try_into().unwrap();
+    let both = text(&invoice, Format::Hledger, &[]) + "\n" + &text(&note, Format::Hledger, &[]);
+
+    hledger(&both, &["check", "--strict"]);
+    let balance = hledger(&both, &["balance", "assets:receivable:acme", "-O", "csv", "-N"]);
+
+    let owed = invoice.total - note.total;
+    assert!(balance.contains(&format!("{owed} CNY")), "{balance} is not {owed}");
+}
+
+#[test]
+fn beancount_accepts_the_journal() {
+    let [invoice, note] = documents().try_into().unwrap();
+    let one = text(&invoice, Format::Beancount, &[]);
+    let both = one.clone() + "\n" + &text(&note, Format::Beancount, &[]);
+
+    bean_check(&both);
+
+    assert!(one.contains("Assets:Receivable:Acme"), "{one}");
+    assert!(one.contains(&format!("{} CNY", invoice.total)), "{one}");
+}
+
+#[test]
+fn what_is_not_issued_is_in_no_books() {
+    let mut document = invoice(&november(), TaxTerms::None);
+    document.issued_at = None;
+    for format in [Format::Hledger, Format::Beancount] {
+        let export = crate::samples::export(&document, format);
+        let error = crate::samples::try_written(export, &[], &[], 1).unwrap_err().to_string();
+        assert!(error.contains("not issued") && error.contains(format.as_str()), "{error}");
+    }
+}

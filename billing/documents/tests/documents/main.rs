@@ -1,0 +1,18 @@
+//! Documents in every form: what they say, that their parts add up, that bad names are harmless.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod bad_names;
+mod breakdown;
+mod focus;
+mod html;
+mod journals;
+mod samples;
+mod tables;
+mod ubl;

@@ -1,0 +1,213 @@
+//! Documents written out: one at a time is turned into pages or streamed, in bounded memory.
+//!
+//! What a document says is read here from the ledger; how it is written, in `permille-documents`.
+
+mod read;
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use permille_documents::{DocumentError, Export, Exporter, Format, Grain, Issuer, Language};
+use permille_ledger::{InvoicedUsage, Ledger, LedgerError};
+use permille_types::InvoiceId;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task,
+};
+
+use crate::problem::Problem;
+
+/// Exports that run at once: each may use a core for seconds. Others wait.
+const EXPORTS_MAX: usize = 2;
+/// Bytes that are gathered before they are sent.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks that wait for a client to take them.
+const CHUNKS_WAITING_MAX: usize = 4;
+/// How long a client may take for a chunk before its place is given to another one.
+const CHUNK_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What all exports of this billing share.
+#[derive(Debug)]
+pub(crate) struct Exports {
+    pub(crate) issuer: Issuer,
+    places: Arc<Semaphore>,
+}
+
+/// How a document is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) format: Format,
+    pub(crate) grain: Grain,
+    pub(crate) language: Language,
+}
+
+/// A document that is being written.
+pub(crate) struct Written {
+    pub(crate) file_name: String,
+    pub(crate) body: Body,
+}
+
+/// Why a document is not written.
+#[derive(Debug, thiserror::Error)]
+enum ExportError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error("a task of an export ended early")]
+    Task(#[source] task::JoinError),
+    #[error("the client takes nothing")]
+    ClientGone,
+}
+
+impl Exports {
+    pub(crate) fn new(issuer: Issuer) -> Self {
+        Self { issuer, places: Arc::new(Semaphore::new(EXPORTS_MAX)) }
+    }
+
+    /// Writes an invoice.
+    pub(crate) async fn invoice(
+        &self,
+        ledger: &Ledger,
+        id: &InvoiceId,
+        wanted: Wanted,
+    ) -> Result<Written, Problem> {
+        let place = self.place().await?;
+        let usage = ledger.invoiced_usage(id).await?;
+        let document = read::invoice(&usage);
+        let file_name = wanted.format.file_name(&document, wanted.grain);
+        let export = self.export(document, wanted);
+        let exporter = Exporter::new(export, &usage.sums)?;
+        let body = started(ledger.clone(), Some(usage), exporter, place).await?;
+        Ok(Written { file_name, body })
+    }
+
+    /// Writes a credit note.
+    pub(crate) async fn credit_note(
+        &self,
+        ledger: &Ledger,
+        id: &str,
+        wanted: Wanted,
+    ) -> Result<Written, Problem> {
+        let place = self.place().await?;
+        let note = ledger.credit_note(id).await?;
+        let text = ledger.credit_note_document(id).await?;
+        let invoice = ledger.invoice(&note.invoice.id).await?;
+        let document = read::credit_note(&note, &invoice, text);
+        let file_name = wanted.format.file_name(&document, wanted.grain);
+        let exporter = Exporter::new(self.export(document, wanted), &[])?;
+        let body = started(ledger.clone(), None, exporter, place).await?;
+        Ok(Written { file_name, body })
+    }
+
+    fn export(&self, document: permille_documents::Document, wanted: Wanted) -> Export {
+        let Wanted { format, grain, language } = wanted;
+        Export { document, issuer: self.issuer.clone(), format, grain, language }
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        place.await.map_err(|_| Problem::busy("exports have ended"))
+    }
+}
+
+/// The body, once its first bytes are there: what is refused before them is a problem document.
+async fn started(
+    ledger: Ledger,
+    usage: Option<InvoicedUsage>,
+    exporter: Exporter,
+    place: OwnedSemaphorePermit,
+) -> Result<Body, Problem> {
+    let (chunks, mut taken) = mpsc::channel(CHUNKS_WAITING_MAX);
+    tokio::spawn(async move {
+        let done = write(&ledger, usage, exporter, &chunks).await;
+        drop(place);
+        match done {
+            Ok(()) | Err(ExportError::ClientGone) => {}
+            // Whoever waits for bytes is told; the connection of whoever has some is cut.
+            Err(error) => {
+                let told = chunks.send_timeout(Err(error), CHUNK_WAIT_MAX).await;
+                if told.is_err() {
+                    tracing::debug!("a client left before it was told why an export failed");
+                }
+            }
+        }
+    });
+    let first = match taken.recv().await {
+        None => Bytes::new(),
+        Some(first) => first?,
+    };
+    let rest = stream::unfold((Some(first), taken), async |(first, mut taken)| {
+        let chunk = match first {
+            Some(first) => Ok(first),
+            None => taken.recv().await?.map_err(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "an export broke off");
+                io::Error::other(error)
+            }),
+        };
+        Some((chunk, (None, taken)))
+    });
+    Ok(Body::from_stream(rest))
+}
+
+async fn write(
+    ledger: &Ledger,
+    usage: Option<InvoicedUsage>,
+    mut exporter: Exporter,
+    chunks: &mpsc::Sender<Result<Bytes, ExportError>>,
+) -> Result<(), ExportError> {
+    let mut out = Vec::with_capacity(CHUNK_BYTES);
+    if let Some(mut usage) = usage.filter(|_| exporter.wants_requests()) {
+        loop {
+            let events = ledger.next_invoiced(&mut usage).await?;
+            if events.is_empty() {
+                break;
+            }
+            let requests: Vec<_> = events.into_iter().map(read::request).collect();
+            exporter.take(&requests, &mut out)?;
+            if out.len() >= CHUNK_BYTES {
+                send(chunks, &mut out).await?;
+            }
+        }
+    }
+    // Pages take a second of a core: no other request must wait for them.
+    let finished = task::spawn_blocking(move || exporter.finish(&mut out).map(|()| out));
+    let mut out = finished.await.map_err(ExportError::Task)??;
+    send(chunks, &mut out).await
+}
+
+async fn send(
+    chunks: &mpsc::Sender<Result<Bytes, ExportError>>,
+    out: &mut Vec<u8>,
+) -> Result<(), ExportError> {
+    let chunk = Bytes::from(std::mem::take(out));
+    let sent = chunks.send_timeout(Ok(chunk), CHUNK_WAIT_MAX).await;
+    sent.map_err(|_| ExportError::ClientGone)
+}
+
+impl From<DocumentError> for Problem {
+    fn from(error: DocumentError) -> Self {
+        match &error {
+            DocumentError::NotExpressible { .. } => Self::not_expressible(error.to_string()),
+            DocumentError::UsageChanged { .. } => Self::conflict(error.to_string()),
+            _ => {
+                tracing::error!(error = &error as &dyn std::error::Error, "an export failed");
+                Self::failed()
+            }
+        }
+    }
+}
+
+impl From<ExportError> for Problem {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Ledger(cause) => cause.into(),
+            ExportError::Document(cause) => cause.into(),
+            ExportError::Task(_) | ExportError::ClientGone => {
+                tracing::error!(error = &error as &dyn std::error::Error, "an export failed");
+                Self::failed()
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Documents as files over the API: names, media types, sums, and who may have them.
+
+use permille_types::UsageEvent;
+use serde_json::json;
+
+use crate::{
+    events::{Gateway, event},
+    support::{Api, Reply},
+};
+
+/// An API with an issued invoice of `acme` for October over `events` requests in as many sessions.
+async fn october(events: u32) -> (Api, String) {
+    let api = Api::with_acme().await;
+    let key = api.add_key("acme").await;
+    let key = key["id"].as_str().unwrap();
+    let used: Vec<UsageEvent> = (1..=events)
+        .map(|number| UsageEvent {
+            at: "2026-10-10T10:00:00Z".parse().unwrap(),
+            session: format!("chat-{number:05}").parse().unwrap(),
+            ..event(number, "acme", key)
+        })
+        .collect();
+    let gateway = Gateway::of(&api, "n1").await;
+    for (place, used) in used.chunks(500).enumerate() {
+        gateway.ship(u64::try_from(place * 500 + 1).unwrap(), used).await;
+    }
+    let month = json!({"customer": "acme", "period": "2026-10"});
+    let draft = api.post("/api/v1/invoices/draft", &month).await.ok();
+    let id = draft["id"].as_str().unwrap().to_owned();
+    for step in ["approve", "finalize"] {
+        api.post(&format!("/api/v1/invoices/{id}/{step}"), &json!({})).await.ok();
+    }
+    (api, id)
+}
+
+async fn export(api: &Api, query: &str) -> Reply {
+    api.get(&format!("/api/v1/invoices/INV-2026-000001/export?{query}")).await
+}
+
+/// The sum of a column, in thousand-millionths.
+fn sum(csv: &str, column: &str) -> i128 {
+    let mut lines = csv.lines();
+    let place = lines.next().unwrap().split(',').position(|name| name == column).unwrap();
+    let nano = |line: &str| {
+        let cell = line.split(',').nth(place).unwrap();
+        let (whole, fraction) = cell.split_once('.').unwrap_or((cell, ""));
+        format!("{whole}{fraction:0<9}").parse::<i128>().unwrap()
+    };
+    lines.map(nano).sum()
+}
+
+#[tokio::test]
+async fn every_format_has_its_media_type_and_file_name() {
+    let (api, id) = october(1).await;
+    for (format, kind, name) in [
+        ("csv", "text/csv; charset=utf-8; header=present", "INV-2026-000001.csv"),
+        ("json", "application/json", "INV-2026-000001.json"),
+        ("html", "text/html; charset=utf-8", "INV-2026-000001.html"),
+        ("hledger", "text/plain; charset=utf-8", "INV-2026-000001.journal"),
+        ("beancount", "text/plain; charset=utf-8", "INV-2026-000001.beancount"),
+    ] {
+        let reply = export(&api, &format!("format={format}")).await;
+
+        assert_eq!(reply.status, 200, "{format}: {}", reply.text());
+        assert_eq!(reply.header("content-type"), kind);
+        let disposition = format!("attachment; filename=\"{name}\"");
+        assert_eq!(reply.header("content-disposition"), disposition);
+        assert_eq!(reply.header("x-content-type-options"), "nosniff");
+        let by_id = api.get(&format!("/api/v1/invoices/{id}/export?format={format}")).await;
+        assert_eq!(by_id.body, reply.body);
+    }
+    let issued = api.get(&format!("/api/v1/invoices/{id}/document")).await;
+    assert_eq!(export(&api, "format=json").await.body, issued.body);
+}
+
+#[tokio::test]
+async fn what_is_not_accepted_is_named_with_what_is() {
+    let (api, _) = october(1).await;
+    for (query, code, named) in [
+        ("format=doc", "invalid", "html, csv"),
+        ("format=html&lang=fr", "invalid", "en, zh"),
+        ("format=csv&detail=days", "invalid", "lines, sessions, requests"),
+        ("format=html&detail=lines", "invalid", "csv"),
+        ("format=csv&size=9", "invalid", "size"),
+        ("lang=en", "invalid", "format"),
+        // Nobody has said who issues.
+        ("format=focus", "not_expressible", "`issuer.name`"),
+        ("format=ubl", "not_expressible", "accepted"),
+    ] {
+        let detail = export(&api, query).await.problem(422, code);
+        assert!(detail.contains(named), "{query}: {detail}");
+    }
+    let none = api.get("/api/v1/invoices/INV-2026-000009/export?format=csv").await;
+    none.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn shares_of_many_sessions_are_streamed_and_add_up_to_the_invoice() {
+    let (api, id) = october(2_500).await;
+    let invoice = api.get(&format!("/api/v1/invoices/{id}")).await.ok();
+    assert_eq!(invoice["net"], "45.00");
+
+    let sessions = export(&api, "format=csv&detail=sessions").await.text();
+    let requests = export(&api, "format=csv&detail=requests").await.text();
+    let page = export(&api, "format=html&lang=zh").await.text();
+
+    for csv in [&sessions, &requests] {
+        assert_eq!(csv.lines().count(), 1 + 2 * 2_500);
+        assert_eq!(sum(csv, "billed"), 45_000_000_000);
+        assert_eq!(sum(csv, "quantity"), 2_500 * 1_500 * 1_000_000_000);
+    }
+    assert!(page.contains("全部会话 (2,500)") && page.contains("其余会话 (2,480)"), "{page}");
+}
+
+#[tokio::test]
+async fn usage_that_comes_late_leaves_the_export_of_the_issued_invoice_as_it_is() {
+    let (api, _) = october(3).await;
+    let key = api.add_key("acme").await;
+    let late = UsageEvent {
+        at: "2026-10-11T10:00:00Z".parse().unwrap(),
+        ..event(99, "acme", key["id"].as_str().unwrap())
+    };
+    let before = export(&api, "format=csv").await.body;
+    Gateway::of(&api, "n2").await.ship(1, &[late]).await;
+
+    let sessions = export(&api, "format=csv&detail=sessions").await.text();
+
+    assert_eq!(export(&api, "format=csv").await.body, before);
+    // Which of the requests were billed is not known any more: each line stands for itself.
+    assert_eq!(sessions.lines().count(), 1 + 2);
+    assert_eq!(sum(&sessions, "quantity"), 3 * 1_500 * 1_000_000_000);
+}
+
+#[tokio::test]
+async fn a_customer_exports_its_own_documents_and_no_others() {
+    let (api, id) = october(1).await;
+    let credit = json!({"reason": "a test"});
+    api.post(&format!("/api/v1/invoices/{id}/credit"), &credit).await.created();
+    api.add_customer("globex", "CNY").await;
+    let globex = json!({"role": "customer", "customer": "globex"});
+    let globex = api.post("/api/v1/tokens", &globex).await.created();
+    let globex = globex["secret"].as_str().unwrap();
+    let (acme, operator) = (api.token("customer").await, api.token("operator").await);
+    for path in ["invoices/INV-2026-000001", "credit-notes/CN-2026-000001"] {
+        let path = format!("/api/v1/{path}/export?format=csv");
+
+        assert_eq!(api.get_as(&acme, &path).await.status, 200);
+        let detail = api.get_as(globex, &path).await.problem(404, "not_found");
+        assert!(!detail.contains("acme"), "{detail}");
+        api.get_as(&operator, &path).await.problem(403, "forbidden");
+    }
+    let note = api.get_as(&acme, "/api/v1/credit-notes/CN-2026-000001/export?format=html").await;
+    assert!(note.text().contains("INV-2026-000001"), "{}", note.text());
+    let json = api.get("/api/v1/credit-notes/CN-2026-000001/export?format=json").await;
+    assert_eq!(json.body, api.get("/api/v1/credit-notes/CN-2026-000001").await.body);
+}
