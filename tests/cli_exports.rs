@@ -86,3 +86,19 @@ fn what_cannot_be_exported_says_why_and_leaves_no_file() {
     assert!(files.iter().all(|file| file.file_name().to_string_lossy() != "focus.csv"));
     assert!(files.iter().all(|file| !file.file_name().to_string_lossy().ends_with(".part")));
 }
+
+#[test]
+fn a_pdf_is_set_in_the_fonts_of_the_configuration() {
+    let folder = issued();
+    let fonts = format!("{}/tests/.fonts/usr/share/fonts", env!("CARGO_MANIFEST_DIR"));
+    folder.config(&format!("[issuer]\nname = \"示例公司\"\nfonts = [\"{fonts}\"]\n"));
+
+    folder.text(&export("pdf", &["--lang", "zh", "--out", "."]));
+    folder.config("[issuer]\nfonts = [\"no/such/fonts\"]\n");
+    let nowhere = folder.run(&export("pdf", &["--out", "x.pdf"])).refused(1);
+
+    let pdf = std::fs::read(folder.path().join("INV-2026-000001.pdf")).unwrap();
+    assert!(pdf.starts_with(b"%PDF-1.7") && pdf.len() > 10_000, "{} bytes", pdf.len());
+    assert!(nowhere.contains("no/such/fonts"), "{nowhere}");
+    assert!(!folder.path().join("x.pdf").exists());
+}

@@ -42,7 +42,7 @@ impl InProcess {
         // Nobody scrapes a command: its metrics end with it.
         let billing = Billing::new(store.ledger, &Registry::new())
             .map_err(|cause| ApiError::Store(Box::new(cause)))?
-            .issuing(config.issuer()?);
+            .issuing(config.issuer()?, config.fonts());
         Ok((Self { router: router(billing), _lock: lock }, store.token))
     }
 

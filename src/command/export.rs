@@ -26,9 +26,9 @@ pub(crate) struct Export {
     /// Id or number of an invoice, or number of a credit note.
     id: String,
     /// What to write.
-    #[arg(long, value_parser = ["html", "csv", "json", "focus", "ubl", "hledger", "beancount"])]
+    #[arg(long, value_parser = ["pdf", "html", "csv", "json", "focus", "ubl", "hledger", "beancount"])]
     format: String,
-    /// Language of html.
+    /// Language of pdf and html.
     #[arg(long, value_parser = ["en", "zh"])]
     lang: Option<String>,
     /// What csv is broken down into.
@@ -45,6 +45,10 @@ pub(crate) struct Export {
 /// # Errors
 /// [`CliError`] when the API refuses, or the file cannot be written; then there is no file.
 pub(super) async fn run(context: &Context, api: &Api, export: &Export) -> Result<(), CliError> {
+    if export.out.is_none() && export.format == "pdf" && io::stdout().is_terminal() {
+        let problem = "a PDF is nothing for a terminal; accepted: --out FILE, or a pipe";
+        return Err(CliError::Usage(problem.to_owned()));
+    }
     let is_note = export.id.starts_with("CN-") || export.id.starts_with("crn_");
     let noun = if is_note { "credit-notes" } else { "invoices" };
     let path = Path::of(&[noun, &export.id, "export"])

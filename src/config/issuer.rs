@@ -46,6 +46,9 @@ pub(crate) struct IssuerSection {
     /// A picture, PNG or SVG; a relative file lies beside the configuration file.
     #[serde(skip_serializing_if = "Option::is_none")]
     logo: Option<PathBuf>,
+    /// Files and folders of fonts for PDF, before those of the system.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fonts: Vec<PathBuf>,
 }
 
 impl IssuerSection {
@@ -66,6 +69,11 @@ impl IssuerSection {
             return Err(ConfigError::value("issuer.payment_days", problem));
         }
         Ok(())
+    }
+
+    /// Files and folders of fonts.
+    pub(super) fn fonts(&self, folder: Option<&Path>) -> Vec<PathBuf> {
+        self.fonts.iter().map(|file| beside(folder, file)).collect()
     }
 
     /// The issuer, with the logo read.

@@ -104,6 +104,11 @@ impl Config {
         issuer.map_err(|error| error.in_file(self.file.as_deref()))
     }
 
+    /// Files and folders of fonts that PDFs are set in.
+    pub(crate) fn fonts(&self) -> Vec<PathBuf> {
+        self.settings.issuer.fonts(self.folder())
+    }
+
     /// The configuration as TOML that reads back as itself, without any secret.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ impl BillingPart {
         let Store { ledger, token } = Store::open(folder, lock, config).await?;
         let billing = permille_service::Billing::new(ledger, registry)
             .map_err(|cause| ServeError::start("billing", cause))?
-            .issuing(config.issuer()?);
+            .issuing(config.issuer()?, config.fonts());
         billing.watch_budgets(&config.budgets()?).await;
         let router = permille_service::router(billing.clone());
         let serving = Part::start("the console listener", |stop| serve(listener, router, stop));

@@ -20,6 +20,34 @@ pub enum DocumentError {
         /// What would do.
         accepted: String,
     },
+    /// No font that was found has a character of the text.
+    #[error(
+        "no font has `{character}` (U+{code:04X}) of `{text}`; accepted: a font that has it, such as \
+         Debian's package {package}, in a folder of fonts or in `issuer.fonts`",
+        code = u32::from(*character)
+    )]
+    NoGlyph {
+        /// The character.
+        character: char,
+        /// The text that it stands in.
+        text: String,
+        /// A package of the distribution that brings such a font.
+        package: &'static str,
+    },
+    /// There is no font at all.
+    #[error(
+        "no font was found; accepted: Debian's package fonts-dejavu-core or fonts-noto-cjk, or a \
+         folder with fonts in `issuer.fonts`"
+    )]
+    NoFont,
+    /// The picture of the issuer cannot be drawn.
+    #[error("the logo cannot be drawn: {problem}; accepted: {accepted}")]
+    Logo {
+        /// What is wrong with it.
+        problem: String,
+        /// What would do.
+        accepted: &'static str,
+    },
     /// The usage that was read is not what the document bills.
     #[error(
         "line {line} of {document} bills {billed} and {found} was read: the usage changed while it \
@@ -59,4 +87,7 @@ pub enum DocumentError {
     /// A page cannot be written.
     #[error("write a page")]
     Page(#[source] std::io::Error),
+    /// A PDF cannot be written.
+    #[error("write a PDF: {0}")]
+    Pdf(String),
 }

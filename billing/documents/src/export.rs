@@ -3,10 +3,10 @@
 use permille_rating::invoice::UsageSum;
 
 use crate::{
-    Document, DocumentError, Format, Grain, Issuer, Kind, Language, Request,
+    Document, DocumentError, Fonts, Format, Grain, Issuer, Kind, Language, Request,
     detail::{Apportion, Breakdown, Part, PartsOfSession, SessionTally},
     focus::Focus,
-    journal, lines, pages, ubl,
+    journal, lines, pages, pdf, ubl,
 };
 
 /// Parts that are shared out at once: what bounds the memory of an export.
@@ -19,6 +19,8 @@ pub struct Export {
     pub document: Document,
     /// Who issues it.
     pub issuer: Issuer,
+    /// What a PDF is set in; no other form needs any.
+    pub fonts: Fonts,
     /// In which form.
     pub format: Format,
     /// What a CSV is broken down into.
@@ -80,7 +82,7 @@ impl Exporter {
             (Format::Focus, _) => sessions(SessionWriter::Focus(Focus::new(document, issuer)?)),
             (Format::Csv, Grain::Sessions) => sessions(SessionWriter::Csv),
             (Format::Csv, Grain::Requests) => Work::Requests { apportion: apportion() },
-            (Format::Html, _) => Work::Pages(SessionTally::default()),
+            (Format::Html | Format::Pdf, _) => Work::Pages(SessionTally::default()),
             _ => Work::Whole,
         };
         Ok(Self { breakdown, work, is_begun: false, export })
@@ -134,7 +136,7 @@ impl Exporter {
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), DocumentError> {
         self.begin(out)?;
         let Self { export, breakdown, work, .. } = self;
-        let Export { document, issuer, format, language, .. } = &export;
+        let Export { document, issuer, fonts, format, language, .. } = &export;
         let is_whole = |place| breakdown.is_whole(place);
         match work {
             Work::Whole => match format {
@@ -147,6 +149,9 @@ impl Exporter {
             Work::Pages(tally) => {
                 let sessions = tally.table(document, &breakdown)?;
                 let view = pages::View::new(document, issuer, *language, &sessions);
+                if *format == Format::Pdf {
+                    return pdf::write(document, &view, issuer, fonts, out);
+                }
                 pages::html::write(&view, issuer, out)
             }
             Work::Sessions { writer, mut apportion, mut session, mut waiting } => {

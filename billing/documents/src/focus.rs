@@ -1,8 +1,8 @@
 //! FinOps FOCUS 1.4 cost and usage rows: one for each share of a session in a line, one for each
 //! line that is not broken down, one for each tax.
 //!
-//! The `BilledCost` of a document's rows adds up to what it asks to be paid. Columns that start with
-//! `x_` are ours: FOCUS 1.4 has none for sessions, turns and where a count comes from.
+//! The `BilledCost` of a document's rows adds up to what it asks to be paid. Columns that start
+//! with `x_` are ours: FOCUS 1.4 has none for sessions, turns and where a count comes from.
 //!
 //! Source: FinOps Open Cost and Usage Specification 1.4, dataset Cost and Usage; units by its
 //! attribute Unit Format.
@@ -232,12 +232,12 @@ impl Focus {
         cells.set("ServiceName", "Permille".to_owned());
         cells.set("InvoiceId", told(document.shown_number()));
         let order = document.purchase_order.as_deref().map(told);
-        cells.set("Tags", order.map_or_else(String::new, tags));
+        cells.set("Tags", order.map_or_else(String::new, |order| tags(&order)));
         cells
     }
 }
 
-fn tags(order: String) -> String {
+fn tags(order: &str) -> String {
     json!({"x_PurchaseOrder": order}).to_string()
 }
 

@@ -9,6 +9,8 @@ use crate::Document;
 /// A form of document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// For people who print and send it.
+    Pdf,
     /// For people who look at it.
     Html,
     /// One row per line and tax.
@@ -64,6 +66,7 @@ impl Format {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Pdf => "pdf",
             Self::Html => "html",
             Self::Csv => "csv",
             Self::Json => "json",
@@ -80,6 +83,7 @@ impl Format {
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
+            Self::Pdf => "application/pdf",
             Self::Html => "text/html; charset=utf-8",
             Self::Csv | Self::Focus => "text/csv; charset=utf-8; header=present",
             Self::Json => "application/json",
@@ -115,6 +119,7 @@ impl FromStr for Format {
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
         Ok(match text {
+            "pdf" => Self::Pdf,
             "html" => Self::Html,
             "csv" => Self::Csv,
             "json" => Self::Json,
@@ -123,7 +128,7 @@ impl FromStr for Format {
             "hledger" => Self::Hledger,
             "beancount" => Self::Beancount,
             _ => {
-                let accepted = "html, csv, json, focus, ubl, hledger, beancount";
+                let accepted = "pdf, html, csv, json, focus, ubl, hledger, beancount";
                 return Err(UnknownName { field: "format", value: text.to_owned(), accepted });
             }
         })

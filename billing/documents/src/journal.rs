@@ -29,7 +29,7 @@ struct Posting {
 
 /// Writes the journal for hledger.
 pub(crate) fn hledger(document: &Document, out: &mut Vec<u8>) -> Result<(), DocumentError> {
-    let entry = entry(document, Format::Hledger, |name| name.to_lowercase())?;
+    let entry = entry(document, Format::Hledger, str::to_lowercase)?;
     let mut journal = String::new();
     let places = usize::try_from(minor_places(document.currency)).unwrap_or_default();
     let currency = entry.currency;

@@ -2,7 +2,7 @@
 //!
 //! | form | for whom |
 //! |---|---|
-//! | HTML | whoever pays and whoever checks it |
+//! | PDF, HTML | whoever pays and whoever checks it |
 //! | CSV | a spreadsheet: the lines, or the shares of sessions or requests in them |
 //! | FOCUS | tools for cost of the cloud |
 //! | UBL by EN 16931 | the buyer's accounting, in Europe |
@@ -24,6 +24,7 @@ mod issuer;
 mod journal;
 mod lines;
 mod pages;
+mod pdf;
 mod table;
 mod text;
 mod ubl;
@@ -38,3 +39,4 @@ pub use error::DocumentError;
 pub use export::{Export, Exporter};
 pub use format::{Format, Grain, Language, UnknownName};
 pub use issuer::{Issuer, Logo, LogoKind};
+pub use pdf::{FontFile, Fonts};

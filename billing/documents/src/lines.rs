@@ -3,6 +3,7 @@
 //! The amounts of the lines and taxes add up to the document's total. The shares add up to its net.
 
 use permille_rating::Meter;
+use permille_types::TurnKind;
 
 use crate::{
     Document, DocumentError, Line,
@@ -186,7 +187,7 @@ pub(crate) fn request_share(
         or_empty(request.map(|request| instant(request.at))),
         or_empty(request.map(|request| told(request.session.as_str()))),
         or_empty(request.map(|request| request.turn)),
-        or_empty(request.and_then(|request| request.turn_kind).map(|kind| kind.as_str())),
+        or_empty(request.and_then(|request| request.turn_kind).map(TurnKind::as_str)),
         or_empty(request.map(|request| request.ended.as_str())),
         or_empty(request.map(|request| request.source.as_str())),
         or_empty(request.and_then(|request| request.resent_tokens)),

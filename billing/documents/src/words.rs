@@ -94,6 +94,9 @@ words! {
         "每行金额 = 数量 × 单价，仅四舍五入一次至币种最小单位（远离零方向）。各行之和等于不含税金额；每项税额 = 不含税金额 × 税率，仅舍入一次。";
     verify_digest: "The document that was issued is JSON text with this SHA-256:", "正式开具的单据为 JSON 文本，其 SHA-256 为：";
     verify_command: "To get it and compare:", "获取并比对：";
+    page: "Page", "第";
+    of: "of", "页，共";
+    pages_end: "", "页";
     generated: "Counted and billed by Permille", "由 Permille 计量与计费";
     contact: "Questions", "联系方式";
     paid_line: "Paid", "已付";

@@ -1,6 +1,7 @@
 //! Billing in process: the two traits that gateways know it by.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -50,15 +51,16 @@ impl Billing {
     /// [`prometheus::Error`] when a metric of that name is there already.
     pub fn new(ledger: Ledger, registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Arc::new(Metrics::register(registry)?);
-        let exports = Arc::new(Exports::new(Issuer::default()));
+        let exports = Arc::new(Exports::new(Issuer::default(), Vec::new()));
         let summaries = Arc::new(Semaphore::new(SUMMARIES_MAX));
         Ok(Self { ledger, exports, metrics, gateway: Arc::default(), summaries })
     }
 
-    /// The same, whose documents are issued by `issuer`.
+    /// The same, whose documents are issued by `issuer` and, as PDF, set in the fonts of the files
+    /// and folders `fonts`, then in those of the system.
     #[must_use]
-    pub fn issuing(self, issuer: Issuer) -> Self {
-        Self { exports: Arc::new(Exports::new(issuer)), ..self }
+    pub fn issuing(self, issuer: Issuer, fonts: Vec<PathBuf>) -> Self {
+        Self { exports: Arc::new(Exports::new(issuer, fonts)), ..self }
     }
 
     /// Waits, within a bound, until no other summary is being made.

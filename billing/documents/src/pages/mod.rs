@@ -3,4 +3,4 @@
 pub(crate) mod html;
 mod view;
 
-pub(crate) use view::View;
+pub(crate) use view::{SessionLine, View};

@@ -103,9 +103,9 @@ impl View {
         let is_credit = document.is_credit();
         let notes = document.notes.iter().flat_map(|notes| lines(notes));
         let (digest, command) = match (&document.issued, &document.number) {
-            (Some(issued), Some(number)) => {
+            (Some(text), Some(number)) => {
                 let command = format!("permille invoice export {number} --format json | sha256sum");
-                (Some(issued.sha256.clone()), Some(command))
+                (Some(text.sha256.clone()), Some(command))
             }
             _ => (None, None),
         };
@@ -205,9 +205,9 @@ fn facts(document: &Document, issuer: &Issuer, words: &Words) -> Facts {
 }
 
 fn due_date(document: &Document, issuer: &Issuer) -> Option<NaiveDate> {
-    let issued = document.issue_date().filter(|_| !document.is_credit())?;
+    let date = document.issue_date().filter(|_| !document.is_credit())?;
     let days = issuer.payment_days?;
-    issued.checked_add_days(chrono::Days::new(days.into()))
+    date.checked_add_days(chrono::Days::new(days.into()))
 }
 
 fn money(document: &Document, amount: Decimal) -> String {

@@ -13,6 +13,7 @@ mod breakdown;
 mod focus;
 mod html;
 mod journals;
+mod pdf;
 mod samples;
 mod tables;
 mod ubl;

@@ -237,6 +237,7 @@ pub(crate) fn export(document: &Document, format: Format) -> Export {
     Export {
         document: document.clone(),
         issuer: issuer(),
+        fonts: permille_documents::Fonts::default(),
         format,
         grain: Grain::Lines,
         language: Language::English,

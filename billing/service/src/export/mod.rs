@@ -2,13 +2,16 @@
 //!
 //! What a document says is read here from the ledger; how it is written, in `permille-documents`.
 
+mod fonts;
 mod read;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
-use permille_documents::{DocumentError, Export, Exporter, Format, Grain, Issuer, Language};
+use permille_documents::{
+    Document, DocumentError, Export, Exporter, Fonts, Format, Grain, Issuer, Language,
+};
 use permille_ledger::{InvoicedUsage, Ledger, LedgerError};
 use permille_types::InvoiceId;
 use tokio::{
@@ -30,7 +33,9 @@ const CHUNK_WAIT_MAX: Duration = Duration::from_secs(60);
 /// What all exports of this billing share.
 #[derive(Debug)]
 pub(crate) struct Exports {
-    pub(crate) issuer: Issuer,
+    issuer: Issuer,
+    /// Files and folders of fonts, before those of the system.
+    fonts: Vec<PathBuf>,
     places: Arc<Semaphore>,
 }
 
@@ -55,6 +60,8 @@ enum ExportError {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Document(#[from] DocumentError),
+    #[error(transparent)]
+    Fonts(#[from] fonts::FontsError),
     #[error("a task of an export ended early")]
     Task(#[source] task::JoinError),
     #[error("the client takes nothing")]
@@ -62,8 +69,8 @@ enum ExportError {
 }
 
 impl Exports {
-    pub(crate) fn new(issuer: Issuer) -> Self {
-        Self { issuer, places: Arc::new(Semaphore::new(EXPORTS_MAX)) }
+    pub(crate) fn new(issuer: Issuer, fonts: Vec<PathBuf>) -> Self {
+        Self { issuer, fonts, places: Arc::new(Semaphore::new(EXPORTS_MAX)) }
     }
 
     /// Writes an invoice.
@@ -77,7 +84,7 @@ impl Exports {
         let usage = ledger.invoiced_usage(id).await?;
         let document = read::invoice(&usage);
         let file_name = wanted.format.file_name(&document, wanted.grain);
-        let export = self.export(document, wanted);
+        let export = self.export(document, wanted).await?;
         let exporter = Exporter::new(export, &usage.sums)?;
         let body = started(ledger.clone(), Some(usage), exporter, place).await?;
         Ok(Written { file_name, body })
@@ -96,14 +103,20 @@ impl Exports {
         let invoice = ledger.invoice(&note.invoice.id).await?;
         let document = read::credit_note(&note, &invoice, text);
         let file_name = wanted.format.file_name(&document, wanted.grain);
-        let exporter = Exporter::new(self.export(document, wanted), &[])?;
+        let exporter = Exporter::new(self.export(document, wanted).await?, &[])?;
         let body = started(ledger.clone(), None, exporter, place).await?;
         Ok(Written { file_name, body })
     }
 
-    fn export(&self, document: permille_documents::Document, wanted: Wanted) -> Export {
+    async fn export(&self, document: Document, wanted: Wanted) -> Result<Export, Problem> {
         let Wanted { format, grain, language } = wanted;
-        Export { document, issuer: self.issuer.clone(), format, grain, language }
+        let fonts = if format == Format::Pdf {
+            let given = self.fonts.clone();
+            task::spawn_blocking(move || fonts::find(&given)).await.map_err(ExportError::Task)??
+        } else {
+            Fonts::default()
+        };
+        Ok(Export { document, issuer: self.issuer.clone(), fonts, format, grain, language })
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
@@ -189,7 +202,10 @@ async fn send(
 impl From<DocumentError> for Problem {
     fn from(error: DocumentError) -> Self {
         match &error {
-            DocumentError::NotExpressible { .. } => Self::not_expressible(error.to_string()),
+            DocumentError::NotExpressible { .. }
+            | DocumentError::NoGlyph { .. }
+            | DocumentError::NoFont
+            | DocumentError::Logo { .. } => Self::not_expressible(error.to_string()),
             DocumentError::UsageChanged { .. } => Self::conflict(error.to_string()),
             _ => {
                 tracing::error!(error = &error as &dyn std::error::Error, "an export failed");
@@ -199,11 +215,18 @@ impl From<DocumentError> for Problem {
     }
 }
 
+impl From<fonts::FontsError> for Problem {
+    fn from(error: fonts::FontsError) -> Self {
+        Self::not_expressible(error.to_string())
+    }
+}
+
 impl From<ExportError> for Problem {
     fn from(error: ExportError) -> Self {
         match error {
             ExportError::Ledger(cause) => cause.into(),
             ExportError::Document(cause) => cause.into(),
+            ExportError::Fonts(cause) => cause.into(),
             ExportError::Task(_) | ExportError::ClientGone => {
                 tracing::error!(error = &error as &dyn std::error::Error, "an export failed");
                 Self::failed()

@@ -77,7 +77,7 @@ async fn every_format_has_its_media_type_and_file_name() {
 async fn what_is_not_accepted_is_named_with_what_is() {
     let (api, _) = october(1).await;
     for (query, code, named) in [
-        ("format=doc", "invalid", "html, csv"),
+        ("format=doc", "invalid", "pdf, html, csv"),
         ("format=html&lang=fr", "invalid", "en, zh"),
         ("format=csv&detail=days", "invalid", "lines, sessions, requests"),
         ("format=html&detail=lines", "invalid", "csv"),
