@@ -30,6 +30,8 @@ pub(crate) struct Attempts {
 
 struct Call {
     attempt: Attempt,
+    /// Whether the request itself was sent, not only a credential for it asked for.
+    sent: bool,
     /// Whether its outcome is known.
     ended: bool,
     upstream: Arc<Upstream>,
@@ -63,10 +65,16 @@ impl Attempts {
     pub(crate) fn begin(&self, candidate: &Candidate) {
         self.calls.lock().push(Call {
             attempt: candidate.attempt(),
+            sent: false,
             ended: false,
             upstream: Arc::clone(&candidate.upstream),
             started: Instant::now(),
         });
+    }
+
+    /// The request of the call made last is sent now.
+    pub(crate) fn sent(&self) {
+        self.last(|call| call.sent = true);
     }
 
     /// How often `candidate` was called.
@@ -86,7 +94,8 @@ impl Attempts {
     /// The upstream that is at work and of which nothing has been heard yet.
     pub(crate) fn in_flight(&self) -> Option<Arc<Upstream>> {
         let calls = self.calls.lock();
-        let last = calls.last().filter(|call| !call.ended && call.attempt.status.is_none());
+        let unheard = |call: &&Call| call.sent && !call.ended && call.attempt.status.is_none();
+        let last = calls.last().filter(unheard);
         last.map(|call| Arc::clone(&call.upstream))
     }
 

@@ -12,7 +12,10 @@ use permille_session::Placed;
 use permille_types::{Endpoint, Family, KeyPolicy, ModelName, RequestId, SessionId, TurnKind};
 use permille_usage::request::RequestFacts;
 
-use crate::{attempts::Attempts, known::Known, reply::Asked, stored::Created, upstream::Upstream};
+use crate::{
+    access_token::AccessToken, attempts::Attempts, known::Known, reply::Asked, stored::Created,
+    upstream::Upstream,
+};
 
 /// A request as it arrived.
 pub(crate) struct Inbound {
@@ -164,6 +167,8 @@ pub(crate) struct Calls {
 pub(crate) struct Outgoing {
     /// Where it goes.
     pub(crate) upstream: Arc<Upstream>,
+    /// What the upstream's credential was exchanged for, where it is one that is exchanged.
+    pub(crate) token: Option<AccessToken>,
     /// What is sent.
     pub(crate) request: http::Request<Bytes>,
 }

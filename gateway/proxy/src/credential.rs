@@ -9,7 +9,10 @@ use permille_types::Family;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::tc3::{SecretPair, Signed};
+use crate::{
+    access_token::{AccessToken, KeyPair},
+    tc3::{SecretPair, Signed},
+};
 
 /// Where an upstream wants our credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +89,8 @@ pub(crate) enum Credential {
     Query(SecretString),
     /// A signature of the whole request.
     Signature(SecretPair),
+    /// A token that these keys are exchanged for.
+    Exchanged(KeyPair),
 }
 
 impl fmt::Debug for Credential {
@@ -111,15 +116,25 @@ impl Credential {
         Some(Self::Header(name, value))
     }
 
-    /// Puts it into `request`, which has this body and is sent at `at`.
+    /// Puts it into `request`, which has this body and is sent at `at`, with the token that it was
+    /// exchanged for.
     pub(crate) fn put_into<B>(
         &self,
         request: &mut Request<B>,
         body: &[u8],
         at: DateTime<Utc>,
+        token: Option<&AccessToken>,
     ) -> Result<(), http::Error> {
         match self {
             Self::Signature(pair) => sign(pair, request, body, at)?,
+            Self::Exchanged(pair) => {
+                // A refusal of the token must be readable.
+                request.headers_mut().remove(header::ACCEPT_ENCODING);
+                let put = token.and_then(|token| Self::new(pair.place.clone(), token));
+                if let Some(credential) = put {
+                    credential.put_into(request, body, at, None)?;
+                }
+            }
             Self::Header(name, value) => {
                 request.headers_mut().insert(name, value.clone());
             }
@@ -176,7 +191,7 @@ mod tests {
     fn put(place: CredentialPlace, uri: &str) -> Request<()> {
         let mut request = Request::get(uri).body(()).unwrap();
         let credential = Credential::new(place, &"s c/1".into()).unwrap();
-        credential.put_into(&mut request, b"", DateTime::UNIX_EPOCH).unwrap();
+        credential.put_into(&mut request, b"", DateTime::UNIX_EPOCH, None).unwrap();
         request
     }
 
@@ -204,7 +219,7 @@ mod tests {
         let pair = SecretPair::read(&"AKIDours:secret".into()).unwrap();
         let at = DateTime::from_timestamp(1_795_486_800, 0).unwrap();
 
-        Credential::Signature(pair).put_into(&mut request, b"{}", at).unwrap();
+        Credential::Signature(pair).put_into(&mut request, b"{}", at, None).unwrap();
 
         let headers = request.headers();
         assert_eq!(headers["x-tc-timestamp"], "1795486800");

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::Response;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use permille_journal::{JournalError, Settled};
 use permille_limits::Taken;
 use permille_types::{Ended, Flag};
@@ -25,6 +24,7 @@ use crate::{
     record::{Record, Reply},
     refusal::Refusal,
     reply,
+    reply_body::UpstreamBody,
     stage::Boxed,
     upstream,
 };
@@ -32,9 +32,9 @@ use crate::{
 /// How far the upstream is.
 pub(crate) enum Upstream {
     /// It has not answered yet.
-    Called(Boxed<Response<Incoming>>),
+    Called(Boxed<Response<UpstreamBody>>),
     /// Its reply is being read.
-    Replying(Incoming),
+    Replying(UpstreamBody),
     /// Its reply has ended.
     Ended,
 }
@@ -82,7 +82,7 @@ impl Exchange {
         record: Record,
         (asked, attempts): (reply::Asked, Attempts),
         held: Option<(Taken, Taken)>,
-        call: Boxed<Response<Incoming>>,
+        call: Boxed<Response<UpstreamBody>>,
     ) -> Self {
         Self {
             _open: metering.tasks.token(),
@@ -124,7 +124,7 @@ impl Exchange {
 
     fn answered(
         &mut self,
-        response: Response<Incoming>,
+        response: Response<UpstreamBody>,
         upstream: &upstream::Upstream,
     ) -> http::response::Parts {
         let (mut head, body) = response.into_parts();

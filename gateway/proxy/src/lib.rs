@@ -7,6 +7,7 @@
 //! Not here: counting (`permille-usage`), durability (`permille-journal`), prices
 //! (`permille-rating`). This crate never sees the billing database.
 
+mod access_token;
 mod attempts;
 mod auditor;
 mod body;
@@ -32,6 +33,7 @@ mod record;
 mod refusal;
 mod remote;
 mod reply;
+mod reply_body;
 mod routes;
 mod server;
 mod stack;

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use http::{Method, Uri, uri};
+use http::{Method, Response, Uri, header, uri};
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -28,11 +28,14 @@ use rustls::{
 use secrecy::SecretString;
 
 use crate::{
+    access_token::{self, AccessToken, KeyPair},
     config::{CredentialPlace, UpstreamConfig, UpstreamSection},
     credential::Credential,
     generic,
     health::{Breaker, Health},
     lanes::Lanes,
+    refusal::Refusal,
+    reply_body::UpstreamBody,
     tc3::SecretPair,
 };
 
@@ -51,6 +54,9 @@ pub(crate) const H2_CONNECTION_BYTES: u32 = 1024 * 1024;
 /// window. The same number bounds how many small frames may lie unread before h2 gives the whole
 /// connection up, and a stream of tokens is made of small frames.
 const H2_UPSTREAM_CONNECTION_BYTES: u32 = (1 << 31) - 1;
+
+/// Largest reply that can be a refusal of an access token, in bytes. Baidu's have some 100.
+const REFUSAL_BYTES_MAX: usize = 2 * 1024;
 
 pub(crate) type Connector = HttpsConnector<HttpConnector>;
 pub(crate) type HttpClient = Client<Connector, Full<Bytes>>;
@@ -83,6 +89,15 @@ pub enum UpstreamError {
     /// Its credential cannot travel in a header.
     #[error("upstream `{upstream}`: its credential holds characters that a header cannot carry")]
     Credential {
+        /// Which upstream.
+        upstream: UpstreamName,
+    },
+    /// Its credential has a colon, and nothing on one side of it.
+    #[error(
+        "upstream `{upstream}`: its credential must be an access token or `ApiKey:SecretKey`, to \
+         fetch one with"
+    )]
+    KeyPair {
         /// Which upstream.
         upstream: UpstreamName,
     },
@@ -208,6 +223,34 @@ impl Upstream {
             .build()
     }
 
+    /// What its credential is exchanged for, where it is one that is exchanged.
+    pub(crate) async fn access_token(&self) -> Result<Option<AccessToken>, Refusal> {
+        match &self.credential {
+            Credential::Exchanged(pair) => pair.token(self).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether its reply refuses `token`, which is then forgotten. Such replies have a status of
+    /// success, and are looked at before any byte goes on.
+    pub(crate) async fn refuses(
+        &self,
+        token: &AccessToken,
+        response: &mut Response<UpstreamBody>,
+    ) -> bool {
+        let Credential::Exchanged(pair) = &self.credential else { return false };
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
+            return false;
+        }
+        let body = response.body_mut().look(REFUSAL_BYTES_MAX, self.idle_max).await;
+        let refused = body.is_some_and(|body| access_token::is_refused(&body));
+        if refused {
+            pair.forget(token).await;
+        }
+        refused
+    }
+
     /// Whether requests of `family` go here: to any `provider` when none is named.
     pub(crate) fn answers(&self, family: Family, provider: Option<&str>) -> bool {
         self.family == family && provider.is_none_or(|provider| self.provider == provider)
@@ -252,6 +295,12 @@ fn credential(
     }
     let place = section.credential_in.clone();
     let place = place.unwrap_or_else(|| CredentialPlace::of(section.family));
+    if section.family == Family::QianfanV1
+        && let Some(pair) = KeyPair::read(secret, place.clone())
+    {
+        let refused = || UpstreamError::KeyPair { upstream: section.name.clone() };
+        return pair.is_whole().then_some(Credential::Exchanged(pair)).ok_or_else(refused);
+    }
     Credential::new(place, secret)
         .ok_or_else(|| UpstreamError::Credential { upstream: section.name.clone() })
 }

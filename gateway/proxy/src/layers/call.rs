@@ -24,7 +24,7 @@ impl Service<Outgoing> for Call {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, Outgoing { upstream, request }: Outgoing) -> Self::Future {
+    fn call(&mut self, Outgoing { upstream, request, .. }: Outgoing) -> Self::Future {
         Box::pin(async move {
             let (client, room) = upstream.lanes.enter();
             let sent = client.request(request.map(Full::new));

@@ -17,7 +17,8 @@ impl Stage<Outgoing> for Credential {
     fn enter(&self, mut outgoing: Outgoing) -> Result<Outgoing, Refusal> {
         let body = outgoing.request.body().clone();
         let credential = &outgoing.upstream.credential;
-        let put = credential.put_into(&mut outgoing.request, &body, self.clock.now());
+        let token = outgoing.token.as_ref();
+        let put = credential.put_into(&mut outgoing.request, &body, self.clock.now(), token);
         put.map_err(|cause| {
             Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
         })?;

@@ -7,7 +7,6 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Response, header};
-use hyper::body::Incoming;
 use permille_types::Endpoint;
 use tower::{Layer, Service};
 
@@ -23,6 +22,7 @@ use crate::{
     record::Record,
     refusal::Refusal,
     reply::Asked,
+    reply_body::UpstreamBody,
     stage::Boxed,
 };
 
@@ -46,7 +46,7 @@ pub(crate) struct Meter<S> {
 
 impl<S> Service<InSession> for Meter<S>
 where
-    S: Service<Calls, Response = Response<Incoming>, Error = Refusal> + Clone + Send + 'static,
+    S: Service<Calls, Response = Response<UpstreamBody>, Error = Refusal> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<ReplyBody>;

@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     refusal::Refusal,
     reply::{error_tap, retry_after},
+    reply_body::UpstreamBody,
     stage::Boxed,
     upstream::Upstream,
 };
@@ -81,9 +82,9 @@ where
     S: Service<Outgoing, Response = Response<Incoming>, Error = Refusal> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    type Response = Response<Incoming>;
+    type Response = Response<UpstreamBody>;
     type Error = Refusal;
-    type Future = Boxed<Response<Incoming>>;
+    type Future = Boxed<Response<UpstreamBody>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         self.inner.poll_ready(cx)
@@ -98,9 +99,15 @@ where
             let mut next = first(&calls)?;
             loop {
                 let Turn { candidate, permit } = next;
-                let outgoing = calls.outgoing(candidate)?;
-                calls.attempts.begin(candidate);
-                let outcome = inner.ready().await?.call(outgoing).await;
+                let mut outcome = calls.call(&mut inner, candidate).await;
+                if refuses_its_token(&outcome) {
+                    // Once, with another token. That it is refused too is the client's to see.
+                    shared.metrics.retried(&candidate.upstream.name);
+                    calls.note(&outcome);
+                    calls.discard(outcome, &candidate.upstream).await;
+                    calls.is_waited_for()?;
+                    outcome = calls.call(&mut inner, candidate).await;
+                }
                 let failure = shared.judge(&calls, candidate, permit, &outcome);
                 let again = failure.filter(|failure| shared.policy.retry_on.contains(failure));
                 let turn = match again {
@@ -110,10 +117,7 @@ where
                 let Some(turn) = turn else { return passed_on(outcome, candidate) };
                 shared.metrics.retried(&candidate.upstream.name);
                 calls.discard(outcome, &candidate.upstream).await;
-                // Nobody waits any more, and nobody reads this.
-                if calls.attempts.are_stopped() {
-                    return Err(Refusal::InvalidRequest("the client has left".to_owned()));
-                }
+                calls.is_waited_for()?;
                 next = turn;
             }
         })
@@ -126,7 +130,11 @@ struct Turn<'a> {
     permit: Permit,
 }
 
-type Outcome = Result<Response<Incoming>, Refusal>;
+type Outcome = Result<Response<UpstreamBody>, Refusal>;
+
+/// A reply that refuses the access token of its call carries this.
+#[derive(Clone)]
+struct TokenRefused;
 
 impl Shared {
     /// Another call after a failed one, when there is one to be made: now, or after a wait.
@@ -175,7 +183,7 @@ impl Shared {
         let (failure, rest) = match outcome {
             Ok(response) => {
                 let (status, headers) = (response.status(), response.headers());
-                calls.attempts.answered(status, headers);
+                calls.note(outcome);
                 if status.is_success() {
                     permit.succeeded();
                     return None;
@@ -252,6 +260,11 @@ fn passed_on(outcome: Outcome, candidate: &Candidate) -> Outcome {
     Ok(response)
 }
 
+fn refuses_its_token(outcome: &Outcome) -> bool {
+    let extensions = outcome.as_ref().ok().map(Response::extensions);
+    extensions.is_some_and(|extensions| extensions.get::<TokenRefused>().is_some())
+}
+
 /// Whether the upstream itself says that another try does not help.
 fn forbids_retry(outcome: &Outcome) -> bool {
     let said = outcome.as_ref().ok().and_then(|response| response.headers().get("x-should-retry"));
@@ -259,7 +272,40 @@ fn forbids_retry(outcome: &Outcome) -> bool {
 }
 
 impl Calls {
-    /// The call of `candidate`.
+    /// Calls `candidate` once, with an access token where its credential is exchanged for one.
+    async fn call<S>(&self, inner: &mut S, candidate: &Candidate) -> Outcome
+    where
+        S: Service<Outgoing, Response = Response<Incoming>, Error = Refusal>,
+    {
+        let mut outgoing = self.outgoing(candidate)?;
+        self.attempts.begin(candidate);
+        let token = candidate.upstream.access_token().await?;
+        outgoing.token.clone_from(&token);
+        self.attempts.sent();
+        let response = inner.ready().await?.call(outgoing).await?;
+        let mut response = response.map(UpstreamBody::from);
+        if let Some(token) = &token
+            && candidate.upstream.refuses(token, &mut response).await
+        {
+            response.extensions_mut().insert(TokenRefused);
+        }
+        Ok(response)
+    }
+
+    /// Notes the head of an answer.
+    fn note(&self, outcome: &Outcome) {
+        if let Ok(response) = outcome {
+            self.attempts.answered(response.status(), response.headers());
+        }
+    }
+
+    /// Refuses where nobody waits any more; nobody reads this.
+    fn is_waited_for(&self) -> Result<(), Refusal> {
+        let left = || Refusal::InvalidRequest("the client has left".to_owned());
+        if self.attempts.are_stopped() { Err(left()) } else { Ok(()) }
+    }
+
+    /// The call of `candidate`, before its credential.
     fn outgoing(&self, candidate: &Candidate) -> Result<Outgoing, Refusal> {
         let upstream = Arc::clone(&candidate.upstream);
         let mut sent = Request::new(self.body_for(candidate)?);
@@ -268,7 +314,7 @@ impl Calls {
             Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
         })?;
         *sent.headers_mut() = self.headers.clone();
-        Ok(Outgoing { upstream, request: sent })
+        Ok(Outgoing { upstream, token: None, request: sent })
     }
 
     /// The body with the model that `candidate` is asked for.

@@ -66,6 +66,11 @@ pub(crate) enum Refusal {
     )]
     UpstreamRedirects { upstream: String },
     #[error(
+        "the upstream `{upstream}` gives no access token for our API key and secret key: its \
+         operator has to check them"
+    )]
+    UpstreamCredential { upstream: String },
+    #[error(
         "every upstream of this model has failed repeatedly and is left alone; try again in {} \
          seconds", retry_after.as_secs().max(1)
     )]
@@ -99,7 +104,8 @@ impl Refusal {
             | Self::JournalUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable { .. }
             | Self::UpstreamReset { .. }
-            | Self::UpstreamRedirects { .. } => StatusCode::BAD_GATEWAY,
+            | Self::UpstreamRedirects { .. }
+            | Self::UpstreamCredential { .. } => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout { .. } | Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -129,6 +135,7 @@ impl Refusal {
             Self::UpstreamUnreachable { .. } => "permille_upstream_unreachable",
             Self::UpstreamReset { .. } => "permille_upstream_reset",
             Self::UpstreamRedirects { .. } => "permille_upstream_redirects",
+            Self::UpstreamCredential { .. } => "permille_upstream_credential",
             Self::UpstreamsUnwell { .. } => "permille_upstreams_unwell",
             Self::UpstreamTimeout { .. } => "permille_upstream_timeout",
             Self::Deadline { .. } => "permille_deadline",
@@ -146,7 +153,12 @@ impl Refusal {
     /// Whether the same request may succeed later. Official SDKs obey `x-should-retry`.
     fn is_retryable(&self) -> bool {
         let status = self.status();
-        let lasts = matches!(self, Self::NoUpstream { .. } | Self::UpstreamRedirects { .. });
+        let lasts = matches!(
+            self,
+            Self::NoUpstream { .. }
+                | Self::UpstreamRedirects { .. }
+                | Self::UpstreamCredential { .. }
+        );
         (status.is_server_error() && !lasts)
             || status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::REQUEST_TIMEOUT

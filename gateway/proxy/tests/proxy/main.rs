@@ -29,4 +29,5 @@ mod served;
 mod sessions;
 mod stored;
 mod support;
+mod tokens;
 mod wire;
