@@ -213,6 +213,33 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_dropped_before_the_first_line_of_a_stream_only() {
+        let usage = |first, raw: &[u8]| {
+            let mut event = LongEvent::new(first, Document::new(&Keys::Known(&["usage"]), 1024));
+            event.feed(raw);
+            event.finish().1.value("usage").map(<[u8]>::to_vec)
+        };
+        let marked = b"\xEF\xBB\xBFdata: {\"usage\":1}\n";
+
+        assert_eq!(usage(true, marked), Some(b"1".to_vec()));
+        assert_eq!(usage(false, marked), None);
+        assert_eq!(usage(true, &[b"id: 7\n".as_slice(), marked].concat()), None);
+    }
+
+    #[test]
+    fn a_line_without_a_colon_is_a_field_without_a_value() {
+        let name = |raw: &[u8]| {
+            let mut event = LongEvent::new(false, Document::new(&Keys::Known(&[]), 1024));
+            event.feed(raw);
+            String::from_utf8(event.finish().0).unwrap()
+        };
+
+        assert_eq!(name(b"event: error\ndata: {}\n"), "error");
+        assert_eq!(name(b"event: error\nevent\ndata: {}\n"), "");
+        assert_eq!(name(b"event: error\nevent"), "");
+    }
+
+    #[test]
     fn a_long_event_reads_the_same_at_every_split() {
         let raw = b"\xEF\xBB\xBFevent: message_delta\r\ndata: {\"a\":1,\rdata:\"usage\": {}}\n\n";
         for at in 0..raw.len() {

@@ -359,3 +359,95 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
         deserializer.deserialize_any(ContentVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values that are no string, no list of parts and no object with fields.
+    const ODD: [&str; 8] = ["null", "true", "-1", "7", "0.5", "[1,[2]]", r#"{"a":[1]}"#, "[null]"];
+
+    fn read<'de, T: Deserialize<'de>>(json: &'de str) -> T {
+        serde_json::from_str(json).unwrap_or_else(|cause| panic!("{json}: {cause}"))
+    }
+
+    #[test]
+    fn a_text_is_read_with_its_escapes_and_everything_else_is_an_empty_one() {
+        assert_eq!(read::<Text<'_>>(r#""gpt-5""#).as_str(), "gpt-5");
+        assert_eq!(read::<Text<'_>>(r#""gpt\u002d5""#).as_str(), "gpt-5");
+        for odd in ODD {
+            assert_eq!(read::<Text<'_>>(odd).as_str(), "", "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_content_is_a_text_or_the_texts_of_its_parts_and_nothing_else() {
+        let texts = |json| -> Vec<String> {
+            let content: Content<'_> = read(json);
+            content.iter().map(|text| text.as_str().to_owned()).collect()
+        };
+
+        assert_eq!(texts(r#""The Nile""#), ["The Nile"]);
+        assert_eq!(texts(r#""The\nNile""#), ["The\nNile"]);
+        assert_eq!(texts(r#"[{"text":"a"},7,{"text":"b\n"},{"text":"c"}]"#), ["a", "b\n", "c"]);
+        for odd in ODD {
+            assert!(texts(odd).is_empty(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_its_elements_in_order_and_everything_else_is_none() {
+        let list: Few<Text<'_>> = read(r#"["a","b","c"]"#);
+        let all: Vec<&str> = list.iter().map(Text::as_str).collect();
+        assert_eq!(all, ["a", "b", "c"]);
+        assert_eq!(list.into_last().as_ref().map(Text::as_str), Some("c"));
+
+        assert!(read::<Few<Text<'_>>>("[]").is_empty_list());
+        assert!(!read::<Few<Text<'_>>>(r#"["a"]"#).is_empty_list());
+        for odd in ["null", "false", "-1", "7", "0.5", r#""a""#, r#"{"a":[1]}"#] {
+            let odd_list: Few<Text<'_>> = read(odd);
+            assert!(!odd_list.is_empty_list() && odd_list.into_last().is_none(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_count_is_a_whole_number_that_can_be_believed() {
+        assert_eq!(read::<Count>("0"), Count::Value(0));
+        assert_eq!(read::<Count>("1099511627776"), Count::Value(COUNT_MAX));
+        assert_eq!(read::<Count>("null"), Count::Absent);
+        for bad in ["1099511627777", "-1", "1.0", "true", r#""7""#, "[7,8]", r#"{"a":7,"b":8}"#] {
+            assert_eq!(read::<Count>(bad), Count::Bad, "{bad}");
+        }
+        assert_eq!(Count::Absent.or(Count::Value(1)), Count::Value(1));
+        assert_eq!(Count::Bad.or(Count::Value(1)), Count::Bad);
+    }
+
+    #[test]
+    fn an_object_is_read_and_anything_else_but_null_is_bad() {
+        #[derive(Default, Deserialize)]
+        struct Usage {
+            tokens: Count,
+        }
+        let read_object = |json| {
+            let mut bad = false;
+            let object: Object<Usage> = read(json);
+            (object.is_present(), object.read(&mut bad).tokens, bad)
+        };
+
+        assert_eq!(read_object(r#"{"tokens":7,"more":[1]}"#), (true, Count::Value(7), false));
+        assert_eq!(read_object("null"), (false, Count::Absent, false));
+        for bad in ["true", "-1", "7", "0.5", r#""a""#, "[1,2]"] {
+            assert_eq!(read_object(bad), (true, Count::Absent, true), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_stands_for_nothing_is_not_present() {
+        for nothing in ["null", "false", "0", r#""""#] {
+            assert!(!read::<Present>(nothing).is_present(), "{nothing}");
+        }
+        for something in ["true", "1", "-1", "0.5", r#""a""#, "[0,1]", r#"{"code":1,"b":2}"#] {
+            assert!(read::<Present>(something).is_present(), "{something}");
+        }
+    }
+}

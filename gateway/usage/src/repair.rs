@@ -114,6 +114,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_document_is_closed_to_its_bound_of_depth() {
+        for (depth, is_closed) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
+            assert_eq!(close("[".repeat(depth).as_bytes()).is_some(), is_closed, "{depth}");
+        }
+    }
+
+    #[test]
     fn every_prefix_of_a_document_closes_into_valid_json() {
         let whole = r#"{"a":[{"text":"Nil \"x\" 网 \ud83d\ude00 \u00e9 e"},{"b":null}],"c":-1.5e3,"d":{"e":true,"f":[]}}"#;
         for at in 1..=whole.len() {

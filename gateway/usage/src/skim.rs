@@ -12,7 +12,7 @@ use memchr::memchr2;
 /// is dropped and remembered as too large.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
-/// Longest raw key that can be one of ours, in bytes, escapes included.
+/// Longest raw key that can be one of ours, in bytes, escapes and the closing quote included.
 const KEY_BYTES_MAX: usize = 128;
 
 /// Where in the object the next byte belongs.
@@ -229,8 +229,6 @@ impl Skimmer {
             (State::Value, b'"') => State::Text(false),
             (State::Value, b'{' | b'[') => State::Nested(1),
             (State::Value, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => State::Scalar,
-            // A byte order mark may stand before the document.
-            (State::Start, 0xEF | 0xBB | 0xBF) => State::Start,
             _ => State::Broken,
         };
     }
@@ -238,8 +236,8 @@ impl Skimmer {
     fn in_key(&mut self, escaped: bool, rest: &[u8]) -> usize {
         let (taken, stop) = in_text(escaped, rest);
         let text = rest.get(..taken).unwrap_or(rest);
-        // One byte over the bound is enough to know that the key is none of ours.
-        let room = KEY_BYTES_MAX.saturating_add(1).saturating_sub(self.key.len());
+        // A key that is longer lacks its end, and is none of ours.
+        let room = KEY_BYTES_MAX.saturating_sub(self.key.len());
         self.key.extend_from_slice(text.get(..room).unwrap_or(text));
         self.state = match stop {
             None => State::InKey(false),
@@ -256,9 +254,7 @@ impl Skimmer {
     fn end_key(&mut self) {
         let mut key = std::mem::take(&mut self.key);
         let decoded;
-        let name = if key.len() > KEY_BYTES_MAX {
-            None
-        } else if key.contains(&b'\\') {
+        let name = if key.contains(&b'\\') {
             key.insert(0, b'"');
             decoded = serde_json::from_slice::<String>(&key).ok();
             decoded.as_deref().map(str::as_bytes)
@@ -402,6 +398,40 @@ mod tests {
         assert_eq!(skimmer.value("usage"), None);
         assert!(skimmer.is_too_large("usage"));
         assert_eq!(skimmer.value("model"), Some(br#""m""#.as_slice()));
+    }
+
+    #[test]
+    fn a_value_is_kept_to_the_bound_however_it_comes() {
+        for (bytes, kept) in [(VALUE_BYTES_MAX, true), (VALUE_BYTES_MAX + 1, false)] {
+            let value = format!("\"{}\"", "x".repeat(bytes - 2));
+            let body = format!(r#"{{"other":{value},"usage":{value},"model":"m"}}"#);
+            for size in [1_000, body.len()] {
+                let skimmer = skim(&body.as_bytes().chunks(size).collect::<Vec<_>>());
+
+                assert_eq!(skimmer.value("usage"), kept.then_some(value.as_bytes()), "{size}");
+                assert_eq!(skimmer.is_too_large("usage"), !kept, "{size}");
+                assert_eq!(skimmer.value("model"), Some(br#""m""#.as_slice()), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_known_to_its_bound_and_a_longer_one_is_passed_over() {
+        let known: &'static str = "k".repeat(KEY_BYTES_MAX - 1).leak();
+        let keys: &'static [&'static str] = vec![known].leak();
+        for (key, value) in [(known.to_owned(), Some(b"1".as_slice())), (format!("{known}k"), None)]
+        {
+            for size in [1, 7, 1_000] {
+                let mut skimmer = Skimmer::new(&Keys::Known(keys));
+                let body = format!(r#"{{"{key}":1}}"#);
+                body.as_bytes().chunks(size).for_each(|part| skimmer.push(part));
+
+                assert_eq!(skimmer.value(known), value, "{size}");
+            }
+        }
+        let long = format!("{}\\\"", "k".repeat(KEY_BYTES_MAX - 2));
+        let skimmer = skim(&[format!(r#"{{"{long}":1,"usage":2}}"#).as_bytes()]);
+        assert_eq!(skimmer.value("usage"), Some(b"2".as_slice()));
     }
 
     #[test]

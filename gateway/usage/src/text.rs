@@ -182,6 +182,30 @@ mod tests {
     }
 
     #[test]
+    fn whatever_comes_first_no_more_memory_is_held_than_the_bound() {
+        for first in [1, 40_000, SAMPLE_BYTES_MAX - 1] {
+            let mut sample = TextSample::default();
+            sample.push(&"x".repeat(first));
+            for _ in 0..SAMPLE_BYTES_MAX - first + 10 {
+                sample.push("x");
+                assert!(sample.kept.capacity() <= SAMPLE_BYTES_MAX, "{first}");
+            }
+
+            assert_eq!(sample.kept().len(), SAMPLE_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn a_piece_is_taken_away_from_its_size_on() {
+        for (bytes, taken) in [(PIECE_BYTES - 1, 0), (PIECE_BYTES, PIECE_BYTES)] {
+            let mut sample = TextSample::default();
+            sample.push(&"x".repeat(bytes));
+
+            assert_eq!(sample.take().len(), taken);
+        }
+    }
+
+    #[test]
     fn pieces_that_were_taken_away_are_the_whole_text_and_no_word_is_cut() {
         let (mut sample, mut taken) = (TextSample::default(), String::new());
         for _ in 0..20_000 {

@@ -248,6 +248,19 @@ fn kin(model: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_spread_is_how_far_replies_after_the_first_are_from_the_ratio() {
+        let one = i128::from(ONE_PPM);
+        let mut scale = Scale::default();
+
+        let spreads = [300_000, 100_000, -40_000].map(|off| {
+            scale.learn(off, one);
+            scale.spread_ppm
+        });
+
+        assert_eq!(spreads, [0, 100_000, 70_000]);
+    }
     use proptest::prelude::*;
 
     const CHINESE: [TokenCount; SCRIPTS] = [0, 1_000, 0, 0];

@@ -5,8 +5,10 @@
 
 use std::{fs, path::PathBuf};
 
-use permille_types::{Endpoint, Flag};
-use permille_usage::{Ahead, Audit, Corrections, Counted, Estimator, Reading, Tap};
+use permille_types::{Endpoint, Flag, Unit};
+use permille_usage::{
+    Ahead, Audit, Corrections, Counted, Estimator, Framing, Reading, Tap, TapConfig,
+};
 use serde_json::{Value, json};
 
 use crate::common::{chat_stream, leave, run, stream};
@@ -206,6 +208,54 @@ fn what_cannot_be_counted_here_is_not_compared() {
     let error = br#"{"error":{"message":"m"}}"#;
     let reading = run(chat_stream(true), [error.as_slice()]).reading;
     assert_eq!(Audit::of(&model, &reading, Endpoint::ChatCompletions, b"{}", None), None);
+}
+
+#[test]
+fn a_reply_that_was_not_read_whole_or_contradicts_itself_is_not_compared() {
+    let model = "qwen-max".parse().unwrap();
+    let body = body("qwen-max", "The Nile.", Some((900, 3)));
+    let mut tap = Tap::new(chat_stream(true));
+    tap.push(body.into(), &mut Vec::new());
+    let whole = tap.reading_with_text();
+    let of = |reading: &Reading| Audit::of(&model, reading, Endpoint::ChatCompletions, b"{}", None);
+    assert!(of(&whole).is_some());
+
+    let spoil: [fn(&mut Reading); 4] = [
+        |reading| reading.tap_error = true,
+        |reading| reading.unreadable = true,
+        |reading| reading.usage.as_mut().unwrap().is_tokenless = true,
+        |reading| reading.usage.as_mut().unwrap().mismatch = true,
+    ];
+    for (place, spoil) in spoil.into_iter().enumerate() {
+        let mut reading = whole.clone();
+        spoil(&mut reading);
+        assert_eq!(of(&reading), None, "{place}");
+    }
+}
+
+#[test]
+fn media_and_what_a_search_adds_are_left_out_of_what_is_compared() {
+    let request = br#"{"messages":[{"role":"user","content":"How long is the Nile?"}]}"#;
+    let body = r#"{"model":"gpt-4o","choices":[{"message":{"content":"The Nile."}}],
+        "usage":{"prompt_tokens":100,"completion_tokens":30,
+            "prompt_tokens_details":{"audio_tokens":40,"image_tokens":7},
+            "completion_tokens_details":{"audio_tokens":27}}}"#;
+    let mut tap = Tap::new(TapConfig { framing: Framing::Json, ..chat_stream(false) });
+    tap.push(body.into(), &mut Vec::new());
+    let mut reading = tap.reading_with_text();
+    let model = "gpt-4o".parse().unwrap();
+    let of = |reading: &Reading| {
+        Audit::of(&model, reading, Endpoint::ChatCompletions, request, None).unwrap()
+    };
+
+    let with_media = of(&reading);
+    assert_eq!(with_media.input.unwrap().reported, 53);
+    assert_eq!(with_media.output.unwrap().reported, 3);
+
+    reading.usage.as_mut().unwrap().units.insert(Unit::Searches, 1);
+    let with_search = of(&reading);
+    assert_eq!(with_search.input, None);
+    assert_eq!(with_search.output, with_media.output);
 }
 
 #[test]

@@ -161,6 +161,30 @@ fn what_is_held_has_its_bound_to_the_byte() {
 }
 
 #[test]
+fn an_element_that_ends_within_the_bound_is_one_piece_and_a_longer_one_is_not() {
+    for (framing, end) in [(Framing::JsonLines, "\"}\n"), (Framing::JsonArray, "\"}")] {
+        for (bytes, pieces) in [(65_535, 1), (65_536, 1), (65_537, 2), (70_000, 2)] {
+            let open = "{\"a\":\"";
+            let filler = "x".repeat(bytes - open.len() - end.len());
+            let element = [open, &filler, end].concat();
+            let mut tap = Tap::new(config(framing));
+            let mut out = Vec::new();
+            tap.push(Bytes::from_static(b"["), &mut Vec::new());
+            if framing == Framing::JsonLines {
+                tap = Tap::new(config(framing));
+            }
+
+            tap.push(Bytes::copy_from_slice(&element.as_bytes()[..40_000]), &mut out);
+            assert_eq!(out, [], "{framing:?}: {bytes}");
+            tap.push(Bytes::copy_from_slice(&element.as_bytes()[40_000..]), &mut out);
+
+            assert_eq!(out.len(), pieces, "{framing:?}: {bytes}");
+            assert_eq!(out.iter().map(length).sum::<usize>(), bytes, "{framing:?}");
+        }
+    }
+}
+
+#[test]
 fn a_line_that_cannot_be_read_costs_only_itself() {
     let body = format!("{{\"choices\":[\n{USAGE}\n");
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use permille_types::{Endpoint, Family, Source, TokenClass, Unit};
 use permille_usage::{
-    ApiDescription, Counted, Encoding, Framing, Piece, Reading, Tap, TapConfig, count,
+    ApiDescription, Counted, Encoding, Framing, Piece, Pointer, Reading, Tap, TapConfig, count,
     request::{Asked, classify},
 };
 use serde_json::{Value, json};
@@ -46,6 +46,19 @@ fn counted(api: &Arc<ApiDescription>, framing: Framing, body: &str) -> Counted {
 }
 
 #[test]
+fn a_pointer_is_written_as_it_was_read() {
+    let text = "/usage/a~1b/0";
+    let pointer: Pointer = text.parse().unwrap();
+
+    assert_eq!(pointer.to_string(), text);
+    assert_eq!(String::from(pointer.clone()), text);
+    assert_eq!(serde_json::to_value(&pointer).unwrap(), text);
+    for bad in ["usage", "", "/", "//a", "/a.b"] {
+        assert!(bad.parse::<Pointer>().unwrap_err().contains("JSON pointer"), "{bad}");
+    }
+}
+
+#[test]
 fn pointers_say_what_is_counted_and_what_includes_what() {
     let body = json!({
         "data": {"id": "r1", "model": "new-7b", "answer": "The Nile."},
@@ -71,6 +84,24 @@ fn pointers_say_what_is_counted_and_what_includes_what() {
         assert_eq!(counted.tokens[&TokenClass::REASONING], 5);
         assert_eq!(counted.input_total, Some(input));
         assert!(counted.units.is_empty(), "an API with tokens counts no requests");
+    }
+}
+
+#[test]
+fn the_text_of_a_whole_reply_is_estimated_and_a_named_error_is_one() {
+    let api = description(json!({"text": "/answer", "output": "/out", "input": "/in"}));
+    let reading = read(&api, Framing::Json, br#"{"answer":"The Nile."}"#, 7);
+    assert_eq!(reading.text.visible.kept(), "The Nile.");
+    assert!(!reading.tap_error && !reading.error);
+
+    assert!(read(&api, Framing::Json, b"<html>", 7).tap_error);
+    let long = "x".repeat(100_000);
+    for (name, error) in [("error", true), ("result", false)] {
+        for text in ["x", &long] {
+            let body = format!("event: {name}\ndata: {{\"more\":\"{text}\"}}\n\n");
+
+            assert_eq!(read(&api, Framing::Sse, body.as_bytes(), 1_000).error, error, "{name}");
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 mod accuracy;
 mod classes;
 mod common;
+mod fields;
 mod framing;
 mod gemini;
 mod generic;

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use permille_types::{Endpoint, Family, Source, TokenClass};
 use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig, count};
+use serde_json::{Value, json};
 
 use crate::common::{REQUEST, fixture, fixtures, leave, run};
 
@@ -77,6 +78,59 @@ fn texts_of_several_choices_that_every_event_repeats_are_counted_once_each() {
     let deltas = [event(0, "ha", "", ""), event(0, "ho", "", ""), event(0, "hoho", "", "")];
     let text = leave(config, deltas.iter().map(String::as_bytes)).text;
     assert_eq!(text.visible.kept(), "hafhohoho");
+}
+
+#[test]
+fn of_several_choices_all_that_they_report_is_added_and_all_must_end() {
+    let event = |choices: &[(u64, &str)], output: u64, audio: u64| {
+        let choices: Vec<Value> = choices
+            .iter()
+            .map(|(index, finish)| {
+                json!({"index": index, "finish_reason": finish, "message": {"content": "x"}})
+            })
+            .collect();
+        let details = json!({"audio_tokens": audio});
+        let usage =
+            json!({"input_tokens": 9, "output_tokens": output, "output_tokens_details": details});
+        format!("data:{}\n\n", json!({"output": {"choices": choices}, "usage": usage}))
+    };
+    let config = config(Family::Dashscope, Endpoint::Generation, Framing::Sse);
+    let read = |events: &[String]| {
+        let reading = leave(config, events.iter().map(String::as_bytes));
+        let usage = reading.usage.unwrap();
+        (usage.output_total, usage.output.get(&TokenClass::AUDIO_OUT).copied(), reading.terminal)
+    };
+
+    let one_by_one = [event(&[(0, "stop")], 5, 2), event(&[(1, "null")], 7, 3)];
+    assert_eq!(read(&one_by_one), (Some(12), Some(5), false));
+    let ended = [one_by_one.concat(), event(&[(1, "stop")], 8, 3)];
+    assert_eq!(read(&ended), (Some(13), Some(5), true));
+    let at_once = [event(&[(0, "stop"), (1, "null")], 12, 5)];
+    assert_eq!(read(&at_once), (Some(12), Some(5), false));
+    let alone = [event(&[(0, "stop")], 5, 2)];
+    assert_eq!(read(&alone), (Some(5), Some(2), true));
+}
+
+#[test]
+fn choices_are_told_apart_to_their_bound() {
+    let event = |index: u64, text: &str| {
+        let choice = json!({"index": index, "finish_reason": "null", "message": {"content": text}});
+        let usage = json!({"output_tokens": 1});
+        format!("data:{}\n\n", json!({"output": {"choices": [choice]}, "usage": usage}))
+    };
+    let config = config(Family::Dashscope, Endpoint::Generation, Framing::Sse);
+    let read = |choices: u64, before: usize| {
+        let mut events = vec![event(0, "a"); before];
+        events.extend((0..choices).flat_map(|index| [event(index, "ab"), event(index, "ab")]));
+        let reading = leave(config, events.iter().map(String::as_bytes));
+        (reading.text.visible.bytes(), reading.usage.unwrap().output_total)
+    };
+
+    // Sixteen: of each its text counts once, whatever is repeated.
+    assert_eq!(read(16, 1), (32, Some(16)));
+    assert_eq!(read(2, 40), (4, Some(2)));
+    // One more: its text counts each time it comes, and its output not at all.
+    assert_eq!(read(17, 1), (36, Some(16)));
 }
 
 #[test]
@@ -290,6 +344,32 @@ fn the_delivered_text_of_every_family_can_be_estimated() {
             "",
         ),
         (Family::Tgi, Endpoint::Generate, Json, r#"{"generated_text":" Paris."}"#, " Paris.", ""),
+        (
+            Family::Tgi,
+            Endpoint::GenerateStream,
+            Sse,
+            "data:{\"token\":{\"text\":\" Paris\",\"special\":false}}\n\ndata:{\"token\":{\"text\":\"</s>\",\"special\":true}}\n\n",
+            " Paris",
+            "",
+        ),
+        (
+            Family::Tgi,
+            Endpoint::Generate,
+            Json,
+            r#"{"token":{"text":" Paris"},"generated_text":null}"#,
+            " Paris",
+            "",
+        ),
+        (Family::Ollama, Endpoint::Generate, Json, r#"{"response":" Paris"}"#, " Paris", ""),
+        (Family::LlamaCpp, Endpoint::Generate, Json, r#"{"content":" Paris"}"#, " Paris", ""),
+        (
+            Family::OpenAi,
+            Endpoint::Responses,
+            Json,
+            r#"{"output":[{"type":"reasoning","summary":[{"text":"hm"}]},{"type":"message","content":[{"text":"Nile"}]}]}"#,
+            "Nile",
+            "hm",
+        ),
         (
             Family::Ollama,
             Endpoint::Chat,

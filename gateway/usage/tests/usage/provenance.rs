@@ -38,6 +38,26 @@ fn a_reply_without_usage_is_estimated_from_both_texts() {
     assert_eq!(counted.input_total, Some(REQUEST_TOKENS));
     assert_eq!(counted.output_total, Some(3), "The| Nile|.");
     assert_eq!(counted.tokens[&TokenClass::OUTPUT_TEXT], 3);
+    assert!(!counted.tokens.contains_key(&TokenClass::REASONING), "there was none");
+}
+
+#[test]
+fn one_direction_that_is_estimated_gives_the_row_its_bound() {
+    let usage = |json: &str| {
+        let chunk = format!(
+            r#"{{"model":"gpt-4o","choices":[{{"index":0,"delta":{{"content":"The Nile."}}}}],"usage":{json}}}"#
+        );
+        chat(&leave(chat_stream(true), [stream(&[&chunk]).as_slice()]))
+    };
+
+    let output = usage(r#"{"prompt_tokens":18}"#);
+    assert_eq!((output.source, output.input_total), (Source::Partial, Some(18)));
+    assert_eq!(output.estimate_error_permille, Some(20), "{output:?}");
+    let input = usage(r#"{"completion_tokens":9}"#);
+    assert_eq!((input.source, input.output_total), (Source::Partial, Some(9)));
+    assert!(input.estimate_error_permille.is_some_and(|bound| bound > 20), "{input:?}");
+    let neither = usage(r#"{"prompt_tokens":18,"completion_tokens":9}"#);
+    assert_eq!(neither.estimate_error_permille, None, "{neither:?}");
 }
 
 #[test]

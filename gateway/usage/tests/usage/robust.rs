@@ -162,6 +162,42 @@ fn a_gzip_bomb_is_left_alone_and_passes() {
 }
 
 #[test]
+fn a_small_body_is_read_to_its_bound_whatever_its_ratio() {
+    let open = r#"{"usage":{"prompt_tokens":5,"completion_tokens":2},"x":""#;
+    for (bytes, is_read) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        let body = [open, &" ".repeat(bytes - open.len() - 2), "\"}"].concat();
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(body.as_bytes()).unwrap();
+        let encoded = gzip.finish().unwrap();
+        assert!(encoded.len() < 4_000, "{} bytes", encoded.len());
+        let (encoding, framing) = (Encoding::Gzip, Framing::Json);
+
+        let outcome =
+            run(TapConfig { encoding, framing, ..chat_stream(false) }, [encoded.as_slice()]);
+
+        assert_eq!(!outcome.reading.tap_error, is_read, "{bytes}");
+        assert_eq!(outcome.bytes, encoded);
+    }
+}
+
+#[test]
+fn a_document_that_is_none_or_whose_usage_is_too_large_was_not_read() {
+    let config = TapConfig { framing: Framing::Json, ..chat_stream(false) };
+    let large = format!(r#"{{"choices":[],"usage":{{"x":"{}"}}}}"#, "x".repeat(65_536));
+    for (body, unread) in [
+        ("<html>busy</html>", true),
+        (r#"{"choices" []}"#, true),
+        (large.as_str(), true),
+        (r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#, false),
+    ] {
+        let outcome = run(config, [body.as_bytes()]);
+
+        assert_eq!(outcome.reading.tap_error, unread, "{}", &body[..17]);
+        assert_eq!(outcome.bytes, body.as_bytes());
+    }
+}
+
+#[test]
 fn an_encoded_body_that_is_none_or_breaks_off_says_so() {
     let fixture = fixture("openai-chat/stream");
     let gzip = |body: &[u8]| {
