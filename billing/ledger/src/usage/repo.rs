@@ -586,7 +586,7 @@ pub(crate) async fn is_more_than(
     filter: &SummaryFilter,
     most: u32,
 ) -> Result<bool, LedgerError> {
-    let counted = sqlx::query_scalar::<_, i64>(
+    let counted = sql::query_scalar::<i64>(
         "select count(*)
          from (
              select 1
