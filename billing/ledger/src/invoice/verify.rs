@@ -26,6 +26,15 @@ pub enum NotVerifiable {
     /// It was drafted before records were kept.
     #[error("the invoice names no records; accepted: one that was drafted since they are kept")]
     NoRecords,
+    /// It bills by more than usage at its prices.
+    #[error(
+        "the invoice bills by {what}, which are not among the files; accepted: one over usage at \
+         its prices alone"
+    )]
+    Terms {
+        /// By what.
+        what: &'static str,
+    },
     /// Another invoice had billed some of the records, and is not there.
     #[error("invoice {number} had billed some of {month} and is needed beside this one")]
     EarlierMissing {
@@ -75,6 +84,9 @@ pub fn verify_invoice(
     if invoice.records.is_empty() {
         return Err(NotVerifiable::NoRecords);
     }
+    if let Some(what) = terms(&invoice) {
+        return Err(NotVerifiable::Terms { what });
+    }
     let mut differences = Vec::new();
     let mut lines = Vec::new();
     let mut heads = Vec::new();
@@ -107,6 +119,20 @@ pub fn verify_invoice(
         differences.push("the text of the invoice is not that of its content".to_owned());
     }
     Ok(Verification { differences, recomputed })
+}
+
+/// What the invoice bills by beside prices.
+fn terms(invoice: &Invoice) -> Option<&'static str> {
+    let of_plan = |line: &InvoiceLine| line.part.is_some() || !line.meter.is_usage();
+    if invoice.lines.iter().any(of_plan) {
+        Some("the terms of a plan")
+    } else if invoice.lines.iter().any(|line| line.charge.is_some()) {
+        Some("charges")
+    } else if !invoice.credits.is_empty() {
+        Some("prepaid credit")
+    } else {
+        None
+    }
 }
 
 /// Compares the records of a month with what the invoice printed of them. What it should have.
