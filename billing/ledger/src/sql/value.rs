@@ -6,6 +6,9 @@ use sqlx::{Arguments, Database, Postgres, Sqlite, error::BoxDynError};
 
 /// A value on its way into the store. Each kind knows its type also where it is null, for
 /// `PostgreSQL` decides on types before it sees values.
+///
+/// A text has no NUL: `PostgreSQL` holds none, so on both engines U+FFFD stands in its place.
+/// Otherwise one such character in what a client sent would hold up its journal for ever.
 pub(crate) enum Value<'q> {
     Text(Option<Cow<'q, str>>),
     Integer(Option<i64>),
@@ -34,6 +37,14 @@ macro_rules! fits {
 
 fits!(Sqlite, Postgres);
 
+impl<'q> Value<'q> {
+    fn text(text: Option<Cow<'q, str>>) -> Self {
+        Self::Text(text.map(|text| {
+            if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
+        }))
+    }
+}
+
 macro_rules! value_of {
     ($($from:ty => |$value:ident| $kind:expr),+ $(,)?) => {
         $(impl<'q> From<$from> for Value<'q> {
@@ -45,12 +56,12 @@ macro_rules! value_of {
 }
 
 value_of! {
-    &'q str => |text| Self::Text(Some(Cow::Borrowed(text))),
-    &'q String => |text| Self::Text(Some(Cow::Borrowed(text))),
-    String => |text| Self::Text(Some(Cow::Owned(text))),
-    Option<&'q str> => |text| Self::Text(text.map(Cow::Borrowed)),
-    Option<String> => |text| Self::Text(text.map(Cow::Owned)),
-    &'q Option<String> => |text| Self::Text(text.as_deref().map(Cow::Borrowed)),
+    &'q str => |text| Self::text(Some(Cow::Borrowed(text))),
+    &'q String => |text| Self::text(Some(Cow::Borrowed(text))),
+    String => |text| Self::text(Some(Cow::Owned(text))),
+    Option<&'q str> => |text| Self::text(text.map(Cow::Borrowed)),
+    Option<String> => |text| Self::text(text.map(Cow::Owned)),
+    &'q Option<String> => |text| Self::text(text.as_deref().map(Cow::Borrowed)),
     i64 => |integer| Self::Integer(Some(integer)),
     Option<i64> => |integer| Self::Integer(integer),
     &'q [u8] => |bytes| Self::Bytes(Cow::Borrowed(bytes)),

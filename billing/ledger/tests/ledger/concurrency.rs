@@ -129,14 +129,14 @@ async fn whoever_sees_an_acknowledgement_sees_the_rows() {
 #[tokio::test]
 async fn a_lock_of_another_process_is_waited_for() {
     let books = Books::open().await;
-    let other = books.pool().await.begin_with("begin immediate").await.unwrap();
+    let other = books.database.lock().await;
     let (ledger, sent) = (books.ledger.clone(), batch("n1", 1, &[books.event(1)]));
     let mut waiting = tokio::spawn(async move { ledger.accept(&sent).await });
 
     let early = tokio::time::timeout(Duration::from_millis(200), &mut waiting).await;
     // A read does not wait for a writer.
     assert_eq!(books.ledger.checkpoints().await.unwrap(), []);
-    other.rollback().await.unwrap();
+    other.release().await;
 
     assert!(early.is_err(), "{early:?}");
     assert_eq!(waiting.await.unwrap().unwrap().booked, 1);

@@ -9,12 +9,6 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::support::{Books, add_customer, add_key, at};
 
-/// Every byte that the ledger has on disk: the database, its log and what else lies there.
-fn bytes_on_disk(books: &Books) -> Vec<u8> {
-    let files = std::fs::read_dir(books.folder.path()).unwrap();
-    files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
-}
-
 fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
@@ -40,7 +34,7 @@ async fn no_secret_is_in_any_file_of_the_ledger() {
         if closed {
             books.ledger.close().await;
         }
-        let bytes = bytes_on_disk(&books);
+        let bytes = books.database.bytes().await;
         assert!(holds(&bytes, &books.key.key.prefix) && holds(&bytes, token.token.id.as_str()));
         for secret in secrets {
             let text = secret.expose_secret();
@@ -89,7 +83,8 @@ async fn a_key_is_recognised_by_its_digest_under_the_pepper_and_no_other() {
 async fn a_token_opens_nothing_under_another_pepper() {
     let books = Books::open().await;
     let token = books.ledger.create_token(Role::Admin, None).await.unwrap();
-    let config = LedgerConfig { pepper: Pepper::new([8; 32]), ..books.config(&books.path) };
+    let config =
+        LedgerConfig { pepper: Pepper::new([8; 32]), ..books.config(&books.database.address) };
     let other = Ledger::open(config).await.unwrap();
 
     assert_eq!(other.authenticate(&token.secret).await.unwrap(), None);

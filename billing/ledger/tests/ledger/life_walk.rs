@@ -139,7 +139,7 @@ impl Walk {
                  join invoice on invoice.id = taken.invoice
                  where invoice.state <> 'void'
                  group by taken.period
-             ) where billed > used";
+             ) as months where billed > used";
         assert_eq!(books.value(over).await, 0);
         for month in MONTHS {
             books.ledger.preview_invoice(&books.key.key.customer, month).await.unwrap();

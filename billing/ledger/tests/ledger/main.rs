@@ -1,4 +1,4 @@
-//! The ledger on real files, through its public interface.
+//! The ledger on real stores, through its public interface.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
@@ -8,8 +8,10 @@ mod charges;
 mod closing;
 mod concurrency;
 mod credit_notes;
+pub(crate) mod database;
 mod drafts;
 mod extremes;
+mod files;
 mod grants;
 mod intake;
 mod invoice_postings;
@@ -24,11 +26,11 @@ mod postings;
 mod prices;
 mod races;
 mod records;
-mod reopening;
+pub(crate) mod reopening;
 mod rollups;
 mod sessions;
 mod stored_responses;
 mod summaries;
 mod sums;
-mod support;
+pub(crate) mod support;
 mod terms;

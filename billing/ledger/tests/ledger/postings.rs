@@ -21,7 +21,7 @@ async fn assert_balanced(books: &Books) {
             "select count(*) from (
                  select posting from posting_entry
                  group by posting having sum(amount_nano) <> 0 or count(*) <> 2
-             )",
+             ) as unbalanced",
         )
         .await;
     assert_eq!(unbalanced, 0);

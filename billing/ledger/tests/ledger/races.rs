@@ -69,7 +69,7 @@ async fn assert_whole(books: &Books) {
              select invoiced_usage.customer from invoiced_usage join invoice on invoice.id = invoice
              where state <> 'void' group by invoiced_usage.customer, meter
              having sum(quantity) > 1000000 or count(*) > 1
-         )";
+         ) as billed_twice";
     assert_eq!(books.value(over).await, 0);
     let steps = "select count(*) from audit where action = 'finalize'";
     assert_eq!(books.value(steps).await, books.value(issued).await);

@@ -1,15 +1,13 @@
-//! A ledger on a real file, with a clock that a test sets and events that it makes up.
+//! A ledger on a real file or in a real database, with a clock that a test sets and events that it
+//! makes up.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use permille_ledger::{
     Accepted, Actor, CreatedKey, Instruction, Invoice, Ledger, LedgerConfig, NewCustomer, NewKey,
-    Pepper, PriceOrigin, Role,
+    Pepper, PriceOrigin, Role, StoreAddress,
 };
 use permille_rating::price_book::parse_price_book;
 use permille_types::{
@@ -17,6 +15,8 @@ use permille_types::{
     TokenClass, TokenCounts, UsageEvent,
 };
 use tempfile::TempDir;
+
+use crate::database::Database;
 
 pub(crate) const PRICES: &str = r#"
 [[price]]
@@ -58,7 +58,7 @@ pub(crate) fn at(text: &str) -> DateTime<Utc> {
 pub(crate) struct Books {
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<SetClock>,
-    pub(crate) path: PathBuf,
+    pub(crate) database: Database,
     pub(crate) key: CreatedKey,
     pub(crate) folder: TempDir,
 }
@@ -71,23 +71,23 @@ impl Books {
 
     pub(crate) async fn with(customer: &str, currency: Currency, time_zone: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("permille.db");
+        let database = Database::new(&folder).await;
         let clock = Arc::new(SetClock(Mutex::new(at("2026-11-20T10:00:00Z"))));
-        let ledger = open(&path, &clock).await;
+        let ledger = open(&database.address, &clock).await;
         import(&ledger, PRICES).await;
         add_customer(&ledger, customer, currency, time_zone).await;
         let key = add_key(&ledger, customer).await;
-        Self { ledger, clock, path, key, folder }
+        Self { ledger, clock, database, key, folder }
     }
 
-    /// Another ledger on the same file, beside the first one or after it.
+    /// Another ledger on the same store, beside the first one or after it.
     pub(crate) async fn reopened(&self) -> Ledger {
-        open(&self.path, &self.clock).await
+        open(&self.database.address, &self.clock).await
     }
 
-    /// What opens a ledger on any file with this clock.
-    pub(crate) fn config(&self, path: &Path) -> LedgerConfig {
-        config(path, &self.clock)
+    /// What opens a ledger on any store with this clock.
+    pub(crate) fn config(&self, store: &StoreAddress) -> LedgerConfig {
+        config(store, &self.clock)
     }
 
     /// An event of this customer: 1,000 tokens in, 500 out, at the default model.
@@ -125,29 +125,23 @@ impl Books {
         self.ledger.finalize_invoice(&id, &finance).await.unwrap()
     }
 
-    /// The single value of a query against the file itself.
+    /// The single value of a query against the store itself.
     pub(crate) async fn value(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.pool().await).await.unwrap()
+        self.database.value(sql).await
     }
 
-    /// Runs a statement against the file itself, as a damaged or foreign program would.
+    /// Runs a statement against the store itself, as a damaged or foreign program would.
     pub(crate) async fn tamper(&self, sql: &'static str) {
-        sqlx::query(sql).execute(&self.pool().await).await.unwrap();
+        self.database.tamper(sql).await;
     }
 
-    /// The lines of a query against the file itself.
+    /// The lines of a query against the store itself.
     pub(crate) async fn lines(&self, sql: &'static str) -> Vec<String> {
-        sqlx::query_scalar::<_, String>(sql).fetch_all(&self.pool().await).await.unwrap()
+        self.database.lines(sql).await
     }
 
-    pub(crate) async fn pool(&self) -> sqlx::SqlitePool {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.path);
-        sqlx::SqlitePool::connect_with(options).await.unwrap()
-    }
-
-    /// Everything in the file that money depends on, in an order of its own.
+    /// Everything in the store that money depends on, in an order of its own.
     pub(crate) async fn dump(&self) -> Vec<String> {
-        let pool = self.pool().await;
         let mut lines = Vec::new();
         for sql in [
             "select json_array('usage', request_id, hex(payload_sha256), at, tokens, cost,
@@ -175,19 +169,19 @@ impl Books {
             "select json_array('account', account, sum(amount_nano)) from posting_entry
                  group by account order by 1",
         ] {
-            lines.extend(sqlx::query_scalar::<_, String>(sql).fetch_all(&pool).await.unwrap());
+            lines.extend(self.lines(sql).await);
         }
         lines
     }
 }
 
-async fn open(path: &Path, clock: &Arc<SetClock>) -> Ledger {
-    Ledger::open(config(path, clock)).await.unwrap()
+async fn open(store: &StoreAddress, clock: &Arc<SetClock>) -> Ledger {
+    Ledger::open(config(store, clock)).await.unwrap()
 }
 
-fn config(path: &Path, clock: &Arc<SetClock>) -> LedgerConfig {
+fn config(store: &StoreAddress, clock: &Arc<SetClock>) -> LedgerConfig {
     LedgerConfig {
-        store: path.to_owned().into(),
+        store: store.clone(),
         pepper: Pepper::new([7; 32]),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
     }

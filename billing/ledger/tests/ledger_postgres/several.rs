@@ -1,0 +1,86 @@
+//! Several processes on one database: as exact as one, and a connection that is lost loses nothing.
+
+use permille_ledger::{Page, Role, UsageFilter};
+use permille_types::Currency;
+use tokio::task::JoinSet;
+
+use crate::support::{Books, add_customer, add_key, batch, event};
+
+/// Ends every connection to the database but the one that asks.
+const CUT: &str = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+     where datname = current_database() and pid <> pg_backend_pid()
+       and application_name = 'permille'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn invoices_that_several_processes_issue_at_once_have_numbers_without_gaps() {
+    const EACH: usize = 15;
+    let books = Books::open().await;
+    let ledgers = [books.reopened().await, books.reopened().await, books.reopened().await];
+    let finance = books.as_role(Role::Finance).await;
+    books.clock.set("2026-12-02T10:00:00Z");
+    let mut drafts = Vec::new();
+    for number in 0..EACH * ledgers.len() {
+        let customer = format!("c{number}");
+        add_customer(&books.ledger, &customer, Currency::CNY, "UTC").await;
+        let key = add_key(&books.ledger, &customer).await.key;
+        let number = u32::try_from(number).unwrap();
+        books.accept(&[event(1_000 + number, &customer, key.id.as_str())]).await;
+        let draft = books.ledger.draft_invoice(&key.customer, "2026-11", &finance).await.unwrap();
+        drafts.push(draft.id.unwrap());
+    }
+
+    let mut running = JoinSet::new();
+    for (place, draft) in drafts.into_iter().enumerate() {
+        let (ledger, finance) = (ledgers[place % ledgers.len()].clone(), finance.clone());
+        running.spawn(async move {
+            ledger.approve_invoice(&draft, &finance).await.unwrap();
+            ledger.finalize_invoice(&draft, &finance).await.unwrap().number.unwrap().to_string()
+        });
+    }
+    let mut numbers = running.join_all().await;
+
+    numbers.sort();
+    let wanted: Vec<_> =
+        (1..=EACH * ledgers.len()).map(|number| format!("INV-2026-{number:06}")).collect();
+    assert_eq!(numbers, wanted);
+    assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn connections_that_were_cut_while_idle_are_made_anew() {
+    let books = Books::open().await;
+    books.ledger.usage(&UsageFilter::default(), &Page::default()).await.unwrap();
+
+    let cut = books.value(CUT).await;
+
+    assert!(cut >= 2, "a reader and the writer: {cut}");
+    books.accept(&[books.event(1)]).await;
+    let rows = books.ledger.usage(&UsageFilter::default(), &Page::default()).await.unwrap();
+    assert_eq!(rows.items.len(), 1);
+}
+
+/// The batch waits for the lock of another process when its connection is cut.
+#[tokio::test]
+async fn a_batch_whose_connection_is_cut_is_refused_whole_and_booked_once_when_it_comes_again() {
+    let books = Books::open().await;
+    let before = books.dump().await;
+    let other = books.database.lock().await;
+    let (ledger, sent) = (books.ledger.clone(), batch("n1", 1, &[books.event(1)]));
+    let again = sent.clone();
+    let waiting = tokio::spawn(async move { ledger.accept(&sent).await });
+    let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+         and datname = current_database()";
+    while books.value(blocked).await == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    books.value(CUT).await;
+    let refused = waiting.await.unwrap();
+    other.release().await;
+
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(books.dump().await, before);
+    for booked in [1, 0] {
+        assert_eq!(books.ledger.accept(&again).await.unwrap().booked, booked);
+    }
+}

@@ -1,0 +1,129 @@
+//! A real `PostgreSQL` server as processes of its own, in a folder of its own, on a Unix socket.
+//!
+//! It orders text as English does, unlike what a developer's own server may do. Nothing of it
+//! reaches a disk for certain: it ends with its tests.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::fs::{MetadataExt, chown},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// Its user, who may do everything and is asked for no password.
+const USER: &str = "permille";
+/// Whoever is asked for a password. A test that needs one makes it.
+pub(crate) const GUARDED: &str = "guarded";
+/// A database that is there and empty.
+pub(crate) const DATABASE: &str = "postgres";
+
+/// Starts a server in folder $1, says so, and stops it when the process that started this one ends,
+/// however it ends: then its side of the pipe closes.
+const SCRIPT: &str = r#"
+    set -e
+    trap '' INT TERM
+    initdb --pgdata="$1/data" --username="$2" --auth=trust --encoding=UTF8 --locale=C \
+        --locale-provider=icu --icu-locale=en-US --no-sync >"$1/log" 2>&1
+    printf 'local all %s scram-sha-256\nlocal all all trust\n' "$3" >"$1/data/pg_hba.conf"
+    pg_ctl start --wait --pgdata="$1/data" --log="$1/log" --options="-k $1 -c listen_addresses= \
+        -c fsync=off -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB" \
+        >>"$1/log" 2>&1
+    echo ready
+    cat >/dev/null
+    pg_ctl stop --mode=immediate --pgdata="$1/data" >/dev/null
+    rm -r "$1"
+"#;
+
+/// A running server. It stops when this is dropped or its process ends.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Postgres {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// With what it said, when it does not start. `bash tests/run` installs it.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let mut command = Command::new("sh");
+        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+            // PostgreSQL refuses to run as root.
+            let nobody = identity("nobody");
+            chown(&folder, Some(nobody), None).unwrap();
+            command = Command::new("setpriv");
+            command.args([&format!("--reuid={nobody}"), "--clear-groups", "sh"]);
+        }
+        let mut child = command
+            .args(["-c", SCRIPT, "sh", folder.to_str().unwrap(), USER, GUARDED])
+            .env("PATH", path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        assert_eq!(said, "ready\n", "no PostgreSQL: `bash tests/run` installs it\n{}", log());
+        Self { child, folder }
+    }
+
+    /// Where its files are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Runs statements in a database.
+    ///
+    /// # Panics
+    /// When one of them fails.
+    pub(crate) fn run(&self, database: &str, statements: &[&str]) {
+        let mut command = Command::new("psql");
+        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-h"]);
+        command.arg(&self.folder);
+        for statement in statements {
+            command.args(["-c", statement]);
+        }
+        let done = command.env("PATH", path()).stdin(Stdio::null()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// The URL of a database for a user who may do everything.
+    pub(crate) fn url(&self, database: &str) -> String {
+        self.url_of(USER, database)
+    }
+
+    /// The URL of a database for a user.
+    pub(crate) fn url_of(&self, user: &str, database: &str) -> String {
+        let socket = self.folder.to_str().unwrap().replace('/', "%2F");
+        format!("postgres://{user}@{socket}/{database}")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
+}
+
+fn identity(user: &str) -> u32 {
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap();
+    let account = accounts.lines().find(|line| line.split(':').next() == Some(user)).unwrap();
+    account.split(':').nth(2).unwrap().parse().unwrap()
+}
+
+/// Where programs lie, the newest server's among them: Debian keeps each version's apart.
+fn path() -> String {
+    let mut folders: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .map(|version| version.unwrap().path().join("bin"))
+        .filter(|folder| Path::new(folder).join("initdb").exists())
+        .collect();
+    folders.sort();
+    let found = folders.pop().unwrap_or_default();
+    format!("{}:{}", found.display(), std::env::var("PATH").unwrap_or_default())
+}
