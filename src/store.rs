@@ -34,11 +34,9 @@ impl Store {
         config: &Config,
     ) -> Result<Self, CliError> {
         let pepper = Pepper::load_or_create(&folder.pepper()).map_err(failed)?;
-        let path = config.settings.store.file(folder.path())?;
+        let store = config.settings.store.address(folder.path(), config.folder())?;
         let clock = Arc::new(SystemClock);
-        let ledger = Ledger::open(LedgerConfig { store: path.into(), pepper, clock })
-            .await
-            .map_err(failed)?;
+        let ledger = Ledger::open(LedgerConfig { store, pepper, clock }).await.map_err(failed)?;
         let built_in = default_prices().map_err(failed)?;
         ledger.import_prices(&built_in, PriceOrigin::BuiltIn).await.map_err(failed)?;
         ledger.import_prices(&config.prices, PriceOrigin::Operator).await.map_err(failed)?;

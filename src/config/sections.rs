@@ -8,6 +8,7 @@ use std::{
 
 use http::Uri;
 use permille_journal::SyncMode;
+use permille_ledger::{PostgresAddress, StoreAddress};
 use permille_proxy::config::{
     AliasSection, GatewaySection, MeteringSection, PolicySection, PricingSection, RoutingSection,
     UpstreamConfig, UpstreamSection,
@@ -106,34 +107,71 @@ impl Default for MetricsSection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StoreSection {
-    /// `sqlite:PATH`, relative to the data folder.
+    /// `sqlite:PATH`, relative to the data folder, or `postgres://USER@HOST:PORT/DATABASE`.
     pub(crate) url: String,
+    /// The variable that holds the password of a database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password_env: Option<String>,
+    /// The file that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 impl Default for StoreSection {
     fn default() -> Self {
-        Self { url: "sqlite:permille.db".to_owned() }
+        let url = "sqlite:permille.db".to_owned();
+        Self { url, password_env: None, password_file: None }
     }
 }
 
 impl StoreSection {
-    /// The database file.
+    /// Where the store is. `data` is the data folder, `folder` that of the configuration file.
     ///
     /// # Errors
-    /// [`ConfigError::Key`] when the URL names an engine that is not supported.
-    pub(crate) fn file(&self, data: &Path) -> Result<PathBuf, ConfigError> {
+    /// [`ConfigError::Key`] when the URL names no store, or the variable or file of the password
+    /// fails.
+    pub(crate) fn address(
+        &self,
+        data: &Path,
+        folder: Option<&Path>,
+    ) -> Result<StoreAddress, ConfigError> {
+        let password = self.has_password().then(|| {
+            read_secret(
+                ("password_env", self.password_env.as_deref()),
+                ("password_file", self.password_file.as_deref()),
+                folder,
+            )
+            .map_err(|problem| ConfigError::value("store", problem))
+        });
+        self.located(data, password.transpose()?.as_ref())
+    }
+
+    pub(super) fn has_password(&self) -> bool {
+        self.password_env.is_some() || self.password_file.is_some()
+    }
+
+    fn located(
+        &self,
+        data: &Path,
+        password: Option<&SecretString>,
+    ) -> Result<StoreAddress, ConfigError> {
+        const ACCEPTED: &str = "accepted: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE";
         let (scheme, rest) = self.url.split_once(':').unwrap_or((&self.url, ""));
         let problem = match scheme {
             "sqlite" => match rest.strip_prefix("//").unwrap_or(rest) {
-                "" | ":memory:" => "names no file, accepted: sqlite:PATH".to_owned(),
-                path => return Ok(data.join(path)),
+                "" | ":memory:" => format!("names no file, {ACCEPTED}"),
+                _ if self.has_password() => {
+                    return Err(ConfigError::value("store", "a file has no password, remove it"));
+                }
+                path => return Ok(StoreAddress::Sqlite(data.join(path))),
             },
-            "postgres" | "postgresql" => {
-                "PostgreSQL is not supported yet, accepted: sqlite:PATH".to_owned()
-            }
-            "redis" | "rediss" => "Redis is no store, accepted: sqlite:PATH".to_owned(),
+            "postgres" | "postgresql" => match PostgresAddress::new(&self.url, password) {
+                Ok(address) => return Ok(StoreAddress::Postgres(address)),
+                Err(cause) => format!("{cause}, the password in `store.password_env` or its file"),
+            },
+            "redis" | "rediss" => format!("Redis is no store, {ACCEPTED}"),
             // The rest of the URL may hold a password.
-            other => format!("`{other}` is not supported, accepted: sqlite:PATH"),
+            other => format!("`{other}` is not supported, {ACCEPTED}"),
         };
         Err(ConfigError::value("store.url", problem))
     }
@@ -240,7 +278,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Key`] names the key and what is accepted.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        self.store.file(Path::new(""))?;
+        self.store.located(Path::new(""), None)?;
         if let Some(redis) = &self.redis {
             redis.check()?;
         }

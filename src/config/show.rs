@@ -15,6 +15,9 @@ pub(super) fn to_toml(config: &Config) -> Result<String, ConfigError> {
         Some(path) => format!("# from {}, environment and flags", path.display()),
         None => "# from environment and flags; no configuration file".to_owned(),
     }];
+    if config.settings.store.has_password() {
+        parts.push(format!("# store: password {MASK}"));
+    }
     for upstream in &config.settings.upstream {
         parts.push(format!("# upstream {}: credential {MASK}", upstream.name));
     }
@@ -30,6 +33,11 @@ pub(super) fn to_toml(config: &Config) -> Result<String, ConfigError> {
 pub(super) fn to_json(config: &Config) -> Result<serde_json::Value, ConfigError> {
     let show = |error: serde_json::Error| ConfigError::Show(error.to_string());
     let mut document = serde_json::to_value(&config.settings).map_err(show)?;
+    if config.settings.store.has_password()
+        && let Some(store) = document.get_mut("store").and_then(serde_json::Value::as_object_mut)
+    {
+        store.insert("password".to_owned(), json!(MASK));
+    }
     let upstreams = document.get_mut("upstream").and_then(serde_json::Value::as_array_mut);
     for upstream in upstreams.into_iter().flatten() {
         if let Some(upstream) = upstream.as_object_mut() {

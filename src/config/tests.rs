@@ -52,14 +52,31 @@ fn a_line_that_is_not_toml_is_named() {
 }
 
 #[test]
-fn engines_that_are_not_supported_yet_are_refused_by_name() {
-    let secret = "postgres://permille:hunter2@db/permille";
-    check(&format!("[store]\nurl = \"{secret}\""), &["`store.url`", "PostgreSQL", "sqlite:"]);
+fn engines_that_are_not_supported_are_refused_by_name() {
+    check("[store]\nurl = \"mysql://db/permille\"", &["`store.url`", "`mysql`", "postgres://"]);
     check("[redis]\nurl = \"rediss://127.0.0.1\"", &["`redis.url`", "TLS", "redis://"]);
     check("[store]\nurl = \"sqlite:\"", &["`store.url`", "names no file"]);
+    check("[store]\npassword_env = \"A\"", &["`store`", "a file has no password"]);
+}
 
-    let error = load(&format!("[store]\nurl = \"{secret}\"")).1.unwrap_err();
-    assert!(!error.to_string().contains("hunter2"));
+#[test]
+fn the_password_of_a_database_is_in_a_variable_or_file_and_never_in_its_url() {
+    let url = "postgres://permille:hunter2@db/permille";
+    let error = load(&format!("[store]\nurl = \"{url}\"")).1.unwrap_err().to_string();
+    assert!(error.contains("`store.url`") && error.contains("without a password"), "{error}");
+    assert!(error.contains("password_env") && !error.contains("hunter2"), "{error}");
+
+    let url = "[store]\nurl = \"postgres://permille@db/permille\"\n";
+    let (dir, config) = load(&format!("{url}password_file = \"secret\""));
+    let config = config.unwrap();
+    let address = || config.settings.store.address(dir.path(), config.folder());
+    assert!(address().unwrap_err().to_string().contains("password_file"));
+    std::fs::write(dir.path().join("secret"), "hunter2\n").unwrap();
+    let address = address().unwrap();
+
+    assert_eq!(address.to_string(), "PostgreSQL database permille at db:5432");
+    let shown = format!("{} {} {address:?}", config.to_toml().unwrap(), config.to_json().unwrap());
+    assert!(shown.contains("********") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

@@ -23,6 +23,9 @@ use crate::{
 
 /// Between two looks for sessions that have ended: four within a scrape of a minute.
 const ENDED_EVERY: Duration = Duration::from_secs(15);
+/// Between two looks for what other processes changed of a shared store: a key that one of them
+/// revoked stops here within this and the time that a gateway takes to hear of it.
+const CHANGES_EVERY: Duration = Duration::from_secs(1);
 /// Supervisors ask every few seconds and give up as soon.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -34,6 +37,8 @@ pub(super) struct BillingPart {
     billing: permille_service::Billing,
     serving: Part,
     ending: Part,
+    /// Where other processes may change the store.
+    following: Option<Part>,
 }
 
 impl BillingPart {
@@ -60,7 +65,11 @@ impl BillingPart {
         let ending = Part::start("the count of ended sessions", move |stop| {
             count_ended_sessions(counted, idle, stop)
         });
-        Ok(Self { address, token, billing, serving, ending })
+        let following = billing.ledger().is_shared().then(|| {
+            let billing = billing.clone();
+            Part::start("the look for changes", move |stop| follow_changes(billing, stop))
+        });
+        Ok(Self { address, token, billing, serving, ending, following })
     }
 
     /// What a gateway in the same process needs of it.
@@ -94,6 +103,7 @@ impl BillingPart {
         tokio::select! {
             error = self.serving.failed() => error,
             error = self.ending.failed() => error,
+            error = failed(self.following.as_mut()) => error,
         }
     }
 
@@ -101,7 +111,40 @@ impl BillingPart {
     pub(super) async fn stop(mut self) {
         self.serving.stop().await;
         self.ending.stop().await;
+        if let Some(mut following) = self.following {
+            following.stop().await;
+        }
         self.billing.ledger().close().await;
+    }
+}
+
+/// Waits until a part has ended by itself; for ever, if there is none.
+async fn failed(part: Option<&mut Part>) -> ServeError {
+    match part {
+        Some(part) => part.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads customers, projects, keys and prices anew whenever another process has changed them,
+/// until it is told to stop.
+async fn follow_changes(billing: permille_service::Billing, stop: CancellationToken) {
+    let mut reached = true;
+    loop {
+        match billing.ledger().ping().await {
+            Ok(()) => reached = true,
+            Err(error) => {
+                // Once an outage, not once a look.
+                if std::mem::take(&mut reached) {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "changes of other processes not seen");
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CHANGES_EVERY) => {}
+        }
     }
 }
 

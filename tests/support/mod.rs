@@ -34,6 +34,7 @@
 
 pub mod books;
 mod command;
+pub mod postgres;
 mod process;
 pub mod prometheus;
 mod recorded;

@@ -151,6 +151,13 @@ impl Ledger {
         self.current(&mut reader).await.map(drop)
     }
 
+    /// Whether other processes may change the store too. What they changed of customers, projects,
+    /// keys and prices is found at the next batch, or by [`Self::ping`].
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
     /// Waits for running statements and closes the store. Later calls fail.
     pub async fn close(&self) {
         self.store.close().await;

@@ -79,6 +79,10 @@ impl Store {
         begun.during("begin a writing transaction")
     }
 
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite { readers, writer } => {
