@@ -1,9 +1,15 @@
 //! What must be in order before a month is closed.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use permille_rating::period::Period;
+use permille_types::CustomerId;
 
-use super::{Check, repo};
+use super::{
+    Check,
+    repo::{self, MonthState},
+};
 use crate::{
     Customer, LedgerError, checkpoint, customer, invoice,
     invoiced::remaining,
@@ -26,24 +32,110 @@ pub(super) async fn span(connection: &mut Connection, period: &str) -> Result<Pe
     Ok(span)
 }
 
-/// Every check, in the order in which they are worked off.
-pub(super) async fn checks(
+/// What takes long to find out, as one view of the store shows it.
+///
+/// It is looked at before the transaction that writes, for which everybody else waits. Of it,
+/// that transaction looks again at the customers whose month has changed since; see
+/// [`Survey::renew`].
+pub(super) struct Survey {
+    customers: BTreeMap<CustomerId, Surveyed>,
+    books: Check,
+}
+
+struct Surveyed {
+    month: MonthState,
+    /// Requests that are held for want of a price.
+    held: i64,
+    /// Usage that no invoice bills or will bill.
+    without_invoice: bool,
+    /// No invoice, and a plan that is to be paid whatever was used.
+    owes_unused: bool,
+}
+
+impl Survey {
+    pub(super) async fn of(connection: &mut Connection, period: &str) -> Result<Self, LedgerError> {
+        let books = books(connection).await?;
+        let mut survey = Self { customers: BTreeMap::new(), books };
+        survey.renew(connection, period).await?;
+        Ok(survey)
+    }
+
+    /// Looks again at what may be otherwise since.
+    ///
+    /// A customer's month: usage of it arrives, is priced or billed, and with each of them
+    /// something of its [`MonthState`] changes. Not the books: each transaction of the ledger
+    /// leaves them as much in order as it found them (an unbalanced posting is refused), so what
+    /// this check finds was done by something else, at any time.
+    pub(super) async fn renew(
+        &mut self,
+        connection: &mut Connection,
+        period: &str,
+    ) -> Result<(), LedgerError> {
+        let span = span(connection, period).await?;
+        let mut months = repo::month_states(connection, period, span).await?;
+        for customer in customer::all(connection).await? {
+            let month = months.remove(&customer.id).unwrap_or_default();
+            // What a plan asks for is read in no time, so it is no part of what is compared.
+            let span = invoice::month(period, &customer)?;
+            let owes_unused = month.invoice.is_none()
+                && plan::owes_unused(connection, &customer, span).await?;
+            match self.customers.get_mut(&customer.id) {
+                Some(known) if known.month == month => known.owes_unused = owes_unused,
+                _ => {
+                    let found = surveyed(connection, period, &customer, month).await?;
+                    self.customers.insert(customer.id, Surveyed { owes_unused, ..found });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every check, in the order in which they are worked off.
+    pub(super) async fn checks(
+        &self,
+        connection: &mut Connection,
+        period: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Check>, LedgerError> {
+        let span = span(connection, period).await?;
+        Ok(vec![
+            ended(span, now),
+            intake(connection, span).await?,
+            quarantine(connection, span).await?,
+            self.unpriced(),
+            self.drafts(),
+            issued(connection, period).await?,
+            self.books.clone(),
+        ])
+    }
+
+    fn unpriced(&self) -> Check {
+        let held = self.customers.iter().filter(|(_, surveyed)| surveyed.held > 0);
+        let found = held.map(|(customer, found)| format!("{customer} ({} requests)", found.held));
+        let in_order = "every request has a price";
+        check("unpriced_usage", found.collect(), "held for want of a price", in_order)
+    }
+
+    fn drafts(&self) -> Check {
+        let owes = |found: &Surveyed| found.without_invoice || found.owes_unused;
+        let found = self.customers.iter().filter(|(_, surveyed)| owes(surveyed));
+        let found = found.map(|(customer, _)| customer.to_string());
+        let in_order = "everyone who owes something has an invoice";
+        check("drafts", found.collect(), "without an invoice", in_order)
+    }
+}
+
+async fn surveyed(
     connection: &mut Connection,
     period: &str,
-    now: DateTime<Utc>,
-) -> Result<Vec<Check>, LedgerError> {
-    let span = span(connection, period).await?;
-    let mut customers = customer::all(connection).await?;
-    customers.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(vec![
-        ended(span, now),
-        intake(connection, span).await?,
-        quarantine(connection, span).await?,
-        unpriced(connection, period, &customers).await?,
-        drafts(connection, period, &customers).await?,
-        issued(connection, period).await?,
-        books(connection).await?,
-    ])
+    customer: &Customer,
+    month: MonthState,
+) -> Result<Surveyed, LedgerError> {
+    let scope = Scope { customer: &customer.id, period: invoice::month(period, customer)? };
+    let held = rollup::requests(connection, scope).await?.unpriced;
+    let without_invoice = month.invoice.is_none()
+        && !remaining(connection, scope, period, Simulated::LeftOut).await?.sums.is_empty();
+    Ok(Surveyed { month, held, without_invoice, owes_unused: false })
 }
 
 fn ended(span: Period, now: DateTime<Utc>) -> Check {
@@ -70,41 +162,6 @@ async fn quarantine(connection: &mut Connection, span: Period) -> Result<Check, 
         ok: count == 0,
         detail: format!("{count} payloads since the month began"),
     })
-}
-
-async fn unpriced(
-    connection: &mut Connection,
-    period: &str,
-    customers: &[Customer],
-) -> Result<Check, LedgerError> {
-    let mut found = Vec::new();
-    for customer in customers {
-        let scope = Scope { customer: &customer.id, period: invoice::month(period, customer)? };
-        let held = rollup::requests(connection, scope).await?.unpriced;
-        if held > 0 {
-            found.push(format!("{} ({held} requests)", customer.id));
-        }
-    }
-    Ok(check("unpriced_usage", found, "held for want of a price", "every request has a price"))
-}
-
-async fn drafts(
-    connection: &mut Connection,
-    period: &str,
-    customers: &[Customer],
-) -> Result<Check, LedgerError> {
-    let mut found = Vec::new();
-    for customer in customers {
-        if invoice::has_live(connection, &customer.id, period).await? {
-            continue;
-        }
-        let scope = Scope { customer: &customer.id, period: invoice::month(period, customer)? };
-        let left = remaining(connection, scope, period, Simulated::LeftOut).await?;
-        if !left.sums.is_empty() || plan::owes_unused(connection, customer, scope.period).await? {
-            found.push(customer.id.to_string());
-        }
-    }
-    Ok(check("drafts", found, "without an invoice", "everyone who owes something has an invoice"))
 }
 
 async fn issued(connection: &mut Connection, period: &str) -> Result<Check, LedgerError> {

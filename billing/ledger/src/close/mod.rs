@@ -24,7 +24,7 @@ use crate::{
     store::Connection,
     text,
 };
-use checks::checks;
+use checks::Survey;
 
 /// Longest reason, in bytes: a paragraph.
 const REASON_BYTES_MAX: usize = 1_000;
@@ -98,8 +98,7 @@ impl Ledger {
     /// [`LedgerError::Invalid`] for a text that is no month, else the store's failure.
     pub async fn close_report(&self, period: &str) -> Result<Close, LedgerError> {
         checked(period)?;
-        let mut view = self.store.view().await?;
-        report(&mut view, period, self.now()).await
+        self.report(period).await
     }
 
     /// Drafts what is missing of an ended month, renews its drafts and tells what is left to do.
@@ -135,9 +134,8 @@ impl Ledger {
             let detail = format!("{drafts} drafts made or renewed");
             note(&mut tx, period, ("prepare", None, None), Some(&detail), instruction, now).await?;
         }
-        let close = report(&mut tx, period, now).await?;
         tx.commit().await.during("commit preparation of a close")?;
-        Ok(close)
+        self.report(period).await
     }
 
     /// Signs a month in the caller's role. With the signatures of engineering (role operator) and
@@ -165,6 +163,10 @@ impl Ledger {
             );
             return Err(LedgerError::refused("period", period, reason));
         }
+        let mut view = self.store.view().await?;
+        let mut survey = Survey::of(&mut view, period).await?;
+        drop(view);
+
         let now = self.now();
         let mut tx = self.store.write().await?;
         refuse_running(&mut tx, period, now).await?;
@@ -175,9 +177,10 @@ impl Ledger {
             let reason = format!("was signed by {role} already; accepted: the other role");
             return Err(LedgerError::refused("period", period, reason));
         }
-        let failed: Vec<String> = checks(&mut tx, period, now)
-            .await?
-            .into_iter()
+        survey.renew(&mut tx, period).await?;
+        let checks = survey.checks(&mut tx, period, now).await?;
+        let failed: Vec<String> = checks
+            .iter()
             .filter(|check| !check.ok)
             .map(|check| format!("{}: {}", check.name, check.detail))
             .collect();
@@ -205,7 +208,7 @@ impl Ledger {
             let unkeyed = Instruction::new(instruction.by().clone(), None)?;
             note(&mut tx, period, closed, None, &unkeyed, now).await?;
         }
-        let close = report(&mut tx, period, now).await?;
+        let close = close(&mut tx, period, checks).await?;
         tx.commit().await.during("commit signature of a close")?;
         Ok(close)
     }
@@ -233,9 +236,15 @@ impl Ledger {
         repo::set_state(&mut tx, period, CloseState::Closed, CloseState::Open, now).await?;
         let change = ("reopen", Some(CloseState::Closed), Some(CloseState::Open));
         note(&mut tx, period, change, Some(reason), instruction, now).await?;
-        let close = report(&mut tx, period, now).await?;
         tx.commit().await.during("commit reopening of a month")?;
-        Ok(close)
+        self.report(period).await
+    }
+
+    async fn report(&self, period: &str) -> Result<Close, LedgerError> {
+        let mut view = self.store.view().await?;
+        let survey = Survey::of(&mut view, period).await?;
+        let checks = survey.checks(&mut view, period, self.now()).await?;
+        close(&mut view, period, checks).await
     }
 }
 
@@ -277,17 +286,18 @@ fn checked(period: &str) -> Result<(), LedgerError> {
         .map_err(|_| LedgerError::invalid("period", period, "a month such as 2026-11"))
 }
 
-async fn report(
+/// The close as it stands, with what was found of it.
+async fn close(
     connection: &mut Connection,
     period: &str,
-    now: DateTime<Utc>,
+    checks: Vec<Check>,
 ) -> Result<Close, LedgerError> {
     let found = repo::find(connection, period).await?;
     let (state, round) = found.unwrap_or((CloseState::Open, 1));
     Ok(Close {
         period: period.to_owned(),
         state,
-        checks: checks(connection, period, now).await?,
+        checks,
         signatures: repo::signatures(connection, period, round).await?,
         history: audit::entries(connection, subject(period)).await?,
     })

@@ -1,6 +1,10 @@
 //! All SQL of month closes.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
+use permille_rating::period::Period;
+use permille_types::CustomerId;
 
 use super::{CloseState, Signature};
 use crate::{
@@ -210,4 +214,61 @@ pub(super) async fn quarantined_since(
     .fetch_one(connection)
     .await
     .during("count quarantined payloads")
+}
+
+/// What says that nothing has changed of a customer's usage and invoice of a month. Requests only
+/// grow, and what is held falls only by getting a price.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct MonthState {
+    requests: i64,
+    held: i64,
+    /// The live invoice.
+    pub(super) invoice: Option<String>,
+}
+
+/// Of each customer with usage or an invoice.
+pub(super) async fn month_states(
+    connection: &mut Connection,
+    period: &str,
+    span: Period,
+) -> Result<HashMap<CustomerId, MonthState>, LedgerError> {
+    // By customer, so that the key of the table finds the month's hours.
+    let usage = sql::query_as::<(String, i64, i64)>(
+        "select
+             customer.id,
+             cast(sum(request_hour.requests) as bigint),
+             cast(sum(request_hour.unpriced) as bigint)
+         from customer
+         join request_hour on request_hour.customer = customer.id
+         where request_hour.hour >= $1
+           and request_hour.hour < $2
+         group by customer.id",
+    )
+    .bind(column::micros(span.start))
+    .bind(column::micros(span.end))
+    .fetch_all(connection)
+    .await
+    .during("sum requests of a month")?;
+    let invoices = sql::query_as::<(String, String)>(
+        "select
+             customer,
+             id
+         from invoice
+         where period = $1
+           and state <> 'void'",
+    )
+    .bind(period)
+    .fetch_all(connection)
+    .await
+    .during("find invoices of a month")?;
+    let mut states: HashMap<CustomerId, MonthState> = HashMap::new();
+    for (customer, requests, held) in usage {
+        let customer = column::parsed("request_hour.customer", &customer)?;
+        states.insert(customer, MonthState { requests, held, invoice: None });
+    }
+    for (customer, invoice) in invoices {
+        let customer = column::parsed("invoice.customer", &customer)?;
+        states.entry(customer).or_default().invoice = Some(invoice);
+    }
+    Ok(states)
 }

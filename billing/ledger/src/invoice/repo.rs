@@ -303,28 +303,6 @@ pub(super) async fn find(
     }
 }
 
-/// Whether a customer's month has an invoice that is not void.
-pub(crate) async fn has_live(
-    connection: &mut Connection,
-    customer: &CustomerId,
-    period: &str,
-) -> Result<bool, LedgerError> {
-    sql::query_scalar::<bool>(
-        "select exists (
-             select 1
-             from invoice
-             where customer = $1
-               and period = $2
-               and state <> 'void'
-         )",
-    )
-    .bind(customer.as_str())
-    .bind(period)
-    .fetch_one(connection)
-    .await
-    .during("look for invoice of a month")
-}
-
 /// Invoices of a month that may still be issued, as `customer (state)`. One over simulated usage
 /// alone never is.
 pub(crate) async fn not_issued(
