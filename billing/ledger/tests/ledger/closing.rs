@@ -1,5 +1,7 @@
 //! The close of a month: checks, drafts, two signatures, a lock, and a way back that is recorded.
 
+use std::time::Duration;
+
 use permille_ledger::{
     Close, CloseState, CreditScope, Instruction, Invoice, InvoiceState, LedgerError, NewCredit,
     Page, Role,
@@ -157,6 +159,34 @@ async fn a_check_that_is_not_in_order_is_named_and_signed_only_with_a_reason() {
     books.tamper("update posting_entry set amount_nano = amount_nano + 1 where account = 'revenue:billed'").await;
     let broken = books.ledger.sign_close("2026-11", None, &finance).await.unwrap_err();
     assert!(refusal(&broken).contains("sums to 1 nano-units"), "{broken}");
+}
+
+/// The checks that take long are made before a signature has its turn to write.
+#[tokio::test]
+async fn what_changes_while_a_signature_waits_for_its_turn_is_found() {
+    let books = in_december().await;
+    issue(&books, "acme").await;
+    issue(&books, "globex").await;
+    let (ledger, finance) = (books.ledger.clone(), books.as_role(Role::Finance).await);
+    let mut other = books.database.lock().await;
+    for change in [
+        "update request_hour set requests = requests + 1, unpriced = 1 where customer = 'acme'",
+        "update invoice set state = 'void' where customer = 'globex'",
+        "update usage_hour set quantity = quantity + 1 where customer = 'globex'",
+    ] {
+        other.write(change).await;
+    }
+
+    let mut waiting =
+        tokio::spawn(async move { ledger.sign_close("2026-11", None, &finance).await });
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut waiting).await;
+    other.release().await;
+
+    assert!(early.is_err(), "{early:?}");
+    let refused = refusal(&waiting.await.unwrap().unwrap_err());
+    for words in ["without an invoice: globex", "acme (", "held for want of a price"] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
 }
 
 #[tokio::test]

@@ -115,10 +115,22 @@ fn as_sqlite_writes(line: String) -> String {
 }
 
 impl Lock {
+    /// Writes what others see once the lock is released.
+    pub(crate) async fn write(&mut self, sql: &'static str) {
+        match self {
+            Self::Sqlite(transaction) => {
+                sqlx::query(sql).execute(&mut **transaction).await.unwrap();
+            }
+            Self::Postgres(transaction) => {
+                sqlx::query(sql).execute(&mut **transaction).await.unwrap();
+            }
+        }
+    }
+
     pub(crate) async fn release(self) {
         match self {
-            Self::Sqlite(transaction) => transaction.rollback().await.unwrap(),
-            Self::Postgres(transaction) => transaction.rollback().await.unwrap(),
+            Self::Sqlite(transaction) => transaction.commit().await.unwrap(),
+            Self::Postgres(transaction) => transaction.commit().await.unwrap(),
         }
     }
 }
