@@ -54,11 +54,14 @@ fn sum(meter: &str, quantity: u64) -> UsageSum {
     }
 }
 
+/// From when on, under which plan and whether as a trial, what was used.
+type Stretch = (DateTime<Utc>, Option<(Plan, bool)>, Vec<UsageSum>);
+
 /// November with a part from each instant on: its plan, whether it is a trial, what was used.
-fn november(tz: Tz, parts: Vec<(DateTime<Utc>, Option<(Plan, bool)>, Vec<UsageSum>)>) -> Month {
+fn november(tz: Tz, parts: Vec<Stretch>) -> Month {
     let period = Period::month("2026-11", tz).unwrap();
     let ends: Vec<_> = parts.iter().skip(1).map(|part| part.0).chain([period.end]).collect();
-    let part = |((start, plan, all), end): ((_, Option<(Plan, bool)>, Vec<UsageSum>), _)| Part {
+    let part = |((start, plan, all), end): (Stretch, _)| Part {
         period: Period { start, end },
         plan: plan.map(|(plan, is_trial)| PartPlan { plan, is_trial }),
         left: all.clone(),

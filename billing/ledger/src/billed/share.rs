@@ -135,7 +135,9 @@ mod tests {
         let quantity = quantities.iter().sum();
         let mut share = Share::new(Taken { quantity, amount_nano });
         let places: Vec<_> = (1..).map(place).take(quantities.len()).collect();
-        quantities.iter().for_each(|quantity| share.count(*quantity));
+        for quantity in quantities {
+            share.count(*quantity);
+        }
         share.settle();
         for (quantity, place) in quantities.iter().zip(&places).rev() {
             share.pass(*quantity, *place);

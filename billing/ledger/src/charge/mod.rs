@@ -6,7 +6,7 @@
 
 mod repo;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Days, Utc};
 use permille_rating::charge::{Charge, PeriodCharge, parse_period_charges};
 use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
 use serde::Serialize;
@@ -109,7 +109,7 @@ impl Ledger {
                 }
             }
             let affected = charge.customer.as_ref();
-            refuse_invoiced(&mut tx, affected, "from", charge.from, Reach::Months).await?;
+            make_way(&mut tx, affected, "from", charge.from, Reach::Months).await?;
             repo::insert(&mut tx, charge, now).await?;
             note(&mut tx, &charge.version, ("add", None), instruction, now).await?;
         }
@@ -137,7 +137,7 @@ impl Ledger {
             return Err(LedgerError::invalid("until", &until, accepted));
         }
         let affected = found.customer.as_ref();
-        refuse_invoiced(&mut tx, affected, "until", until, Reach::Months).await?;
+        make_way(&mut tx, affected, "until", until, Reach::Months).await?;
         if !repo::end(&mut tx, version, until).await? {
             return Err(LedgerError::refused("charge", version, "has an end already"));
         }
@@ -209,9 +209,23 @@ pub(crate) enum Reach {
     Instants,
 }
 
-/// Refuses a change of terms from `at` on when it would reach a month that somebody has an invoice
-/// of, or one that is closed.
-pub(crate) async fn refuse_invoiced(
+/// Makes way for a change of terms from `at` on: refuses one that would reach a month that somebody
+/// has an invoice of or that is closed, and has drafts that it may reach drafted again.
+pub(crate) async fn make_way(
+    connection: &mut Connection,
+    affected: Option<&CustomerId>,
+    field: &'static str,
+    at: DateTime<Utc>,
+    reach: Reach,
+) -> Result<(), LedgerError> {
+    refuse_invoiced(connection, affected, field, at, reach).await?;
+    // The month of that instant is by each customer's calendar: a day covers every zone.
+    let earliest = at.checked_sub_days(Days::new(1)).unwrap_or(at);
+    let label = earliest.format("%Y-%m").to_string();
+    invoice::make_stale(connection, affected, &label, earliest).await
+}
+
+async fn refuse_invoiced(
     connection: &mut Connection,
     affected: Option<&CustomerId>,
     field: &'static str,

@@ -35,7 +35,7 @@ use crate::{
 use compute::compute;
 pub(crate) use compute::month;
 pub(crate) use money::{discrepancies, post_credit};
-pub(crate) use repo::not_issued;
+pub(crate) use repo::{make_stale, not_issued};
 
 /// A stored invoice as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

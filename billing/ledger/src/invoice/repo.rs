@@ -224,6 +224,31 @@ pub(super) async fn advance(
     changed(OPERATION, 1, done.rows_affected())
 }
 
+/// Takes back the approval of invoices of `period` or later that are not issued, and has them
+/// drafted again before the next one, as if they had been drafted at `at`.
+pub(crate) async fn make_stale(
+    connection: &mut Connection,
+    customer: Option<&CustomerId>,
+    period: &str,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    sql::query(
+        "update invoice
+         set state = 'draft',
+             updated_at = $3
+         where ($1 is null or customer = $1)
+           and period >= $2
+           and state in ('draft', 'approved')",
+    )
+    .bind(customer.map(CustomerId::as_str))
+    .bind(period)
+    .bind(column::micros(at))
+    .execute(connection)
+    .await
+    .during("take back approvals")
+    .map(drop)
+}
+
 /// Writes what was paid of an invoice, once.
 pub(super) async fn set_paid(
     connection: &mut Connection,

@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::{
     Customer, Instruction, Ledger, LedgerError,
     audit::{self, Change, Subject},
-    charge::{Reach, refuse_invoiced},
+    charge::{Reach, make_way},
     customer,
     error::{Chain, During},
     grant::{self, NewGrant},
@@ -180,7 +180,7 @@ impl Ledger {
             let accepted = format!("the start of an hour, such as {}", hour.to_rfc3339());
             return Err(LedgerError::invalid("from", &from.to_rfc3339(), accepted));
         }
-        refuse_invoiced(&mut tx, Some(id), "from", from, Reach::Instants).await?;
+        make_way(&mut tx, Some(id), "from", from, Reach::Instants).await?;
         if let Some(plan) = &plan {
             grant_trial(&mut tx, &customer, plan, from, now).await?;
         }

@@ -221,3 +221,24 @@ async fn a_close_waits_for_who_owes_a_fee_without_usage() {
     assert!(!drafts.ok && drafts.detail.contains("acme"), "{drafts:?}");
     assert_eq!(books.lines("select total from invoice").await, ["60.00"]);
 }
+
+#[tokio::test]
+async fn a_draft_from_before_a_change_of_terms_is_drafted_again_also_when_it_was_approved() {
+    let books = with_plans().await;
+    books.accept(&[used(&books, 1, "2026-11-20T10:00:00Z", 1_000_000)]).await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    let finance = books.as_role(Role::Finance).await;
+    let id = books.draft("2026-11").await.id.unwrap();
+    books.ledger.approve_invoice(&id, &finance).await.unwrap();
+
+    assign(&books, "large", "2026-11-16T00:00:00Z").await.unwrap();
+
+    let state = books.ledger.invoice(&id).await.unwrap().state;
+    assert_eq!(state, permille_ledger::InvoiceState::Draft);
+    let refused = books.ledger.approve_invoice(&id, &finance).await.unwrap_err();
+    assert!(refused.to_string().contains("draft it again"), "{refused}");
+    let issued = books.issue("2026-11").await;
+    assert_eq!(lines(&issued), ["16 input_uncached 12.00", "16 fee 30.00"]);
+    books.accept(&[used(&books, 2, "2026-11-02T10:00:00Z", 1_000_000)]).await;
+    assert_eq!(preview(&books, "2026-12").await.lines.len(), 2, "what is late, and the fee");
+}

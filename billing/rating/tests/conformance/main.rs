@@ -27,40 +27,10 @@ const STRIPE: &str =
 const FLATS: &str = "{ up_to = \"5\", flat = \"100\" }, { up_to = \"10\", flat = \"50\" }, \
                      { up_to = \"15\", unit = \"5\" }, { unit = \"1\" }";
 
-fn charges() -> Vec<Case> {
+fn packages() -> Vec<Case> {
     let package = |more: &str| charge(&format!("kind = \"package\"\n{more}"));
     let fifteen = "size = \"10\"\nunit = \"15\"";
-    let unit = |unit: &str| charge(&format!("kind = \"unit\"\nunit = \"{unit}\""));
-    let flat = "{ up_to = \"10\", unit = \"10\", flat = \"2\" }, \
-                { up_to = \"20\", unit = \"5\", flat = \"3\" }, { unit = \"5\", flat = \"3\" }";
-    let lago = "{ up_to = \"100\", unit = \"1\" }, { up_to = \"200\", unit = \"0.5\" }, \
-                { unit = \"0.1\" }";
-    let meteroid = lago.replace("0.1\"", "0.25\"");
-    let zuplo = "{ up_to = \"1000\", unit = \"0.10\" }, { up_to = \"10000\", unit = \"0.05\" }, \
-                 { unit = \"0.01\" }";
-    let minutes = "{ up_to = \"100\", unit = \"1\" }, { unit = \"0.5\" }";
-    let megabytes = "{ up_to = \"1024\", unit = \"0.5\" }, { unit = \"0.1\" }";
-    let both = |kind| {
-        let sum = decimal(&charged(&tiered(kind, minutes), 150))
-            + decimal(&charged(&tiered(kind, megabytes), 2_048));
-        sum.normalize().to_string()
-    };
-    let discount = "{ up_to = \"10\", unit = \"0\" }, { unit = \"1\" }";
-    let least = format!("kind = \"graduated\"\nminimum = \"1000\"\ntiers = [ {FLATS} ]");
-    let least = charge(&least);
     vec![
-        (
-            &[1],
-            "kind = volume",
-            "7; 35; 39; 120; 150",
-            each(&tiered("volume", STRIPE), &[1, 5, 6, 20, 25]),
-        ),
-        (
-            &[2, 3],
-            "kind = graduated",
-            "35; 41.5; 127.5; 157.5",
-            each(&tiered("graduated", STRIPE), &[5, 6, 20, 25]),
-        ),
         (
             &[7],
             "kind = package, free",
@@ -93,6 +63,62 @@ fn charges() -> Vec<Case> {
             "15",
             late(&package(fifteen), 17, 5),
         ),
+    ]
+}
+
+fn units() -> Vec<Case> {
+    let unit = |unit: &str| charge(&format!("kind = \"unit\"\nunit = \"{unit}\""));
+    vec![
+        (
+            &[34],
+            "a share of an amount as a price for one, before rounding",
+            "0.116",
+            exact(&unit("0.029"), 4),
+        ),
+        (&[41], "a price for one", "150", charged(&unit("0.5"), 300)),
+        (&[62], "a price for one", "50", charged(&unit("0.50"), 100)),
+        (&[73], "half away from zero, once", "3.69", charged(&unit("0.067"), 55)),
+        (
+            &[74],
+            "rounded once a month, never for a record",
+            "33.18",
+            charged(&unit("0.0000128"), 2_592_000),
+        ),
+        (&[80], "half away from zero, once", "8121.88", charged(&unit("15.619"), 520)),
+    ]
+}
+
+fn tiers() -> Vec<Case> {
+    let flat = "{ up_to = \"10\", unit = \"10\", flat = \"2\" }, \
+                { up_to = \"20\", unit = \"5\", flat = \"3\" }, { unit = \"5\", flat = \"3\" }";
+    let lago = "{ up_to = \"100\", unit = \"1\" }, { up_to = \"200\", unit = \"0.5\" }, \
+                { unit = \"0.1\" }";
+    let meteroid = lago.replace("0.1\"", "0.25\"");
+    let zuplo = "{ up_to = \"1000\", unit = \"0.10\" }, { up_to = \"10000\", unit = \"0.05\" }, \
+                 { unit = \"0.01\" }";
+    let minutes = "{ up_to = \"100\", unit = \"1\" }, { unit = \"0.5\" }";
+    let megabytes = "{ up_to = \"1024\", unit = \"0.5\" }, { unit = \"0.1\" }";
+    let both = |kind| {
+        let sum = decimal(&charged(&tiered(kind, minutes), 150))
+            + decimal(&charged(&tiered(kind, megabytes), 2_048));
+        sum.normalize().to_string()
+    };
+    let discount = "{ up_to = \"10\", unit = \"0\" }, { unit = \"1\" }";
+    let least = format!("kind = \"graduated\"\nminimum = \"1000\"\ntiers = [ {FLATS} ]");
+    let least = charge(&least);
+    vec![
+        (
+            &[1],
+            "kind = volume",
+            "7; 35; 39; 120; 150",
+            each(&tiered("volume", STRIPE), &[1, 5, 6, 20, 25]),
+        ),
+        (
+            &[2, 3],
+            "kind = graduated",
+            "35; 41.5; 127.5; 157.5",
+            each(&tiered("graduated", STRIPE), &[5, 6, 20, 25]),
+        ),
         (
             &[15],
             "flat once a tier is reached, the first at 0",
@@ -117,28 +143,12 @@ fn charges() -> Vec<Case> {
         (&[28], "quantity in blocks, kind = graduated", "739.4", both("graduated")),
         (&[29], "quantity in blocks, kind = volume", "279.8", both("volume")),
         (
-            &[34],
-            "a share of an amount as a price for one, before rounding",
-            "0.116",
-            exact(&unit("0.029"), 4),
-        ),
-        (
             &[35],
             "minimum of a charge",
             "100",
             charged(&charge("kind = \"unit\"\nunit = \"1\"\nminimum = \"100\""), 50),
         ),
-        (&[41], "a price for one", "150", charged(&unit("0.5"), 300)),
         (&[60], "kind = graduated", "125", charged(&tiered("graduated", &meteroid), 150)),
-        (&[62], "a price for one", "50", charged(&unit("0.50"), 100)),
-        (&[73], "half away from zero, once", "3.69", charged(&unit("0.067"), 55)),
-        (
-            &[74],
-            "rounded once a month, never for a record",
-            "33.18",
-            charged(&unit("0.0000128"), 2_592_000),
-        ),
-        (&[80], "half away from zero, once", "8121.88", charged(&unit("15.619"), 520)),
         (&[84], "kind = graduated", "600", charged(&tiered("graduated", zuplo), 15_000)),
         (&[84], "kind = volume", "150", charged(&tiered("volume", zuplo), 15_000)),
     ]
@@ -337,7 +347,7 @@ fn tokens() -> Vec<Case> {
 }
 
 fn cases() -> Vec<Case> {
-    [charges(), plans(), documents(), tokens()].concat()
+    [packages(), units(), tiers(), plans(), documents(), tokens()].concat()
 }
 
 #[test]
