@@ -7,6 +7,8 @@
 //! Source: FinOps Open Cost and Usage Specification 1.4, dataset Cost and Usage; units by its
 //! attribute Unit Format.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use permille_rating::{Meter, invoice::TaxLine, rate};
 use permille_types::TokenClass;
@@ -78,8 +80,12 @@ pub(crate) struct Focus {
     issuer: String,
 }
 
-/// A row by the names of its columns; what is not told is null.
-struct Cells(Vec<(&'static str, String)>);
+/// A row in the order of [`COLUMNS`]; what is not told is null.
+struct Cells(Vec<String>);
+
+/// Where each column stands.
+static PLACES: LazyLock<HashMap<&'static str, usize>> =
+    LazyLock::new(|| COLUMNS.iter().enumerate().map(|(place, name)| (*name, place)).collect());
 
 impl Focus {
     /// # Errors
@@ -213,7 +219,7 @@ impl Focus {
     fn cells(&self, document: &Document, billed: Decimal) -> Cells {
         let billed = document.signed(billed).normalize().to_string();
         let period = &document.period;
-        let mut cells = Cells(Vec::with_capacity(COLUMNS.len()));
+        let mut cells = Cells(vec![String::new(); COLUMNS.len()]);
         for column in ["BilledCost", "EffectiveCost", "ListCost", "ContractedCost"] {
             cells.set(column, billed.clone());
         }
@@ -243,18 +249,15 @@ fn tags(order: &str) -> String {
 
 impl Cells {
     fn set(&mut self, column: &'static str, cell: String) {
-        self.0.retain(|(name, _)| *name != column);
-        self.0.push((column, cell));
+        let place = PLACES.get(column).and_then(|place| self.0.get_mut(*place));
+        debug_assert!(place.is_some(), "{column} is no column");
+        if let Some(empty) = place {
+            *empty = cell;
+        }
     }
 
     fn write(&self, out: &mut Vec<u8>) -> Result<(), DocumentError> {
-        row(
-            out,
-            COLUMNS.iter().map(|column| {
-                let cell = self.0.iter().find(|(name, _)| name == column);
-                cell.map_or("", |(_, cell)| cell.as_str())
-            }),
-        )
+        row(out, &self.0)
     }
 }
 

@@ -4,6 +4,9 @@
 
 use crate::{DocumentError, text};
 
+/// What most rows need.
+const ROW_BYTES: usize = 1_024;
+
 /// Appends a row of cells that are our own: numbers, dates, names of columns.
 pub(crate) fn row<I>(out: &mut Vec<u8>, cells: I) -> Result<(), DocumentError>
 where
@@ -12,7 +15,8 @@ where
 {
     let mut writer = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)
-        .from_writer(std::io::Cursor::new(Vec::with_capacity(256)));
+        .buffer_capacity(ROW_BYTES)
+        .from_writer(std::io::Cursor::new(Vec::with_capacity(ROW_BYTES)));
     writer.write_record(cells).map_err(DocumentError::Table)?;
     let row = writer.into_inner().map_err(|cause| {
         let cause = cause.into_error();

@@ -28,7 +28,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that wait for a client to take them.
 const CHUNKS_WAITING_MAX: usize = 4;
 /// How long a client may take for a chunk before its place is given to another one.
-const CHUNK_WAIT_MAX: Duration = Duration::from_secs(60);
+const CHUNK_WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// What all exports of this billing share.
 #[derive(Debug)]
