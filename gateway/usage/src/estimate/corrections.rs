@@ -250,6 +250,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_text_teaches_from_its_least_length_on_and_each_lesson_is_counted() {
+        let corrections = Corrections::default();
+        corrections.learn("m", Direction::Output, [TOKENS_MIN - 1, 0, 0, 0], 1_000);
+        assert_eq!(corrections.lessons(), 0);
+
+        corrections.learn("m", Direction::Output, [TOKENS_MIN, 0, 0, 0], 1_000);
+        corrections.learn("m", Direction::Output, [0, TOKENS_MIN, 0, 0], 1_000);
+        assert_eq!(corrections.lessons(), 2);
+    }
+
+    #[test]
     fn the_spread_is_how_far_replies_after_the_first_are_from_the_ratio() {
         let one = i128::from(ONE_PPM);
         let mut scale = Scale::default();

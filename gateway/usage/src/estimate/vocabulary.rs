@@ -195,6 +195,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_parts_of_a_text_of_two_scripts_are_as_many_tokens_as_the_whole() {
+        for vocabulary in [Vocabulary::O200k, Vocabulary::Qwen] {
+            let text = "The Nile 尼罗河 is long 很长 indeed的确so".repeat(9);
+
+            let tally = stand_in(vocabulary).tally(&text);
+
+            assert_eq!(tally.tokens.iter().filter(|tokens| **tokens > 0).count(), 2);
+            assert_eq!(tally.tokens.iter().sum::<TokenCount>(), vocabulary.count(&text));
+        }
+    }
+
+    #[test]
     fn a_model_is_counted_with_its_own_vocabulary_where_that_may_ship() {
         for (model, expected) in [
             ("gpt-4o-mini", own(Vocabulary::O200k)),

@@ -259,6 +259,30 @@ fn media_and_what_a_search_adds_are_left_out_of_what_is_compared() {
 }
 
 #[test]
+fn a_prompt_that_is_not_kept_whole_is_compared_by_its_length() {
+    let counted = |words: usize| {
+        let prompt = "river ".repeat(words);
+        let request = json!({"messages": [{"role": "user", "content": prompt}]}).to_string();
+        let audit = audit("gpt-4o", "The Nile.", request.as_bytes(), (900, 3));
+        audit.input.unwrap().counted
+    };
+
+    assert!(counted(40_000).abs_diff(4 * counted(10_000)) < 400, "{}", counted(40_000));
+}
+
+#[test]
+fn what_was_learnt_of_one_script_is_not_said_of_a_text_without_it() {
+    let (model, corrections) = ("claude-2.1", Corrections::default());
+    let lesson = "尼罗河是非洲最长的河流。".repeat(20);
+    for _ in 0..10 {
+        audit(model, &lesson, b"{}", (0, 400)).teach(&model.parse().unwrap(), &corrections);
+    }
+
+    assert_eq!(estimate(model, &lesson, Some(&corrections)).flags, [Flag::LearntRatio]);
+    assert_eq!(estimate(model, "The Nile is long", Some(&corrections)).flags, []);
+}
+
+#[test]
 fn a_long_text_is_counted_while_it_comes_and_little_is_left_for_the_end() {
     let long = text("udhr-en").repeat(100);
     assert!(long.len() > 1024 * 1024);

@@ -180,6 +180,25 @@ fn usage_in_every_chunk_is_a_running_count_and_the_last_one_wins() {
 }
 
 #[test]
+fn one_report_of_several_choices_is_the_whole_and_two_are_not() {
+    let chunk = |index: u64| {
+        format!(
+            r#"{{"choices":[{{"index":{index}}}],"usage":{{"prompt_tokens":9,"completion_tokens":4}}}}"#
+        )
+    };
+    for (reports, is_complete) in [(1, true), (2, false), (3, false)] {
+        let mut data = vec![r#"{"choices":[{"index":1}]}"#.to_owned()];
+        data.extend((0..reports).map(chunk));
+        data.push("[DONE]".to_owned());
+        let data: Vec<&str> = data.iter().map(String::as_str).collect();
+
+        let reading = common::leave(chat_stream(false), [stream(&data).as_slice()]);
+
+        assert_eq!(reading.usage.unwrap().is_complete(), is_complete, "{reports} reports");
+    }
+}
+
+#[test]
 fn a_running_count_of_one_choice_is_not_the_whole_of_several() {
     let chunk = |index: u64, completion: u64, end: &str| {
         format!(

@@ -34,6 +34,27 @@ fn thoughts_come_on_top_of_candidates_and_tool_use_on_top_of_the_prompt() {
 }
 
 #[test]
+fn the_only_candidates_end_tells_the_output_also_to_a_client_that_leaves_then() {
+    let chunk = |candidate: &str| {
+        format!(
+            "data: {{\"candidates\":[{candidate}],\"usageMetadata\":{{\"promptTokenCount\":9,\"candidatesTokenCount\":4,\"totalTokenCount\":13}}}}\n\n"
+        )
+    };
+    for (candidate, is_complete) in [
+        (r#"{"finishReason":"STOP"}"#, true),
+        (r#"{"index":0,"finishReason":"STOP"}"#, true),
+        (r#"{"index":0}"#, false),
+        (r#"{"index":1,"finishReason":"STOP"}"#, false),
+    ] {
+        let config = config(Endpoint::StreamGenerateContent, Framing::Sse);
+        let usage = leave(config, [chunk(candidate).as_bytes()]).usage.unwrap();
+
+        assert_eq!(usage.is_complete(), is_complete, "{candidate}");
+        assert!(usage.units.is_empty(), "no search was made");
+    }
+}
+
+#[test]
 fn a_count_that_a_later_chunk_leaves_out_is_kept() {
     let reading = stream(&[
         r#"{"usageMetadata":{"promptTokenCount":100,"toolUsePromptTokenCount":30,"thoughtsTokenCount":7,"totalTokenCount":137}}"#,

@@ -318,6 +318,21 @@ fn tools_count_as_input() {
 }
 
 #[test]
+fn what_a_model_said_to_call_a_tool_counts_as_input() {
+    let tokens = |message: &str| {
+        let body = format!(r#"{{"messages":[{{"role":"assistant",{message}}}]}}"#);
+        estimate_input(Endpoint::ChatCompletions, body.as_bytes())
+    };
+    let nothing = tokens(r#""content":"""#);
+    for call in [
+        r#""tool_calls":[{"id":"c","function":{"name":"find river","arguments":"{\"of\":\"Cairo\"}"}}]"#,
+        r#""function_call":{"name":"find river","arguments":"{\"of\":\"Cairo\"}"}"#,
+    ] {
+        assert!(tokens(call) > nothing + 4, "{call}");
+    }
+}
+
+#[test]
 fn a_large_request_is_extrapolated() {
     let text = "word ".repeat(400_000);
     let body = format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}]}}"#);
