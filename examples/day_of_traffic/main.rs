@@ -13,7 +13,7 @@
 
 mod traffic;
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use traffic::{Day, Scrape};
 
@@ -34,7 +34,23 @@ fn main() {
         let seconds = took.as_secs_f64();
         println!("{series} series, {bytes} bytes, {seconds:.3} s for a scrape");
     }
+    for (family, series) in largest(&day.scrape().text) {
+        println!("{series} series of {family}");
+    }
     println!("{} MiB of memory, {before} MiB before", resident_mib());
+}
+
+/// The metrics with the most series.
+fn largest(text: &str) -> Vec<(String, usize)> {
+    let mut families = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap_or_default();
+        *families.entry(name.to_owned()).or_insert(0) += 1;
+    }
+    let mut families: Vec<_> = families.into_iter().collect();
+    families.sort_by_key(|(_, series)| std::cmp::Reverse(*series));
+    families.truncate(8);
+    families
 }
 
 /// Memory of this process.

@@ -1,4 +1,5 @@
-//! `[[budget]]`: what customers are expected to spend in a month. Alerts rest on it; nothing is refused.
+//! `[[budget]]`: what customers are expected to spend in a month. Alerts rest on it, nothing is
+//! refused.
 
 use std::collections::BTreeSet;
 

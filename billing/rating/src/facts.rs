@@ -45,8 +45,8 @@ pub struct Counts {
     /// Input tokens that were read from a cache.
     #[serde(skip_serializing_if = "is_zero")]
     pub cached_tokens: u64,
-    /// Requests that no model answers, or that cost nothing by their nature: lists of models, counts
-    /// of tokens, reads of stored responses.
+    /// Requests that cost nothing by their nature: lists of models, counts of tokens, reads of
+    /// stored responses.
     #[serde(skip_serializing_if = "is_zero")]
     pub unmetered_requests: u64,
     /// Requests that repeat a turn.
@@ -137,8 +137,8 @@ impl Counts {
     }
 }
 
-/// Whether a request may cost something. The settlement of a response that was made in the background
-/// is a read that has tokens.
+/// Whether a request may cost something. The settlement of a response that was made in the
+/// background is a read that has tokens.
 fn is_metered(event: &UsageEvent) -> bool {
     event.endpoint.is_metered() || !event.tokens.is_empty()
 }

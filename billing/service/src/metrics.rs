@@ -153,7 +153,7 @@ impl Metrics {
     }
 
     /// Exports what customers are expected to spend, and their cost from the start: an increase is
-    /// seen only in a series that was there before it. They are counted by name, whoever else comes.
+    /// seen only in a series that was there before it. They are counted by name, whoever comes.
     pub fn watch(&self, budgets: &[Budget]) {
         for Budget { customer, monthly } in budgets {
             let labels = [self.customers.value(customer.as_str()), monthly.currency().code()];

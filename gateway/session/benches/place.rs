@@ -1,6 +1,5 @@
-//! Time to read and place a request of 200 messages, in processor time:
-//! `cargo bench -p permille-session`. Time of the processor and not of the clock, so that other work
-//! on the machine changes it little.
+//! Time to read and place a request of 200 messages: `cargo bench -p permille-session`. Time of the
+//! processor and not of the clock, so that other work on the machine changes it little.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may panic and prints")]
 

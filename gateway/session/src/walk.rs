@@ -64,8 +64,8 @@ impl Draft {
         }
     }
 
-    /// The message; absent where nothing is said. The draft is empty then. The beginning of what the
-    /// model says is added to `reply`.
+    /// The message; absent where nothing is said. The draft is empty then. The beginning of what
+    /// the model says is added to `reply`.
     pub(crate) fn finish<'r>(
         &mut self,
         reply: impl FnOnce() -> Option<&'r mut Start>,
@@ -100,7 +100,7 @@ impl Draft {
         self.count(bytes);
     }
 
-    /// Whether what is said may be compared with a reply: not where it is known that a person speaks.
+    /// Whether what is said may be compared with a reply: not where a person is known to speak.
     fn may_be_reply(&self) -> bool {
         matches!(self.role, None | Some(Speaker::Model))
     }

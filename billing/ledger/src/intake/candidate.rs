@@ -101,7 +101,7 @@ impl Candidate {
             .map_err(|cause| refuse(QuarantineReason::OutOfRange, Chain(&cause).to_string()))?;
         let currency = customer.currency;
         let provider_cost = provider_cost_of(&event, catalogue.book(), currency);
-        Ok(Self { currency, hour, month, rated, provider_cost, event })
+        Ok(Self { event, currency, hour, month, rated, provider_cost })
     }
 
     /// How the row is priced.
@@ -126,8 +126,8 @@ impl Candidate {
     }
 }
 
-/// What the providers of `event` take. Nothing is known, and nothing costs time, where the book has no
-/// entry of theirs; an amount that does not fit is in the summary's error, not in a metric.
+/// What the providers of `event` take. Nothing is known, and nothing costs time, where the book has
+/// no entry of theirs; an amount that does not fit is in the summary's error, not in a metric.
 fn provider_cost_of(event: &UsageEvent, book: &PriceBook, currency: Currency) -> Option<Decimal> {
     book.provider_price(event.model(), event.upstream.as_ref(), currency, event.at)?;
     provider_cost(event, book, currency).ok().flatten()

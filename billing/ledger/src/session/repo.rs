@@ -208,7 +208,7 @@ pub(super) async fn set(
              amounts = excluded.amounts,
              first_at = excluded.first_at,
              last_at = excluded.last_at,
-             -- What comes late, or is priced late, is counted when the session is found silent again.
+             -- What comes or is priced late is counted when the session is found silent again.
              ended_at = case when excluded.cost = session.cost then session.ended_at end",
     )
     .bind(customer.as_str())
