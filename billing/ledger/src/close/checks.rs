@@ -77,8 +77,8 @@ impl Survey {
             let month = months.remove(&customer.id).unwrap_or_default();
             // What a plan asks for is read in no time, so it is no part of what is compared.
             let span = invoice::month(period, &customer)?;
-            let owes_unused = month.invoice.is_none()
-                && plan::owes_unused(connection, &customer, span).await?;
+            let owes_unused =
+                month.invoice.is_none() && plan::owes_unused(connection, &customer, span).await?;
             match self.customers.get_mut(&customer.id) {
                 Some(known) if known.month == month => known.owes_unused = owes_unused,
                 _ => {
