@@ -38,7 +38,7 @@ pub struct Document {
     pub projects: Vec<ProjectAmount>,
     /// In the order of the issued document.
     pub lines: Vec<Line>,
-    /// Sum of the lines, before tax.
+    /// Sum of the lines less what credit pays before tax.
     pub net: Decimal,
     /// How the buyer is taxed.
     pub tax_terms: TaxTerms,
@@ -165,6 +165,8 @@ pub struct Line {
     /// What was used at which price; absent where the amount does not follow from a quantity, as
     /// on a credit note.
     pub usage: Option<LineUsage>,
+    /// Whether a charge over the month made the amount, and not the quantity at its price.
+    pub by_charge: bool,
     /// The amount, rounded once.
     pub amount: Decimal,
 }
@@ -253,6 +255,21 @@ impl Document {
             signed.set_sign_positive(amount.is_sign_negative());
         }
         signed
+    }
+
+    /// What prepaid credit pays, before or after tax: lines and taxes less the total.
+    #[must_use]
+    pub fn prepaid(&self) -> Decimal {
+        let lines = self.lines.iter().map(|line| line.amount);
+        let taxes = self.taxes.iter().map(|tax| tax.amount);
+        let owed = lines.chain(taxes).fold(Decimal::ZERO, Decimal::saturating_add);
+        owed.saturating_sub(self.total)
+    }
+
+    /// Whether credit pays before tax: then the lines are more than the net.
+    #[must_use]
+    pub fn is_prepaid_before_tax(&self) -> bool {
+        self.gross == self.total && !self.prepaid().is_zero()
     }
 
     /// What its buyer calls a project.

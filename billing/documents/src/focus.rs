@@ -119,7 +119,9 @@ impl Focus {
         let words = Words::ENGLISH;
         let mut cells = self.cells(document, billed);
         let is_correction = line.corrects.is_some() || document.is_credit();
-        cells.set("ChargeCategory", "Usage".to_owned());
+        let is_usage = line.meter.is_usage();
+        let category = if is_usage { "Usage" } else { "Purchase" };
+        cells.set("ChargeCategory", category.to_owned());
         if is_correction {
             cells.set("ChargeClass", "Correction".to_owned());
         }
@@ -131,7 +133,8 @@ impl Focus {
         cells.set("SubAccountName", told(document.project_name(&line.project)));
         cells.set("SkuId", format!("{model}/{}", told(line.meter.as_str())));
         cells.set("SkuMeter", sku_meter(&line.meter).to_owned());
-        cells.set("ChargeFrequency", "Usage-Based".to_owned());
+        let frequency = if is_usage { "Usage-Based" } else { "Recurring" };
+        cells.set("ChargeFrequency", frequency.to_owned());
         cells.set("x_CorrectsPeriod", or_empty(line.corrects.as_ref()));
         if let Some(part) = part {
             cells.set("ChargePeriodStart", instant(part.first_at));
@@ -154,7 +157,9 @@ impl Focus {
             let price = usage.price.normalize().to_string();
             let (pricing_unit, unit, pricing_quantity) = match &line.meter {
                 Meter::Tokens(_) => ("1000 Tokens", "Tokens", thousands(quantity)),
-                Meter::Units(_) => (unit(&line.meter), unit(&line.meter), quantity.to_string()),
+                Meter::Units(_) | Meter::Term(_) => {
+                    (unit(&line.meter), unit(&line.meter), quantity.to_string())
+                }
             };
             for column in ["ListCost", "ContractedCost", "x_ExactCost"] {
                 cells.set(column, exact.normalize().to_string());
@@ -203,7 +208,8 @@ impl Focus {
         document: &Document,
         out: &mut Vec<u8>,
     ) -> Result<(), DocumentError> {
-        let rest = document.total.saturating_sub(document.gross);
+        let mut rest = document.prepaid();
+        rest.set_sign_negative(true);
         if rest.is_zero() {
             return Ok(());
         }

@@ -113,7 +113,7 @@ fn entry(
     let income = if format == Format::Beancount { "Income" } else { "revenue" };
     let receivable = ["assets", "receivable", document.buyer.id.as_str()];
     let mut postings = vec![posting(&receivable, owed(document.total), None)];
-    let prepaid = document.gross.saturating_sub(document.total);
+    let prepaid = document.prepaid();
     if !prepaid.is_zero() {
         let names = ["liabilities", "prepaid", document.buyer.id.as_str()];
         postings.push(posting(&names, owed(prepaid), None));

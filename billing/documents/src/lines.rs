@@ -1,6 +1,7 @@
 //! The lines and taxes of a document as CSV, and the shares of sessions or requests in the lines.
 //!
-//! The amounts of the lines and taxes add up to the document's total. The shares add up to its net.
+//! The amounts of lines, taxes and prepaid credit add up to the document's total. The shares add up
+//! to its lines.
 
 use permille_rating::Meter;
 use permille_types::TurnKind;
@@ -32,7 +33,7 @@ const LINES: [&str; 18] = [
     "tax_percent",
 ];
 
-/// The lines, then the taxes.
+/// The lines, then the taxes, then prepaid credit.
 pub(crate) fn write(document: &Document, out: &mut Vec<u8>) -> Result<(), DocumentError> {
     row(out, LINES)?;
     let credits = credits(document);
@@ -80,7 +81,24 @@ pub(crate) fn write(document: &Document, out: &mut Vec<u8>) -> Result<(), Docume
         }
         row(out, cells)?;
     }
-    Ok(())
+    prepaid(document, out)
+}
+
+/// What prepaid credit pays.
+fn prepaid(document: &Document, out: &mut Vec<u8>) -> Result<(), DocumentError> {
+    let mut paid = document.prepaid();
+    if paid.is_zero() {
+        return Ok(());
+    }
+    paid.set_sign_negative(true);
+    let cell = |name: &&str| match *name {
+        "document" => told(document.shown_number()),
+        "row" => "prepaid".to_owned(),
+        "amount" => paid.to_string(),
+        "currency" => document.currency.code().to_owned(),
+        _ => String::new(),
+    };
+    row(out, LINES.iter().map(cell))
 }
 
 fn credits(document: &Document) -> String {
@@ -94,7 +112,7 @@ fn credits(document: &Document) -> String {
 fn priced_per(line: &Line) -> &'static str {
     match line.meter {
         Meter::Tokens(_) => "1000 tokens",
-        Meter::Units(_) => "unit",
+        Meter::Units(_) | Meter::Term(_) => "unit",
     }
 }
 

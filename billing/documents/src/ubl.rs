@@ -106,6 +106,10 @@ pub(crate) fn write(
         let accepted = "lines at or above zero; credits are notes of their own (EN 16931 BR-27)";
         return Err(refused("a line is below zero", accepted));
     }
+    if document.is_prepaid_before_tax() {
+        let accepted = "credit that pays after tax (EN 16931 BT-113)";
+        return Err(refused("prepaid credit pays of it before tax", accepted));
+    }
     let category = category(document).map_err(|(problem, accepted)| refused(problem, accepted))?;
     let seller =
         seller(issuer, &category).map_err(|(problem, accepted)| refused(problem, accepted))?;
@@ -128,7 +132,7 @@ pub(crate) fn write(
         (None, Some(_)) => None,
     };
     let notes = document.notes.iter().flat_map(|notes| text::lines(notes));
-    let prepaid = document.gross.saturating_sub(document.total);
+    let prepaid = document.prepaid();
     let is_credit = document.is_credit();
     let ubl = Ubl {
         root: if is_credit { "CreditNote" } else { "Invoice" },
@@ -263,21 +267,25 @@ fn line(line: &Line) -> UblLine {
     let words = Words::ENGLISH;
     let tokens = matches!(line.meter, Meter::Tokens(_));
     let usage = line.usage.as_ref();
+    let priced = usage.filter(|_| !line.by_charge);
     let mut properties = Vec::new();
     if let Some(usage) = usage {
+        if line.by_charge {
+            properties.push(("Quantity", usage.quantity.to_string()));
+        }
         properties.push(("Price version", text::line(usage.price_version.as_str())));
         properties.push(("Price band", usage.band.to_string()));
     }
     UblLine {
         number: line.number,
         note: line.corrects.as_ref().map(|month| format!("Late usage of {}", text::line(month))),
-        // What follows from no quantity is one of its amount.
-        quantity: usage.map_or(1, |usage| usage.quantity),
+        // What follows from no quantity at its price is one of its amount.
+        quantity: priced.map_or(1, |usage| usage.quantity),
         amount: line.amount,
         cost_centre: text::line(line.project.as_str()),
         name: format!("{}: {}", text::line(line.model.as_str()), words.meter(&line.meter)),
         properties,
-        price: usage.map_or(line.amount, |usage| usage.price.normalize()),
-        base_quantity: if tokens && usage.is_some() { 1_000 } else { 1 },
+        price: priced.map_or(line.amount, |usage| usage.price.normalize()),
+        base_quantity: if tokens && priced.is_some() { 1_000 } else { 1 },
     }
 }

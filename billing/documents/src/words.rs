@@ -90,8 +90,8 @@ words! {
     simulated_note: "requests were served by the built-in simulated provider and are on no line.", "个请求由内置模拟供应商处理，未计费。";
     simulated_only_note: "All usage is simulated: this is never issued.", "全部为模拟用量，不会正式开具。";
     verify: "How to verify this document", "如何核验本单";
-    verify_lines: "Each line is quantity × price, rounded once to the smallest unit of the currency, half away from zero. The lines add up to the net; each tax is the net times its rate, rounded once.",
-        "每行金额 = 数量 × 单价，仅四舍五入一次至币种最小单位（远离零方向）。各行之和等于不含税金额；每项税额 = 不含税金额 × 税率，仅舍入一次。";
+    verify_lines: "Each line is quantity × price, rounded once to the smallest unit of the currency, half away from zero; where a charge covers it, its share of the charge. The lines less credit before tax add up to the net; each tax is the net times its rate, rounded once.",
+        "每行金额 = 数量 × 单价，仅四舍五入一次至币种最小单位（远离零方向）；由计费项计价的行为其分摊金额。各行之和减去税前预付款等于不含税金额；每项税额 = 不含税金额 × 税率，仅舍入一次。";
     verify_digest: "The document that was issued is JSON text with this SHA-256:", "正式开具的单据为 JSON 文本，其 SHA-256 为：";
     verify_command: "To get it and compare:", "获取并比对：";
     page: "Page", "第";
@@ -136,6 +136,10 @@ impl Words {
             "images" => ("images", "图像"),
             "searches" => ("searches", "搜索"),
             "characters" => ("characters", "字符"),
+            "charge" => ("charge", "计费项"),
+            "fee" => ("fee", "套餐费"),
+            "commitment" => ("missing to the commitment", "承诺用量差额"),
+            "minimum" => ("missing to the minimum", "最低消费差额"),
             other => return text::line(other),
         };
         match self.language {

@@ -258,7 +258,7 @@ fn row(billed: &Line, words: &Words) -> Row {
             let thousands = Decimal::try_from_i128_with_scale(usage.quantity.into(), 3);
             (thousands.map(grouped).unwrap_or_default(), grouped(usage.price.normalize()))
         }
-        (Some(usage), Meter::Units(_)) => (
+        (Some(usage), Meter::Units(_) | Meter::Term(_)) => (
             format!("{} {}", grouped(usage.quantity.into()), words.meter(&billed.meter)),
             format!("{} {}", grouped(usage.price.normalize()), words.each),
         ),
@@ -274,14 +274,21 @@ fn row(billed: &Line, words: &Words) -> Row {
 }
 
 fn totals(document: &Document, words: &Words) -> Vec<(String, String, bool)> {
-    let mut totals = vec![(words.net.to_owned(), grouped(document.net), false)];
+    let mut totals = Vec::new();
+    let mut prepaid = document.prepaid();
+    prepaid.set_sign_negative(true);
+    let prepaid = (words.prepaid.to_owned(), grouped(prepaid), false);
+    let is_prepaid = !document.prepaid().is_zero();
+    if document.is_prepaid_before_tax() {
+        totals.push(prepaid.clone());
+    }
+    totals.push((words.net.to_owned(), grouped(document.net), false));
     for tax in &document.taxes {
         let label = format!("{} {} %", line(&tax.name), tax.percent.normalize());
         totals.push((label, grouped(tax.amount), false));
     }
-    let prepaid = document.total.saturating_sub(document.gross);
-    if !prepaid.is_zero() {
-        totals.push((words.prepaid.to_owned(), grouped(prepaid), false));
+    if is_prepaid && !document.is_prepaid_before_tax() {
+        totals.push(prepaid);
     }
     let total = format!("{} {}", words.total, document.currency.code());
     totals.push((total, grouped(document.total), true));

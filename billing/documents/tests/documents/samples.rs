@@ -163,6 +163,7 @@ pub(crate) fn invoice(requests: &[Request], tax_terms: TaxTerms) -> Document {
                 project: line.project.clone(),
                 model: line.model.clone(),
                 meter: line.meter.clone(),
+                by_charge: false,
                 usage: Some(LineUsage {
                     quantity: line.quantity,
                     price: line.price_per_thousand.or(line.price_per_unit).unwrap(),
@@ -191,6 +192,7 @@ pub(crate) fn credit_note(invoice: &Document, scope: CreditScope) -> Document {
     let part = credit(&amounts, &invoice.taxes, &before, scope, invoice.currency).unwrap();
     let lines = part.lines.iter().map(|(number, amount)| Line {
         usage: None,
+        by_charge: false,
         amount: *amount,
         ..invoice.lines[number - 1].clone()
     });

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use permille_rating::{
     invoice::{
-        InvoiceDocument, InvoiceError, InvoiceHead, Month, MonthBill, Part, Prepaid, bill_month,
+        InvoiceDocument, InvoiceError, InvoiceHead, InvoiceLine, Month, MonthBill, Part, Prepaid,
+        bill_month,
     },
     period::Period,
     plan::CreditTerms,

@@ -66,7 +66,7 @@ impl Ledger {
             customer: Some(of.invoice.customer.id.clone()),
             since: Some(of.invoice.period.start),
             until: Some(of.invoice.period.end),
-            flat_fee: None,
+            ..SummaryFilter::default()
         };
         loop {
             let mut reader = self.store.read().await?;

@@ -106,6 +106,7 @@ pub(super) fn credit_note(note: &CreditNote, invoice: &Invoice, text: String) ->
                 model: line.model.clone(),
                 meter: line.meter.clone(),
                 usage: None,
+                by_charge: false,
                 amount: line.amount,
             })
             .collect(),
@@ -160,6 +161,7 @@ fn of_line(number: usize, line: &InvoiceLine) -> Line {
         model: line.model.clone(),
         meter: line.meter.clone(),
         usage: price.map(usage),
+        by_charge: line.charge.is_some(),
         amount: line.amount,
     }
 }
