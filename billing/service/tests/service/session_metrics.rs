@@ -186,8 +186,8 @@ async fn a_margin_is_counted_where_the_providers_price_is_known() {
     let labels = "{currency=\"CNY\",customer=\"acme\"}";
     assert_eq!(one(&api.registry, &format!("permille_cost_total{labels}")), "0.036");
     // 1,000 and 500 tokens at 0.012, and at 0.006 and 0.02: only the second request is known.
-    let priced = format!("permille_provider_priced_cost_total{labels}");
-    assert_eq!(one(&api.registry, &priced), "0.018");
+    let of_known = format!("permille_provider_priced_cost_total{labels}");
+    assert_eq!(one(&api.registry, &of_known), "0.018");
     assert_eq!(one(&api.registry, &format!("permille_provider_cost_total{labels}")), "0.016");
 }
 
