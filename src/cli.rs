@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     command::{
-        charge, close, customer, grant, invoice, key, plan, price, project, quote, session, token,
-        usage, verify,
+        charge, close, customer, grant, invoice, key, plan, price, project, quote, session,
+        simulate, token, usage, verify,
     },
     config::Overrides,
 };
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Grant(grant::Command),
     /// What a charge would cost, line by line.
     Quote(quote::Quote),
+    /// What a plan would have billed of a month's real usage.
+    Simulate(simulate::Simulate),
     /// Settled usage.
     #[command(subcommand)]
     Usage(usage::Command),

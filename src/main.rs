@@ -80,6 +80,7 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Token(command) => command::token::run(&context, command).await,
         Command::Price(command) => command::price::run(&context, command).await,
         Command::Charge(command) => command::charge::run(&context, command).await,
+        Command::Simulate(simulate) => command::simulate::run(&context, simulate).await,
         Command::Plan(command) => command::plan::run(&context, command).await,
         Command::Grant(command) => command::grant::run(&context, command).await,
         Command::Quote(quote) => command::quote::run(&context, quote),

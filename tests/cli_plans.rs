@@ -63,6 +63,12 @@ fn a_customer_gets_a_plan_a_charge_and_credit_and_its_invoice_says_so() {
         assert!(draft.contains(words), "{words}: {draft}");
     }
     assert!(folder.text(&["grant", "list"]).contains("top-up"));
+    let month = ["--customer", "acme", "--period", "2026-10"];
+    let simulated = folder.text(&[&["simulate", "--plan", &plan][..], &month].concat());
+    assert!(
+        simulated.contains("plan team on 2026-10") && simulated.contains("36.00"),
+        "{simulated}"
+    );
     let refused = folder.run(&["customer", "set", "acme", "--plan", "nothing"]).refused(1);
     assert!(refused.contains("plan `nothing` is unknown"), "{refused}");
     let ended = ["charge", "end", version, "--until", "2026-12-01T00:00:00Z"];

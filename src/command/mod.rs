@@ -19,6 +19,7 @@ pub(crate) mod project;
 pub(crate) mod quote;
 pub(crate) mod session;
 pub(crate) mod session_summary;
+pub(crate) mod simulate;
 pub(crate) mod token;
 pub(crate) mod usage;
 pub(crate) mod verify;

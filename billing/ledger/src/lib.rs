@@ -34,6 +34,7 @@ mod rollup;
 mod secret;
 mod series;
 mod session;
+mod simulation;
 mod slug;
 mod sql;
 mod store;
@@ -87,6 +88,7 @@ pub use session::{
     EndedSession, HiddenCost, InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, SESSION_ROWS_MAX,
     Session, SessionDetail, Told, ToldOutcome, Turn,
 };
+pub use simulation::{OneMoreTurn, SimulatedCustomer, Simulation};
 pub use store::{PostgresAddress, StoreAddress};
 pub use summary::{
     BreakEven, CurrencySummary, CustomerSummary, Distribution, Margin, OutcomeCost, Summary,

@@ -123,6 +123,8 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
+    use rust_decimal::Decimal;
+
     use super::*;
 
     fn place(number: i64) -> Place {
@@ -162,10 +164,11 @@ mod tests {
             amount in -1_000_000_i64..1_000_000,
             quantities in proptest::collection::vec(1_u64..60, 1..40),
         ) {
-            let parts: Vec<_> = quantities.iter().map(|q| rust_decimal::Decimal::from(*q)).collect();
+            let parts: Vec<Decimal> = quantities.iter().map(|q| Decimal::from(*q)).collect();
             let total = permille_rating::round::from_nano(amount);
 
-            let shares: Vec<i64> = shares(amount, &quantities).into_iter().map(Option::unwrap).collect();
+            let shares = shares(amount, &quantities).into_iter();
+            let shares: Vec<i64> = shares.map(Option::unwrap).collect();
 
             proptest::prop_assert_eq!(shares.iter().sum::<i64>(), amount);
             let expected = permille_rating::allocate::allocate(total, &parts, 9).unwrap();

@@ -29,6 +29,7 @@ mod records;
 pub(crate) mod reopening;
 mod rollups;
 mod sessions;
+mod simulations;
 mod stored_responses;
 mod summaries;
 mod sums;

@@ -14,6 +14,7 @@ mod plans;
 mod prices;
 mod projects;
 mod sessions;
+mod simulate;
 mod tokens;
 mod usage;
 
@@ -47,6 +48,7 @@ pub fn router(billing: Billing) -> Router {
         .route("/charges", get(charges::list).post(charges::create))
         .route("/charges/{version}", get(charges::show))
         .route("/charges/{version}/end", post(charges::end))
+        .route("/simulate", post(simulate::simulate))
         .route("/usage", get(usage::list))
         .route("/usage/quarantine", get(usage::quarantine))
         .route("/sessions", get(sessions::list))

@@ -46,6 +46,8 @@ const ROUTES: [(&str, &str, &str, u16); 54] = [
     ("GET", "/plans/{name}", READERS, 404),
     ("GET", "/grants", BILLERS, 200),
     ("POST", "/grants", "admin finance", 201),
+    // Of a text that is no plan.
+    ("POST", "/simulate", "admin finance", 422),
     ("GET", "/usage", READERS, 200),
     ("GET", "/usage/quarantine", KEEPERS, 200),
     ("GET", "/sessions", READERS, 200),
@@ -158,6 +160,7 @@ impl World {
             }
             ("POST", "/prices/import") => json!({"prices": []}),
             ("POST", "/charges" | "/plans") => json!({"toml": ""}),
+            ("POST", "/simulate") => json!({"toml": "", "period": "2026-11"}),
             ("POST", "/charges/{version}/end") => json!({"until": "2027-01-01T00:00:00Z"}),
             ("POST", "/customers/{id}/plans") => json!({"plan": "none"}),
             ("POST", "/grants") => json!({"customer": "acme", "amount": "1", "reason": "a test"}),

@@ -1,0 +1,335 @@
+//! What a plan would have billed of a month's real usage, and what providers took for it.
+//!
+//! The month is billed anew from its roll-ups, once as it is and once under the plan, by the code
+//! that makes invoices; nothing is stored. Taxes, prepaid credit and trials are left out: they do
+//! not tell whether a plan pays.
+
+use permille_rating::{
+    invoice::{Month, Part, PartPlan, UsageSum, bill_month},
+    period::Period,
+    plan::{Plan, parse_plans},
+};
+use permille_types::{Currency, CustomerId, Money, ProjectId};
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use crate::{
+    CurrencySummary, Customer, CustomerSummary, Ledger, LedgerError, SummaryFilter, TurnCost,
+    catalogue::Catalogue,
+    charge, column, customer,
+    error::Chain,
+    invoice::month,
+    plan, price, project,
+    rollup::{self, Scope, Simulated},
+    store::Connection,
+};
+
+/// What a plan would have made of a month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Simulation {
+    /// The plan's name.
+    pub plan: String,
+    /// The month.
+    pub period: String,
+    /// Customers who pay in the plan's currency, by id.
+    pub customers: Vec<SimulatedCustomer>,
+}
+
+/// What a plan would have made of a customer's month. Amounts are in `currency`, before tax.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SimulatedCustomer {
+    /// Who.
+    pub customer: CustomerId,
+    /// Currency of every amount.
+    pub currency: Currency,
+    /// Sessions of the month.
+    pub sessions: u64,
+    /// Usage at its own prices, exact.
+    #[serde(serialize_with = "normalized")]
+    pub usage_cost: Decimal,
+    /// What the month bills as it is.
+    pub billed: Decimal,
+    /// What it would have billed under the plan.
+    pub under_plan: Decimal,
+    /// What providers took for it, as far as that is known in this currency.
+    #[serde(serialize_with = "normalized")]
+    pub provider_cost: Decimal,
+    /// Requests of which that is not known.
+    pub unknown_requests: u64,
+    /// `under_plan` less `provider_cost`; absent where that is not known of every request.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_normalized")]
+    pub margin: Option<Decimal>,
+    /// The smallest number of sessions of mean cost that cost more than the plan's fee: from there
+    /// on the customer pays less than metered. Absent without a fee or without usage that costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub break_even_sessions: Option<u64>,
+    /// The same if every session had had one more turn; absent where no turn has a cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_more_turn: Option<OneMoreTurn>,
+}
+
+/// A month in which every session has one more turn: all quantities grow alike, by what the turn
+/// after a session's last one costs on average.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OneMoreTurn {
+    /// Usage at its own prices.
+    #[serde(serialize_with = "normalized")]
+    pub usage_cost: Decimal,
+    /// What it would bill under the plan.
+    pub under_plan: Decimal,
+    /// What providers would take, rounded to 10⁻⁹.
+    #[serde(serialize_with = "normalized")]
+    pub provider_cost: Decimal,
+    /// `under_plan` less `provider_cost`; absent where that is not known of every request.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_normalized")]
+    pub margin: Option<Decimal>,
+}
+
+fn normalized<S: serde::Serializer>(value: &Decimal, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&value.normalize())
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn some_normalized<S: serde::Serializer>(value: &Option<Decimal>, s: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => normalized(value, s),
+        None => s.serialize_none(),
+    }
+}
+
+impl Ledger {
+    /// What the one `[[plan]]` of a text would have billed of a month: of one customer, or of
+    /// everyone who pays in its currency. Stores nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a text that is not one plan, a month that is none or a plan in
+    /// another currency; [`LedgerError::NotFound`] for an unknown customer; else as for an invoice.
+    pub async fn simulate_plan(
+        &self,
+        text: &str,
+        whose: Option<&CustomerId>,
+        period: &str,
+    ) -> Result<Simulation, LedgerError> {
+        let plan = one_plan(text)?;
+        let mut reader = self.store.view().await?;
+        let catalogue = self.current(&mut reader).await?;
+        let mut customers = match whose {
+            Some(id) => {
+                let found = customer::find(&mut reader, id).await?;
+                vec![found.ok_or_else(|| LedgerError::not_found("customer", id))?]
+            }
+            None => customer::all(&mut reader).await?,
+        };
+        if let Some(other) =
+            customers.iter().find(|c| whose.is_some() && c.currency != plan.currency)
+        {
+            let accepted = format!("a plan in {}", other.currency.code());
+            return Err(LedgerError::invalid("plan", plan.currency.code(), accepted));
+        }
+        customers.retain(|customer| customer.currency == plan.currency);
+        customers.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut simulated = Vec::new();
+        for customer in &customers {
+            let span = month(period, customer)?;
+            let (used, mode) = used(&mut reader, customer, span).await?;
+            if used.is_empty() && whose.is_none() {
+                continue;
+            }
+            let filter = SummaryFilter {
+                customer: Some(customer.id.clone()),
+                since: Some(span.start),
+                until: Some(span.end),
+                flat_fee: plan.fee.map(|fee| Money::new(fee, plan.currency)),
+            };
+            let summary = self.summary(&filter).await?;
+            let facts = Facts {
+                sums: summary.currencies.into_iter().find(|s| s.currency == plan.currency),
+                customer: summary.customers.into_iter().next(),
+            };
+            let anew = Anew { catalogue: &catalogue, customer, span, used: &used, mode };
+            simulated.push(simulate(&mut reader, &anew, &plan, &facts).await?);
+        }
+        let (plan, period) = (plan.name.to_string(), period.to_owned());
+        Ok(Simulation { plan, period, customers: simulated })
+    }
+}
+
+/// What the rows of a month say of its sessions and providers.
+struct Facts {
+    sums: Option<CurrencySummary>,
+    customer: Option<CustomerSummary>,
+}
+
+/// A month to bill anew.
+struct Anew<'a> {
+    catalogue: &'a Catalogue,
+    customer: &'a Customer,
+    span: Period,
+    used: &'a [UsageSum],
+    /// Whether that is usage of the built-in provider.
+    mode: Simulated,
+}
+
+async fn simulate(
+    connection: &mut Connection,
+    anew: &Anew<'_>,
+    plan: &Plan,
+    facts: &Facts,
+) -> Result<SimulatedCustomer, LedgerError> {
+    let is = plan::parts(connection, anew.customer, anew.span).await?;
+    let under = vec![(anew.span, Some(PartPlan { plan: plan.clone(), is_trial: false }))];
+    let same = Scale { up: 1, down: 1 };
+    let (billed, usage_cost) = net(connection, anew, is, same).await?;
+    let (under_plan, _) = net(connection, anew, under.clone(), same).await?;
+    let margin = facts.customer.as_ref().and_then(|customer| customer.margin.as_ref());
+    let provider_cost = margin.map_or(Decimal::ZERO, |margin| margin.provider_cost);
+    let unknown_requests = margin.map_or(0, |margin| margin.unknown_requests);
+    let is_known = unknown_requests == 0;
+    let left = |from, taken| column::exact_sub("margin of a plan", from, taken);
+    let scale = facts.sums.as_ref().and_then(one_more_turn);
+    let one_more_turn = match scale {
+        None => None,
+        Some(scale) => {
+            let (under_plan, usage_cost) = net(connection, anew, under, scale).await?;
+            let provider_cost = scale.amount(provider_cost)?;
+            let margin = is_known.then(|| left(under_plan, provider_cost)).transpose()?;
+            Some(OneMoreTurn { usage_cost, under_plan, provider_cost, margin })
+        }
+    };
+    Ok(SimulatedCustomer {
+        customer: anew.customer.id.clone(),
+        currency: anew.customer.currency,
+        sessions: facts.sums.as_ref().map_or(0, |sums| sums.sessions),
+        usage_cost,
+        billed,
+        under_plan,
+        provider_cost,
+        unknown_requests,
+        margin: is_known.then(|| left(under_plan, provider_cost)).transpose()?,
+        break_even_sessions: facts
+            .sums
+            .as_ref()
+            .and_then(|sums| sums.break_even.as_ref())
+            .and_then(|even| even.sessions),
+        one_more_turn,
+    })
+}
+
+/// Quantities of a customer's month; those of the built-in provider where there are no others.
+async fn used(
+    connection: &mut Connection,
+    customer: &Customer,
+    period: Period,
+) -> Result<(Vec<UsageSum>, Simulated), LedgerError> {
+    let scope = Scope { customer: &customer.id, period };
+    let real = rollup::quantities(connection, scope, Simulated::LeftOut).await?.sums;
+    if !real.is_empty() {
+        return Ok((real, Simulated::LeftOut));
+    }
+    let all = rollup::quantities(connection, scope, Simulated::Counted).await?.sums;
+    Ok((all, Simulated::Counted))
+}
+
+/// What a month bills before tax when nothing of it is billed yet, and its usage at own prices.
+async fn net(
+    connection: &mut Connection,
+    anew: &Anew<'_>,
+    planned: Vec<(Period, Option<PartPlan>)>,
+    scale: Scale,
+) -> Result<(Decimal, Decimal), LedgerError> {
+    let Anew { catalogue, customer, span, used, mode } = anew;
+    let id = &customer.id;
+    let mut parts = Vec::with_capacity(planned.len());
+    let is_whole = planned.len() == 1;
+    for (period, plan) in planned {
+        let mut all = if is_whole {
+            used.to_vec()
+        } else {
+            let scope = Scope { customer: id, period };
+            rollup::quantities(connection, scope, *mode).await?.sums
+        };
+        for sum in &mut all {
+            sum.quantity = scale.count(sum.quantity)?;
+        }
+        parts.push(Part { period, plan, left: all.clone(), all, billed: Vec::new() });
+    }
+    let charges = charge::holding(connection, customer, span.start).await?;
+    let project: ProjectId = column::parsed("project.id", project::DEFAULT_PROJECT)?;
+    let month = Month { corrects: None, period: *span, project, parts, charges };
+    let versions = month.parts.iter().flat_map(|part| &part.all).map(|sum| &sum.price_version);
+    let derived = price::derived_since(connection, catalogue, versions).await?;
+    let price = |version: &_| catalogue.content(version).or_else(|| derived.get(version));
+    let bill = bill_month(&month, price, customer.currency)
+        .map_err(|cause| LedgerError::Invoice { customer: id.clone(), cause: Box::new(cause) })?;
+    let mut net = Decimal::ZERO;
+    let mut cost = Decimal::ZERO;
+    for line in &bill.lines {
+        net = column::exact_add("net of a simulated month", net, line.amount)?;
+        if line.meter.is_usage() {
+            cost = column::exact_add("cost of a simulated month", cost, line.exact)?;
+        }
+    }
+    Ok((permille_rating::round::round_money(net, customer.currency), cost))
+}
+
+/// A factor, as a fraction.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    up: i128,
+    down: i128,
+}
+
+impl Scale {
+    /// A count times the factor, rounded up.
+    fn count(self, count: u64) -> Result<u64, LedgerError> {
+        let overflow = || LedgerError::Count { what: "quantities", left: i64::MAX, right: 1 };
+        let up = i128::from(count).checked_mul(self.up).ok_or_else(overflow)?;
+        let rest = self.down.saturating_sub(1);
+        up.checked_add(rest)
+            .and_then(|up| up.checked_div(self.down))
+            .and_then(|count| u64::try_from(count).ok())
+            .ok_or_else(overflow)
+    }
+
+    /// An amount times the factor, to 10⁻⁹.
+    fn amount(self, amount: Decimal) -> Result<Decimal, LedgerError> {
+        use permille_rating::round::{from_nano, to_nano};
+        let nano = i128::from(to_nano(amount)?);
+        let scaled = nano.checked_mul(self.up).and_then(|up| up.checked_div(self.down));
+        let scaled = scaled.and_then(|nano| i64::try_from(nano).ok());
+        scaled.map(from_nano).ok_or(LedgerError::Count {
+            what: "nano-units",
+            left: i64::MAX,
+            right: 1,
+        })
+    }
+}
+
+/// By how much usage grows when every session has one more turn: for the sessions that end at a
+/// turn, what the next turn costs on average; for those that end at the last turn that anybody has
+/// reached, what that one costs.
+fn one_more_turn(sums: &CurrencySummary) -> Option<Scale> {
+    use permille_rating::round::to_nano;
+    let mut more = 0_i128;
+    for (place, turn) in sums.turns.iter().enumerate() {
+        let next = sums.turns.get(place.checked_add(1)?);
+        let reached = |turn: &TurnCost| i128::from(turn.requests);
+        let ending = reached(turn).checked_sub(next.map_or(0, reached))?.max(0);
+        let mean = to_nano(next.unwrap_or(turn).mean).ok()?;
+        more = more.checked_add(ending.checked_mul(i128::from(mean))?)?;
+    }
+    let cost = i128::from(to_nano(sums.cost).ok()?);
+    (cost > 0 && more > 0).then_some(Scale { up: cost.checked_add(more)?, down: cost })
+}
+
+fn one_plan(text: &str) -> Result<Plan, LedgerError> {
+    let accepted = "one `[[plan]]`";
+    let plans = parse_plans(text, "plan")
+        .map_err(|cause| LedgerError::invalid("plan", &Chain(&cause).to_string(), accepted))?;
+    let count = plans.len();
+    let mut plans = plans.into_iter();
+    match (plans.next(), plans.next()) {
+        (Some(plan), None) => Ok(plan),
+        _ => Err(LedgerError::invalid("plan", &format!("{count} plans"), accepted)),
+    }
+}
