@@ -79,19 +79,57 @@ fn exit_codes_tell_a_refusal_from_wrong_usage() {
 }
 
 #[test]
-fn a_limit_that_nothing_enforces_yet_is_refused_and_no_key_is_made() {
+fn what_is_no_limit_is_refused_by_name_and_no_key_is_made() {
     let folder = Folder::new();
     folder.key("acme", "USD");
     let before = folder.lines(&["key", "list"]);
 
-    for limit in [["--budget", "50 USD/month"], ["--tpm", "1000"]] {
+    for (limit, named) in [
+        (["--budget", "50 CNY/month"], "USD, the customer's currency"),
+        (["--budget", "50 USD"], "`50 CNY/month`"),
+        (["--session-budget", "2 USD/day"], "`2 CNY/total`"),
+        (["--tpm", "0"], "1 to 1000000000"),
+        (["--warn-percent", "101"], "1 to 100"),
+    ] {
         let args = [&["key", "create", "--customer", "acme"], &limit[..]].concat();
         let refusal = folder.run(&args).refused(1);
-        assert!(refusal.contains(limit[0].trim_start_matches('-')), "{refusal}");
-        assert!(refusal.contains("not enforced yet"), "{refusal}");
+        let field = limit[0].trim_start_matches('-').replace('-', "_");
+        assert!(refusal.contains(&field) && refusal.contains(named), "{refusal}");
     }
 
     assert_eq!(folder.lines(&["key", "list"]), before);
+}
+
+#[test]
+fn limits_of_keys_projects_and_customers_are_set_shown_changed_and_taken_away() {
+    let folder = Folder::new();
+    folder.key("acme", "CNY");
+    let create = ["key", "create", "--customer", "acme", "--rpm", "60", "--tpm", "9000"];
+    let budgets = ["--budget", "50 CNY/month", "--budget", "5 CNY/day", "--concurrency", "4"];
+    let created = folder.json(&[&create[..], &budgets].concat());
+    let key = created["id"].as_str().unwrap();
+
+    let shown = folder.json(&["key", "limit", key]);
+    assert_eq!(shown["budget"], "5 CNY/day, 50 CNY/month");
+    for (field, value) in [("rpm", 60), ("tpm", 9_000), ("concurrency", 4)] {
+        assert_eq!(shown[field], value, "{shown}");
+    }
+    let changed = ["key", "update", key, "--rpm", "none", "--budget", "7.5 CNY/total"];
+    let changed = folder.json(&changed);
+    assert_eq!(changed["budget"], "7.5 CNY/total");
+    assert_eq!(changed.get("rpm"), None);
+    assert_eq!(changed["tpm"], 9_000);
+    let text = folder.text(&["key", "list"]);
+    assert!(text.contains("7.5 CNY/total") && text.contains("9000"), "{text}");
+
+    let project = ["project", "limit", "default", "--customer", "acme"];
+    folder.json(&[&project[..], &["--session-budget", "2 CNY/total"]].concat());
+    assert_eq!(folder.json(&project)["session_budget"], "2 CNY/total");
+    folder.json(&["customer", "limit", "acme", "--budget", "900 CNY/month"]);
+    let text = folder.text(&["customer", "show", "acme"]);
+    assert!(text.contains("900 CNY/month"), "{text}");
+    folder.json(&["customer", "limit", "acme", "--budget", "none"]);
+    assert!(!folder.text(&["customer", "show", "acme"]).contains("900 CNY"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `permille customer add|set|list|show|plans|history`: who is billed, and what their invoices say.
+//! `permille customer add|set|limit|list|show|plans|history`: who is billed, and what their invoices
+//! say.
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
@@ -6,7 +7,7 @@ use permille_ledger::{TaxRate, TaxTerms};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Context, history, moment, plan, view};
+use super::{Context, history, limits, moment, plan, view};
 use crate::{
     api::{Api, Path},
     error::CliError,
@@ -20,6 +21,13 @@ pub(crate) enum Command {
     Add(Box<Add>),
     /// Change what a customer's next invoices say.
     Set(Box<Set>),
+    /// Show or change the limits of a customer, over all its projects and keys.
+    Limit {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        limits: Box<limits::Flags>,
+    },
     /// List the customers.
     List,
     /// Show one customer.
@@ -225,7 +233,14 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
         }
         Command::Show { id } => {
             let found = api.get(&Path::of(&["customers", id])).await?;
-            context.output.one(&found, whole)
+            context.output.one(&found, |found| {
+                let parts = [whole(found)?, limits::of(found)?];
+                let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                Ok(parts.join("\n\n"))
+            })
+        }
+        Command::Limit { id, limits } => {
+            limits.run(context, &api, &Path::of(&["customers", id, "limits"])).await
         }
         Command::Set(set) => {
             let mut body = Map::new();

@@ -1,10 +1,10 @@
-//! `permille key create|list|revoke`: virtual API keys.
+//! `permille key create|list|limit|revoke`: virtual API keys.
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Context, moment, or_dash, view};
+use super::{Context, limits, moment, or_dash, view};
 use crate::{
     api::Path,
     error::CliError,
@@ -15,12 +15,20 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create a key; its secret is shown once.
-    Create(Create),
+    Create(Box<Create>),
     /// List the keys of a customer, or of all of them.
     List {
         /// Whose.
         #[arg(long)]
         customer: Option<String>,
+    },
+    /// Show or change the limits of a key; what was used so far stays used.
+    #[command(alias = "update")]
+    Limit {
+        /// The key's public id.
+        id: String,
+        #[command(flatten)]
+        limits: Box<limits::Flags>,
     },
     /// Revoke a key: within seconds, no request passes with it.
     Revoke {
@@ -38,33 +46,18 @@ pub(crate) struct Create {
     /// The cost centre; the customer's `default` one when absent.
     #[arg(long)]
     project: Option<String>,
-    /// Requests per minute.
-    #[arg(long, value_name = "N")]
-    rpm: Option<u32>,
-    /// Tokens per minute.
-    #[arg(long, value_name = "N")]
-    tpm: Option<u64>,
-    /// Spending limit, such as "50 CNY/month".
-    #[arg(long)]
-    budget: Option<String>,
+    #[command(flatten)]
+    limits: limits::Flags,
 }
 
 impl Create {
     fn body(&self) -> Value {
         let mut body = Map::new();
         body.insert("customer".to_owned(), json!(self.customer));
-        // Limits that nothing enforces yet are sent as well: refusing them is the API's word.
-        let optional = [
-            ("project", self.project.as_ref().map(|project| json!(project))),
-            ("rpm", self.rpm.map(|rpm| json!(rpm))),
-            ("tpm", self.tpm.map(|tpm| json!(tpm))),
-            ("budget", self.budget.as_ref().map(|budget| json!(budget))),
-        ];
-        for (name, value) in optional {
-            if let Some(value) = value {
-                body.insert(name.to_owned(), value);
-            }
+        if let Some(project) = &self.project {
+            body.insert("project".to_owned(), json!(project));
         }
+        self.limits.insert_into(&mut body);
         Value::Object(body)
     }
 }
@@ -76,6 +69,8 @@ struct Key {
     customer: String,
     project: String,
     rpm: Option<u32>,
+    #[serde(default)]
+    limits: limits::Limits,
     created_at: String,
     revoked_at: Option<String>,
     /// Only in the answer to its creation.
@@ -97,6 +92,9 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let path = Path::of(&["keys"]).with("customer", customer.as_deref());
             let keys = api.list(&path).await?;
             context.output.list(&keys, |items| table(items.iter().map(AsRef::as_ref)))
+        }
+        Command::Limit { id, limits } => {
+            limits.run(context, &api, &Path::of(&["keys", id, "limits"])).await
         }
         Command::Revoke { id } => {
             let path = Path::of(&["keys", id, "revoke"]);
@@ -123,6 +121,9 @@ fn table<'a>(keys: impl Iterator<Item = &'a RawValue>) -> Result<String, CliErro
         ("customer", Align::Left),
         ("project", Align::Left),
         ("rpm", Align::Right),
+        ("tpm", Align::Right),
+        ("at once", Align::Right),
+        ("budget", Align::Left),
         ("created (UTC)", Align::Left),
         ("revoked (UTC)", Align::Left),
     ]);
@@ -130,7 +131,17 @@ fn table<'a>(keys: impl Iterator<Item = &'a RawValue>) -> Result<String, CliErro
         let key: Key = view(key)?;
         let created = moment(&key.created_at);
         let revoked = key.revoked_at.as_deref().map_or_else(String::new, moment);
-        grid.row([key.id, key.customer, key.project, or_dash(key.rpm.as_ref()), created, revoked]);
+        grid.row([
+            key.id,
+            key.customer,
+            key.project,
+            or_dash(key.rpm.as_ref()),
+            or_dash(key.limits.tpm.as_ref()),
+            or_dash(key.limits.concurrency.as_ref()),
+            or_dash(key.limits.budget.as_ref()),
+            created,
+            revoked,
+        ]);
     }
     Ok(grid.render("no keys; create one with `permille key create --customer C`"))
 }

@@ -12,6 +12,7 @@ pub(crate) mod grant;
 mod history;
 pub(crate) mod invoice;
 pub(crate) mod key;
+mod limits;
 pub(crate) mod plan;
 pub(crate) mod price;
 mod price_import;

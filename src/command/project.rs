@@ -1,10 +1,10 @@
-//! `permille project add|list`: cost centres of a customer.
+//! `permille project add|limit|list`: cost centres of a customer.
 
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, moment, view};
+use super::{Context, limits, moment, or_dash, view};
 use crate::{
     api::Path,
     error::CliError,
@@ -25,6 +25,16 @@ pub(crate) enum Command {
         #[arg(long)]
         id: Option<String>,
     },
+    /// Show or change the limits of a project, over all its keys.
+    Limit {
+        /// Its id.
+        id: String,
+        /// Whose cost centre it is.
+        #[arg(long)]
+        customer: String,
+        #[command(flatten)]
+        limits: Box<limits::Flags>,
+    },
     /// List the projects of a customer, or of all of them.
     List {
         /// Whose.
@@ -39,6 +49,8 @@ struct Project {
     id: String,
     customer: String,
     name: String,
+    #[serde(default)]
+    limits: limits::Limits,
     created_at: String,
 }
 
@@ -57,6 +69,9 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let added = api.post(&Path::of(&["projects"]), &body).await?;
             context.output.one(&added, |added| table(std::iter::once(added)))
         }
+        Command::Limit { id, customer, limits } => {
+            limits.run(context, &api, &Path::of(&["projects", customer, id, "limits"])).await
+        }
         Command::List { customer } => {
             let path = Path::of(&["projects"]).with("customer", customer.as_deref());
             let projects = api.list(&path).await?;
@@ -70,12 +85,14 @@ fn table<'a>(projects: impl Iterator<Item = &'a RawValue>) -> Result<String, Cli
         ("id", Align::Left),
         ("customer", Align::Left),
         ("name", Align::Left),
+        ("budget", Align::Left),
         ("created (UTC)", Align::Left),
     ]);
     for project in projects {
         let project: Project = view(project)?;
         let created = moment(&project.created_at);
-        grid.row([project.id, project.customer, project.name, created]);
+        let budget = or_dash(project.limits.budget.as_ref());
+        grid.row([project.id, project.customer, project.name, budget, created]);
     }
     Ok(grid.render("no projects"))
 }

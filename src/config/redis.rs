@@ -44,6 +44,11 @@ impl RedisUrl {
         Ok(())
     }
 
+    /// The whole address, for whoever connects.
+    pub(crate) fn secret(&self) -> SecretString {
+        self.0.clone()
+    }
+
     /// The text without its password.
     fn masked(&self) -> String {
         let text = self.0.expose_secret();

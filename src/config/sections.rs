@@ -10,8 +10,8 @@ use http::Uri;
 use permille_journal::SyncMode;
 use permille_ledger::{PostgresAddress, StoreAddress};
 use permille_proxy::config::{
-    AliasSection, GatewaySection, MeteringSection, PolicySection, PricingSection, RoutingSection,
-    UpstreamConfig, UpstreamSection,
+    AliasSection, GatewaySection, LimitsSection, MeteringSection, PolicySection, PricingSection,
+    RoutingSection, UpstreamConfig, UpstreamSection,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ use super::{
 const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
 /// Most calls that one request may be allowed: more would turn a failing provider into load.
 const CALLS_MAX: u32 = 20;
+/// Longest that a request may wait for the shared limits, in milliseconds.
+const LIMITS_WAIT_MS_MAX: u32 = 10_000;
 
 /// Every section.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -61,6 +63,8 @@ pub(crate) struct Settings {
     /// `[[budget]]`: what customers are expected to spend; alerts rest on it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) budget: Vec<BudgetSection>,
+    /// `[limits]`: how limits are enforced where several gateways share them.
+    pub(crate) limits: LimitsSection,
     /// `[journal]`.
     pub(crate) journal: JournalSection,
     /// `[session]`: when a conversation has ended.
@@ -282,6 +286,7 @@ impl Settings {
         if let Some(redis) = &self.redis {
             redis.check()?;
         }
+        self.check_limits()?;
         self.check_listeners()?;
         let JournalSection { gather_us, hold_max_ms, .. } = self.journal;
         if hold_max_ms.saturating_mul(1_000) <= gather_us {
@@ -314,6 +319,19 @@ impl Settings {
         }
         budgets(&self.budget)?;
         self.check_routing(&names)
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let LimitsSection { gateways, wait_ms, .. } = self.limits;
+        if gateways == 0 {
+            let problem = "is 0, accepted: 1 or more, the number of gateways that share limits";
+            return Err(ConfigError::value("limits.gateways", problem));
+        }
+        if !(1..=LIMITS_WAIT_MS_MAX).contains(&wait_ms) {
+            let problem = format!("is {wait_ms}, accepted: 1 to {LIMITS_WAIT_MS_MAX}");
+            return Err(ConfigError::value("limits.wait_ms", problem));
+        }
+        Ok(())
     }
 
     fn check_routing(&self, upstreams: &BTreeSet<&str>) -> Result<(), ConfigError> {

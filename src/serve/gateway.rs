@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use permille_journal::{Journal, JournalConfig, RealFs, ship};
 use permille_proxy::{
     Foundation, Gateway, Readiness,
-    config::{GatewayConfig, UpstreamConfig, UpstreamSection},
+    config::{GatewayConfig, LimitsConfig, UpstreamConfig, UpstreamSection},
 };
 use permille_types::{ControlPlane, Family, Intake, NodeId, SystemClock};
 use prometheus::Registry;
@@ -69,6 +69,10 @@ impl GatewayPart {
             pricing: settings.pricing,
             metering: settings.metering.clone(),
             policies: settings.policy.clone(),
+            limits: LimitsConfig {
+                section: settings.limits.clone(),
+                redis_url: settings.redis.as_ref().map(|redis| redis.url.secret()),
+            },
             hold_max: Duration::from_millis(settings.journal.hold_max_ms),
         };
         let foundation = Foundation {

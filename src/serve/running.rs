@@ -66,10 +66,6 @@ impl Running {
         folder: &DataFolder,
         shape: Shape,
     ) -> Result<Self, CliError> {
-        if config.settings.redis.is_some() {
-            let nothing = "redis.url is given and nothing is kept there yet: remove the section";
-            return Err(ServeError::Setting(nothing.to_owned()).into());
-        }
         let lock = folder
             .try_lock()?
             .ok_or_else(|| DataFolderError::InUse { folder: folder.path().to_owned() })?;

@@ -22,6 +22,7 @@ mod intake;
 mod invoice;
 mod invoiced;
 mod key;
+mod limit;
 mod page;
 mod pepper;
 mod plan;
@@ -36,6 +37,7 @@ mod series;
 mod session;
 mod simulation;
 mod slug;
+mod spending;
 mod sql;
 mod store;
 mod stored_response;
@@ -71,6 +73,7 @@ pub use invoice::{
 };
 pub use invoiced::{InvoicedUsage, PricedEvent};
 pub use key::{CreatedKey, Key, NewKey};
+pub use limit::{Budget, Budgets, Change, LimitChanges, Limited, Limits, Per};
 pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};
 pub use pepper::Pepper;
 pub use permille_rating::{

@@ -151,6 +151,8 @@ fn migrator(engine: Engine) -> Migrator {
         21 "0021_charge.sql",
         22 "0022_plan.sql",
         23 "0023_credit_grant.sql",
+        24 "0024_limit.sql",
+        25 "0025_spending.sql",
         26 "0026_record_tree.sql",
     ])
 }

@@ -106,6 +106,30 @@ pub fn month_label(at: DateTime<Utc>, tz: Tz) -> Result<String, PeriodError> {
     Ok(local.format("%Y-%m").to_string())
 }
 
+/// Years whose every day has a day before and after it in every zone.
+const DAY_YEARS: std::ops::RangeInclusive<i32> = 1..=9_998;
+
+/// The day of `tz` that holds `at`. Every month is a whole number of them.
+///
+/// # Errors
+/// [`PeriodError::OutOfRange`] beyond the calendar.
+pub fn day_of(at: DateTime<Utc>, tz: Tz) -> Result<Period, PeriodError> {
+    let out_of_range = || PeriodError::OutOfRange { around: at.to_rfc3339() };
+    let day = |date: NaiveDate| {
+        let start = first_instant(date, tz)?;
+        let end = first_instant(date.succ_opt()?, tz)?;
+        Some(Period { start, end })
+    };
+    let date = local_time(at, tz).map(|local| local.date());
+    let date = date.filter(|date| DAY_YEARS.contains(&date.year())).ok_or_else(out_of_range)?;
+    let period = day(date).ok_or_else(out_of_range)?;
+    // Where a clock is set back over midnight, local dates run back into a day that has ended.
+    if at >= period.end {
+        return date.succ_opt().and_then(day).ok_or_else(out_of_range);
+    }
+    Ok(period)
+}
+
 /// The start of the local hour that holds `at`.
 ///
 /// Hour roll-ups begin at these instants, so that every local month is a whole number of them,
@@ -247,6 +271,43 @@ mod tests {
         assert_eq!(after("2026-11-01T04:00:00Z", 1, New_York), "2026-11-02T05:00:00+00:00");
         // 02:30 on 8 March does not exist.
         assert_eq!(after("2026-03-07T07:30:00Z", 1, New_York), "2026-03-08T07:00:00+00:00");
+    }
+
+    #[test]
+    fn a_day_is_as_long_as_the_customers_clock_makes_it() {
+        for (text, tz, start, hours) in [
+            ("2026-11-26T15:59:59Z", Shanghai, "2026-11-25T16:00:00+00:00", 24),
+            ("2026-11-26T16:00:00Z", Shanghai, "2026-11-26T16:00:00+00:00", 24),
+            // The clock goes back, and forward.
+            ("2026-11-01T12:00:00Z", New_York, "2026-11-01T04:00:00+00:00", 25),
+            ("2026-03-08T12:00:00Z", New_York, "2026-03-08T05:00:00+00:00", 23),
+            ("2026-11-26T00:00:00Z", Tz::UTC, "2026-11-26T00:00:00+00:00", 24),
+        ] {
+            let day = day_of(at(text), tz).unwrap();
+
+            assert_eq!(day.start.to_rfc3339(), start, "{text} {tz}");
+            assert_eq!((day.end - day.start).num_hours(), hours, "{text} {tz}");
+        }
+        // In Newfoundland the clock went back from 1 November 2009, 00:01 to 31 October, 23:01.
+        let first = day_of(at("2009-11-01T03:00:00Z"), St_Johns).unwrap();
+        assert_eq!(first.start, Period::month("2009-11", St_Johns).unwrap().start);
+    }
+
+    #[test]
+    fn days_tile_every_month_of_every_zone() {
+        for tz in chrono_tz::TZ_VARIANTS {
+            for text in ["2011-12", "2026-03", "2026-10", "2026-11"] {
+                let month = Period::month(text, tz).unwrap();
+                let mut day = day_of(month.start, tz).unwrap();
+                assert_eq!(day.start, month.start, "{tz} {text}");
+                while day.end < month.end {
+                    let next = day_of(day.end, tz).unwrap();
+                    assert_eq!(next.start, day.end, "{tz} {text}");
+                    day = next;
+                }
+                assert_eq!(day.end, month.end, "{tz} {text}");
+            }
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 use permille_documents::Issuer;
 use permille_ledger::{Ledger, LedgerError, Rerated, Told};
 use permille_types::{
-    Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot, StoredResponse,
+    Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot, SpendQuery,
+    Spent, StoredResponse,
 };
 use prometheus::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -217,6 +218,15 @@ impl ControlPlane for Billing {
         Box::pin(async move {
             self.ledger.stored_response(customer, id).await.map_err(|cause| {
                 ControlError::Unavailable { operation: "stored response", cause: Box::new(cause) }
+            })
+        })
+    }
+
+    fn spent<'a>(&'a self, query: &'a SpendQuery) -> BoxFuture<'a, Result<Spent, ControlError>> {
+        Box::pin(async move {
+            self.ledger.spent(query).await.map_err(|cause| ControlError::Unavailable {
+                operation: "spending",
+                cause: Box::new(cause),
             })
         })
     }

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CustomerId, NodeId, SessionId, Snapshot, UsageEvent};
+use crate::{CustomerId, NodeId, SessionId, Snapshot, SpendQuery, Spent, UsageEvent};
 
 /// A settled usage event with its place in its node's journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,4 +104,10 @@ pub trait ControlPlane: Send + Sync + 'static {
         customer: &'a CustomerId,
         id: &'a str,
     ) -> BoxFuture<'a, Result<Option<StoredResponse>, ControlError>>;
+
+    /// What was spent so far, all as of one instant: usage as it was rated when it was booked.
+    ///
+    /// # Errors
+    /// [`ControlError`] when it cannot be had.
+    fn spent<'a>(&'a self, query: &'a SpendQuery) -> BoxFuture<'a, Result<Spent, ControlError>>;
 }

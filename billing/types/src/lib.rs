@@ -10,6 +10,7 @@ mod control;
 mod day_window;
 mod family;
 mod id;
+mod limit;
 mod money;
 mod policy;
 mod price;
@@ -26,6 +27,7 @@ pub use id::{
     ProjectId, RequestId, SessionId, UpstreamName,
 };
 pub use iso_currency::Currency;
+pub use limit::{Level, Limit, Measure, NodeSequence, SpendAccount, SpendQuery, Spent};
 pub use money::{Money, MoneyError, NotMoney, PricePerThousand};
 pub use policy::{KeyHash, KeyPolicy, Snapshot};
 pub use price::{Band, Condition, Derived, Price, Rates, Relative, Side};
@@ -35,6 +37,6 @@ pub use usage::{
     UsageEventError,
 };
 pub use wire::{
-    BATCH_MEDIA_TYPE, INTAKE_PATH, IntakeReply, SNAPSHOT_PATH, STORED_RESPONSE_PATH, StoredReply,
-    TURN_PATH, TurnReply, WIRE_VERSION, WireError,
+    BATCH_MEDIA_TYPE, INTAKE_PATH, IntakeReply, SNAPSHOT_PATH, SPENT_PATH, STORED_RESPONSE_PATH,
+    StoredReply, TURN_PATH, TurnReply, WIRE_VERSION, WireError,
 };

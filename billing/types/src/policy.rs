@@ -3,11 +3,12 @@
 
 use std::fmt;
 
+use chrono_tz::Tz;
 use iso_currency::Currency;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{CustomerId, KeyId, Price, ProjectId};
+use crate::{CustomerId, KeyId, Limit, Price, ProjectId};
 
 /// HMAC-SHA-256 of a key's secret under the installation's pepper. Never the secret (S2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +65,13 @@ pub struct KeyPolicy {
     /// Requests per minute; absent is unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpm: Option<u32>,
+    /// Every other limit of a request with this key: of its customer, its project, the key itself
+    /// and each of its sessions, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
+    /// By whose days and months limits of money count; absent is UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<Tz>,
     /// A revoked key stays known, so that its refusal can say why.
     pub revoked: bool,
 }

@@ -36,6 +36,9 @@ pub const TURN_PATH: &str = "/internal/v1/turn";
 /// Path of a stored response: `GET ?customer=&id=`, get a [`StoredReply`].
 pub const STORED_RESPONSE_PATH: &str = "/internal/v1/stored-response";
 
+/// Path of what was spent: `POST` a [`crate::SpendQuery`], get a [`crate::Spent`].
+pub const SPENT_PATH: &str = "/internal/v1/spent";
+
 /// Bytes before the node id.
 const PREFIX_BYTES: usize = 4;
 /// Bytes before each payload.

@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 use permille_types::{
-    Batch, Ended, Endpoint, Family, Flag, IntakeReply, Intent, Progress, Snapshot, Source,
-    StoredReply, TokenClass, TurnKind, TurnReply, USAGE_EVENT_VERSION, Unit, UsageEvent,
-    UsageEventError,
+    Batch, Ended, Endpoint, Family, Flag, IntakeReply, Intent, KeyPolicy, Progress, Snapshot,
+    Source, SpendQuery, Spent, StoredReply, TokenClass, TurnKind, TurnReply, USAGE_EVENT_VERSION,
+    Unit, UsageEvent, UsageEventError,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -27,6 +27,9 @@ const TURN_REPLY: &str = include_str!("golden/turn_reply_v1.json");
 const STORED_REPLY: &str = include_str!("golden/stored_reply_v1.json");
 const FAMILIES: &str = include_str!("golden/families_v1.json");
 const ENDPOINTS: &str = include_str!("golden/endpoints_v1.json");
+const KEY_POLICY: &str = include_str!("golden/key_policy_limited_v1.json");
+const SPENT: &str = include_str!("golden/spent_v1.json");
+const SPEND_QUERY: &str = include_str!("golden/spend_query_v1.json");
 const SNAPSHOT: &str = include_str!("golden/snapshot_v1.json");
 
 /// The golden file reads as a `T` and is written back as it stands.
@@ -75,6 +78,9 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<TurnReply>(TURN_REPLY);
     check::<StoredReply>(STORED_REPLY);
     check::<Snapshot>(SNAPSHOT);
+    check::<KeyPolicy>(KEY_POLICY);
+    check::<SpendQuery>(SPEND_QUERY);
+    check::<Spent>(SPENT);
 }
 
 #[test]

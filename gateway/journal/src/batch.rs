@@ -70,6 +70,30 @@ impl State {
         })
     }
 
+    /// Where every settled record that billing has not committed is, synced or not; nothing where
+    /// there is none.
+    pub(crate) fn uncommitted(&self) -> Option<Window> {
+        if self.last_settled <= self.stats.acknowledged_sequence {
+            return None;
+        }
+        let part = |segment: &Segment| Part {
+            first: segment.first,
+            file: Arc::clone(&segment.file),
+            from: if segment.first == self.cursor.segment {
+                self.cursor.offset
+            } else {
+                SEGMENT_HEADER_BYTES
+            },
+            until: segment.end,
+        };
+        let segments = self.sealed.iter().chain([&self.active]);
+        Some(Window {
+            parts: segments.filter(|s| s.first >= self.cursor.segment).map(part).collect(),
+            acknowledged: self.stats.acknowledged_sequence,
+            synced: self.last_settled,
+        })
+    }
+
     /// Takes note of what billing has committed.
     pub(crate) fn acknowledge(&mut self, sequence: u64) -> Result<(), JournalError> {
         let handed_out = self.handed_out.back().map_or(0, |last| last.sequence);
@@ -132,6 +156,19 @@ impl Window {
             }
         }
         Ok((batch.events, batch.handed_out))
+    }
+
+    /// Leaves out everything up to the last of what was read.
+    pub(crate) fn skip(&mut self, read: &VecDeque<HandedOut>) {
+        let Some(last) = read.back() else {
+            self.parts.clear();
+            return;
+        };
+        self.acknowledged = last.sequence;
+        self.parts.retain(|part| part.first >= last.after.segment);
+        if let Some(part) = self.parts.first_mut().filter(|p| p.first == last.after.segment) {
+            part.from = last.after.offset;
+        }
     }
 
     /// Takes what is wanted of a chunk. The bytes read, or `None` when the batch is complete.

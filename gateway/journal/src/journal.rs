@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use permille_types::{Batch, Clock, Intent, Progress, UsageEvent, UsageEventError};
+use permille_types::{
+    Batch, Clock, Intent, NodeId, Progress, Sequenced, UsageEvent, UsageEventError,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -24,6 +26,9 @@ use crate::{
 /// How long an appender waits for a segment that is being prepared. It is zeroed in some 10 ms;
 /// past the bound the disk is in trouble and the caller should answer instead of waiting.
 const PREPARE_WAIT: Duration = Duration::from_millis(50);
+
+/// Records that are read back at once by [`Journal::uncommitted`].
+const UNCOMMITTED_AT_ONCE: usize = 1_024;
 
 /// Room for the JSON of a typical record.
 const PAYLOAD_BYTES: usize = 1024;
@@ -310,6 +315,35 @@ impl Journal {
                 return Ok(Batch { node: self.shared.store.node.clone(), events });
             }
         }
+    }
+
+    /// Every settled record that billing has not acknowledged, synced or not, from the oldest on;
+    /// the sequence number up to which it is every one. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`JournalError::Corrupt`] when the disk does not give back what was written;
+    /// [`JournalError::Failed`] and [`JournalError::Closed`] when the journal has stopped.
+    pub fn uncommitted(&self, mut take: impl FnMut(Sequenced)) -> Result<u64, JournalError> {
+        let (window, up_to) = {
+            let state = self.shared.state.lock();
+            state.check_usable()?;
+            (state.uncommitted(), state.last_settled)
+        };
+        let Some(mut window) = window else { return Ok(up_to) };
+        loop {
+            let (events, read) = window.read(UNCOMMITTED_AT_ONCE, usize::MAX)?;
+            if events.is_empty() {
+                return Ok(up_to);
+            }
+            events.into_iter().for_each(&mut take);
+            window.skip(&read);
+        }
+    }
+
+    /// Whose journal it is.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.shared.store.node
     }
 
     /// Takes billing's word that everything up to `sequence` is committed. Segments that are

@@ -1,14 +1,31 @@
-//! Rates and concurrency, in process.
+//! Limits: what is held at once, how often, and for how much money.
 //!
-//! A [`Budget`] bounds what is held at once (open requests, bytes of request bodies, drains): its
-//! [`Taken`] share is given back when dropped, which is when the reply has *ended*, not when it
-//! has begun. [`RequestRates`] bounds requests per minute and key, [`RetryBudget`] what is called
-//! again. Money budgets and limits that several gateways share are not here yet.
+//! A [`Budget`] bounds what this process holds (open requests, bytes of request bodies, drains):
+//! its [`Taken`] share is given back when dropped, which is when the reply has *ended*, not when
+//! it has begun. [`RetryBudget`] bounds what is called again.
+//!
+//! [`Limits`] are those of customers, projects, keys and sessions: requests, tokens, concurrency
+//! and money. Each request takes one atomic step over all that it meets ([`Books`]), in this
+//! process or in a Redis that several gateways share ([`SharedBooks`]): the worst case is reserved
+//! before the upstream is called, and what was used takes its place when the request settles.
+//!
+//! What a request may cost and which limits it meets is the caller's to say; what was spent before
+//! is the ledger's ([`Spendings`]).
 
+mod books;
 mod budget;
-mod rates;
+mod fleet;
+mod learnt;
+mod limits;
+mod local;
 mod retries;
+mod shared;
+mod step;
 
+pub use books::Books;
 pub use budget::{Budget, Taken};
-pub use rates::{RateExceeded, RequestRates};
+pub use learnt::OutputLengths;
+pub use limits::{Health, Limits, LoadError, Place, Refused, Reservation, Spendings, WhenAway};
 pub use retries::RetryBudget;
+pub use shared::{Lease, SharedBooks, SharedError};
+pub use step::{Base, Blocked, Extended, Kind, Line, Post, Posted, Reserved, Use};

@@ -1,6 +1,7 @@
 //! What an operator sets for the data plane. Only shapes and defaults; files, environment and
 //! flags are read by the program.
 
+mod limits;
 mod metering;
 mod routing;
 
@@ -11,6 +12,7 @@ use permille_usage::ApiDescription;
 use serde::{Deserialize, Serialize};
 
 pub use crate::credential::CredentialPlace;
+pub use limits::{Away, LimitsConfig, LimitsSection};
 pub use metering::{ClientGone, MeteringSection, Payer, PolicySection, Share};
 pub use routing::{AliasSection, Choose, RetryOn, RoutingSection};
 
@@ -31,6 +33,8 @@ pub struct GatewayConfig {
     pub metering: MeteringSection,
     /// Where other settings hold than in `metering`.
     pub policies: Vec<PolicySection>,
+    /// Where limits are counted, and what holds while that is away.
+    pub limits: LimitsConfig,
     /// How long the end of a reply may wait for the journal.
     pub hold_max: Duration,
 }

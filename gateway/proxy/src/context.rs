@@ -5,16 +5,16 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, Method, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, request::Parts};
 use hyper::body::Incoming;
 use permille_limits::Taken;
-use permille_session::Placed;
+use permille_session::{Placed, Sessions};
 use permille_types::{Endpoint, Family, KeyPolicy, ModelName, RequestId, SessionId, TurnKind};
 use permille_usage::request::RequestFacts;
 
 use crate::{
-    access_token::AccessToken, attempts::Attempts, known::Known, reply::Asked, stored::Created,
-    upstream::Upstream,
+    access_token::AccessToken, attempts::Attempts, known::Known, limiter::Reserved, reply::Asked,
+    stored::Created, upstream::Upstream,
 };
 
 /// A request as it arrived.
@@ -143,6 +143,31 @@ pub(crate) struct InSession {
     /// Where its reply is told, so that later requests find this one; absent where its body holds
     /// no messages.
     pub(crate) placed: Option<Placed>,
+    /// Where the turns of a named conversation are counted.
+    pub(crate) last_turn: Option<LastTurn>,
+    /// What it holds of its limits; absent where it has none. The record takes it over.
+    pub(crate) reserved: Option<Reserved>,
+    /// Limits that are nearly used, as the answer says it.
+    pub(crate) warnings: Vec<HeaderValue>,
+}
+
+/// The last turn of one session; `None` until billing was asked.
+pub(crate) type LastTurn = Arc<tokio::sync::Mutex<Option<u32>>>;
+
+impl InSession {
+    /// The request goes no further: the next one of its conversation has its turn, unless another
+    /// one came meanwhile.
+    pub(crate) fn turn_away(&self, sessions: &Sessions) {
+        if let Some(placed) = &self.placed {
+            sessions.failed(placed);
+        }
+        let Some(last) = &self.last_turn else { return };
+        if let Ok(mut last) = last.try_lock()
+            && *last == Some(self.turn)
+        {
+            *last = self.turn.checked_sub(1);
+        }
+    }
 }
 
 /// What is sent to whichever upstream is called, and those that may be.

@@ -197,6 +197,9 @@ impl Exchange {
             Reader::Plain(_) | Reader::Unanswered => out.push(Piece::Pass(bytes)),
         }
         self.count_ahead();
+        if let (Reader::Tap(tap), Some(record)) = (&self.reader, &self.record) {
+            record.grow(|| tap.text_bytes());
+        }
     }
 
     /// Has the text of a long reply counted while the rest of it comes. Where others are at it, or

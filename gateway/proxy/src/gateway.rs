@@ -8,7 +8,7 @@ use std::{
 };
 
 use permille_journal::{Health, Journal};
-use permille_limits::Budget;
+use permille_limits::{Budget, SharedError};
 use permille_types::{Clock, ControlPlane};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch};
@@ -18,6 +18,7 @@ use crate::{
     auditor::Auditor,
     config::GatewayConfig,
     known::Knowledge,
+    limiter::{Ground, Limiter},
     metering::Metering,
     metrics::Metrics,
     policy::{Policies, PolicyError},
@@ -31,6 +32,9 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How often what was learnt of models is kept. What a crash loses of it is learnt again.
 const KEEP_EVERY: Duration = Duration::from_mins(1);
 
+/// What a request may take beyond its deadline and its drain until it has settled.
+const TIDY_UP: Duration = Duration::from_mins(10);
+
 /// Why a gateway cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -40,6 +44,9 @@ pub enum GatewayError {
     /// A metering policy cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The books of limits cannot be used.
+    #[error("open the books of limits")]
+    Limits(#[from] SharedError),
     /// Two routes contradict each other.
     #[error("build the routes")]
     Routes(#[from] matchit::InsertError),
@@ -79,18 +86,30 @@ impl Gateway {
         for upstream in &config.upstreams {
             metrics.knows(&upstream.section.name);
         }
+        let knowledge = Knowledge::open(foundation.folder);
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let ground = Ground {
+            control: Arc::clone(&foundation.control),
+            knowledge: knowledge.clone(),
+            journal: foundation.journal.clone(),
+            metrics: Arc::clone(&metrics),
+            longest: seconds(config.gateway.deadline_seconds)
+                + seconds(config.metering.drain_seconds_max)
+                + TIDY_UP,
+        };
         let metering = Metering::new(
             foundation.journal,
             Arc::clone(&foundation.control),
             &config,
             Policies::new(&config.metering, &config.policies)?,
             Auditor::open(config.metering.audit_sample, foundation.folder),
+            Limiter::new(&config.limits, ground)?,
             Arc::clone(&metrics),
         );
         let shared = Arc::new(Shared {
             clock: foundation.clock,
             control: foundation.control,
-            knowledge: Knowledge::open(foundation.folder),
+            knowledge,
             metering: Arc::clone(&metering),
             places: Budget::new(config.gateway.in_flight_max.into()),
         });
@@ -131,6 +150,10 @@ impl Gateway {
             shared.knowledge.clone().follow(Arc::clone(&shared.control), background.clone()),
         );
         let watch = tokio::spawn(watch(Arc::clone(&shared), background.clone()));
+        let (limited, until) = (Arc::clone(&shared), background.clone());
+        let limits = tokio::spawn(async move {
+            limited.metering.limiter.tend(limited.clock.as_ref(), until).await;
+        });
         let grace_left = self.server.run(listener, stop).await;
         let tasks = &shared.metering.tasks;
         tasks.close();
@@ -142,7 +165,7 @@ impl Gateway {
         background.cancel();
         let keeper = Arc::clone(&shared);
         let keep = tokio::task::spawn_blocking(move || keeper.metering.auditor.keep());
-        for task in [follow, watch, keep] {
+        for task in [follow, watch, limits, keep] {
             if let Err(cause) = task.await {
                 tracing::error!(%cause, "a background task failed");
             }
@@ -190,6 +213,7 @@ async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
         metrics.streams_in_flight.set(gauge(shared.places.used()));
         metrics.drains.set(gauge(shared.metering.drains.used()));
         metrics.journal(&stats, shared.metering.journal.is_admitting());
+        metrics.limits.fare(shared.metering.limiter.health());
     }
 }
 

@@ -55,6 +55,9 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("permille-req
 /// The turn of the conversation, on every answer of an upstream.
 pub(crate) static TURN: HeaderName = HeaderName::from_static("permille-turn");
 
+/// A limit that is nearly used, on every answer that it holds for.
+pub(crate) static LIMIT_WARNING: HeaderName = HeaderName::from_static("permille-limit-warning");
+
 /// Removes what holds for one connection only, and what `also` names.
 fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     let connection = headers.get_all(header::CONNECTION);

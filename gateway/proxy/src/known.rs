@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use hmac::{Hmac, KeyInit, Mac};
 use permille_rating::price_book::PriceBook;
-use permille_types::{ControlError, ControlPlane, KeyHash, KeyPolicy, Snapshot};
+use permille_types::{ControlError, ControlPlane, KeyHash, KeyId, KeyPolicy, Snapshot};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
 use tokio::sync::watch;
@@ -65,6 +65,16 @@ impl Known {
         };
         let keys = snapshot.keys.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
         Ok(Self { version, pepper, keys, prices })
+    }
+
+    /// What holds for a key now.
+    pub(crate) fn policy(&self, hash: &KeyHash) -> Option<&Arc<KeyPolicy>> {
+        self.keys.get(hash)
+    }
+
+    /// The key of that public id. Looks at every key: not for the path of a request.
+    pub(crate) fn key_of(&self, id: &KeyId) -> Option<&Arc<KeyPolicy>> {
+        self.keys.values().find(|key| key.key == *id)
     }
 
     /// The key with this secret.

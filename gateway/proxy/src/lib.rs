@@ -25,6 +25,7 @@ mod health;
 mod known;
 mod lanes;
 mod layers;
+mod limiter;
 mod metering;
 mod metrics;
 mod models;

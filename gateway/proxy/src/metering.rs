@@ -9,7 +9,7 @@ use permille_types::{ControlPlane, Ended};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auditor::Auditor, config::GatewayConfig, metrics::Metrics, policy::Policies,
+    auditor::Auditor, config::GatewayConfig, limiter::Limiter, metrics::Metrics, policy::Policies,
     stored::StoredResponses,
 };
 
@@ -36,6 +36,7 @@ pub(crate) struct Metering {
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stored: StoredResponses,
+    pub(crate) limiter: Limiter,
     /// The conversations that are open. The key is this process's own: after a restart nobody can
     /// tell what was said before.
     pub(crate) sessions: Arc<Sessions>,
@@ -50,6 +51,7 @@ impl Metering {
         config: &GatewayConfig,
         policies: Policies,
         auditor: Auditor,
+        limiter: Limiter,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -59,6 +61,7 @@ impl Metering {
             progresses: Budget::new(PROGRESSES_MAX),
             policies,
             auditor,
+            limiter,
             hold_max: config.hold_max,
             deadline: Duration::from_secs(config.gateway.deadline_seconds.into()),
             tasks: TaskTracker::new(),

@@ -2,6 +2,8 @@
 //! codes are closed sets, upstreams are configured, models beyond a bound are `other`. What is
 //! counted per customer is exported by billing.
 
+mod limited;
+
 use std::collections::HashSet;
 
 use http::StatusCode;
@@ -13,6 +15,8 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, core::Collector,
 };
+
+use limited::Limited;
 
 /// Seconds, for what the gateway adds itself: from 50 µs to 1 s.
 const OVERHEAD_BUCKETS: [f64; 12] =
@@ -43,6 +47,7 @@ pub struct Metrics {
     pub(crate) connections: IntGauge,
     pub(crate) drains: IntGauge,
     journal: Journaled,
+    pub(crate) limits: Limited,
     pub(crate) hold_exceeded: IntCounter,
     pub(crate) hold_seconds: Histogram,
     pub(crate) overhead_seconds: Histogram,
@@ -128,6 +133,7 @@ impl Metrics {
                 "Replies that are read on after their client has left.",
             )?,
             journal: Journaled::register(registry)?,
+            limits: Limited::register(registry)?,
             hold_exceeded: counter(
                 "permille_hold_exceeded_total",
                 "Ends of replies released before the journal had synced them.",

@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use permille_journal::{JournalError, Settled};
 use permille_session::{Placed, Replied};
 use permille_types::{
-    Ended, Endpoint, Flag, Intent, ModelName, Progress, Source, TokenClass, TokenCount,
+    Ended, Endpoint, Flag, Intent, KeyPolicy, ModelName, Progress, Source, TokenClass, TokenCount,
     TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
 };
 use permille_usage::{Ahead, Counted, Estimator, Reading, Stop, Tap, Usage};
@@ -17,6 +17,7 @@ use crate::{
     attempts::{Attempts, reported},
     auditor::Sampled,
     context::{Candidate, InSession},
+    limiter::Reserved,
     metering::Metering,
     policy::Policy,
     refusal::Refusal,
@@ -62,6 +63,9 @@ pub(crate) struct Record {
     settles: Option<Arc<Created>>,
     started: Instant,
     metering: Arc<Metering>,
+    /// Whose limits it meets, and what it holds of them.
+    key: Arc<KeyPolicy>,
+    reserved: Option<Reserved>,
     /// What has been counted of a long reply already; most replies are not long.
     ahead: Option<SharedAhead>,
 }
@@ -74,10 +78,11 @@ impl Record {
     /// Writes the intent: from here on the request exists, whatever crashes.
     pub(crate) async fn open(
         metering: Arc<Metering>,
-        request: &InSession,
+        request: &mut InSession,
         attempts: Attempts,
     ) -> Result<Self, Refusal> {
-        let record = Self::new(metering, request, attempts)?;
+        let mut record = Self::new(metering, request, attempts)?;
+        record.reserved = request.reserved.take();
         // As it reads should we die now.
         let mut event = record.event.clone();
         record.policy.apply(&mut event);
@@ -158,6 +163,8 @@ impl Record {
             settles: request.targeted.settles.clone(),
             started: head.started,
             metering,
+            key: Arc::clone(&head.key),
+            reserved: None,
             ahead: None,
         })
     }
@@ -248,6 +255,8 @@ impl Record {
         self.metering.metrics.settled(&self.event);
         self.metering.metrics.called(&self.event);
         let settled = self.metering.journal.settle(&self.event)?;
+        let reserved = self.reserved.take();
+        self.metering.limiter.settled(&self.event, &self.key, reserved, settled.sequence());
         self.metering.stored.note(&self.event);
         Ok(settled)
     }
@@ -258,7 +267,11 @@ impl Record {
             return Ok(());
         };
         match self.metering.journal.settle(&event) {
-            Ok(_written_before_this_record) => self.metering.metrics.settled(&event),
+            Ok(written_before_this_record) => {
+                self.metering.metrics.settled(&event);
+                let sequence = written_before_this_record.sequence();
+                self.metering.limiter.settled(&event, &self.key, None, sequence);
+            }
             Err(JournalError::AlreadySettled { .. }) => {}
             Err(cause) => return Err(cause),
         }
@@ -315,6 +328,13 @@ impl Record {
             reading,
             ahead: self.ahead.clone(),
         })
+    }
+
+    /// Reserves more of the budgets where a reply has outgrown what is reserved.
+    pub(crate) fn grow(&self, text_bytes: impl FnOnce() -> u64) {
+        if let Some(reserved) = &self.reserved {
+            reserved.grow(text_bytes(), &self.metering.tasks);
+        }
     }
 
     /// Work that counts what has come of a long reply's text, which is taken from `tap`; absent

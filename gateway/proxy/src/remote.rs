@@ -8,8 +8,8 @@ use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use permille_types::{
     Ack, BATCH_MEDIA_TYPE, Batch, ControlError, ControlPlane, CustomerId, INTAKE_PATH, Intake,
-    IntakeReply, SNAPSHOT_PATH, STORED_RESPONSE_PATH, SessionId, Snapshot, StoredReply,
-    StoredResponse, TURN_PATH, TurnReply,
+    IntakeReply, SNAPSHOT_PATH, SPENT_PATH, STORED_RESPONSE_PATH, SessionId, Snapshot, SpendQuery,
+    Spent, StoredReply, StoredResponse, TURN_PATH, TurnReply,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -69,21 +69,21 @@ impl RemoteBilling {
         })
     }
 
-    /// Asks for what is at `path`, or hands a batch over there.
+    /// Asks for what is at `path`, or hands a body of a content type over there.
     async fn call(
         &self,
         operation: &'static str,
         path: &str,
-        batch: Option<Bytes>,
+        body: Option<(&'static str, Bytes)>,
     ) -> Result<Option<Bytes>, ControlError> {
         let uri = format!("{}{path}", self.base);
-        let request = match batch {
-            Some(_) => Request::post(uri).header(header::CONTENT_TYPE, BATCH_MEDIA_TYPE),
-            None => Request::get(uri),
+        let (request, body) = match body {
+            Some((kind, body)) => (Request::post(uri).header(header::CONTENT_TYPE, kind), body),
+            None => (Request::get(uri), Bytes::new()),
         };
         let request = request
             .header(header::AUTHORIZATION, self.token.clone())
-            .body(Full::new(batch.unwrap_or_default()))
+            .body(Full::new(body))
             .map_err(|cause| unavailable(operation, cause))?;
         let answer = async {
             let response = self
@@ -145,7 +145,9 @@ impl Intake for RemoteBilling {
     fn accept(&self, batch: Batch) -> BoxFuture<'_, Result<Ack, ControlError>> {
         const OPERATION: &str = "ship usage";
         Box::pin(async move {
-            let answer = self.call(OPERATION, INTAKE_PATH, Some(batch.to_wire())).await?;
+            let answer = self
+                .call(OPERATION, INTAKE_PATH, Some((BATCH_MEDIA_TYPE, batch.to_wire())))
+                .await?;
             let reply: IntakeReply = parse(OPERATION, &answer.unwrap_or_default())?;
             Ok(Ack { sequence: reply.sequence })
         })
@@ -187,6 +189,16 @@ impl ControlPlane for RemoteBilling {
         Box::pin(async move {
             let reply: Option<StoredReply> = self.get("ask for a stored response", &path).await?;
             Ok(reply.and_then(|reply| reply.response))
+        })
+    }
+
+    fn spent<'a>(&'a self, query: &'a SpendQuery) -> BoxFuture<'a, Result<Spent, ControlError>> {
+        const OPERATION: &str = "ask what was spent";
+        Box::pin(async move {
+            let body = serde_json::to_vec(query).map_err(|cause| unavailable(OPERATION, cause))?;
+            let body = Some(("application/json", body.into()));
+            let answer = self.call(OPERATION, SPENT_PATH, body).await?;
+            parse(OPERATION, &answer.unwrap_or_default())
         })
     }
 }

@@ -16,9 +16,9 @@ use crate::{
     known::Knowledge,
     layers::{
         admit::Admit, answer::AnswerLayer, authenticate::Authenticate, call::Call,
-        classify::Classify, credential::Credential, limit::Limit, meter::MeterLayer,
-        retry::RetryLayer, route::Route, session::Session, stored::StoredLayer, target::Target,
-        token::TokenLayer,
+        classify::Classify, closed::Closed, credential::Credential, limit::LimitLayer,
+        meter::MeterLayer, retry::RetryLayer, route::Route, session::Session, stored::StoredLayer,
+        target::Target, token::TokenLayer,
     },
     metering::Metering,
     stage::{stage, waiting},
@@ -73,15 +73,17 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
             choose: config.routing.choose,
             unpriced: config.pricing.unpriced,
         }))
-        // Requests per minute of the key, before anything is asked or remembered for it.
-        .layer(stage(Limit::default()))
-        // A stored response is its customer's own, and lies where it was created.
-        .layer(StoredLayer { metering: Arc::clone(&shared.metering) })
+        // A rate that was refused a moment ago is refused again, before anything is asked.
+        .layer(stage(Closed { metering: Arc::clone(&shared.metering) }))
         // The conversation and the turn.
         .layer(waiting(Session::new(
             Arc::clone(&shared.control),
             Arc::clone(&shared.metering.sessions),
         )))
+        // Rates, concurrency and budgets: the worst case is reserved, or the request refused.
+        .layer(LimitLayer { metering: Arc::clone(&shared.metering) })
+        // A stored response is its customer's own, and lies where it was created.
+        .layer(StoredLayer { metering: Arc::clone(&shared.metering) })
         // Intent into the journal, tap on the reply, one settled record on every ending.
         .layer(MeterLayer { metering: Arc::clone(&shared.metering) })
         // One call after the other until an upstream answers, before the first byte.

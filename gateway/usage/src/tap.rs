@@ -13,6 +13,7 @@ use crate::{
     family::Verdict,
     reader::Reader,
     reading::Reading,
+    text::DeliveredText,
 };
 
 /// How a reply's body is framed.
@@ -200,6 +201,19 @@ impl Tap {
             Inner::Plain(reader) => reader.text().is_due(),
             Inner::Tee(decoder) => decoder.as_reader().text().is_due(),
             Inner::Free | Inner::Opaque(_) => false,
+        }
+    }
+
+    /// Bytes of text that the reply has delivered so far, answers and reasoning; 0 where they are
+    /// known only at its end.
+    #[must_use]
+    pub fn text_bytes(&self) -> u64 {
+        let bytes =
+            |text: &DeliveredText| text.visible.bytes().saturating_add(text.reasoning.bytes());
+        match &self.inner {
+            Inner::Plain(reader) => bytes(reader.text()),
+            Inner::Tee(decoder) => bytes(decoder.as_reader().text()),
+            Inner::Free | Inner::Opaque(_) => 0,
         }
     }
 

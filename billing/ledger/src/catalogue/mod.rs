@@ -11,13 +11,16 @@ use std::{
 };
 
 use permille_rating::price_book::PriceBook;
-use permille_types::{CustomerId, KeyId, KeyPolicy, Price, PriceVersion, ProjectId, Snapshot};
+use permille_types::{
+    CustomerId, KeyId, KeyPolicy, Level, Limit, Price, PriceVersion, ProjectId, Snapshot,
+};
 use tokio::sync::watch;
 
 pub(crate) use repo::bump;
 
 use crate::{
-    Customer, Key, Ledger, LedgerError, column, customer, key,
+    Customer, Key, Ledger, LedgerError, Limits, column, customer, key,
+    limit::{self, Owner},
     price::{self, ListedPrice},
     project,
     store::Connection,
@@ -31,6 +34,7 @@ pub(crate) struct Catalogue {
     key_owners: HashMap<KeyId, (CustomerId, ProjectId)>,
     prices: Vec<ListedPrice>,
     contents: HashMap<PriceVersion, Price>,
+    limits: HashMap<Owner, Limits>,
     book: PriceBook,
 }
 
@@ -40,6 +44,7 @@ impl Catalogue {
         let customers = customer::all(connection).await?;
         let projects = project::all(connection).await?;
         let keys = key::all(connection).await?;
+        let limits = limit::all(connection).await?.into_iter().collect();
         let stored = price::all(connection).await?;
         let contents =
             stored.iter().map(|price| (price.version().clone(), price.price.clone())).collect();
@@ -56,6 +61,7 @@ impl Catalogue {
             keys,
             prices,
             contents,
+            limits,
             book,
         })
     }
@@ -80,6 +86,31 @@ impl Catalogue {
     pub(crate) fn has_project(&self, customer: &CustomerId, project: &ProjectId) -> bool {
         // The set is keyed by owned ids; two clones of `Arc<str>` cost less than another index.
         self.projects.contains(&(customer.clone(), project.clone()))
+    }
+
+    /// The limits of one owner.
+    pub(crate) fn limits_of(&self, owner: &Owner) -> Limits {
+        self.limits.get(owner).cloned().unwrap_or_default()
+    }
+
+    /// Every limit that a request with `key` meets, but its own requests per minute: from the
+    /// customer down, of two that count the same the lower.
+    fn limits_of_key(&self, key: &Key) -> Vec<Limit> {
+        if self.limits.is_empty() {
+            return Vec::new();
+        }
+        let owners = [
+            (Level::Customer, Owner::of_customer(&key.customer)),
+            (Level::Project, Owner::of_project(&key.customer, &key.project)),
+            (Level::Key, Owner::of_key(&key.customer, &key.id)),
+        ];
+        let found =
+            owners.iter().filter_map(|(level, owner)| Some((level, self.limits.get(owner)?)));
+        let mut limits: Vec<Limit> =
+            found.flat_map(|(level, limits)| limits.enforced(*level)).collect();
+        limits.sort_by_key(|limit| (limit.level, limit.measure, limit.max));
+        limits.dedup_by_key(|limit| (limit.level, limit.measure));
+        limits
     }
 
     pub(crate) fn key_owner(&self, key: &KeyId) -> Option<&(CustomerId, ProjectId)> {
@@ -119,6 +150,8 @@ impl Ledger {
                 project: key.project.clone(),
                 currency: owner.currency,
                 rpm: key.rpm,
+                limits: catalogue.limits_of_key(key),
+                time_zone: Some(owner.time_zone),
                 revoked: key.revoked_at.is_some(),
             })
         });

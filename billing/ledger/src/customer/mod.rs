@@ -16,8 +16,9 @@ pub use terms::{CustomerChanges, CustomerTerms, TextChange};
 pub(crate) use terms::{notes, purchase_order};
 
 use crate::{
-    AuditEntry, Instruction, Ledger, LedgerError, Listing, Page,
+    AuditEntry, Instruction, Ledger, LedgerError, Limits, Listing, Page,
     audit::{self, Change, Subject},
+    limit::Owner,
     project, slug,
 };
 
@@ -47,6 +48,9 @@ pub struct Customer {
     /// What else stands on their invoices, in lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,
+    /// Their limits, over all their projects and keys.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// When they were added.
     pub created_at: DateTime<Utc>,
 }
@@ -101,6 +105,7 @@ impl Ledger {
             billing_address,
             purchase_order,
             notes,
+            limits: Limits::default(),
             created_at: self.now(),
         };
 
@@ -162,7 +167,10 @@ impl Ledger {
     /// [`LedgerError::NotFound`], else the store's failure.
     pub async fn customer(&self, id: &CustomerId) -> Result<Customer, LedgerError> {
         let mut reader = self.store.read().await?;
-        repo::find(&mut reader, id).await?.ok_or_else(|| LedgerError::not_found("customer", id))
+        let customer = repo::find(&mut reader, id)
+            .await?
+            .ok_or_else(|| LedgerError::not_found("customer", id))?;
+        Ok(self.limited(customer))
     }
 
     /// All customers, by id.
@@ -172,7 +180,13 @@ impl Ledger {
     pub async fn customers(&self, page: &Page) -> Result<Listing<Customer>, LedgerError> {
         let mut reader = self.store.read().await?;
         let rows = repo::list(&mut reader, page.after(), page.rows()).await?;
-        Ok(Listing::cut(page, rows, |customer| customer.id.to_string()))
+        let rows = rows.into_iter().map(|customer| self.limited(customer)).collect();
+        Ok(Listing::cut(page, rows, |customer: &Customer| customer.id.to_string()))
+    }
+
+    fn limited(&self, customer: Customer) -> Customer {
+        let owner = Owner::of_customer(&customer.id);
+        Customer { limits: self.catalogue.borrow().limits_of(&owner), ..customer }
     }
 }
 

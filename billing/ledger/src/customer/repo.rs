@@ -5,7 +5,7 @@ use permille_types::CustomerId;
 
 use super::Customer;
 use crate::{
-    LedgerError, column,
+    LedgerError, Limits, column,
     error::{Constraint, During, changed, on_constraint},
     sql::{self, Connection},
 };
@@ -42,6 +42,7 @@ impl TryFrom<Row> for Customer {
             billing_address: row.billing_address,
             purchase_order: row.purchase_order,
             notes: row.notes,
+            limits: Limits::default(),
             created_at: column::instant("customer.created_at", row.created_at)?,
             name: row.name,
         })

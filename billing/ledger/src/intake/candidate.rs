@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use permille_rating::{
-    period::{hour_start, month_label},
+    period::{day_of, hour_start, month_label},
     price_book::PriceBook,
     rate::{Rated, provider_cost, rate},
 };
@@ -25,6 +25,8 @@ pub(super) struct Candidate {
     pub(super) currency: Currency,
     /// Start of the customer's local hour.
     pub(super) hour: DateTime<Utc>,
+    /// Start of the customer's local day.
+    pub(super) day: DateTime<Utc>,
     /// The customer's local month, such as `2026-11`.
     pub(super) month: String,
     pub(super) rated: Rated,
@@ -99,9 +101,11 @@ impl Candidate {
         let hour = hour_start(event.at, customer.time_zone);
         let month = month_label(event.at, customer.time_zone)
             .map_err(|cause| refuse(QuarantineReason::OutOfRange, Chain(&cause).to_string()))?;
+        // Beyond the calendar there are no days, and no budgets.
+        let day = day_of(event.at, customer.time_zone).map_or(hour, |day| day.start);
         let currency = customer.currency;
         let provider_cost = provider_cost_of(&event, catalogue.book(), currency);
-        Ok(Self { event, currency, hour, month, rated, provider_cost })
+        Ok(Self { event, currency, hour, day, month, rated, provider_cost })
     }
 
     /// How the row is priced.

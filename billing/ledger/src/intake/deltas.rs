@@ -9,7 +9,9 @@ use permille_rating::{
     facts::{Amounts, Counts},
     rate::RatedLine,
 };
-use permille_types::{Currency, CustomerId, Ended, ModelName, ProjectId, SessionId, TokenClass};
+use permille_types::{
+    Currency, CustomerId, Ended, Level, ModelName, ProjectId, SessionId, TokenClass,
+};
 use rust_decimal::Decimal;
 
 use super::candidate::Candidate;
@@ -18,6 +20,7 @@ use crate::{
     posting::{self, Costs},
     rollup::{self, Quantity, QuantityKey, RequestCounts, RequestKey},
     session::{self, SessionDelta},
+    spending::{self, SpendingDeltas, SpendingKey},
     store::Connection,
 };
 
@@ -97,6 +100,7 @@ pub(super) struct Deltas {
     requests: BTreeMap<RequestKey, RequestCounts>,
     sessions: BTreeMap<(CustomerId, SessionId), SessionDelta>,
     costs: Costs,
+    spending: SpendingDeltas,
     billed: Vec<BilledRequest>,
 }
 
@@ -110,7 +114,22 @@ impl Deltas {
         }
         self.billed.extend(billed_request(found, cost.amount()));
         let key = (found.event.customer.clone(), found.currency, found.is_simulated());
-        posting::add_cost(&mut self.costs, key, cost.amount())
+        posting::add_cost(&mut self.costs, key, cost.amount())?;
+        self.add_spending(found, cost.amount())
+    }
+
+    fn add_spending(&mut self, found: &Candidate, cost: Decimal) -> Result<(), LedgerError> {
+        let event = &found.event;
+        for (level, id) in [
+            (Level::Customer, event.customer.as_str()),
+            (Level::Project, event.project.as_str()),
+            (Level::Key, event.key.as_str()),
+        ] {
+            let (customer, id) = (event.customer.clone(), id.to_owned());
+            let key = SpendingKey { customer, level, id, day: found.day };
+            spending::add(&mut self.spending, key, cost)?;
+        }
+        Ok(())
     }
 
     fn add_quantity(&mut self, found: &Candidate, line: &RatedLine) -> Result<(), LedgerError> {
@@ -188,6 +207,7 @@ impl Deltas {
         for ((customer, id), delta) in &self.sessions {
             session::add(connection, customer, id, delta).await?;
         }
+        spending::write(connection, &self.spending).await?;
         posting::post(connection, &self.costs, subject, at).await
     }
 

@@ -7,10 +7,12 @@ use permille_types::{CustomerId, KeyHash, KeyId, ProjectId};
 use secrecy::SecretString;
 use serde::Serialize;
 
-pub(crate) use repo::all;
+pub(crate) use repo::{all, find};
 
 use crate::{
-    Ledger, LedgerError, Listing, Page, customer, project,
+    Change, Ledger, LedgerError, LimitChanges, Limits, Listing, Page, customer,
+    limit::{self, Owner},
+    project,
     secret::{KEY_PREFIX, StoredSecret, mint, public_id},
     slug,
 };
@@ -34,6 +36,9 @@ pub struct Key {
     /// Requests per minute; absent is unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpm: Option<u32>,
+    /// Its other limits; those of its project and its customer hold beside them.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// Since when it is refused.
@@ -73,36 +78,55 @@ impl Ledger {
     /// [`LedgerError::NotFound`] for an unknown customer or project, [`LedgerError::Invalid`] for
     /// a bad name or a limit of 0, else the store's failure.
     pub async fn create_key(&self, new: NewKey) -> Result<CreatedKey, LedgerError> {
-        let name = new.name.as_deref().map(slug::checked_name).transpose()?.map(str::to_owned);
-        if new.rpm == Some(0) {
-            let accepted = "1 or more; revoke a key to stop it";
-            return Err(LedgerError::invalid("rpm", &0, accepted));
+        self.create_key_with(new, LimitChanges::default()).await
+    }
+
+    /// Makes a key with limits beside its requests per minute.
+    ///
+    /// # Errors
+    /// As [`Ledger::create_key`].
+    pub async fn create_key_with(
+        &self,
+        new: NewKey,
+        mut limits: LimitChanges,
+    ) -> Result<CreatedKey, LedgerError> {
+        if let Some(rpm) = new.rpm {
+            limits.rpm = Change::Set(rpm);
         }
+        let name = new.name.as_deref().map(slug::checked_name).transpose()?.map(str::to_owned);
         let created_at = self.now();
         let minted = mint(KEY_PREFIX, &self.pepper)?;
         let StoredSecret { digest, prefix, last4 } = minted.stored;
         let id = public_id("key_", created_at)?;
-        let key = Key {
+        let mut key = Key {
             id: id.parse().map_err(|_| LedgerError::invalid("id", &id, "a key id"))?,
             customer: new.customer,
             project: new.project,
             name,
             prefix,
             last4,
-            rpm: new.rpm,
+            rpm: None,
+            limits: Limits::default(),
             created_at,
             revoked_at: None,
             digest,
         };
 
         let mut tx = self.store.write().await?;
-        customer::find(&mut tx, &key.customer)
+        let customer = customer::find(&mut tx, &key.customer)
             .await?
             .ok_or_else(|| LedgerError::not_found("customer", &key.customer))?;
         if !project::exists(&mut tx, &key.customer, &key.project).await? {
             return Err(LedgerError::not_found("project", &key.project));
         }
+        let (limits, fields) = limits.of(&Limits::default(), customer.currency)?;
+        key.rpm = limits.rpm;
         repo::insert(&mut tx, &key).await?;
+        if !fields.is_empty() {
+            let owner = Owner::of_key(&key.customer, &key.id);
+            limit::write(&mut tx, &owner, &limits, created_at).await?;
+            key.limits = Limits { rpm: None, ..limits };
+        }
         self.commit_change(tx).await?;
         Ok(CreatedKey { key, secret: minted.secret })
     }
@@ -113,7 +137,9 @@ impl Ledger {
     /// [`LedgerError::NotFound`], else the store's failure.
     pub async fn key(&self, id: &KeyId) -> Result<Key, LedgerError> {
         let mut reader = self.store.read().await?;
-        repo::find(&mut reader, id).await?.ok_or_else(|| LedgerError::not_found("key", id))
+        let key =
+            repo::find(&mut reader, id).await?.ok_or_else(|| LedgerError::not_found("key", id))?;
+        Ok(self.with_limits(key))
     }
 
     /// Keys in the order they were made, of one customer or of all, revoked ones too.
@@ -127,7 +153,8 @@ impl Ledger {
     ) -> Result<Listing<Key>, LedgerError> {
         let mut reader = self.store.read().await?;
         let rows = repo::list(&mut reader, customer, page.after(), page.rows()).await?;
-        Ok(Listing::cut(page, rows, |key| key.id.to_string()))
+        let rows = rows.into_iter().map(|key| self.with_limits(key)).collect();
+        Ok(Listing::cut(page, rows, |key: &Key| key.id.to_string()))
     }
 
     /// Revokes a key: every gateway refuses it as soon as it has the next snapshot. Revoking again
@@ -143,6 +170,11 @@ impl Ledger {
         if revoked {
             self.commit_change(tx).await?;
         }
-        Ok(key)
+        Ok(self.with_limits(key))
+    }
+
+    fn with_limits(&self, key: Key) -> Key {
+        let owner = Owner::of_key(&key.customer, &key.id);
+        Key { limits: self.catalogue.borrow().limits_of(&owner), ..key }
     }
 }

@@ -5,7 +5,7 @@ use permille_types::{CustomerId, KeyId};
 
 use super::Key;
 use crate::{
-    LedgerError, column,
+    LedgerError, Limits, column,
     error::{During, changed, changed_one},
     sql::{self, Connection},
 };
@@ -36,6 +36,7 @@ impl TryFrom<Row> for Key {
             prefix: row.prefix,
             last4: row.last4,
             rpm: row.rpm.map(|rpm| column::number("api_key.rpm", rpm)).transpose()?,
+            limits: Limits::default(),
             created_at: column::instant("api_key.created_at", row.created_at)?,
             revoked_at: row
                 .revoked_at
@@ -76,7 +77,7 @@ pub(super) async fn insert(connection: &mut Connection, key: &Key) -> Result<(),
     changed(OPERATION, 1, done.rows_affected())
 }
 
-pub(super) async fn find(
+pub(crate) async fn find(
     connection: &mut Connection,
     id: &KeyId,
 ) -> Result<Option<Key>, LedgerError> {

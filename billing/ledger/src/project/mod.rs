@@ -2,13 +2,18 @@
 
 mod repo;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use permille_types::{CustomerId, ProjectId};
 use serde::Serialize;
 
 pub(crate) use repo::{all, exists, names};
 
-use crate::{Customer, Ledger, LedgerError, Listing, Page, customer, slug, store::Connection};
+use crate::{
+    Customer, Ledger, LedgerError, Limits, Listing, Page, customer, limit::Owner, slug,
+    store::Connection,
+};
 
 /// The project that every customer has from the start.
 pub const DEFAULT_PROJECT: &str = "default";
@@ -22,6 +27,9 @@ pub struct Project {
     pub id: ProjectId,
     /// Its name, as an invoice shows it.
     pub name: String,
+    /// Its limits, over all its keys.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// When it was added.
     pub created_at: DateTime<Utc>,
 }
@@ -50,7 +58,8 @@ impl Ledger {
             None => slug::derived("id", &name)?,
         };
         let id = id.parse().map_err(|cause| LedgerError::invalid("id", &id, format!("{cause}")))?;
-        let project = Project { customer: new.customer, id, name, created_at: self.now() };
+        let limits = Limits::default();
+        let project = Project { customer: new.customer, id, name, limits, created_at: self.now() };
 
         let mut tx = self.store.write().await?;
         customer::find(&mut tx, &project.customer)
@@ -73,7 +82,15 @@ impl Ledger {
         let after = page.after_parts::<2>()?.unwrap_or_default();
         let mut reader = self.store.read().await?;
         let rows = repo::list(&mut reader, customer, after, page.rows()).await?;
-        Ok(Listing::cut(page, rows, |project| format!("{}/{}", project.customer, project.id)))
+        let catalogue = Arc::clone(&self.catalogue.borrow());
+        let limited = |project: Project| {
+            let owner = Owner::of_project(&project.customer, &project.id);
+            Project { limits: catalogue.limits_of(&owner), ..project }
+        };
+        let rows = rows.into_iter().map(limited).collect();
+        Ok(Listing::cut(page, rows, |project: &Project| {
+            format!("{}/{}", project.customer, project.id)
+        }))
     }
 }
 
@@ -88,6 +105,7 @@ pub(crate) async fn insert_default(
         customer: customer.id.clone(),
         id,
         name: DEFAULT_PROJECT.to_owned(),
+        limits: Limits::default(),
         created_at: customer.created_at,
     };
     repo::insert(connection, &project).await

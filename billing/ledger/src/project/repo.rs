@@ -4,7 +4,7 @@ use permille_types::{CustomerId, ProjectId};
 
 use super::Project;
 use crate::{
-    LedgerError, column,
+    LedgerError, Limits, column,
     error::{Constraint, During, changed, on_constraint},
     sql::{self, Connection},
 };
@@ -27,6 +27,7 @@ impl TryFrom<Row> for Project {
         Ok(Self {
             customer: column::parsed("project.customer", &row.customer)?,
             id: column::parsed("project.id", &row.id)?,
+            limits: Limits::default(),
             created_at: column::instant("project.created_at", row.created_at)?,
             name: row.name,
         })

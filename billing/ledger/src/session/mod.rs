@@ -22,7 +22,7 @@ pub use ended::EndedSession;
 pub use hidden::HiddenCost;
 pub(crate) use outcome::LastRequest;
 pub use outcome::{InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, Told, ToldOutcome};
-pub(crate) use repo::told;
+pub(crate) use repo::{cost, told};
 
 use crate::{
     Ledger, LedgerError, Listing, Page, column, price,

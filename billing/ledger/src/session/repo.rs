@@ -476,3 +476,23 @@ pub(super) async fn list(
         .map(|row| row.at(now))
         .collect()
 }
+
+/// What a session has cost; nothing when it is not there.
+pub(crate) async fn cost(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    id: &str,
+) -> Result<Decimal, LedgerError> {
+    let cost = sqlx::query_scalar::<_, String>(
+        "select cost
+         from session
+         where customer = $1
+           and id = $2",
+    )
+    .bind(customer.as_str())
+    .bind(id)
+    .fetch_optional(connection)
+    .await
+    .during("read cost of a session")?;
+    cost.map_or(Ok(Decimal::ZERO), |cost| column::decimal("session.cost", &cost))
+}

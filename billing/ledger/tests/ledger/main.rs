@@ -20,6 +20,7 @@ mod keys_and_tokens;
 mod late_usage;
 mod life;
 mod life_walk;
+mod limits;
 mod listing;
 mod plans;
 mod postings;

@@ -7,8 +7,8 @@ use axum::{
 };
 use http::StatusCode;
 use permille_types::{
-    BATCH_MEDIA_TYPE, Batch, ControlPlane, CustomerId, Intake, IntakeReply, SessionId, StoredReply,
-    TurnReply, WIRE_VERSION,
+    BATCH_MEDIA_TYPE, Batch, ControlPlane, CustomerId, Intake, IntakeReply, SessionId, SpendQuery,
+    Spent, StoredReply, TurnReply, WIRE_VERSION,
 };
 use serde::Deserialize;
 
@@ -84,4 +84,14 @@ pub(super) async fn stored_response(
     caller.may(Action::ServeGateways)?;
     let response = ControlPlane::stored_response(&billing, &customer, &id).await?;
     Ok(Json(StoredReply { version: WIRE_VERSION, response }))
+}
+
+pub(super) async fn spent(
+    State(billing): State<Billing>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Spent>, Problem> {
+    caller.may(Action::ServeGateways)?;
+    let query: SpendQuery = body.read().await?;
+    Ok(Json(ControlPlane::spent(&billing, &query).await?))
 }

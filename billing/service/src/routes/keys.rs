@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use http::StatusCode;
-use permille_ledger::{DEFAULT_PROJECT, Key, Listing, NewKey};
+use permille_ledger::{Change, DEFAULT_PROJECT, Key, LimitChanges, Listing, NewKey};
 use permille_types::{CustomerId, KeyId, ProjectId};
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,10 +23,16 @@ pub(super) struct New {
     project: Option<ProjectId>,
     name: Option<String>,
     rpm: Option<u32>,
-    /// Not enforced yet, so refused: a limit is never ignored.
-    tpm: Option<Value>,
-    /// As `tpm`.
-    budget: Option<Value>,
+    #[serde(default)]
+    tpm: Change<u64>,
+    #[serde(default)]
+    concurrency: Change<u32>,
+    #[serde(default)]
+    budget: Change<String>,
+    #[serde(default)]
+    session_budget: Change<String>,
+    #[serde(default)]
+    warn_percent: Change<u8>,
 }
 
 pub(super) async fn list(
@@ -40,6 +46,17 @@ pub(super) async fn list(
     Ok(Json(billing.ledger.keys(customer.as_ref(), &page).await?))
 }
 
+pub(super) async fn show(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+) -> Result<Json<Key>, Problem> {
+    caller.may(Action::ReadKeys)?;
+    let key = billing.ledger.key(&id("key", &text)?).await?;
+    caller.owns(&key.customer)?;
+    Ok(Json(key))
+}
+
 pub(super) async fn create(
     State(billing): State<Billing>,
     caller: Caller,
@@ -47,19 +64,20 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.may(Action::WriteKeys)?;
     let new: New = body.read().await?;
-    for (field, given) in [("tpm", &new.tpm), ("budget", &new.budget)] {
-        if given.as_ref().is_some_and(|value| !value.is_null()) {
-            return Err(Problem::invalid(format!(
-                "{field} is not enforced yet and therefore not accepted; accepted: rpm"
-            )));
-        }
-    }
     let project = match new.project {
         Some(project) => project,
         None => id("project", DEFAULT_PROJECT)?,
     };
+    let limits = LimitChanges {
+        tpm: new.tpm,
+        concurrency: new.concurrency,
+        budget: new.budget,
+        session_budget: new.session_budget,
+        warn_percent: new.warn_percent,
+        ..LimitChanges::default()
+    };
     let new = NewKey { customer: new.customer, project, name: new.name, rpm: new.rpm };
-    let created = billing.ledger.create_key(new).await?;
+    let created = billing.ledger.create_key_with(new, limits).await?;
     billing.until_gateway_knows().await;
     Ok((StatusCode::CREATED, Json(with_secret(&created.key, &created.secret)?)))
 }

@@ -10,6 +10,7 @@ mod grants;
 mod internal;
 mod invoices;
 mod keys;
+mod limits;
 mod plans;
 mod prices;
 mod projects;
@@ -22,7 +23,7 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, STORED_RESPONSE_PATH, TURN_PATH};
+use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, SPENT_PATH, STORED_RESPONSE_PATH, TURN_PATH};
 
 use crate::{billing::Billing, problem::Problem};
 
@@ -39,7 +40,11 @@ pub fn router(billing: Billing) -> Router {
         .route("/balances", get(balances::list))
         .route("/projects", get(projects::list).post(projects::create))
         .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}", get(keys::show))
         .route("/keys/{id}/revoke", post(keys::revoke))
+        .route("/keys/{id}/limits", get(limits::key).post(limits::set_key))
+        .route("/customers/{id}/limits", get(limits::customer).post(limits::set_customer))
+        .route("/projects/{customer}/{id}/limits", get(limits::project).post(limits::set_project))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}/revoke", post(tokens::revoke))
         .route("/prices", get(prices::list))
@@ -78,7 +83,8 @@ pub fn router(billing: Billing) -> Router {
         .route(INTAKE_PATH, post(internal::intake))
         .route(SNAPSHOT_PATH, get(internal::snapshot))
         .route(TURN_PATH, get(internal::turn))
-        .route(STORED_RESPONSE_PATH, get(internal::stored_response));
+        .route(STORED_RESPONSE_PATH, get(internal::stored_response))
+        .route(SPENT_PATH, post(internal::spent));
     Router::new()
         .nest("/api/v1", people)
         .merge(gateways)

@@ -16,7 +16,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 54] = [
+const ROUTES: [(&str, &str, &str, u16); 62] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -29,7 +29,14 @@ const ROUTES: [(&str, &str, &str, u16); 54] = [
     ("POST", "/projects", KEEPERS, 201),
     ("GET", "/keys", "admin operator customer", 200),
     ("POST", "/keys", KEEPERS, 201),
+    ("GET", "/keys/{id}", "admin operator customer", 200),
     ("POST", "/keys/{id}/revoke", KEEPERS, 200),
+    ("GET", "/keys/{id}/limits", "admin operator customer", 200),
+    ("POST", "/keys/{id}/limits", KEEPERS, 200),
+    ("GET", "/customers/{id}/limits", READERS, 200),
+    ("POST", "/customers/{id}/limits", KEEPERS, 200),
+    ("GET", "/projects/{customer}/{id}/limits", READERS, 200),
+    ("POST", "/projects/{customer}/{id}/limits", KEEPERS, 200),
     ("GET", "/tokens", "admin", 200),
     ("POST", "/tokens", "admin", 201),
     ("POST", "/tokens/{id}/revoke", "admin", 200),
@@ -75,6 +82,7 @@ const ROUTES: [(&str, &str, &str, u16); 54] = [
     ("POST", "/close/{period}/sign", "admin finance operator", 409),
     ("POST", "/close/{period}/reopen", "admin finance", 409),
     ("POST", "INTAKE_PATH", "gateway", 200),
+    ("POST", "SPENT_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
 ];
 /// The routes that need a query.
@@ -122,10 +130,12 @@ impl World {
             Some("invoices") => &self.invoice["id"],
             Some("credit-notes") => &self.credit_note["id"],
             Some("sessions") => &json!("chat-1"),
+            Some("projects") => &json!("default"),
             _ => &json!("acme"),
         };
         let path = match route {
             "INTAKE_PATH" => return (permille_types::INTAKE_PATH.to_owned(), self.batch.clone()),
+            "SPENT_PATH" => permille_types::SPENT_PATH.to_owned(),
             "SNAPSHOT_PATH" => permille_types::SNAPSHOT_PATH.to_owned(),
             "TURN_PATH" => format!("{}?customer=acme&session=chat-1", permille_types::TURN_PATH),
             "STORED_RESPONSE_PATH" => {
@@ -135,6 +145,7 @@ impl World {
                 .replace("/sessions/{id}", "/sessions/{id}?customer=acme")
                 .replace("?customer=acme/outcome", "/outcome")
                 .replace("{period}", "2026-11")
+                .replace("{customer}", "acme")
                 .replace("{id}", id.as_str().unwrap())
                 .replace("{version}", &encoded(&self.version))
                 .replace("{name}", "nothing"),
@@ -147,6 +158,8 @@ impl World {
                 json!({"customer": "acme", "id": format!("new-{caller}"), "name": "New"})
             }
             ("POST", "/keys") => json!({"customer": "acme"}),
+            ("POST", "SPENT_PATH") => json!({"customer": "acme", "accounts": []}),
+            ("POST", limits) if limits.ends_with("/limits") => json!({}),
             ("POST", "/tokens") => json!({"role": "operator"}),
             ("POST", "/invoices/preview" | "/invoices/draft") => {
                 json!({"customer": "acme", "period": "2026-11"})
@@ -315,6 +328,7 @@ async fn who_may_not_write_is_told_so_before_the_body_is_read() {
         }
         let path = match route {
             "INTAKE_PATH" => permille_types::INTAKE_PATH.to_owned(),
+            "SPENT_PATH" => permille_types::SPENT_PATH.to_owned(),
             _ => format!("/api/v1{route}"),
         };
         for body in &unread {

@@ -21,7 +21,7 @@ async fn post_text(api: &Api, path: &str, body: &str) -> Reply {
 /// Path, body, status and every part that the detail must have.
 type Bad<'a> = (&'a str, &'a str, u16, &'a [&'a str]);
 
-const BODIES: [Bad<'_>; 34] = [
+const BODIES: [Bad<'_>; 40] = [
     // Not what JSON is.
     ("customers", "", 422, &["body", "EOF", "line 1"]),
     ("customers", "name=New", 422, &["body", "line 1 column 2"]),
@@ -64,8 +64,14 @@ const BODIES: [Bad<'_>; 34] = [
     ("keys", r#"{"customer":"acme","rpm":-1}"#, 422, &["rpm", "`-1`", "u32"]),
     ("keys", r#"{"customer":"acme","rpm":"60"}"#, 422, &["rpm", "\"60\"", "u32"]),
     ("keys", r#"{"customer":"acme","rpm":1.5}"#, 422, &["rpm", "`1.5`", "u32"]),
-    ("keys", r#"{"customer":"acme","tpm":1000}"#, 422, &["tpm", "accepted: rpm"]),
-    ("keys", r#"{"customer":"acme","budget":"50 CNY/month"}"#, 422, &["budget", "accepted"]),
+    ("keys", r#"{"customer":"acme","tpm":0}"#, 422, &["tpm `0`", "1 to 1000000000"]),
+    ("keys", r#"{"customer":"acme","tpm":"9"}"#, 422, &["tpm", "\"9\"", "u64"]),
+    ("keys", r#"{"customer":"acme","budget":"5"}"#, 422, &["budget `5`", "`50 CNY/month`"]),
+    ("keys", r#"{"customer":"acme","budget":"5 EUR/day"}"#, 422, &["budget", "in CNY"]),
+    ("keys/key_x/limits", r#"{"tpn":1}"#, 422, &["`tpn`", "`tpm`"]),
+    ("keys/key_x/limits", r#"{"tpm":1}"#, 404, &["key_x"]),
+    ("customers/acme/limits", r#"{"concurrency":0}"#, 422, &["concurrency `0`"]),
+    ("projects/acme/none/limits", r#"{"rpm":1}"#, 404, &["project `none`"]),
     // Tokens.
     ("tokens", r#"{"role":"root"}"#, 422, &["role `root`", "admin, finance, operator"]),
     ("tokens", r#"{"role":"customer"}"#, 422, &["customer ``", "bound to"]),

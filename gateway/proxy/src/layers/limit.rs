@@ -1,24 +1,62 @@
-//! Requests per minute of a key.
+//! Limits of the customer, the project, the key and the session, in one step, before anything is
+//! recorded or sent.
 
-use permille_limits::{RateExceeded, RequestRates};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use crate::{context::Targeted, refusal::Refusal, stage::Stage};
+use futures_util::future::Either;
+use tower::{Layer, Service};
 
-#[derive(Default)]
-pub(crate) struct Limit {
-    rates: RequestRates,
+use crate::{context::InSession, metering::Metering, refusal::Refusal, stage::Boxed};
+
+pub(crate) struct LimitLayer {
+    pub(crate) metering: Arc<Metering>,
 }
 
-impl Stage<Targeted> for Limit {
-    type Out = Targeted;
+impl<S> Layer<S> for LimitLayer {
+    type Service = Limit<S>;
 
-    fn enter(&self, request: Targeted) -> Result<Targeted, Refusal> {
-        let key = &request.classified.routed.key;
-        if let Some(rpm) = key.rpm {
-            let limited =
-                |RateExceeded { rpm, retry_after, .. }| Refusal::RateLimited { rpm, retry_after };
-            self.rates.check(&key.key, rpm).map_err(limited)?;
+    fn layer(&self, inner: S) -> Limit<S> {
+        Limit { metering: Arc::clone(&self.metering), inner }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Limit<S> {
+    metering: Arc<Metering>,
+    inner: S,
+}
+
+impl<S> Service<InSession> for Limit<S>
+where
+    S: Service<InSession, Error = Refusal> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = S::Response;
+    type Error = Refusal;
+    type Future = Either<Boxed<S::Response>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: InSession) -> Self::Future {
+        let key = &request.targeted.classified.routed.key;
+        if key.limits.is_empty() && key.rpm.is_none() {
+            return Either::Right(self.inner.call(request));
         }
-        Ok(request)
+        let metering = Arc::clone(&self.metering);
+        // The clone takes the place of the service that was polled ready.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        Either::Left(Box::pin(async move {
+            if let Err(refusal) = metering.limiter.reserve(&mut request).await {
+                request.turn_away(&metering.sessions);
+                return Err(refusal);
+            }
+            inner.call(request).await
+        }))
     }
 }

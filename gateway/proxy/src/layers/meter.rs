@@ -64,7 +64,8 @@ where
         Box::pin(async move {
             let calls = calls(&mut request);
             let (asked, attempts) = (calls.asked, calls.attempts.clone());
-            let record = Record::open(Arc::clone(&metering), &request, attempts.clone()).await?;
+            let record =
+                Record::open(Arc::clone(&metering), &mut request, attempts.clone()).await?;
             metering.metrics.overhead_seconds.observe(record.elapsed().as_secs_f64());
             let place = request.targeted.classified.routed.held.take();
             let call = Box::pin(inner.call(calls));
@@ -80,6 +81,9 @@ where
             };
             headers::for_client(&mut head.headers);
             name_session(&mut head.headers, &request);
+            for warning in std::mem::take(&mut request.warnings) {
+                head.headers.append(&headers::LIMIT_WARNING, warning);
+            }
             if asked.usage_added {
                 // The frame that is cut out is missing from the announced length.
                 head.headers.remove(header::CONTENT_LENGTH);

@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub(crate) mod authenticate;
 pub(crate) mod call;
 pub(crate) mod classify;
+pub(crate) mod closed;
 pub(crate) mod credential;
 pub(crate) mod limit;
 pub(crate) mod meter;

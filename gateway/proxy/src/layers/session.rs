@@ -17,7 +17,7 @@ use permille_types::{ControlPlane, CustomerId, SessionId, TurnKind};
 use tokio::sync::Mutex;
 
 use crate::{
-    context::{Classified, InSession, Targeted},
+    context::{Classified, InSession, LastTurn, Targeted},
     headers,
     known::chain,
     refusal::Refusal,
@@ -34,9 +34,6 @@ const LAST_TURN_TIME_MAX: Duration = Duration::from_secs(1);
 /// Bodies above this are read off the event loop: below it that takes under a millisecond.
 const READ_AT_ONCE_BYTES: usize = 256 * 1024;
 
-/// The last turn of one session; `None` until billing was asked.
-type LastTurn = Arc<Mutex<Option<u32>>>;
-
 pub(crate) struct Session {
     control: Arc<dyn ControlPlane>,
     last_turns: Cache<(CustomerId, SessionId), LastTurn>,
@@ -50,19 +47,20 @@ impl Session {
         Self { control, last_turns, sessions }
     }
 
-    async fn next_turn(&self, customer: &CustomerId, session: &SessionId) -> u32 {
-        let last = self
+    async fn next_turn(&self, customer: &CustomerId, session: &SessionId) -> (u32, LastTurn) {
+        let counted = self
             .last_turns
             .get_with((customer.clone(), session.clone()), || Arc::new(Mutex::new(None)));
         // Held while billing is asked, so that concurrent first turns get different numbers.
-        let mut last = last.lock().await;
+        let mut last = counted.lock().await;
         let before = match *last {
             Some(turn) => turn,
             None => self.ask(customer, session).await,
         };
         let turn = before.saturating_add(1);
         *last = Some(turn);
-        turn
+        drop(last);
+        (turn, counted)
     }
 
     async fn ask(&self, customer: &CustomerId, session: &SessionId) -> u32 {
@@ -93,14 +91,24 @@ impl Waiting<Targeted> for Session {
         // A name in a body is the application's own affair: one that we cannot use is no error.
         let in_body = || said.named.as_deref().and_then(|name| name.parse().ok());
         if let Some(session) = in_header.or_else(in_body) {
-            let turn = self.next_turn(customer, &session).await;
+            let (turn, last_turn) = self.next_turn(customer, &session).await;
             // Only requests of this name are compared, which no unnamed one can be.
             let scope = [customer.as_str(), session.as_str(), "", "named"];
             let placed = self.place(&scope, &said, session.clone());
             let kind = placed.as_ref().map(|placed| placed.place.turn.kind);
             // A later turn that goes on from nothing we know: how it came about is not known.
             let kind = kind.filter(|kind| *kind != TurnKind::New || turn == 1);
-            return Ok(InSession { targeted, session, explicit: true, turn, kind, placed });
+            return Ok(InSession {
+                targeted,
+                session,
+                explicit: true,
+                turn,
+                kind,
+                placed,
+                last_turn: Some(last_turn),
+                reserved: None,
+                warnings: Vec::new(),
+            });
         }
         let end_user = said.end_user.as_deref().unwrap_or_default();
         let scope = [customer.as_str(), project, end_user];
@@ -109,7 +117,17 @@ impl Waiting<Targeted> for Session {
         let session = place.map_or_else(|| head.id.into(), |place| place.session.clone());
         let turn = place.map_or(1, |place| place.turn.number);
         let kind = place.map(|place| place.turn.kind);
-        Ok(InSession { targeted, session, explicit: false, turn, kind, placed })
+        Ok(InSession {
+            targeted,
+            session,
+            explicit: false,
+            turn,
+            kind,
+            placed,
+            last_turn: None,
+            reserved: None,
+            warnings: Vec::new(),
+        })
     }
 }
 

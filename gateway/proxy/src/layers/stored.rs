@@ -13,7 +13,11 @@ use permille_types::Endpoint;
 use tower::{Layer, Service};
 
 use crate::{
-    context::Targeted, metering::Metering, refusal::Refusal, stage::Boxed, stored::StoredResponses,
+    context::{InSession, Targeted},
+    metering::Metering,
+    refusal::Refusal,
+    stage::Boxed,
+    stored::StoredResponses,
 };
 
 pub(crate) struct StoredLayer {
@@ -34,9 +38,9 @@ pub(crate) struct Stored<S> {
     inner: S,
 }
 
-impl<S> Service<Targeted> for Stored<S>
+impl<S> Service<InSession> for Stored<S>
 where
-    S: Service<Targeted, Error = Refusal> + Clone + Send + 'static,
+    S: Service<InSession, Error = Refusal> + Clone + Send + 'static,
     S::Future: Send,
 {
     type Response = S::Response;
@@ -47,15 +51,20 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, targeted: Targeted) -> Self::Future {
-        let Some(id) = named(&targeted) else { return Either::Right(self.inner.call(targeted)) };
+    fn call(&mut self, mut request: InSession) -> Self::Future {
+        let Some(id) = named(&request.targeted) else {
+            return Either::Right(self.inner.call(request));
+        };
         let metering = Arc::clone(&self.metering);
         // The clone takes the place of the service that was polled ready.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Either::Left(Box::pin(async move {
-            let targeted = enter(&metering.stored, targeted, id).await?;
-            inner.call(targeted).await
+            if let Err(refusal) = enter(&metering.stored, &mut request.targeted, id).await {
+                request.turn_away(&metering.sessions);
+                return Err(refusal);
+            }
+            inner.call(request).await
         }))
     }
 }
@@ -76,9 +85,9 @@ fn in_path(path: &str) -> Option<&str> {
 
 async fn enter(
     stored: &StoredResponses,
-    mut targeted: Targeted,
+    targeted: &mut Targeted,
     id: String,
-) -> Result<Targeted, Refusal> {
+) -> Result<(), Refusal> {
     let head = &targeted.classified.routed;
     let created = stored.find(&head.key.customer, &id).await?;
     let reads = head.endpoint == Endpoint::StoredResponse && head.parts.method != Method::DELETE;
@@ -90,7 +99,7 @@ async fn enter(
         return Err(Refusal::UnknownResponse { response: id });
     }
     targeted.settles = Some(created).filter(|created| reads && created.awaits_settlement());
-    Ok(targeted)
+    Ok(())
 }
 
 #[cfg(test)]

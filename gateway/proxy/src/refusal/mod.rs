@@ -48,8 +48,13 @@ pub(crate) enum Refusal {
          because it could not be billed", currency.code()
     )]
     UnpricedModel { model: ModelName, currency: Currency },
-    #[error("this key may make {rpm} requests per minute; try again in {} seconds", retry_after.as_secs().max(1))]
-    RateLimited { rpm: u32, retry_after: Duration },
+    #[error("{text}")]
+    RateLimited { text: String, retry_after: Duration },
+    /// `passes`: it may be served once open requests have ended.
+    #[error("{text}")]
+    BudgetExceeded { text: String, passes: bool, retry_after: Option<Duration> },
+    #[error("what is left of this key's limits cannot be known at the moment; try again shortly")]
+    LimitsUnavailable,
     #[error("the gateway is at its bound of {what}; try again shortly")]
     Overloaded { what: &'static str },
     #[error("the gateway has not yet heard from billing; try again shortly")]
@@ -94,11 +99,14 @@ impl Refusal {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::EncodedBody { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::UnpricedModel { .. } => StatusCode::PAYMENT_REQUIRED,
+            Self::UnpricedModel { .. } | Self::BudgetExceeded { .. } => {
+                StatusCode::PAYMENT_REQUIRED
+            }
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoUpstream { .. }
             | Self::Overloaded { .. }
             | Self::NotReady
+            | Self::LimitsUnavailable
             | Self::ResponseNotKnownYet { .. }
             | Self::UpstreamsUnwell { .. }
             | Self::JournalUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -129,6 +137,8 @@ impl Refusal {
             Self::NoUpstream { .. } => "permille_no_upstream",
             Self::UnpricedModel { .. } => "permille_unpriced_model",
             Self::RateLimited { .. } => "permille_rate_limited",
+            Self::BudgetExceeded { .. } => "permille_budget_exceeded",
+            Self::LimitsUnavailable => "permille_limits_unavailable",
             Self::Overloaded { .. } => "permille_overloaded",
             Self::NotReady => "permille_not_ready",
             Self::JournalUnavailable { .. } => "permille_journal_unavailable",
@@ -162,6 +172,7 @@ impl Refusal {
         (status.is_server_error() && !lasts)
             || status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::REQUEST_TIMEOUT
+            || matches!(self, Self::BudgetExceeded { passes: true, .. })
     }
 
     fn retry_after(&self) -> Option<u64> {
@@ -169,8 +180,12 @@ impl Refusal {
             Self::RateLimited { retry_after, .. } | Self::UpstreamsUnwell { retry_after } => {
                 Some(retry_after.as_secs().max(1))
             }
+            Self::BudgetExceeded { retry_after, .. } => {
+                retry_after.map(|after| after.as_secs().max(1))
+            }
             Self::Overloaded { .. }
             | Self::NotReady
+            | Self::LimitsUnavailable
             | Self::ResponseNotKnownYet { .. }
             | Self::JournalUnavailable { .. } => Some(1),
             _ => None,
@@ -202,6 +217,11 @@ mod tests {
 
     fn answer(refusal: &Refusal, family: Family) -> Response<Bytes> {
         refusal.answer(family, RequestId::new(chrono::DateTime::UNIX_EPOCH))
+    }
+
+    fn limited(seconds: u64) -> Refusal {
+        let retry_after = Duration::from_secs(seconds);
+        Refusal::RateLimited { text: "enough".to_owned(), retry_after }
     }
 
     #[test]
@@ -246,7 +266,7 @@ mod tests {
     fn a_refusal_has_the_number_and_the_status_that_qianfans_own_errors_have() {
         for (refusal, number) in [
             (Refusal::UnknownKey, 110),
-            (Refusal::RateLimited { rpm: 1, retry_after: Duration::from_secs(1) }, 336_501),
+            (limited(1), 336_501),
             (Refusal::NotReady, 336_100),
             (Refusal::UnknownModel { model: "x".parse().unwrap() }, 3),
             (Refusal::InvalidRequest(String::new()), 336_003),
@@ -261,9 +281,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_whether_retrying_helps() {
-        let limited = Refusal::RateLimited { rpm: 3, retry_after: Duration::from_secs(7) };
-
-        let limited = answer(&limited, Family::OpenAi);
+        let limited = answer(&limited(7), Family::OpenAi);
 
         assert_eq!(limited.headers()["retry-after"], "7");
         assert_eq!(limited.headers()["x-should-retry"], "true");

@@ -18,6 +18,7 @@ mod endings;
 mod families;
 mod framing;
 mod http2;
+mod limits;
 mod native;
 mod odd_replies;
 mod policies;

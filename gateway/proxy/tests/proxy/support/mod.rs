@@ -29,14 +29,15 @@ use permille_journal::{Journal, JournalConfig, RealFs, SyncMode};
 use permille_proxy::{
     Foundation, Gateway,
     config::{
-        GatewayConfig, GatewaySection, MeteringSection, PricingSection, RoutingSection,
-        UpstreamConfig, UpstreamSection,
+        GatewayConfig, GatewaySection, LimitsConfig, MeteringSection, PricingSection,
+        RoutingSection, UpstreamConfig, UpstreamSection,
     },
 };
 use permille_simulator::{BookEntry, SimulatorConfig, read_books};
 use permille_types::{
     Ack, Batch, ControlError, ControlPlane, Currency, CustomerId, Endpoint, Family, Intake,
-    KeyHash, KeyPolicy, SessionId, Snapshot, StoredResponse, SystemClock, UsageEvent,
+    KeyHash, KeyPolicy, Level, Limit, NodeSequence, SessionId, Snapshot, SpendQuery, Spent,
+    StoredResponse, SystemClock, UsageEvent,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -49,6 +50,8 @@ pub const REVOKED_KEY: &str = "sk-pm_revokedkey";
 pub const LIMITED_KEY: &str = "sk-pm_limitedkey";
 /// A key of another customer.
 pub const OTHER_KEY: &str = "sk-pm_otherkey";
+/// The one gateway.
+const NODE: &str = "node-1";
 /// How long a condition may take on a busy machine before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,6 +60,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Billing {
     rows: Mutex<Vec<UsageEvent>>,
     last_turns: Mutex<Vec<(SessionId, u32)>>,
+    /// What the first key may use.
+    limits: Mutex<Vec<Limit>>,
+    /// The last event that was accepted.
+    accepted: Mutex<u64>,
 }
 
 impl Intake for Billing {
@@ -67,6 +74,7 @@ impl Intake for Billing {
             sequence = event.sequence;
             rows.push(UsageEvent::from_json(&event.payload).unwrap());
         }
+        *self.accepted.lock() = sequence;
         Box::pin(std::future::ready(Ok(Ack { sequence })))
     }
 }
@@ -80,7 +88,7 @@ impl ControlPlane for Billing {
             if known.is_some() {
                 std::future::pending::<()>().await;
             }
-            Ok(Some(snapshot()))
+            Ok(Some(snapshot(&self.limits.lock())))
         })
     }
 
@@ -111,9 +119,33 @@ impl ControlPlane for Billing {
         });
         Box::pin(std::future::ready(Ok(found)))
     }
+
+    fn spent<'a>(&'a self, query: &'a SpendQuery) -> BoxFuture<'a, Result<Spent, ControlError>> {
+        let rows = self.rows.lock();
+        let nano = query.accounts.iter().map(|account| {
+            let of = rows.iter().filter(|row| match account.level {
+                Level::Customer => row.customer.as_str() == account.id,
+                Level::Project => row.project.as_str() == account.id,
+                Level::Key => row.key.as_str() == account.id,
+                Level::Session => row.session.as_str() == account.id,
+            });
+            of.map(cost_nano).sum()
+        });
+        let at = NodeSequence { node: NODE.parse().unwrap(), sequence: *self.accepted.lock() };
+        let spent = Spent::new(nano.collect(), vec![at]);
+        Box::pin(std::future::ready(Ok(spent)))
+    }
 }
 
-fn snapshot() -> Snapshot {
+/// What a row costs, in 10⁻⁹ of a dollar.
+pub fn cost_nano(row: &UsageEvent) -> i64 {
+    let prices = permille_rating::price_book::default_prices().unwrap();
+    let book = permille_rating::price_book::PriceBook::new(prices).unwrap();
+    let rated = permille_rating::rate::rate(row, &book, Currency::USD).unwrap();
+    permille_rating::round::to_nano(rated.cost.unwrap().amount()).unwrap()
+}
+
+fn snapshot(limits: &[Limit]) -> Snapshot {
     let pepper = [7_u8; 32];
     let key = |secret: &str, customer: &str, revoked| {
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&pepper).unwrap();
@@ -125,6 +157,8 @@ fn snapshot() -> Snapshot {
             project: "default".parse().unwrap(),
             currency: Currency::USD,
             rpm: (secret == LIMITED_KEY).then_some(1),
+            limits: if secret == KEY { limits.to_vec() } else { Vec::new() },
+            time_zone: None,
             revoked,
         }
     };
@@ -151,6 +185,8 @@ pub struct Setup {
     pub last_turns: Vec<(&'static str, u32)>,
     /// Rows that billing already has.
     pub rows: Vec<UsageEvent>,
+    /// What the first key may use.
+    pub limits: Vec<Limit>,
 }
 
 /// A gateway in front of a provider.
@@ -212,12 +248,13 @@ impl World {
             pricing: PricingSection::default(),
             metering: MeteringSection::default(),
             policies: Vec::new(),
+            limits: LimitsConfig::default(),
             hold_max: Duration::from_secs(20),
         };
         let fs = Arc::new(RealFs);
         let sync = SyncMode::default();
         let mut setup =
-            Setup { config, simulator, fs, sync, last_turns: Vec::new(), rows: Vec::new() };
+            Setup { config, simulator, fs, sync, last_turns: vec![], rows: vec![], limits: vec![] };
         change(&mut setup);
 
         let stop = CancellationToken::new();
@@ -232,10 +269,11 @@ impl World {
         }
         let billing = Arc::new(Billing::default());
         billing.rows.lock().extend(setup.rows);
+        billing.limits.lock().extend(setup.limits);
         *billing.last_turns.lock() =
             setup.last_turns.iter().map(|(id, turn)| (id.parse().unwrap(), *turn)).collect();
         let journal_folder = folder.path().join("journal");
-        let mut journal = JournalConfig::new(&journal_folder, "node-1".parse().unwrap());
+        let mut journal = JournalConfig::new(&journal_folder, NODE.parse().unwrap());
         journal.sync = setup.sync;
         let journal = Journal::open(setup.fs, &journal, Arc::new(SystemClock)).unwrap().journal;
         let registry = prometheus::Registry::new();
@@ -326,6 +364,14 @@ impl World {
         let of_label =
             metrics.filter(|metric| metric.get_label().iter().any(|pair| pair.value() == label));
         of_label.map(|metric| metric.get_counter().get_value()).sum()
+    }
+
+    /// The value of a counter without labels.
+    pub fn counted_plain(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let metrics = families.iter().filter(|family| family.name() == name);
+        let metrics = metrics.flat_map(prometheus::proto::MetricFamily::get_metric);
+        metrics.map(|metric| metric.get_counter().get_value()).sum()
     }
 
     /// The provider's books, once they have `count` entries.

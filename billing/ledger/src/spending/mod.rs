@@ -1,0 +1,78 @@
+//! Spending by local day: what customers, projects and keys have cost, for their budgets.
+//!
+//! Whole nano-units, rounded for each request, so that the gateway, which counts the same way,
+//! comes to the same sum. What a session has cost stands in its own row. Not what is invoiced:
+//! invoices round once, on their lines.
+
+mod repo;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use permille_rating::round::to_nano;
+use permille_types::{CustomerId, Level, NodeSequence, SpendQuery, Spent};
+use rust_decimal::Decimal;
+
+use crate::{Ledger, LedgerError, checkpoint, column, session, store::Connection};
+
+/// What spending is added up by: whose, and the start of the local day.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SpendingKey {
+    pub(crate) customer: CustomerId,
+    pub(crate) level: Level,
+    pub(crate) id: String,
+    pub(crate) day: DateTime<Utc>,
+}
+
+/// What a batch adds, in 10⁻⁹ of the currency unit.
+pub(crate) type SpendingDeltas = BTreeMap<SpendingKey, i64>;
+
+/// Adds the cost of one request.
+pub(crate) fn add(
+    deltas: &mut SpendingDeltas,
+    key: SpendingKey,
+    cost: Decimal,
+) -> Result<(), LedgerError> {
+    // What does not fit here fits no posting either, which refuses the request by name.
+    let Ok(nano) = to_nano(cost) else { return Ok(()) };
+    if nano != 0 {
+        let sum = deltas.entry(key).or_default();
+        *sum = column::add_count("spending of a day", *sum, nano)?;
+    }
+    Ok(())
+}
+
+/// Writes what a batch adds.
+pub(crate) async fn write(
+    connection: &mut Connection,
+    deltas: &SpendingDeltas,
+) -> Result<(), LedgerError> {
+    for (key, nano) in deltas {
+        repo::add(connection, key, *nano).await?;
+    }
+    Ok(())
+}
+
+impl Ledger {
+    /// What was spent so far and how far each journal is in it, as of one instant.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn spent(&self, query: &SpendQuery) -> Result<Spent, LedgerError> {
+        let mut view = self.store.view().await?;
+        let mut sums = Vec::with_capacity(query.accounts.len());
+        for account in &query.accounts {
+            sums.push(match account.level {
+                Level::Session => {
+                    let cost = session::cost(&mut view, &query.customer, &account.id).await?;
+                    to_nano(cost)?
+                }
+                _ => repo::sum(&mut view, &query.customer, account).await?,
+            });
+        }
+        let journals = checkpoint::all(&mut view).await?;
+        let journals = journals.into_iter();
+        let journals = journals.map(|at| NodeSequence { node: at.node, sequence: at.sequence });
+        Ok(Spent::new(sums, journals.collect()))
+    }
+}

@@ -1,0 +1,144 @@
+//! How a step travels to `step.lua` and back.
+
+use std::sync::LazyLock;
+
+use permille_types::{CustomerId, NodeId, RequestId};
+use redis::{Script, ScriptInvocation};
+
+use crate::step::{
+    Base, Blocked, Extended, IDLE_MS, Kind, Line, Post, Posted, Reserved, SETTLED_MS, SWEEP_MAX,
+    Use,
+};
+
+static STEP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("step.lua")));
+
+/// Begins a step on the books of `customer`; `now` is the server's own time when absent.
+pub(super) fn step(
+    operation: &'static str,
+    customer: &CustomerId,
+    id: Option<RequestId>,
+    lease_ms: u64,
+    now: Option<u64>,
+) -> ScriptInvocation<'static> {
+    let mut call = STEP.prepare_invoke();
+    // What is in braces decides the slot of a cluster: all of a customer lies together.
+    for part in ["counters", "reservations", "due"] {
+        call.key(format!("permille:{{{customer}}}:{part}"));
+    }
+    call.arg(operation)
+        .arg(now.map_or_else(String::new, |now| now.to_string()))
+        .arg(id.map_or_else(String::new, |id| id.to_string()))
+        .arg(lease_ms)
+        .arg(IDLE_MS)
+        .arg(SETTLED_MS)
+        .arg(SWEEP_MAX);
+    call
+}
+
+fn letter(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Requests => "r",
+        Kind::Tokens => "t",
+        Kind::Open => "o",
+        Kind::Money => "m",
+    }
+}
+
+pub(super) fn add_lines(call: &mut ScriptInvocation<'_>, lines: &[Line]) {
+    for line in lines {
+        call.arg(letter(line.kind))
+            .arg(&*line.counter)
+            .arg(line.limit)
+            .arg(line.take)
+            .arg(if line.fresh { "1" } else { "0" });
+    }
+}
+
+pub(super) fn add_posts(
+    call: &mut ScriptInvocation<'_>,
+    (node, sequence): (&NodeId, u64),
+    posts: &[Post],
+) {
+    call.arg(node.as_str()).arg(sequence);
+    for post in posts {
+        call.arg(letter(post.kind)).arg(&*post.counter).arg(post.limit).arg(post.amount);
+    }
+}
+
+pub(super) fn add_bases(call: &mut ScriptInvocation<'_>, bases: &[Base]) {
+    for Base { counter, spent, seen } in bases {
+        let seen: Vec<String> =
+            seen.iter().map(|(node, sequence)| format!("{node}\u{1f}{sequence}\u{1e}")).collect();
+        call.arg(&**counter).arg(*spent).arg(seen.concat());
+    }
+}
+
+/// An answer that the script does not give.
+#[derive(Debug)]
+pub(super) struct Unexpected;
+
+fn number<T: std::str::FromStr>(text: Option<&String>) -> Result<T, Unexpected> {
+    text.and_then(|text| text.parse().ok()).ok_or(Unexpected)
+}
+
+fn uses(texts: &[String]) -> Result<Vec<Use>, Unexpected> {
+    let pairs = texts.chunks_exact(2);
+    pairs.map(|pair| Ok(Use { used: number(pair.first())?, held: number(pair.get(1))? })).collect()
+}
+
+fn blocked(texts: &[String]) -> Result<Blocked, Unexpected> {
+    let wait = texts.get(3).filter(|text| !text.is_empty());
+    Ok(Blocked {
+        line: number(texts.first())?,
+        is: Use { used: number(texts.get(1))?, held: number(texts.get(2))? },
+        wait_ms: wait.map(|wait| number(Some(wait))).transpose()?,
+    })
+}
+
+pub(super) fn reserved(answer: &[String]) -> Result<Reserved, Unexpected> {
+    let (what, rest) = answer.split_first().ok_or(Unexpected)?;
+    match what.as_str() {
+        "g" => Ok(Reserved::Granted(uses(rest)?)),
+        "b" => Ok(Reserved::Blocked(blocked(rest)?)),
+        "u" => {
+            let places = rest.iter().map(|place| number(Some(place)));
+            Ok(Reserved::Unknown(places.collect::<Result<_, _>>()?))
+        }
+        _ => Err(Unexpected),
+    }
+}
+
+pub(super) fn extended(answer: &[String]) -> Result<Extended, Unexpected> {
+    let (what, rest) = answer.split_first().ok_or(Unexpected)?;
+    match what.as_str() {
+        "g" => Ok(Extended::Granted),
+        "b" => Ok(Extended::Blocked(blocked(rest)?)),
+        "x" => Ok(Extended::Gone),
+        _ => Err(Unexpected),
+    }
+}
+
+pub(super) fn posted(answer: &[String]) -> Result<Posted, Unexpected> {
+    match answer.first().map(String::as_str) {
+        Some("g") => Ok(Posted::Now),
+        Some("a") => Ok(Posted::Before),
+        _ => Err(Unexpected),
+    }
+}
+
+pub(super) fn read(answer: &[String]) -> Result<Vec<Option<Use>>, Unexpected> {
+    let (_, rest) = answer.split_first().ok_or(Unexpected)?;
+    let pairs = rest.chunks_exact(2);
+    pairs
+        .map(|pair| match pair.first().map(String::as_str) {
+            Some("") => Ok(None),
+            _ => Ok(Some(Use { used: number(pair.first())?, held: number(pair.get(1))? })),
+        })
+        .collect()
+}
+
+pub(super) fn add_reads(call: &mut ScriptInvocation<'_>, counters: &[(Kind, &str)]) {
+    for (kind, counter) in counters {
+        call.arg(*counter).arg(letter(*kind));
+    }
+}

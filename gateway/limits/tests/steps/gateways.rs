@@ -1,0 +1,230 @@
+//! Three gateways, one budget: together they serve what it has room for, whatever becomes of them.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::Utc;
+use futures_util::future::join_all;
+use permille_limits::{
+    Kind, Limits, Line, Place, Refused, Reservation, SharedBooks, Use, WhenAway,
+};
+use permille_types::{CustomerId, NodeId};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    server::Redis,
+    support::{Ledger, customer, eventually, id, line, money, node, spent},
+};
+
+/// One gateway over the shared books, with its task.
+pub(crate) struct Gateway {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) node: NodeId,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) tending: tokio::task::JoinHandle<()>,
+}
+
+impl Gateway {
+    pub(crate) fn start(
+        name: &str,
+        books: SharedBooks,
+        away: WhenAway,
+        ledger: &Arc<Ledger>,
+    ) -> Self {
+        let place = Place::Shared(books, away);
+        let limits = Limits::new(place, node(name), Arc::clone(ledger) as _);
+        let tended = Arc::clone(&limits);
+        let tending = tokio::spawn(async move { tended.tend(CancellationToken::new()).await });
+        Self { limits, node: node(name), ledger: Arc::clone(ledger), tending }
+    }
+
+    /// Books what a request used and puts it in the place of what it held.
+    pub(crate) fn settle(&self, open: Reservation, amount: u64) {
+        let sequence = self.ledger.book(&self.node, "m", amount);
+        open.settle(sequence, vec![spent(amount)]);
+    }
+}
+
+pub(crate) fn fleet(redis: &Redis, away: WhenAway, ledger: &Arc<Ledger>) -> Vec<Gateway> {
+    let names = ["gw-1", "gw-2", "gw-3"];
+    names.map(|name| Gateway::start(name, redis.books(), away, ledger)).into()
+}
+
+pub(crate) async fn read(redis: &Redis, whose: &CustomerId, counter: &str) -> Use {
+    let read = redis.books().read(whose, None, &[(Kind::Money, counter)]).await.unwrap();
+    read[0].unwrap_or_default()
+}
+
+/// 1,000 requests at once, spread over the gateways.
+async fn storm(
+    gateways: &[Gateway],
+    whose: &CustomerId,
+    lines: &[Line],
+) -> Vec<(usize, Reservation)> {
+    let asked = (0..1_000).map(|request| {
+        let place = request % gateways.len();
+        async move {
+            let reserved = gateways[place].limits.reserve(whose, id(), lines).await;
+            match reserved {
+                Ok(open) => Some((place, open)),
+                Err(Refused::Blocked(_)) => None,
+                Err(Refused::Unavailable) => panic!("redis did not answer"),
+            }
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_for_a_hundred_requests_serves_a_hundred_of_a_thousand() {
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+
+    let open = storm(&gateways, &whose, &[money(1_000, 10)]).await;
+
+    assert_eq!(open.len(), 100);
+    assert_eq!(read(&redis, &whose, "m").await, Use { used: 0, held: 1_000 });
+    for (place, open) in open {
+        gateways[place].settle(open, 10);
+    }
+    let all = Use { used: 1_000, held: 0 };
+    eventually("all is settled", async || read(&redis, &whose, "m").await == all).await;
+    assert!(storm(&gateways, &whose, &[money(1_000, 10)]).await.is_empty());
+    assert_eq!(ledger.sum("m"), 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_reserved_and_not_used_serves_others_within_the_budget() {
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    // The worst case is five times what is used.
+    let lines = [money(1_000, 50)];
+
+    let mut served = 0_u64;
+    loop {
+        let open = storm(&gateways, &whose, &lines).await;
+        if open.is_empty() {
+            break;
+        }
+        served += u64::try_from(open.len()).unwrap();
+        let is = read(&redis, &whose, "m").await;
+        assert!(is.total() <= 1_000, "{is:?}");
+        for (place, open) in open {
+            gateways[place].settle(open, 10);
+        }
+        eventually("all is settled", async || read(&redis, &whose, "m").await.held == 0).await;
+    }
+
+    // Each round ends with less than one worst case left.
+    assert_eq!(served, 96);
+    assert_eq!(read(&redis, &whose, "m").await, Use { used: 960, held: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_and_session_caps_hold_beside_the_customers() {
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    let mut session = line(Kind::Money, "m/s:x", 200, 10);
+    session.fresh = true;
+    let lines = [
+        money(1_000, 10),
+        line(Kind::Money, "m/k:1", 500, 10),
+        line(Kind::Open, "o/k:1", 15, 1),
+        session,
+    ];
+
+    let open = storm(&gateways, &whose, &lines).await;
+    assert_eq!(open.len(), 15, "as many as may be open");
+    drop(open);
+    eventually("all is given back", async || read(&redis, &whose, "m").await.held == 0).await;
+
+    let without_cap: Vec<Line> =
+        lines.iter().filter(|line| line.kind != Kind::Open).cloned().collect();
+    let open = storm(&gateways, &whose, &without_cap).await;
+    assert_eq!(open.len(), 20, "what the session may spend");
+    assert_eq!(read(&redis, &whose, "m/k:1").await.held, 200);
+    let others = storm(&gateways, &whose, &without_cap[..2]).await;
+    assert_eq!(others.len(), 30, "what is left of the key");
+    drop((open, others));
+    for counter in ["m", "m/k:1", "m/s:x"] {
+        eventually("all is given back", async || {
+            read(&redis, &whose, counter).await == Use::default()
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_gateway_held_comes_back_with_its_leases_and_not_before() {
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let mut gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    let mut open = storm(&gateways, &whose, &[money(1_000, 10)]).await;
+    let (of_first, others): (Vec<_>, Vec<_>) = open.drain(..).partition(|(place, _)| *place == 0);
+    let lost = of_first.len();
+    assert!(lost > 0);
+
+    // Killed: nothing of it runs any more, nothing is told.
+    let killed = gateways.remove(0);
+    killed.tending.abort();
+    std::mem::forget(of_first);
+    for (place, open) in others {
+        gateways[place - 1].settle(open, 10);
+    }
+
+    let held = u64::try_from(lost).unwrap() * 10;
+    let rest = Use { used: 1_000 - held, held };
+    eventually("the others settle", async || read(&redis, &whose, "m").await == rest).await;
+    assert!(storm(&gateways, &whose, &[money(1_000, 10)]).await.is_empty());
+    // As it will be in two minutes.
+    let later = u64::try_from((Utc::now() + Duration::from_mins(2)).timestamp_millis()).unwrap();
+    let read = redis.books().read(&whose, Some(later), &[(Kind::Money, "m")]).await.unwrap();
+    assert_eq!(read[0].unwrap(), Use { used: 1_000 - held, held: 0 });
+    let open = storm(&gateways, &whose, &[money(1_000, 10)]).await;
+    assert_eq!(open.len(), lost, "as many as were lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_while_the_reservation_is_made_holds_nothing() {
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    drop(gateways[0].limits.reserve(&whose, id(), &[money(1_000, 10)]).await);
+
+    redis.freeze();
+    for gateway in &gateways {
+        let lines = [money(1_000, 300)];
+        let asked = gateway.limits.reserve(&whose, id(), &lines);
+        assert!(tokio::time::timeout(Duration::from_millis(50), asked).await.is_err());
+    }
+    redis.thaw();
+
+    eventually("all is given back", async || {
+        gateways.iter().all(|gateway| gateway.limits.health().waiting == 0)
+            && read(&redis, &whose, "m").await == Use::default()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_one_process_the_same_holds_without_redis() {
+    let ledger = Arc::new(Ledger::default());
+    ledger.book(&node("earlier"), "m", 500);
+    let place = Place::Local(Duration::from_hours(1));
+    let limits = Limits::new(place, node("only"), Arc::clone(&ledger) as _);
+    let whose = customer("acme");
+
+    let asked = (0..1_000).map(|_| {
+        let (limits, whose) = (Arc::clone(&limits), whose.clone());
+        tokio::spawn(async move { limits.reserve(&whose, id(), &[money(1_500, 10)]).await.ok() })
+    });
+    let open: Vec<Reservation> =
+        join_all(asked).await.into_iter().filter_map(Result::unwrap).collect();
+
+    assert_eq!(open.len(), 100, "500 of 1,500 was spent before this process");
+    drop(open);
+    let is = limits.read(&whose, Kind::Money, "m").await.unwrap();
+    assert_eq!(is, Use { used: 500, held: 0 });
+}

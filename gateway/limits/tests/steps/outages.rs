@@ -1,0 +1,143 @@
+//! Redis away, slow, back, and back without anything it knew.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use permille_limits::{Kind, Refused, SharedBooks, Use, WhenAway};
+
+use crate::{
+    gateways::{Gateway, fleet, read},
+    server::Redis,
+    support::{Ledger, customer, eventually, id, line, money},
+};
+
+async fn noticed(gateways: &[Gateway], whose: &permille_types::CustomerId) {
+    for gateway in gateways {
+        // Whoever asks first finds out.
+        drop(gateway.limits.reserve(whose, id(), &[line(Kind::Requests, "r", 1_000, 1)]).await);
+        assert!(gateway.limits.health().away);
+    }
+}
+
+async fn back(gateways: &[Gateway]) {
+    eventually("redis is back", async || {
+        gateways.iter().all(|gateway| !gateway.limits.health().away)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_a_limited_request_is_refused_where_that_is_the_policy() {
+    let (mut redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    let open = gateways[0].limits.reserve(&whose, id(), &[money(100, 30)]).await.unwrap();
+
+    redis.kill();
+    noticed(&gateways, &whose).await;
+    let asked = Instant::now();
+    let refused = gateways[0].limits.reserve(&whose, id(), &[money(100, 10)]).await;
+    assert!(matches!(refused, Err(Refused::Unavailable)));
+    assert!(asked.elapsed() < Duration::from_millis(100), "nobody waits for what is away");
+    gateways[0].settle(open, 20);
+    assert!(gateways[0].limits.health().waiting > 0);
+
+    redis.start_empty().await;
+    back(&gateways).await;
+    let open = gateways[1].limits.reserve(&whose, id(), &[money(100, 80)]).await.unwrap();
+    let is = Use { used: 20, held: 80 };
+    eventually("what was settled meanwhile counts once", async || {
+        gateways[0].limits.health().waiting == 0 && read(&redis, &whose, "m").await == is
+    })
+    .await;
+    drop(open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shares_serve_on_and_together_spend_no_more_than_was_left_in_the_ledger() {
+    let (mut redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Share(3), &ledger);
+    let whose = customer("acme");
+    for gateway in &gateways {
+        let open = gateway.limits.reserve(&whose, id(), &[money(1_000, 100)]).await.unwrap();
+        gateway.settle(open, 100);
+    }
+    redis.kill();
+    noticed(&gateways, &whose).await;
+
+    let mut served = 0;
+    for gateway in &gateways {
+        while let Ok(open) = gateway.limits.reserve(&whose, id(), &[money(1_000, 10)]).await {
+            gateway.settle(open, 10);
+            served += 1;
+        }
+    }
+    // 300 were spent. The first may spend a third of the 700 left; what it booked by then the next
+    // finds in the ledger.
+    assert_eq!(served, 23 + 15 + 10);
+    assert!(ledger.sum("m") <= 1_000);
+
+    redis.start_empty().await;
+    back(&gateways).await;
+    let left = 1_000 - ledger.sum("m");
+    let open = gateways[2].limits.reserve(&whose, id(), &[money(1_000, left)]).await.unwrap();
+    assert!(gateways[0].limits.reserve(&whose, id(), &[money(1_000, 1)]).await.is_err());
+    eventually("everything is told", async || {
+        gateways.iter().all(|gateway| gateway.limits.health().waiting == 0)
+    })
+    .await;
+    assert_eq!(read(&redis, &whose, "m").await, Use { used: 1_000 - left, held: left });
+    drop(open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_does_not_answer_delays_one_request_by_the_bound_and_no_other() {
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let wait = Duration::from_millis(200);
+    let books = SharedBooks::open(&redis.url().into(), wait).unwrap();
+    let gateway = Gateway::start("gw-1", books, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    eventually("it serves", async || {
+        gateway.limits.reserve(&whose, id(), &[money(1_000, 1)]).await.is_ok()
+    })
+    .await;
+
+    redis.freeze();
+    let asked = Instant::now();
+    assert!(gateway.limits.reserve(&whose, id(), &[money(1_000, 1)]).await.is_err());
+    assert!(asked.elapsed() >= wait, "{:?}", asked.elapsed());
+    let asked = Instant::now();
+    for _ in 0..1_000 {
+        assert!(gateway.limits.reserve(&whose, id(), &[money(1_000, 1)]).await.is_err());
+    }
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+
+    redis.thaw();
+    eventually("it serves again", async || {
+        gateway.limits.reserve(&whose, id(), &[money(1_000, 1)]).await.is_ok()
+    })
+    .await;
+    eventually("what the lost answers held is given back", async || {
+        read(&redis, &whose, "m").await.held == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_known_is_refused_and_known_again_later() {
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    ledger.away.store(true, Ordering::Relaxed);
+
+    let refused = gateways[0].limits.reserve(&whose, id(), &[money(100, 10)]).await;
+    assert!(matches!(refused, Err(Refused::Unavailable)));
+    let rates = [line(Kind::Requests, "r", 10, 1)];
+    assert!(gateways[0].limits.reserve(&whose, id(), &rates).await.is_ok(), "no money is asked");
+
+    ledger.away.store(false, Ordering::Relaxed);
+    assert!(gateways[0].limits.reserve(&whose, id(), &[money(100, 10)]).await.is_ok());
+    assert_eq!(ledger.count(), 0);
+}

@@ -1,0 +1,126 @@
+//! Which counters a request meets: their names in a customer's books, and where the ledger knows
+//! what was spent.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use permille_limits::{Kind, Line};
+use permille_rating::period::{Period, day_of, period_of};
+use permille_types::{KeyPolicy, Level, Limit, Measure, SessionId, SpendAccount, UsageEvent};
+
+/// Whose counters, and of when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) key: &'a KeyPolicy,
+    pub(super) session: &'a SessionId,
+    /// When the request was admitted: that decides its period, as it does its price.
+    pub(super) at: DateTime<Utc>,
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn of_event(key: &'a KeyPolicy, event: &'a UsageEvent) -> Self {
+        Self { key, session: &event.session, at: event.at }
+    }
+
+    fn id(&self, level: Level) -> &'a str {
+        match level {
+            Level::Customer => self.key.customer.as_str(),
+            Level::Project => self.key.project.as_str(),
+            Level::Key => self.key.key.as_str(),
+            Level::Session => self.session.as_str(),
+        }
+    }
+
+    /// The period of a limit of money; absent where it has none.
+    pub(super) fn period(&self, measure: Measure) -> Option<Period> {
+        let zone = self.key.time_zone.unwrap_or_default();
+        match measure {
+            Measure::SpendPerDay => day_of(self.at, zone).ok(),
+            Measure::SpendPerMonth => period_of(self.at, zone).ok(),
+            _ => None,
+        }
+    }
+
+    /// The counter's name: neither the limit nor the currency is part of it.
+    pub(super) fn counter(&self, limit: &Limit) -> Arc<str> {
+        let letter = match limit.level {
+            Level::Customer => 'c',
+            Level::Project => 'p',
+            Level::Key => 'k',
+            Level::Session => 's',
+        };
+        let id = self.id(limit.level);
+        let start = || {
+            let period = self.period(limit.measure);
+            period.map_or(0, |period| period.start.timestamp())
+        };
+        match limit.measure {
+            Measure::RequestsPerMinute => format!("r/{letter}:{id}"),
+            Measure::TokensPerMinute => format!("t/{letter}:{id}"),
+            Measure::OpenRequests => format!("o/{letter}:{id}"),
+            Measure::SpendPerDay => format!("m/day:{}/{letter}:{id}", start()),
+            Measure::SpendPerMonth => format!("m/month:{}/{letter}:{id}", start()),
+            Measure::Spend => format!("m/all/{letter}:{id}"),
+        }
+        .into()
+    }
+
+    /// The line of a limit, of which the request takes `take`.
+    pub(super) fn line(&self, limit: &Limit, take: u64, fresh: bool) -> Line {
+        let account = limit.measure.is_money().then(|| {
+            let period = self.period(limit.measure);
+            Arc::new(SpendAccount {
+                level: limit.level,
+                id: self.id(limit.level).to_owned(),
+                from: period.map(|period| period.start),
+                until: period.map(|period| period.end),
+            })
+        });
+        Line {
+            kind: kind(limit.measure),
+            counter: self.counter(limit),
+            limit: limit.max,
+            take,
+            account,
+            fresh,
+        }
+    }
+}
+
+pub(super) fn kind(measure: Measure) -> Kind {
+    match measure {
+        Measure::RequestsPerMinute => Kind::Requests,
+        Measure::TokensPerMinute => Kind::Tokens,
+        Measure::OpenRequests => Kind::Open,
+        _ => Kind::Money,
+    }
+}
+
+/// Whether what `event` cost is part of `account`.
+pub(super) fn is_of(event: &UsageEvent, account: &SpendAccount) -> bool {
+    let id = match account.level {
+        Level::Customer => event.customer.as_str(),
+        Level::Project => event.project.as_str(),
+        Level::Key => event.key.as_str(),
+        Level::Session => event.session.as_str(),
+    };
+    id == account.id
+        && account.from.is_none_or(|from| event.at >= from)
+        && account.until.is_none_or(|until| event.at < until)
+}
+
+/// Every limit of a key, its own requests per minute in its place among them.
+pub(super) fn limits_of(key: &KeyPolicy) -> Vec<Limit> {
+    let own = key.rpm.map(|rpm| Limit {
+        level: Level::Key,
+        measure: Measure::RequestsPerMinute,
+        max: rpm.into(),
+        warn_percent: RPM_WARN_PERCENT,
+    });
+    let mut limits: Vec<Limit> = key.limits.iter().copied().chain(own).collect();
+    limits.sort_by_key(|limit| limit.level);
+    limits
+}
+
+/// A rate that is nearly used up is no news: it is free again within the minute.
+const RPM_WARN_PERCENT: u8 = 100;
