@@ -6,7 +6,7 @@ use super::{Limits, Owner};
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 /// Writes the limits of an owner over those it had.
@@ -17,7 +17,7 @@ pub(super) async fn put(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "write limits";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into usage_limit (
              customer,
              level,
@@ -47,7 +47,7 @@ pub(super) async fn put_key_rpm(
     rpm: Option<u32>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "write requests per minute";
-    let done = sqlx::query(
+    let done = sql::query(
         "update api_key
          set rpm = $2
          where id = $1",
@@ -64,7 +64,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     owner: &Owner,
 ) -> Result<Option<Limits>, LedgerError> {
-    sqlx::query_scalar::<_, String>(
+    sql::query_scalar::<String>(
         "select limits
          from usage_limit
          where customer = $1
@@ -83,7 +83,7 @@ pub(super) async fn find(
 
 /// Limits of every owner that has some: the catalogue holds them all in memory.
 pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<(Owner, Limits)>, LedgerError> {
-    sqlx::query_as::<_, (String, String, String, String)>(
+    sql::query_as::<(String, String, String, String)>(
         "select
              customer,
              level,

@@ -483,7 +483,7 @@ pub(crate) async fn cost(
     customer: &CustomerId,
     id: &str,
 ) -> Result<Decimal, LedgerError> {
-    let cost = sqlx::query_scalar::<_, String>(
+    let cost = sql::query_scalar::<String>(
         "select cost
          from session
          where customer = $1

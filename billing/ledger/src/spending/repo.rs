@@ -6,7 +6,7 @@ use super::SpendingKey;
 use crate::{
     LedgerError, column,
     error::{During, changed},
-    store::Connection,
+    sql::{self, Connection},
 };
 
 pub(super) async fn add(
@@ -15,7 +15,7 @@ pub(super) async fn add(
     nano: i64,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "add spending";
-    let done = sqlx::query(
+    let done = sql::query(
         "insert into spending_day (
              customer,
              level,
@@ -43,7 +43,7 @@ pub(super) async fn sum(
     customer: &CustomerId,
     account: &SpendAccount,
 ) -> Result<i64, LedgerError> {
-    sqlx::query_scalar::<_, i64>(
+    sql::query_scalar::<i64>(
         "select cast(coalesce(sum(nano), 0) as bigint)
          from spending_day
          where customer = $1
