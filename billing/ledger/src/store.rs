@@ -22,8 +22,11 @@ pub(crate) use sql::Connection;
 /// Connections for reading: pages and API calls that may run at once. Each costs a thread with
 /// `SQLite` and a server process with `PostgreSQL`.
 const READERS_MAX: u32 = 4;
-/// How long a call waits for a connection before it fails: longer than any batch takes.
-const ACQUIRE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a call waits for a connection to read before it fails.
+const READ_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long it waits for its turn to write: as long as commands wait for an answer. Two hundred
+/// invoices that are issued at once are two hundred turns, and a busy machine takes its time.
+const WRITE_WAIT_MAX: Duration = Duration::from_mins(2);
 /// Prepared statements kept per connection: more than there are statements.
 const STATEMENTS_MAX: usize = 256;
 

@@ -10,7 +10,8 @@ use sqlx::{
 };
 
 use super::{
-    ACQUIRE_WAIT_MAX, Engine, PostgresAddress, READERS_MAX, STATEMENTS_MAX, migrator, refused,
+    Engine, PostgresAddress, READ_WAIT_MAX, READERS_MAX, STATEMENTS_MAX, WRITE_WAIT_MAX, migrator,
+    refused,
 };
 use crate::{LedgerError, error::During};
 
@@ -41,15 +42,15 @@ pub(super) async fn open(address: &PostgresAddress) -> Result<(PgPool, PgPool), 
     probe(&options)
         .await
         .map_err(|cause| LedgerError::Open { store: address.to_string(), cause })?;
-    let pool = |connections| {
+    let pool = |connections, wait| {
         PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(ACQUIRE_WAIT_MAX)
+            .acquire_timeout(wait)
             .after_connect(|connection, _| Box::pin(set_up(connection)))
     };
-    let writer = pool(1).connect_lazy_with(options.clone());
+    let writer = pool(1, WRITE_WAIT_MAX).connect_lazy_with(options.clone());
     migrate(&writer, address).await?;
-    let readers = pool(READERS_MAX).connect_lazy_with(options);
+    let readers = pool(READERS_MAX, READ_WAIT_MAX).connect_lazy_with(options);
     Ok((readers, writer))
 }
 

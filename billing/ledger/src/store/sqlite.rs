@@ -9,7 +9,9 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{ACQUIRE_WAIT_MAX, Engine, READERS_MAX, STATEMENTS_MAX, migrator, refused};
+use super::{
+    Engine, READ_WAIT_MAX, READERS_MAX, STATEMENTS_MAX, WRITE_WAIT_MAX, migrator, refused,
+};
 use crate::{LedgerError, error::During};
 
 /// Begins the writing transaction: takes the file's lock first.
@@ -32,18 +34,18 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), Ledger
         .foreign_keys(true)
         .busy_timeout(BUSY_WAIT_MAX)
         .statement_cache_capacity(STATEMENTS_MAX);
-    let pool = |connections| {
+    let pool = |connections, wait| {
         SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(ACQUIRE_WAIT_MAX)
+            .acquire_timeout(wait)
             .idle_timeout(None)
             .max_lifetime(None)
     };
-    let writer = connect(pool(1), options.clone())
+    let writer = connect(pool(1, WRITE_WAIT_MAX), options.clone())
         .await
         .map_err(|cause| LedgerError::Open { store: path.display().to_string(), cause })?;
     migrate(&writer, path).await?;
-    let readers = pool(READERS_MAX).connect_lazy_with(options.read_only(true));
+    let readers = pool(READERS_MAX, READ_WAIT_MAX).connect_lazy_with(options.read_only(true));
     Ok((readers, writer))
 }
 
