@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Step, chat, question, reply, say, words};
 
+/// A message of a text, as one family writes it.
+type Say = fn(&str) -> Value;
+
 /// What an agent asks of one tool.
 struct Call {
     name: &'static str,
@@ -39,7 +42,7 @@ fn agent(
     mut task: Option<String>,
     mut sent: impl FnMut(&mut Rng, &[Value]) -> Value,
     mut called: impl FnMut(&mut Rng, &mut Vec<Value>, Option<&str>, &[Call]),
-    (user, model): (fn(&str) -> Value, fn(&str) -> Value),
+    (user, model): (Say, Say),
 ) -> Vec<Step> {
     let (mut history, mut steps, mut turn) = (Vec::new(), Vec::new(), 0);
     for _ in 0..random.u32(1..=3) {
