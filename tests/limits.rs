@@ -46,16 +46,16 @@ async fn what_was_spent_is_not_forgotten_by_kill_9() {
     let mut server = folder.serve().await;
     let (id, key) = key_with(&folder, "acme", &["--budget", "0.0002 USD/month"]);
 
-    let mut served = 0;
+    let mut replies = 0;
     loop {
-        let reply = server.chat(&key, chat(20, served % 2 == 0)).await;
+        let reply = server.chat(&key, chat(20, replies % 2 == 0)).await;
         if reply.status == 402 {
             break;
         }
         assert_eq!(reply.status, 200, "{}", reply.text());
-        served += 1;
+        replies += 1;
         // Again and again, at other moments of the hand-over.
-        if served % 3 == 0 {
+        if replies % 3 == 0 {
             server.kill().await;
             server = folder.serve().await;
         }
@@ -63,7 +63,7 @@ async fn what_was_spent_is_not_forgotten_by_kill_9() {
 
     let rows = eventually("every reply is booked", async || {
         let rows = folder.usage(&["--customer", "acme"]);
-        (rows.len() == served).then_some(rows)
+        (rows.len() == replies).then_some(rows)
     })
     .await;
     let cost = spent(&rows);

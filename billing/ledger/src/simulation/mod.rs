@@ -140,6 +140,7 @@ impl Ledger {
                 since: Some(span.start),
                 until: Some(span.end),
                 flat_fee: plan.fee.map(|fee| Money::new(fee, plan.currency)),
+                ..SummaryFilter::default()
             };
             let summary = self.summary(&filter).await?;
             let facts = Facts {

@@ -17,9 +17,9 @@ fn is_granted(reserved: &Reserved) -> bool {
     matches!(reserved, Reserved::Granted(_))
 }
 
-fn blocked(reserved: Reserved) -> Blocked {
+fn blocked(reserved: &Reserved) -> Blocked {
     let Reserved::Blocked(blocked) = reserved else { panic!("{reserved:?}") };
-    blocked
+    *blocked
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn money_is_held_until_what_was_used_takes_its_place() {
     let (first, second) = (id(), id());
 
     assert!(is_granted(&books.reserve(0, first, LEASE, &[money(100, 60)])));
-    let refused = blocked(books.reserve(0, second, LEASE, &[money(100, 31)]));
+    let refused = blocked(&books.reserve(0, second, LEASE, &[money(100, 31)]));
     assert_eq!(refused, Blocked { line: 0, is: Use { used: 10, held: 60 }, wait_ms: None });
     assert_eq!(books.settle(1, first, (&node("a"), 1), &[spent(25)]), Posted::Now);
 
@@ -47,7 +47,7 @@ fn nothing_is_taken_of_any_level_when_one_of_them_is_full() {
         money(100, 101),
     ];
 
-    let refused = blocked(books.reserve(0, id(), LEASE, &lines));
+    let refused = blocked(&books.reserve(0, id(), LEASE, &lines));
 
     assert_eq!(refused.line, 3);
     for counter in ["r", "t", "o"] {
@@ -77,7 +77,7 @@ fn an_overage_is_carried_and_blocks_until_it_is_covered() {
     books.settle(0, first, (&node("a"), 1), &[spent(130)]);
 
     assert_eq!(books.read("m"), Some(Use { used: 130, held: 0 }));
-    let refused = blocked(books.reserve(0, id(), LEASE, &[money(100, 0)]));
+    let refused = blocked(&books.reserve(0, id(), LEASE, &[money(100, 0)]));
     assert_eq!(refused.is.used, 130);
     assert!(is_granted(&books.reserve(0, id(), LEASE, &[money(150, 20)])), "a raised limit");
 }
@@ -105,7 +105,7 @@ fn a_lease_that_ends_gives_back_and_the_late_settlement_still_counts() {
     let (left, other) = (id(), id());
     let lines = [line(Kind::Open, "o", 1, 1), money(100, 100)];
     assert!(is_granted(&books.reserve(0, left, LEASE, &lines)));
-    assert_eq!(blocked(books.reserve(LEASE - 1, other, LEASE, &lines)).line, 0);
+    assert_eq!(blocked(&books.reserve(LEASE - 1, other, LEASE, &lines)).line, 0);
 
     assert!(is_granted(&books.reserve(LEASE, other, LEASE, &lines)));
     books.settle(LEASE + 1, left, (&node("a"), 1), &[spent(40)]);
@@ -124,7 +124,7 @@ fn a_renewed_lease_holds_on() {
 
     books.renew(LEASE / 2, open, LEASE);
 
-    blocked(books.reserve(LEASE + 1, id(), LEASE, &[money(100, 1)]));
+    blocked(&books.reserve(LEASE + 1, id(), LEASE, &[money(100, 1)]));
     assert!(is_granted(&books.reserve(LEASE * 3 / 2, id(), LEASE, &[money(100, 1)])));
 }
 
@@ -151,11 +151,11 @@ fn requests_per_minute_leak_and_a_changed_limit_keeps_what_was_used() {
     for _ in 0..3 {
         assert!(is_granted(&books.reserve(0, id(), LEASE, &at(3))));
     }
-    assert_eq!(blocked(books.reserve(0, id(), LEASE, &at(3))).wait_ms, Some(20_000));
+    assert_eq!(blocked(&books.reserve(0, id(), LEASE, &at(3))).wait_ms, Some(20_000));
 
-    assert_eq!(blocked(books.reserve(0, id(), LEASE, &at(2))).wait_ms, Some(60_000));
+    assert_eq!(blocked(&books.reserve(0, id(), LEASE, &at(2))).wait_ms, Some(60_000));
     assert!(is_granted(&books.reserve(0, id(), LEASE, &at(4))), "one more, and no more");
-    blocked(books.reserve(0, id(), LEASE, &at(4)));
+    blocked(&books.reserve(0, id(), LEASE, &at(4)));
     assert!(is_granted(&books.reserve(15_000, id(), LEASE, &at(4))), "60 s / 4 later");
 }
 
@@ -163,7 +163,7 @@ fn requests_per_minute_leak_and_a_changed_limit_keeps_what_was_used() {
 fn a_limit_of_zero_lets_nothing_in() {
     let mut books = Books::default();
 
-    let refused = blocked(books.reserve(0, id(), LEASE, &[line(Kind::Requests, "r", 0, 1)]));
+    let refused = blocked(&books.reserve(0, id(), LEASE, &[line(Kind::Requests, "r", 0, 1)]));
 
     assert_eq!(refused.wait_ms, None);
 }
@@ -176,12 +176,12 @@ fn tokens_are_held_settled_and_carried_into_the_minutes_after() {
     let large = id();
     // More than a minute has: it goes when nothing else does.
     assert!(is_granted(&books.reserve(0, large, LEASE, &tokens(5_000))));
-    assert_eq!(blocked(books.reserve(0, id(), LEASE, &tokens(1))).is.held, 600);
+    assert_eq!(blocked(&books.reserve(0, id(), LEASE, &tokens(1))).is.held, 600);
 
     books.settle(0, large, (&node("a"), 1), &used(1_200));
 
     assert_eq!(books.read("t"), Some(Use { used: 1_200, held: 0 }));
-    assert_eq!(blocked(books.reserve(0, id(), LEASE, &tokens(1))).wait_ms, Some(60_100));
+    assert_eq!(blocked(&books.reserve(0, id(), LEASE, &tokens(1))).wait_ms, Some(60_100));
     assert!(is_granted(&books.reserve(60_100, id(), LEASE, &tokens(1))));
 }
 

@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::Utc;
 use futures_util::future::join_all;
 use permille_limits::{
     Kind, Limits, Line, Place, Refused, Reservation, SharedBooks, Use, WhenAway,
 };
-use permille_types::{CustomerId, NodeId};
+use permille_types::{Clock as _, CustomerId, NodeId, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -179,7 +178,8 @@ async fn what_a_killed_gateway_held_comes_back_with_its_leases_and_not_before() 
     eventually("the others settle", async || read(&redis, &whose, "m").await == rest).await;
     assert!(storm(&gateways, &whose, &[money(1_000, 10)]).await.is_empty());
     // As it will be in two minutes.
-    let later = u64::try_from((Utc::now() + Duration::from_mins(2)).timestamp_millis()).unwrap();
+    let later =
+        u64::try_from((SystemClock.now() + Duration::from_mins(2)).timestamp_millis()).unwrap();
     let read = redis.books().read(&whose, Some(later), &[(Kind::Money, "m")]).await.unwrap();
     assert_eq!(read[0].unwrap(), Use { used: 1_000 - held, held: 0 });
     let open = storm(&gateways, &whose, &[money(1_000, 10)]).await;

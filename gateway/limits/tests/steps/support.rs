@@ -56,10 +56,13 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
     }
 }
 
+/// Whose event, which, and what it adds to which counter.
+type Booked = (NodeId, u64, HashMap<String, u64>);
+
 /// A ledger: what was settled, by node and sequence number, booked at once.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    booked: Mutex<Vec<(NodeId, u64, HashMap<String, u64>)>>,
+    booked: Mutex<Vec<Booked>>,
     pub(crate) away: std::sync::atomic::AtomicBool,
 }
 

@@ -129,7 +129,7 @@ async fn every_ending_gives_back_what_it_held() {
 
 /// Waits until a request of the key is let in.
 async fn free_again(world: &World, after: &str) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
     loop {
         let response = world.post(CHAT, &short_chat("tokens=1", false)).await;
         let status = response.status();
