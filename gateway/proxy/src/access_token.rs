@@ -29,7 +29,7 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 const REST: Duration = Duration::from_secs(1);
 /// So long before a token expires another one is fetched: longer than a request is on its way.
 /// At most a tenth of the token's life.
-const EARLY_MAX: Duration = Duration::from_secs(300);
+const EARLY_MAX: Duration = Duration::from_mins(5);
 /// The codes of an error by which a provider refuses a token: invalid, expired.
 const REFUSED_CODES: [u64; 2] = [110, 111];
 
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_token_is_replaced_shortly_before_it_expires() {
-        assert_eq!(lasts(30 * 24 * 3_600), Duration::from_secs(30 * 24 * 3_600 - 300));
+        assert_eq!(lasts(30 * 24 * 3_600), Duration::from_mins(30 * 24 * 60 - 5));
         assert_eq!(lasts(100), Duration::from_secs(90));
         assert_eq!(lasts(0), Duration::ZERO);
     }

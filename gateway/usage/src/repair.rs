@@ -114,6 +114,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_character_that_lost_its_end_is_dropped() {
+        assert_eq!(close(b"{\"a\":\"x\xE7\xBD").unwrap(), b"{\"a\":\"x\"}");
+        // A byte that is no text stays where it stands: the reader behind refuses the document.
+        assert_eq!(close(b"{\"a\":\"x\xFFyz").unwrap(), b"{\"a\":\"x\xFFyz\"}");
+    }
+
+    #[test]
     fn a_document_is_closed_to_its_bound_of_depth() {
         for (depth, is_closed) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
             assert_eq!(close("[".repeat(depth).as_bytes()).is_some(), is_closed, "{depth}");

@@ -402,7 +402,11 @@ mod tests {
 
     #[test]
     fn a_value_is_kept_to_the_bound_however_it_comes() {
-        for (bytes, kept) in [(VALUE_BYTES_MAX, true), (VALUE_BYTES_MAX + 1, false)] {
+        for (bytes, kept) in [
+            (VALUE_BYTES_MAX, true),
+            (VALUE_BYTES_MAX + 1, false),
+            (VALUE_BYTES_MAX + 5_000, false),
+        ] {
             let value = format!("\"{}\"", "x".repeat(bytes - 2));
             let body = format!(r#"{{"other":{value},"usage":{value},"model":"m"}}"#);
             for size in [1_000, body.len()] {

@@ -290,6 +290,9 @@ mod tests {
                 "`max_completion_tokens` is a fraction, accepted: a whole number, 0 or more",
             ),
             (r#"{"model":"m","n":0}"#, "`n` is a number, accepted: a whole number from 1 to 1000"),
+            (r#"{"model":true}"#, "`model` is a boolean, accepted: a string"),
+            (r#"{"model":"m","stream":{}}"#, "`stream` is an object, accepted: true or false"),
+            ("null", "the body is null, accepted: a JSON object"),
             ("[]", "the body is a list, accepted: a JSON object"),
             ("\"x\"", "the body is a string, accepted: a JSON object"),
         ] {

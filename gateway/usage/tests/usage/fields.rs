@@ -21,7 +21,8 @@ fn event(data: &Value) -> String {
     format!("data: {data}\n\n")
 }
 
-/// A reply, where its sum stands and where one of its counts.
+/// A reply, where its sum stands and where some of its counts.
+#[derive(Clone)]
 struct Case {
     family: Family,
     endpoint: Endpoint,
@@ -34,6 +35,10 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
+    [with_a_sum(), without_one()].concat()
+}
+
+fn with_a_sum() -> Vec<Case> {
     vec![
         Case {
             family: Family::Hunyuan,
@@ -97,6 +102,24 @@ fn cases() -> Vec<Case> {
             expected: "input_uncached=6 cache_read=4 output_text=5",
         },
         Case {
+            family: Family::OpenAi,
+            endpoint: Endpoint::Responses,
+            reply: json!({"id": "r", "status": "completed", "usage": {"input_tokens": 100,
+                "output_tokens": 40, "total_tokens": 140, "input_tokens_details": {
+                    "cached_tokens": 10, "cache_write_tokens": 12, "cache_write_tokens_details":
+                        {"ttl_30m_tokens": 5, "ttl_12h_tokens": 6}},
+                "output_tokens_details": {"reasoning_tokens": 8}}}),
+            sum: Some("/usage/total_tokens"),
+            counts: &["/usage/input_tokens", "/usage/output_tokens_details/reasoning_tokens"],
+            expected: "input_uncached=78 cache_read=10 cache_write_30m=5 cache_write_12h=6 \
+                       cache_write_other=1 output_text=32 reasoning=8",
+        },
+    ]
+}
+
+fn without_one() -> Vec<Case> {
+    vec![
+        Case {
             family: Family::LlamaCpp,
             endpoint: Endpoint::Generate,
             reply: json!({"content": "", "stop": true, "tokens_evaluated": 10,
@@ -122,19 +145,6 @@ fn cases() -> Vec<Case> {
             sum: None,
             counts: &["/prompt_eval_count", "/eval_count"],
             expected: "input_uncached=6 cache_read=4 output_text=5",
-        },
-        Case {
-            family: Family::OpenAi,
-            endpoint: Endpoint::Responses,
-            reply: json!({"id": "r", "status": "completed", "usage": {"input_tokens": 100,
-                "output_tokens": 40, "total_tokens": 140, "input_tokens_details": {
-                    "cached_tokens": 10, "cache_write_tokens": 12, "cache_write_tokens_details":
-                        {"ttl_30m_tokens": 5, "ttl_12h_tokens": 6}},
-                "output_tokens_details": {"reasoning_tokens": 8}}}),
-            sum: Some("/usage/total_tokens"),
-            counts: &["/usage/input_tokens", "/usage/output_tokens_details/reasoning_tokens"],
-            expected: "input_uncached=78 cache_read=10 cache_write_30m=5 cache_write_12h=6 \
-                       cache_write_other=1 output_text=32 reasoning=8",
         },
         Case {
             family: Family::Anthropic,
@@ -244,8 +254,8 @@ fn a_body_that_is_no_document_was_not_read_in_any_family() {
 }
 
 #[test]
-fn an_event_too_long_to_hold_is_an_error_where_its_name_says_so() {
-    let filler = "x".repeat(LONG);
+fn an_event_of_any_length_is_an_error_where_its_name_says_so() {
+    let long = "x".repeat(LONG);
     for (family, endpoint) in [
         (Family::OpenAi, Endpoint::ChatCompletions),
         (Family::OpenAi, Endpoint::Responses),
@@ -253,11 +263,14 @@ fn an_event_too_long_to_hold_is_an_error_where_its_name_says_so() {
         (Family::Dashscope, Endpoint::Generation),
     ] {
         for (name, error) in [("error", true), ("result", false)] {
-            let body = format!("event: {name}\ndata: {{\"text\":\"{filler}\"}}\n\n");
+            for text in ["x", &long] {
+                let body = format!("event: {name}\ndata: {{\"text\":\"{text}\"}}\n\n");
 
-            let reading = leave(config(family, endpoint, Framing::Sse), [body.as_bytes()]);
+                let reading = leave(config(family, endpoint, Framing::Sse), [body.as_bytes()]);
 
-            assert_eq!(reading.error, error, "{family} {endpoint:?}: {name}");
+                let length = text.len();
+                assert_eq!(reading.error, error, "{family} {endpoint:?}: {name}, {length}");
+            }
         }
     }
 }
@@ -338,7 +351,7 @@ fn a_last_event_too_long_to_hold_ends_the_reply_and_tells_its_output() {
 }
 
 #[test]
-fn a_splits_of_nothing_is_an_explicit_nothing() {
+fn a_split_of_nothing_is_an_explicit_nothing() {
     let body = r#"{"type":"message","usage":{"input_tokens":1,"output_tokens":1,"cache_creation_input_tokens":0}}"#;
 
     let reading = read(Family::Anthropic, Endpoint::Messages, Framing::Json, body);
@@ -422,4 +435,15 @@ fn searches_of_a_response_are_those_that_have_ended() {
     let units = leave(config, [body.as_bytes()]).usage.unwrap().units;
 
     assert_eq!(serde_json::to_value(units).unwrap(), json!({"searches": 2}));
+}
+
+#[test]
+fn answers_that_were_not_chosen_and_are_too_many_to_keep_are_flagged() {
+    let filler = "x".repeat(LONG);
+    let reply = json!({"generated_text": "", "details": {"generated_tokens": 5,
+        "input_length": 10, "best_of_sequences": [{"generated_text": filler}]}});
+
+    let reading = read(Family::Tgi, Endpoint::Generate, Framing::Json, &reply.to_string());
+
+    assert!(reading.usage.unwrap().mismatch);
 }

@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use permille_types::{Endpoint, Family, Source, TokenClass};
-use permille_usage::{Encoding, Framing, Reading, Tap, TapConfig, count};
+use permille_usage::{
+    Encoding, Framing, Reading, Tap, TapConfig, count,
+    request::{Asked, classify},
+};
 use serde_json::{Value, json};
 
 use crate::common::{REQUEST, fixture, fixtures, leave, run};
@@ -33,6 +36,18 @@ fn counts_in_the_headers_hold_where_the_body_has_none() {
         let usage = tap.reading().usage.unwrap();
 
         assert_eq!(usage.input_total.zip(usage.output_total), Some(expected), "{body}");
+    }
+}
+
+#[test]
+fn pangu_is_not_asked_for_the_usage_that_it_reports_anyway() {
+    let body = br#"{"model":"m","stream":true,"messages":[]}"#;
+    for (family, endpoint, is_askable) in
+        [(Family::Pangu, Endpoint::Chat, false), (Family::OpenAi, Endpoint::ChatCompletions, true)]
+    {
+        let facts = classify(Asked::new(family, endpoint), body).unwrap();
+
+        assert_eq!((facts.stream, facts.usage_askable), (true, is_askable), "{family}");
     }
 }
 
