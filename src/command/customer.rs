@@ -1,5 +1,5 @@
-//! `permille customer add|set|limit|list|show|plans|history`: who is billed, and what their invoices
-//! say.
+//! `permille customer add|set|limit|list|show|plans|history`: who is billed, and what their
+//! invoices say.
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};

@@ -38,7 +38,9 @@ fn leaves(count: u32) -> Vec<Hash> {
 
 fn root_of(leaves: &[Hash]) -> Hash {
     let mut tree = Tree::default();
-    leaves.iter().for_each(|leaf| tree.push(*leaf));
+    for leaf in leaves {
+        tree.push(*leaf);
+    }
     tree.root()
 }
 
@@ -144,7 +146,11 @@ fn the_text_of_a_record_never_changes() {
 
 proptest! {
     #[test]
-    fn any_change_of_any_leaf_shows_in_the_root(count in 1_u32..200, at in 0_usize..200, more in 0_u32..3) {
+    fn any_change_of_any_leaf_shows_in_the_root(
+        count in 1_u32..200,
+        at in 0_usize..200,
+        more in 0_u32..3,
+    ) {
         let mut changed = leaves(count);
         let root = root_of(&changed);
         let at = at % changed.len();

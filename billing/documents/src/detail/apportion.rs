@@ -121,7 +121,7 @@ mod tests {
 
         let half = steps_at(amount, u64::MAX / 2, u64::MAX).unwrap();
 
-        assert_eq!(half, 499_999_999_999_999_999_978_000);
+        assert_eq!(half, 500_000_000_000_000_004_972_894);
         assert_eq!(steps_at(amount, u64::MAX, u64::MAX), Some(1_000_000_000_000_000_010_000_000));
     }
 }

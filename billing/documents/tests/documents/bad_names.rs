@@ -20,12 +20,12 @@ fn documents() -> (Vec<Request>, Vec<Document>) {
         line.project = BAD.parse().unwrap();
     }
     invoice.projects[0].id = BAD.parse().unwrap();
-    invoice.projects[0].name = BAD.to_owned();
-    invoice.buyer.name = BAD.to_owned();
+    BAD.clone_into(&mut invoice.projects[0].name);
+    BAD.clone_into(&mut invoice.buyer.name);
     invoice.buyer.address = Some(format!("{BAD}\nDE"));
     invoice.purchase_order = Some(BAD.to_owned());
     invoice.notes = Some(BAD.to_owned());
-    invoice.taxes[0].name = BAD.to_owned();
+    BAD.clone_into(&mut invoice.taxes[0].name);
     let note = credit_note(&invoice, CreditScope::Rest);
     (requests, vec![invoice, note])
 }

@@ -35,13 +35,13 @@ fn accepted(mut command: Command, journal: &str) -> String {
     said
 }
 
-fn hledger(journal: &str, args: &[&str]) -> String {
+pub(crate) fn hledger(journal: &str, args: &[&str]) -> String {
     let mut command = Command::new(program("tests/.hledger/usr/bin", "hledger"));
     command.args(args).args(["-f", "-"]).env("LANG", "C.UTF-8");
     accepted(command, journal)
 }
 
-fn bean_check(journal: &str) {
+pub(crate) fn bean_check(journal: &str) {
     let mut command = Command::new(program("tests/.venv/bin", "bean-check"));
     command.arg("--no-cache").arg("/dev/stdin").env("PYTHONUTF8", "1");
     let said = accepted(command, journal);
@@ -53,8 +53,8 @@ fn documents() -> Vec<Document> {
     let mut requests = november();
     requests.push(request(4, "s-3", "ERNIE-Bot", &[("smell;in \"x\"", 0)]));
     let mut invoice = invoice(&requests, vat("19"));
-    invoice.buyer.name = "ACME; \"Ltd\" \\ | 有限公司".to_owned();
-    invoice.projects[0].name = "=x".to_owned();
+    "ACME; \"Ltd\" \\ | 有限公司".clone_into(&mut invoice.buyer.name);
+    "=x".clone_into(&mut invoice.projects[0].name);
     let note = credit_note(&invoice, CreditScope::Amount(decimal("0.37")));
     vec![invoice, note]
 }

@@ -16,4 +16,5 @@ mod journals;
 mod pdf;
 mod samples;
 mod tables;
+mod terms;
 mod ubl;

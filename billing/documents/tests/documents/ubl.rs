@@ -34,7 +34,7 @@ fn round(amount: Decimal) -> Decimal {
 /// Checks the rules; gives the category of VAT.
 ///
 /// Source: EN 16931-1:2017, table 3 "Conditions", and its syntax binding to UBL.
-fn check(xml: &str, tax_slack: Decimal) -> String {
+pub(crate) fn check(xml: &str, tax_slack: Decimal) -> String {
     let parsed = roxmltree::Document::parse(xml).unwrap();
     let root = parsed.root_element();
     let totals = at(root, "LegalMonetaryTotal").unwrap();

@@ -210,8 +210,8 @@ async fn projects(
 ) -> Result<Vec<InvoiceProject>, LedgerError> {
     let mut names: HashMap<ProjectId, String> =
         project::names(connection, &customer.id).await?.into_iter().collect();
-    let named = |id: &ProjectId| names.remove(id).unwrap_or_else(|| id.to_string());
-    projects_of(&document.lines, document.currency, named)
+    let shown = |id: &ProjectId| names.remove(id).unwrap_or_else(|| id.to_string());
+    projects_of(&document.lines, document.currency, shown)
 }
 
 /// What each cost centre owes: the sum of its lines.

@@ -182,7 +182,7 @@ fn billed_before(
 }
 
 /// Takes what was billed from the sums. What does not fit.
-fn take_away(sums: &mut Vec<UsageSum>, mut billed: BTreeMap<LineKey, u64>) -> Option<String> {
+fn take_away(sums: &mut [UsageSum], mut billed: BTreeMap<LineKey, u64>) -> Option<String> {
     let mut unfit = None;
     for sum in sums.iter_mut() {
         let before = billed.remove(&key_of(sum)).unwrap_or_default();

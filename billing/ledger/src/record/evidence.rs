@@ -60,7 +60,7 @@ impl Ledger {
             for row in rows {
                 let at = column::micros(row.event.at);
                 let cursor = format!("{}/{at}/{}", head.period, row.event.request_id);
-                found.push((cursor, entry(row, head)?));
+                found.push((cursor, entry(&row, head)?));
             }
             if wanted == 0 {
                 break;
@@ -72,15 +72,15 @@ impl Ledger {
     }
 }
 
-/// What a row was when an invoice printed `head`.
-fn entry(row: StoredUsage, head: &RecordHead) -> Result<Entry, LedgerError> {
+/// What a row was when an invoice printed that.
+fn entry(row: &StoredUsage, printed: &RecordHead) -> Result<Entry, LedgerError> {
     let damaged = |what| LedgerError::corrupt(what, &row.event.request_id);
     let index = row.leaf.ok_or_else(|| damaged("usage.leaf"))?;
     let record = String::from_utf8(text(&row.event)?).map_err(|_| damaged("usage.request_id"))?;
     let record = RawValue::from_string(record).map_err(|_| damaged("usage.request_id"))?;
     let held = match row.pricing {
         Pricing::Held => true,
-        Pricing::Priced { .. } => row.priced_as.is_some_and(|order| order > head.priced_later),
+        Pricing::Priced { .. } => row.priced_as.is_some_and(|order| order > printed.priced_later),
     };
     let price = row.version().filter(|_| !held).cloned();
     Ok(Entry { index, price, held, record })

@@ -3,6 +3,7 @@
 mod attempts;
 mod repo;
 mod row;
+mod stored;
 
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, UsageEvent};
