@@ -53,12 +53,16 @@ impl RedisUrl {
     fn masked(&self) -> String {
         let text = self.0.expose_secret();
         let Some((scheme, rest)) = text.split_once("://") else { return MASK.to_owned() };
+        // Unix sockets take their password in the query, and have no login.
+        if scheme.contains("unix") {
+            let path = rest.split_once('?').map_or(rest, |(path, _)| path);
+            return format!("{scheme}://{path}");
+        }
         // A password may hold anything, `/` and `?` too: what is before the last `@` is a login.
         let (login, place) = match rest.rsplit_once('@') {
             Some((login, place)) => (Some(login), place),
             None => (None, rest),
         };
-        // Unix sockets take their password in the query.
         let place = place.split_once('?').map_or(place, |(place, _)| place);
         match login {
             None => format!("{scheme}://{place}"),

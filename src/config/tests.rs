@@ -91,6 +91,16 @@ fn the_password_of_redis_is_masked_in_what_is_printed() {
 }
 
 #[test]
+fn the_password_of_a_socket_of_redis_is_not_printed_either() {
+    let (_dir, config) = load("[redis]\nurl = \"unix:///run/redis.sock?pass=hun@ter2\"");
+    let config = config.unwrap();
+
+    for text in [config.to_toml().unwrap(), config.to_json().unwrap().to_string()] {
+        assert!(text.contains("unix:///run/redis.sock") && !text.contains("ter2"), "{text}");
+    }
+}
+
+#[test]
 fn two_listeners_on_one_address_are_refused_but_port_0_is_free_for_all() {
     check(
         "[gateway]\nlisten = \"127.0.0.1:9\"\n[console]\nlisten = \"127.0.0.1:9\"",

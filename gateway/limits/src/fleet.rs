@@ -101,6 +101,10 @@ impl Fleet {
             let error: &dyn std::error::Error = error;
             let serves = self.spare.is_some();
             tracing::error!(error, serves, "limits: redis is away");
+            if let Some(spare) = &self.spare {
+                // What a load that came too late put there is of the last outage.
+                spare.clear();
+            }
             self.more.notify_one();
         }
     }

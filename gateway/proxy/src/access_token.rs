@@ -30,6 +30,8 @@ const REST: Duration = Duration::from_secs(1);
 /// So long before a token expires another one is fetched: longer than a request is on its way.
 /// At most a tenth of the token's life.
 const EARLY_MAX: Duration = Duration::from_mins(5);
+/// Longest time that a token is used, whatever the provider says: Baidu's last 30 days.
+const LIFE_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
 /// The codes of an error by which a provider refuses a token: invalid, expired.
 const REFUSED_CODES: [u64; 2] = [110, 111];
 
@@ -179,7 +181,7 @@ impl Failure {
 
 /// How long a token is used that is good for `seconds`.
 fn lasts(seconds: u64) -> Duration {
-    let life = Duration::from_secs(seconds);
+    let life = Duration::from_secs(seconds.min(LIFE_SECONDS_MAX));
     life.saturating_sub(EARLY_MAX.min(life / 10))
 }
 
@@ -211,6 +213,7 @@ mod tests {
         assert_eq!(lasts(30 * 24 * 3_600), Duration::from_mins(30 * 24 * 60 - 5));
         assert_eq!(lasts(100), Duration::from_secs(90));
         assert_eq!(lasts(0), Duration::ZERO);
+        assert_eq!(lasts(u64::MAX), lasts(LIFE_SECONDS_MAX), "an instant has an end");
     }
 
     #[test]

@@ -145,7 +145,9 @@ impl Limiter {
         let lines: Vec<_> = limits
             .iter()
             .map(|limit| {
-                let fresh = limit.level == Level::Session && request.turn == 1;
+                // A session that its client names may have had turns that nobody told us of.
+                let minted = !request.explicit && request.turn == 1;
+                let fresh = limit.level == Level::Session && minted;
                 subject.line(limit, take(limit.measure), fresh)
             })
             .collect();
@@ -189,8 +191,16 @@ impl Limiter {
     ) {
         // A limit that came while the request was open counts it too.
         let known = self.knowledge.current();
-        let now = known.as_deref().and_then(|known| known.policy(&key.hash));
+        let now = known.as_deref().and_then(|known| {
+            // What a response of the background cost is its creator's, whoever read it.
+            let own = event.key == key.key;
+            if own { known.policy(&key.hash) } else { known.key_of(&event.key) }
+        });
         let key = now.map_or(key, |now| &**now);
+        if event.key != key.key {
+            // The creator's key is gone. The ledger has the cost, for counters that are loaded.
+            return;
+        }
         if key.limits.is_empty() && key.rpm.is_none() && reserved.is_none() {
             return;
         }
