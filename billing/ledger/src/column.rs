@@ -26,6 +26,11 @@ pub(crate) fn stored_instant(at: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// A stored text as what it stands for: an id, a currency, a time zone, a decimal.
+/// A text as the store gives it back: see [`crate::sql`].
+pub(crate) fn stored_text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 pub(crate) fn parsed<T: FromStr>(column: &'static str, text: &str) -> Result<T, LedgerError> {
     text.parse().map_err(|_| LedgerError::corrupt(column, text))
 }

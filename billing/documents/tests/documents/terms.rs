@@ -1,4 +1,4 @@
-//! Invoices over charges, terms of a plan and prepaid credit: what is in every format, and the sums.
+//! Invoices over charges, terms of a plan and prepaid credit: every format, and the sums.
 
 use permille_documents::{Document, Format, Line};
 use permille_rating::{Meter, Term, round::round_money};

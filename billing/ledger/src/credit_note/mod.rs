@@ -7,7 +7,10 @@ mod document;
 mod repo;
 
 use chrono::{DateTime, Utc};
-use permille_rating::invoice::{Credit, CreditError, CreditScope, Credited, credit};
+use permille_rating::{
+    invoice::{Credit, CreditError, CreditScope, Credited, credit},
+    round::round_money,
+};
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -18,6 +21,7 @@ pub(crate) use repo::{amounts, credited_of};
 use crate::{
     Instruction, Invoice, Ledger, LedgerError, Listing, Page,
     audit::{self, Change},
+    column,
     error::During,
     invoice,
     secret::public_id,
@@ -163,7 +167,8 @@ fn part_of(
     shown: &str,
 ) -> Result<Credit, LedgerError> {
     let lines: Vec<Decimal> = invoice.lines.iter().map(|line| line.amount).collect();
-    credit(&lines, &invoice.tax, before, scope, invoice.currency).map_err(|cause| match cause {
+    let part = credit(&lines, &invoice.tax, before, scope, invoice.currency);
+    let part = part.map_err(|cause| match cause {
         CreditError::NoLine { number, lines } => {
             LedgerError::invalid("line", &number, format!("1 to {lines}"))
         }
@@ -181,5 +186,17 @@ fn part_of(
         cause @ (CreditError::Amount(_) | CreditError::Divide(_)) => {
             LedgerError::Credit { invoice: shown.to_owned(), cause: Box::new(cause) }
         }
-    })
+    })?;
+    // What prepaid credit has paid is not paid back in money, and what lines below zero have taken
+    // off is not paid back at all.
+    let mut left = invoice.total;
+    for amount in before.lines.iter().chain(&before.taxes) {
+        left = column::exact_sub("what is left of an invoice", left, *amount)?;
+    }
+    let left = round_money(left, invoice.currency);
+    if part.gross > left {
+        let accepted = format!("a credit of at most {left} with its tax: so much is left of it");
+        return Err(LedgerError::invalid("amount", &part.gross, accepted));
+    }
+    Ok(part)
 }

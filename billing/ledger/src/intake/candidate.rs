@@ -63,6 +63,9 @@ impl Candidate {
         })?;
         // What is rated now must be what is read from the row later.
         event.at = column::stored_instant(event.at);
+        for text in [&mut event.service_tier, &mut event.region].into_iter().flatten() {
+            *text = column::stored_text(text);
+        }
         // Whether a row is unpriced is the ledger's own finding, from its own book.
         event.flags.retain(|flag| *flag != Flag::Unpriced);
         Self::rated(event, catalogue)

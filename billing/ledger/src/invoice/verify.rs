@@ -126,9 +126,10 @@ fn terms(invoice: &Invoice) -> Option<&'static str> {
     let of_plan = |line: &InvoiceLine| line.part.is_some() || !line.meter.is_usage();
     if invoice.lines.iter().any(of_plan) {
         Some("the terms of a plan")
-    } else if invoice.lines.iter().any(|line| line.charge.is_some()) {
+    } else if !invoice.charges.is_empty() || invoice.lines.iter().any(|line| line.charge.is_some())
+    {
         Some("charges")
-    } else if !invoice.credits.is_empty() {
+    } else if !invoice.credits.is_empty() || invoice.prepaid.is_some() {
         Some("prepaid credit")
     } else {
         None
@@ -172,7 +173,8 @@ fn billed_before(
             .find(|other| other.number.as_ref() == Some(number))
             .ok_or_else(missing)?;
         for line in &other.lines {
-            if line.corrects.as_ref().unwrap_or(&other.period.label) == &head.period {
+            let of_month = line.corrects.as_ref().unwrap_or(&other.period.label) == &head.period;
+            if of_month && line.meter.is_usage() {
                 let sum = billed.entry(key_of_line(line)).or_default();
                 *sum = sum.saturating_add(line.quantity);
             }

@@ -112,7 +112,6 @@ impl Ledger {
     ) -> Result<Simulation, LedgerError> {
         let plan = one_plan(text)?;
         let mut reader = self.store.view().await?;
-        let catalogue = self.current(&mut reader).await?;
         let mut customers = match whose {
             Some(id) => {
                 let found = customer::find(&mut reader, id).await?;
@@ -128,13 +127,17 @@ impl Ledger {
         }
         customers.retain(|customer| customer.currency == plan.currency);
         customers.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut simulated = Vec::new();
+        let mut wanted = Vec::new();
         for customer in &customers {
             let span = month(period, customer)?;
-            let (used, mode) = used(&mut reader, customer, span).await?;
-            if used.is_empty() && whose.is_none() {
-                continue;
+            if whose.is_some() || !used(&mut reader, customer, span).await?.0.is_empty() {
+                wanted.push((customer, span));
             }
+        }
+        // A summary has a view of its own: two of them at once would wait for each other.
+        drop(reader);
+        let mut found = Vec::new();
+        for (customer, span) in wanted {
             let filter = SummaryFilter {
                 customer: Some(customer.id.clone()),
                 since: Some(span.start),
@@ -147,6 +150,13 @@ impl Ledger {
                 sums: summary.currencies.into_iter().find(|s| s.currency == plan.currency),
                 customer: summary.customers.into_iter().next(),
             };
+            found.push((customer, span, facts));
+        }
+        let mut reader = self.store.view().await?;
+        let catalogue = self.current(&mut reader).await?;
+        let mut simulated = Vec::new();
+        for (customer, span, facts) in found {
+            let (used, mode) = used(&mut reader, customer, span).await?;
             let anew = Anew { catalogue: &catalogue, customer, span, used: &used, mode };
             simulated.push(simulate(&mut reader, &anew, &plan, &facts).await?);
         }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use sqlx::{Arguments, Database, Postgres, Sqlite, error::BoxDynError};
 
+use crate::column;
+
 /// A value on its way into the store. Each kind knows its type also where it is null, for
 /// `PostgreSQL` decides on types before it sees values.
 ///
@@ -40,7 +42,7 @@ fits!(Sqlite, Postgres);
 impl<'q> Value<'q> {
     fn text(text: Option<Cow<'q, str>>) -> Self {
         Self::Text(text.map(|text| {
-            if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
+            if text.contains('\0') { Cow::Owned(column::stored_text(&text)) } else { text }
         }))
     }
 }

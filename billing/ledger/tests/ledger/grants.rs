@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use permille_ledger::{
-    CustomerChanges, Grant, Instruction, Invoice, LedgerError, NewGrant, Page, Role, TaxRate,
-    TaxTerms,
+    CreditScope, CustomerChanges, Grant, Instruction, Invoice, LedgerError, NewCredit, NewGrant,
+    Page, Role, TaxRate, TaxTerms,
 };
 use permille_types::{CustomerId, TokenClass};
 use rust_decimal::Decimal;
@@ -91,6 +91,28 @@ async fn credit_pays_after_tax_and_the_books_follow() {
     let shown = books.ledger.pay_invoice(&id, None, &finance).await.unwrap();
     assert_eq!(shown.standing.unwrap().paid.to_string(), "3.20");
     assert_eq!(balance(&books, "cash").await, 11_200_000_000);
+}
+
+#[tokio::test]
+async fn what_credit_has_paid_is_not_paid_back_in_money() {
+    let books = in_december().await;
+    add(&books, &credit("10", "8")).await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    let issued = books.issue("2026-11").await;
+    let finance = books.as_role(Role::Finance).await;
+    let back = async |scope| {
+        let new = NewCredit { scope, reason: "goodwill".to_owned() };
+        books.ledger.credit_invoice(&issued.id.clone().unwrap(), &new, &finance).await
+    };
+
+    let all = back(CreditScope::Rest).await.unwrap_err();
+    let note = back(CreditScope::Amount(decimal("2"))).await.unwrap();
+    let again = back(CreditScope::Amount(decimal("1"))).await.unwrap_err();
+
+    assert!(all.to_string().contains("at most 3.20"), "{all}");
+    assert_eq!(note.gross.to_string(), "2.20");
+    assert!(again.to_string().contains("at most 1.00"), "{again}");
+    assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -63,6 +63,46 @@ fn lines(invoice: &Invoice) -> Vec<String> {
     invoice.lines.iter().map(of).collect()
 }
 
+/// What was billed of a month is not billed otherwise when it is looked at again.
+#[tokio::test]
+async fn a_charge_over_a_month_of_two_plans_counts_for_the_minimum_of_the_first_alike() {
+    let books = Books::open().await;
+    let finance = books.as_role(Role::Finance).await;
+    let plans = r#"[[plan]]
+name = "least"
+kind = "metered"
+currency = "CNY"
+minimum = "60"
+[[plan]]
+name = "free"
+kind = "metered"
+currency = "CNY"
+"#;
+    books.ledger.add_plans(plans, &finance).await.unwrap();
+    assign(&books, "least", "2026-11-01T00:00:00Z").await.unwrap();
+    assign(&books, "free", "2026-11-16T00:00:00Z").await.unwrap();
+    let charge = r#"[[charge]]
+name = "own"
+customer = "acme"
+models = "nobody-uses-it"
+kind = "unit"
+currency = "CNY"
+unit = "1"
+minimum = "50"
+from = 2026-11-01T00:00:00Z
+until = 2026-12-01T00:00:00Z
+"#;
+    books.ledger.add_charges(charge, &finance).await.unwrap();
+    books.accept(&[used(&books, 1, "2026-11-05T10:00:00Z", 1_000_000)]).await;
+    books.clock.set("2027-01-02T00:00:00Z");
+
+    let november = books.issue("2026-11").await;
+    let december = preview(&books, "2026-12").await;
+
+    assert_eq!(lines(&november), ["01 input_uncached 12.00", "charge 50.00"]);
+    assert_eq!(lines(&december), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_fee_stands_on_the_invoice_of_every_month_also_without_usage() {
     let books = with_plans().await;

@@ -115,7 +115,11 @@ async fn a_record_that_is_dropped_added_or_changed_shows() {
 
     let mut doubled = whole().await;
     doubled.records.push(doubled.records[0].clone());
-    assert!(doubled.faults()[0].contains("have the place 0"), "{:?}", doubled.faults());
+    assert!(doubled.faults()[0].contains("among the records twice"), "{:?}", doubled.faults());
+
+    let mut displaced = whole().await;
+    displaced.records[1] = displaced.records[1].replace("\"index\":1", "\"index\":0");
+    assert!(displaced.faults()[0].contains("have the place 0"), "{:?}", displaced.faults());
 
     let mut changed = whole().await;
     changed.records[0] = changed.records[0].replace(":1000", ":1001");
@@ -162,6 +166,43 @@ async fn a_price_that_is_none_for_the_request_is_refused() {
     assert!(files.faults()[0].contains("it is in USD, the invoice in CNY"), "{:?}", files.faults());
     files.records[0] = files.records[0].replacen(&other, "pv-of-nobody", 1);
     assert!(files.faults()[0].contains("not among the prices"), "{:?}", files.faults());
+}
+
+/// A price that takes over from before the requests gives the old one an end before them.
+#[tokio::test]
+async fn a_price_that_is_dated_back_changes_no_invoice() {
+    let books = Books::open().await;
+    books.accept(&[on(&books, 1, "2026-11-05")]).await;
+    import(
+        &books.ledger,
+        "[[price]]\nmodel = \"ERNIE-Bot\"\ncurrency = \"CNY\"\nfrom = 2026-11-01T00:00:00Z\n\
+         source = \"a test\"\ninput = \"1\"\noutput = \"2\"\n",
+    )
+    .await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    let invoice = books.issue("2026-11").await;
+    let mut files = files(&books, &invoice, &[]).await;
+    let mut prices = Vec::new();
+    for line in &invoice.lines {
+        let listed = books.ledger.price(&line.price_version).await.unwrap();
+        assert_eq!(listed.price.until, Some(at("2026-11-01T00:00:00Z")));
+        prices.push(listed.price);
+    }
+    prices.dedup();
+    files.book = PriceBook::new(prices).unwrap();
+
+    assert_eq!(invoice.total.to_string(), "0.02");
+    assert_eq!(files.faults(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_request_that_is_booked_twice_shows() {
+    let books = Books::open().await;
+    let invoice = november(&books).await;
+    let mut twice = files(&books, &invoice, &[]).await;
+    twice.records[2] = twice.records[0].replace("\"index\":0", "\"index\":2");
+
+    assert!(twice.faults()[0].contains("among the records twice"), "{:?}", twice.faults());
 }
 
 #[tokio::test]
@@ -239,7 +280,7 @@ async fn rows_give_the_records_that_were_hashed() {
     odd.model_served = Some("ERNIE-Bot".parse().unwrap());
     odd.turn_kind = Some(permille_types::TurnKind::Regenerate);
     odd.resent_tokens = Some(7);
-    odd.service_tier = Some("flex".to_owned());
+    odd.service_tier = Some("fl\0ex".to_owned());
     odd.region = Some("cn-north".to_owned());
     odd.units = [(permille_types::Unit::Requests, 1)].into();
     odd.tokens.insert(TokenClass::named("input_of_tomorrow"), 0);

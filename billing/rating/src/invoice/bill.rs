@@ -131,7 +131,10 @@ pub fn bill_month<'p>(
     for (part, lines) in month.parts.iter().zip(&usage) {
         let Some(PartPlan { plan, is_trial: false }) = &part.plan else { continue };
         let place = told_part(part);
-        let own = terms.iter().filter(|line: &&InvoiceLine| line.part == place);
+        // A charge over the whole month counts for its first part, as it does once it was billed.
+        let is_own =
+            |line: &&InvoiceLine| line.part == place || (lines.place == 0 && line.part.is_none());
+        let own = terms.iter().filter(is_own);
         let amounts = lines.left.iter().chain(own).map(|line| line.amount);
         let now = exact::sum(amounts).map_err(InvoiceError::Amount)?;
         let (lines, charges) = bill_terms(month, part, plan, place, now, currency)?;

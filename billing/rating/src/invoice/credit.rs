@@ -110,7 +110,7 @@ pub fn credit(
         .map(|(place, amount)| exact::sub(*amount, part(&before.lines, place)))
         .collect::<Result<Vec<_>, _>>()?;
     let left_in_all = exact::sum(left.iter().copied())?;
-    if left_in_all.is_zero() {
+    if left_in_all <= Decimal::ZERO {
         return Err(CreditError::NothingLeft);
     }
     let asked = |asked: Decimal, left: Decimal| {

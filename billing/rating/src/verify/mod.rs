@@ -7,7 +7,7 @@
 mod entry;
 mod month;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono_tz::Tz;
 use permille_types::{
@@ -51,6 +51,12 @@ pub enum VerifyError {
         month: String,
         /// The place.
         index: u64,
+    },
+    /// A request is there twice.
+    #[error("request {request} is among the records twice")]
+    RequestTwice {
+        /// Which.
+        request: RequestId,
     },
     /// A price is not among those given.
     #[error("request {request} names price `{version}`, which is not among the prices")]
@@ -99,6 +105,8 @@ pub struct Recount {
     currency: Currency,
     prices: HashMap<PriceVersion, Price>,
     months: BTreeMap<String, CountedMonth>,
+    /// Requests that were counted: nobody pays for one twice.
+    requests: HashSet<RequestId>,
 }
 
 impl Recount {
@@ -111,7 +119,14 @@ impl Recount {
         prices: Vec<Price>,
     ) -> Self {
         let prices = prices.into_iter().map(|price| (price.version.clone(), price)).collect();
-        Self { customer, time_zone, currency, prices, months: BTreeMap::new() }
+        Self {
+            customer,
+            time_zone,
+            currency,
+            prices,
+            months: BTreeMap::new(),
+            requests: HashSet::new(),
+        }
     }
 
     /// Counts one line of a file of records.
@@ -127,6 +142,9 @@ impl Recount {
                 found: event.customer,
                 customer: self.customer.clone(),
             });
+        }
+        if !self.requests.insert(event.request_id) {
+            return Err(VerifyError::RequestTwice { request: event.request_id });
         }
         let lines = match self.price(&event, entry.price.as_ref())? {
             None => Vec::new(),
@@ -185,8 +203,9 @@ fn unfit(price: &Price, event: &UsageEvent, currency: Currency) -> Option<String
         Some(format!("it is in {}, the invoice in {}", price.currency.code(), currency.code()))
     } else if price.customer.as_ref().is_some_and(|customer| *customer != event.customer) {
         Some("it is another customer's".to_owned())
-    } else if event.at < price.from || price.until.is_some_and(|until| until <= event.at) {
-        Some(format!("it does not hold at {}", event.at.to_rfc3339()))
+    } else if event.at < price.from {
+        // Its end may have been set after the request, back to before it.
+        Some(format!("it does not hold yet at {}", event.at.to_rfc3339()))
     } else if !served && !names_it(event.model_asked().as_str()) {
         Some(format!("it is of model `{}`, not `{}`", price.model, event.model()))
     } else if event.flags.contains(&Flag::NotBilled) {

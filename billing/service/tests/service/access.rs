@@ -16,7 +16,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 63] = [
+const ROUTES: [(&str, &str, &str, u16); 65] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -68,6 +68,9 @@ const ROUTES: [(&str, &str, &str, u16); 63] = [
     // Of a draft whose month has not ended; a void needs a reason.
     ("GET", "/invoices/{id}/document", BILLERS, 409),
     ("GET", "/invoices/{id}/records", BILLERS, 200),
+    // Both need to know the format.
+    ("GET", "/invoices/{id}/export", BILLERS, 422),
+    ("GET", "/credit-notes/{id}/export", BILLERS, 422),
     ("GET", "/invoices/{id}/history", "admin finance", 200),
     ("POST", "/invoices/{id}/approve", "admin finance", 409),
     ("POST", "/invoices/{id}/finalize", "admin finance", 409),

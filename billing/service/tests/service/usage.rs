@@ -226,6 +226,8 @@ async fn an_invoice_has_a_line_per_class_with_text_for_every_decimal() {
     let invoice = used.api.post("/api/v1/invoices/preview", &month).await.ok();
 
     let version = invoice["lines"][0]["price_version"].clone();
+    let root = invoice["records"][0]["root"].clone();
+    assert_eq!(root.as_str().unwrap().len(), 64, "{root}");
     let line = |class: &str, quantity: u64, thousand: &str, exact: &str, amount: &str| {
         json!({
             "project": "default", "model": "ERNIE-Bot", "class": class, "quantity": quantity,
@@ -248,7 +250,7 @@ async fn an_invoice_has_a_line_per_class_with_text_for_every_decimal() {
                 line("output_text", 3000, "3", "0.036", "0.04"),
             ],
             "subtotal": "0.11", "net": "0.11", "tax": [], "gross": "0.11", "total": "0.11",
-            "requests": 6, "unpriced_requests": 0, "estimated_requests": 1,
+            "records": [{"period": "2026-11", "size": 6, "root": root}], "requests": 6, "unpriced_requests": 0, "estimated_requests": 1,
             "estimated_quantity": 1500, "simulated_requests": 0, "simulated": false
         })
     );
