@@ -32,10 +32,12 @@ pub(super) fn pdf(
     sheets: &[Sheet],
 ) -> Result<Vec<u8>, DocumentError> {
     let failed = |cause: String| DocumentError::Pdf(cause);
-    let configuration = ConfigurationBuilder::new()
-        .with_archival_validator(Archival::A2_U)
-        .finish()
-        .map_err(|cause| failed(format!("{cause:?}")))?;
+    // What is kept for years has a date, and that is the day of issue; a draft is not kept.
+    let configuration = match document.issued_at {
+        Some(_) => ConfigurationBuilder::new().with_archival_validator(Archival::A2_U),
+        None => ConfigurationBuilder::new(),
+    };
+    let configuration = configuration.finish().map_err(|cause| failed(format!("{cause:?}")))?;
     let settings = SerializeSettings { configuration, ..SerializeSettings::default() };
     let mut pdf = Pdf::new_with(settings);
     pdf.set_metadata(metadata(document, view));

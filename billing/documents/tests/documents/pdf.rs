@@ -5,7 +5,9 @@ use std::{
     process::Command,
 };
 
-use permille_documents::{Document, Export, FontFile, Fonts, Format, Language, Logo, Request};
+use permille_documents::{
+    Document, Export, FontFile, Fonts, Format, Kind, Language, Logo, Request, Status,
+};
 use permille_rating::invoice::CreditScope;
 
 use crate::samples::{
@@ -132,6 +134,21 @@ fn a_table_goes_on_over_numbered_pages_and_the_same_document_gives_the_same_byte
     assert!(pages.last().unwrap().contains(&"ab".repeat(32)));
     assert_eq!(bytes, written(pdf(&document, chinese()), &requests, 7));
     assert!(bytes.windows(20).any(|bytes| bytes == b"pdfaid:conformance>U"));
+}
+
+/// What is kept for years is PDF/A, and that has a date. A draft has none, and is not kept.
+#[test]
+fn a_draft_without_a_date_is_a_plain_pdf() {
+    let mut draft = invoice(&november(), vat("6"));
+    draft.kind = Kind::Invoice(Status::Draft);
+    draft.issued_at = None;
+    draft.number = None;
+    draft.issued = None;
+
+    let bytes = written(pdf(&draft, chinese()), &november(), 3);
+
+    assert!(!pages(&bytes).is_empty());
+    assert!(!bytes.windows(18).any(|bytes| bytes == b"pdfaid:conformance"));
 }
 
 #[test]
