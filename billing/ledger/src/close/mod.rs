@@ -202,7 +202,7 @@ impl Ledger {
             repo::set_state(&mut tx, period, CloseState::Open, CloseState::Closed, now).await?;
             for customer in customer::all(&mut tx).await? {
                 let month = invoice::month(period, &customer)?;
-                grant::expire(&mut tx, &customer, month, now).await?;
+                grant::expire(&mut tx, &customer, (period, month), now).await?;
             }
             let closed = ("close", Some(open), Some(CloseState::Closed));
             let unkeyed = Instruction::new(instruction.by().clone(), None)?;

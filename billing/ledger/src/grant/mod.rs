@@ -325,14 +325,15 @@ pub(crate) async fn give_back(
     Ok(())
 }
 
-/// Books what is left of grants that have expired when a customer's month ends.
+/// Books what is left of grants that have expired when a customer's month `period` ends. While an
+/// invoice up to it is not out yet they wait for a later close.
 pub(crate) async fn expire(
     connection: &mut Connection,
     customer: &Customer,
-    month: Period,
+    (period, month): (&str, Period),
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
-    for grant in repo::expired(connection, &customer.id, month.end).await? {
+    for grant in repo::expired(connection, &customer.id, month.end, period).await? {
         let left = from_nano(grant.left_nano);
         let subject = format!("grant {} expired", grant.id);
         let currency = grant.currency;

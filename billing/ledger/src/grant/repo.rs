@@ -176,20 +176,30 @@ pub(super) async fn usable(
     .collect()
 }
 
-/// Grants of a customer with something left that pay no more from `at` on.
+/// Grants of a customer with something left that pay no more from `at` on; none while an invoice
+/// up to the month `period` is not out yet, which may be to draw on them.
 pub(super) async fn expired(
     connection: &mut Connection,
     customer: &CustomerId,
     at: DateTime<Utc>,
+    period: &str,
 ) -> Result<Vec<StoredGrant>, LedgerError> {
     sql::query_as::<Row>(select!(
         "where customer = $1
            and left_nano > 0
            and expires_at <= $2
+           and not exists (
+               select 1
+               from invoice
+               where invoice.customer = $1
+                 and invoice.period <= $3
+                 and invoice.state in ('draft', 'approved')
+           )
          order by id"
     ))
     .bind(customer.as_str())
     .bind(column::micros(at))
+    .bind(period)
     .fetch_all(connection)
     .await
     .during("find expired grants")?

@@ -245,6 +245,34 @@ async fn a_grant_pays_in_its_time_and_what_is_left_is_breakage_when_the_month_is
     assert_eq!(balance(&books, "credit:prepaid:acme").await, -7 * CNY);
 }
 
+/// A later month may be closed first: an earlier one's invoice keeps the credit that it is to draw.
+#[tokio::test]
+async fn credit_that_an_approved_invoice_is_to_draw_does_not_expire_before_it() {
+    let books = Books::open().await;
+    books.clock.set("2026-10-02T00:00:00Z");
+    let expires_at = Some(at("2026-10-20T00:00:00Z"));
+    add(&books, &NewGrant { expires_at, ..credit("100", "100") }).await;
+    let mut event = books.event(1);
+    event.at = at("2026-10-05T12:00:00Z");
+    event.tokens = [(TokenClass::INPUT_UNCACHED, 1_000_000)].into();
+    books.accept(&[event]).await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    let (draft, finance) = (books.draft("2026-10").await, books.as_role(Role::Finance).await);
+    let id = draft.id.unwrap();
+    books.ledger.approve_invoice(&id, &finance).await.unwrap();
+    for role in [Role::Operator, Role::Finance] {
+        let by = books.as_role(role).await;
+        books.ledger.sign_close("2026-11", Some("a test without gateways"), &by).await.unwrap();
+    }
+    let kept = left(&books).await;
+
+    let issued = books.ledger.finalize_invoice(&id, &finance).await.unwrap();
+
+    assert_eq!(kept, ["100.00"]);
+    assert_eq!(paid(&issued), ("12.00".into(), "0.00".into()));
+    assert_eq!(left(&books).await, ["88.00"]);
+}
+
 #[tokio::test]
 async fn the_credit_of_a_trial_is_granted_once() {
     let books = in_december().await;
