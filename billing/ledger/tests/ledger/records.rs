@@ -229,6 +229,40 @@ async fn late_usage_follows_from_its_month_and_the_invoice_before() {
     assert!(alone.faults()[0].contains("is needed beside this one"), "{:?}", alone.faults());
 }
 
+/// An invoice over a fee is not verified as if prices were all; one over late usage beside it is.
+#[tokio::test]
+async fn terms_of_a_plan_are_not_among_the_files_and_do_not_disturb_other_invoices() {
+    let books = Books::open().await;
+    let finance = books.as_role(permille_ledger::Role::Finance).await;
+    let plans = r#"[[plan]]
+name = "pro"
+kind = "subscription"
+currency = "CNY"
+fee = "20"
+[[plan]]
+name = "free"
+kind = "metered"
+currency = "CNY"
+"#;
+    books.ledger.add_plans(plans, &finance).await.unwrap();
+    let acme = &books.key.key.customer;
+    for (plan, from) in [("pro", "2026-10-01T00:00:00Z"), ("free", "2026-11-01T00:00:00Z")] {
+        books.ledger.assign_plan(acme, plan, Some(at(from)), &finance).await.unwrap();
+    }
+    books.accept(&[on(&books, 1, "2026-10-05")]).await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    let october = books.issue("2026-10").await;
+    books.accept(&[on(&books, 2, "2026-10-06")]).await;
+    let november = books.issue("2026-11").await;
+
+    let over_a_fee = files(&books, &october, &[]).await.faults();
+    let late = files(&books, &november, &[&october]).await.faults();
+
+    assert_eq!(october.total.to_string(), "20.02");
+    assert!(over_a_fee[0].contains("bills by the terms of a plan"), "{over_a_fee:?}");
+    assert_eq!(late, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn held_usage_is_on_the_invoice_that_came_after_its_price() {
     let books = Books::open().await;
