@@ -27,7 +27,12 @@ fn fill(journal: &Journal) -> (Vec<UsageEvent>, FullReason) {
         match common::admit(journal, &event) {
             Ok(()) => admitted.push(event),
             Err(JournalError::Full { reason: FullReason::Preparing }) => {}
-            Err(JournalError::Full { reason }) => return (admitted, reason),
+            // A segment that is ready only now may make room once more.
+            Err(JournalError::Full { reason }) => {
+                if matches!(journal.health(), Health::Full { reason: told } if told == reason) {
+                    return (admitted, reason);
+                }
+            }
             Err(other) => panic!("{other}"),
         }
     }
@@ -50,7 +55,6 @@ async fn at_its_bound_it_settles_what_it_admitted_and_heals_when_billing_has_it(
     let journal = open(&fs).unwrap().journal;
     let (admitted, reason) = fill(&journal);
     assert_eq!(reason, FullReason::BytesMax);
-    assert!(matches!(journal.health(), Health::Full { reason: FullReason::BytesMax }));
     assert!(journal.stats().refused_total > 0);
 
     for event in &admitted {
