@@ -100,9 +100,8 @@ fn a_turn_that_is_made_again_and_one_that_fails_are_hidden_as_a_whole() {
     assert_eq!(again.hidden.failed_request_cost, Decimal::ZERO);
 }
 
-#[test]
-fn a_failed_call_is_beside_the_cost_and_the_call_that_answered_is_not_one() {
-    let call = |ended, tokens: &[(&str, u64)]| Attempt {
+fn call(ended: Ended, tokens: &[(&str, u64)]) -> Attempt {
+    Attempt {
         upstream: "u".parse().unwrap(),
         model: None,
         status: None,
@@ -110,7 +109,11 @@ fn a_failed_call_is_beside_the_cost_and_the_call_that_answered_is_not_one() {
         provider_request_id: None,
         ended,
         tokens: event("m", tokens).tokens,
-    };
+    }
+}
+
+#[test]
+fn a_failed_call_is_beside_the_cost_and_the_call_that_answered_is_not_one() {
     let mut turn = turn();
     let own = Attempt { tokens: turn.tokens.clone(), ..call(Ended::Complete, &[]) };
     turn.attempts = vec![call(Ended::UpstreamError, &[("input_uncached", 100)]), own.clone()];
@@ -134,6 +137,11 @@ fn what_nobody_pays_hides_nothing_and_what_is_unpriced_is_not_known() {
     free.flags = vec![Flag::NotBilled];
     let unpriced = UsageEvent { model_requested: "unheard-of".parse().unwrap(), ..turn() };
 
+    // Without a quantity of its own it is never held, so its price may come before or after it.
+    let failed = call(Ended::UpstreamError, &[("input_uncached", 100)]);
+    let nothing = UsageEvent { tokens: [].into(), attempts: vec![failed], ..turn() };
+
+    assert_eq!(rated(&nothing).hidden, Amounts::default());
     assert_eq!(rated(&free).hidden, Amounts::default());
     assert_eq!(rated(&unpriced).hidden, Amounts::default());
     assert_eq!(Counts::of(&unpriced).resent_tokens, 1_300);

@@ -68,9 +68,8 @@ const ROUTES: [(&str, &str, &str, u16); 65] = [
     // Of a draft whose month has not ended; a void needs a reason.
     ("GET", "/invoices/{id}/document", BILLERS, 409),
     ("GET", "/invoices/{id}/records", BILLERS, 200),
-    // Both need to know the format.
-    ("GET", "/invoices/{id}/export", BILLERS, 422),
-    ("GET", "/credit-notes/{id}/export", BILLERS, 422),
+    ("GET", "/invoices/{id}/export", BILLERS, 200),
+    ("GET", "/credit-notes/{id}/export", BILLERS, 200),
     ("GET", "/invoices/{id}/history", "admin finance", 200),
     ("POST", "/invoices/{id}/approve", "admin finance", 409),
     ("POST", "/invoices/{id}/finalize", "admin finance", 409),
@@ -147,6 +146,7 @@ impl World {
             _ => format!("/api/v1{route}")
                 .replace("/sessions/{id}", "/sessions/{id}?customer=acme")
                 .replace("?customer=acme/outcome", "/outcome")
+                .replace("/export", "/export?format=csv")
                 .replace("{period}", "2026-11")
                 .replace("{customer}", "acme")
                 .replace("{id}", id.as_str().unwrap())
