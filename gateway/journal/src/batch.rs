@@ -49,31 +49,18 @@ struct Part {
 impl State {
     /// Where the next batch is, if there is one.
     pub(crate) fn window(&self) -> Option<Window> {
-        if self.settled_synced <= self.stats.acknowledged_sequence {
-            return None;
-        }
-        let part = |segment: &Segment| Part {
-            first: segment.first,
-            file: Arc::clone(&segment.file),
-            from: if segment.first == self.cursor.segment {
-                self.cursor.offset
-            } else {
-                SEGMENT_HEADER_BYTES
-            },
-            until: segment.end,
-        };
-        let segments = self.sealed.iter().chain([&self.active]);
-        Some(Window {
-            parts: segments.filter(|s| s.first >= self.cursor.segment).map(part).collect(),
-            acknowledged: self.stats.acknowledged_sequence,
-            synced: self.settled_synced,
-        })
+        self.window_up_to(self.settled_synced)
     }
 
     /// Where every settled record that billing has not committed is, synced or not; nothing where
     /// there is none.
     pub(crate) fn uncommitted(&self) -> Option<Window> {
-        if self.last_settled <= self.stats.acknowledged_sequence {
+        self.window_up_to(self.last_settled)
+    }
+
+    /// Where settled records are from what billing has committed to that of number `last`.
+    fn window_up_to(&self, last: u64) -> Option<Window> {
+        if last <= self.stats.acknowledged_sequence {
             return None;
         }
         let part = |segment: &Segment| Part {
@@ -90,7 +77,7 @@ impl State {
         Some(Window {
             parts: segments.filter(|s| s.first >= self.cursor.segment).map(part).collect(),
             acknowledged: self.stats.acknowledged_sequence,
-            synced: self.last_settled,
+            synced: last,
         })
     }
 
