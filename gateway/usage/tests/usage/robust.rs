@@ -181,12 +181,32 @@ fn a_small_body_is_read_to_its_bound_whatever_its_ratio() {
 }
 
 #[test]
+fn a_body_of_several_megabytes_at_an_ordinary_ratio_is_read_whole() {
+    let numbers: String = (0..400_000).map(|number| format!("{number},")).collect();
+    let usage = r#""usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
+    let body = [r#"{"x":""#, &numbers, r#"","#, usage].concat();
+    assert!(body.len() > 2 << 20, "{} bytes", body.len());
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(body.as_bytes()).unwrap();
+    let encoded = gzip.finish().unwrap();
+    assert!(body.len() < 10 * encoded.len(), "{} bytes", encoded.len());
+    let (encoding, framing) = (Encoding::Gzip, Framing::Json);
+
+    let outcome = run(TapConfig { encoding, framing, ..chat_stream(false) }, [encoded.as_slice()]);
+
+    assert!(!outcome.reading.tap_error);
+    assert_eq!(outcome.reading.usage.unwrap().input_total, Some(5));
+}
+
+#[test]
 fn a_document_that_is_none_or_whose_usage_is_too_large_was_not_read() {
     let config = TapConfig { framing: Framing::Json, ..chat_stream(false) };
-    let large = format!(r#"{{"choices":[],"usage":{{"x":"{}"}}}}"#, "x".repeat(65_536));
+    let with = |bytes| format!(r#"{{"choices":[],"usage":{{"x":"{}"}}}}"#, "x".repeat(bytes));
+    let (long, large) = (with(65_000), with(65_536));
     for (body, unread) in [
         ("<html>busy</html>", true),
         (r#"{"choices" []}"#, true),
+        (long.as_str(), false),
         (large.as_str(), true),
         (r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#, false),
     ] {

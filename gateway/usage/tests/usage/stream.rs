@@ -209,14 +209,17 @@ fn text_is_due_once_there_is_a_piece_of_it_and_is_then_taken_away() {
             }
             tap.push(body, &mut Vec::new());
         };
+        assert_eq!(tap.text_bytes(), 0);
         push(&mut tap, delta("The Nile "));
         assert!(!tap.is_text_due());
+        assert_eq!(tap.text_bytes(), 9);
         push(&mut tap, delta(&"river ".repeat(6_000)));
         assert!(tap.is_text_due());
 
         drop(tap.take_text());
 
         assert!(!tap.is_text_due());
+        assert_eq!(tap.text_bytes(), 9 + 6 * 6_000);
         push(&mut tap, Bytes::from(stream(&[USAGE, "[DONE]"])));
         let (reading, with_text) = (tap.reading(), tap.reading_with_text());
         assert!(reading.usage.is_some() && reading.text.is_empty());
