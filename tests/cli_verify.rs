@@ -72,6 +72,95 @@ async fn an_invoice_is_verified_without_its_store_and_every_change_shows() {
     assert!(wrong.contains("3000 and 0.04 printed, 3000 and 0.03"), "{wrong}");
 }
 
+const TERMS: &str = r#"
+[[plan]]
+name = "team"
+kind = "subscription"
+currency = "CNY"
+fee = "31"
+[plan.allowance]
+tokens = 1000
+
+[[plan]]
+name = "large"
+kind = "commitment"
+currency = "CNY"
+commitment = "62"
+"#;
+
+const CHARGE: &str = r#"
+[[charge]]
+name = "seat"
+customer = "c3"
+currency = "CNY"
+models = "nobody-uses-it"
+kind = "unit"
+unit = "0.01"
+minimum = "5"
+from = 2026-10-01T00:00:00Z
+"#;
+
+/// What plans, charges, grants and the issuer become later is nothing to an invoice that is out.
+#[tokio::test]
+async fn an_invoice_over_terms_is_verified_offline_after_all_of_them_have_changed() {
+    let folder = Folder::new();
+    folder.config("[issuer]\nname = \"Permille GmbH\"\ntax_id = \"DE987654321\"\n");
+    folder.text(&["customer", "list"]);
+    let ledger = books::open(&folder).await;
+    books::customers(&ledger, 3).await;
+    ledger.close().await;
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (plans, charge) = (file("plans.toml", TERMS), file("charge.toml", CHARGE));
+    folder.text(&["plan", "add", &plans]);
+    let charges = folder.lines(&["charge", "add", &charge]);
+    let version = charges[0]["version"].as_str().unwrap();
+    let assign = |plan: &str, from: &str| {
+        folder.text(&["customer", "set", "c3", "--plan", plan, "--plan-from", from]);
+    };
+    assign("team", "2026-10-01T00:00:00Z");
+    assign("large", "2026-10-17T00:00:00Z");
+    folder.text(&["customer", "set", "c3", "--tax", "VAT=19"]);
+    let grant = ["grant", "add", "--customer", "c3", "--amount", "12.50", "--paid", "10"];
+    let pays = ["--from", "2026-10-01T00:00:00Z", "--reason", "top-up"];
+    folder.text(&[&grant[..], &pays].concat());
+    let draft = folder.json(&["invoice", "draft", "--customer", "c3", "--period", "2026-10"]);
+    let id = draft["id"].as_str().unwrap();
+    let total = draft["total"].as_str().unwrap();
+    folder.text(&["invoice", "approve", id]);
+    folder.text(&["invoice", "finalize", id]);
+
+    folder.config("[issuer]\nname = \"Permille SE\"\n");
+    folder.text(&["charge", "end", version, "--until", "2026-11-15T00:00:00Z"]);
+    assign("none", "2026-11-01T00:00:00Z");
+    let files = folder.data().join("evidence");
+    folder.text(&["invoice", "evidence", "INV-2026-000001", "--dir", text(&files)]);
+    let page = folder.text(&["invoice", "export", "INV-2026-000001", "--format", "html"]);
+    let next = folder.json(&["invoice", "preview", "--customer", "c3", "--period", "2026-11"]);
+    let elsewhere = Folder::new();
+    let arguments = arguments(&files);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+
+    let right = elsewhere.text(&arguments);
+    assert!(right.contains(&format!("1 records give its 4 lines and {total} CNY")), "{right}");
+    assert!(page.contains("Permille GmbH") && !page.contains("Permille SE"), "{page}");
+    assert_eq!(next["issuer"]["name"], "Permille SE");
+    for (printed, instead, fault) in [
+        ("fee = \\\"31\\\"", "fee = \\\"30\\\"", "charges 1 terms: [[plan]]"),
+        ("\"class\":\"fee\",\"quantity\":1", "\"class\":\"fee\",\"quantity\":2", "line 3 `"),
+        ("DE987654321", "DE987654322", "seal: it is not that of the content"),
+        ("\"left\":\"12.5\"", "\"left\":\"11.5\"", "credits 1 amount: 12.50 printed, 11.50"),
+    ] {
+        change(&files.join("invoice.json"), printed, instead);
+        let wrong = elsewhere.run(&arguments).refused(1);
+        assert!(wrong.contains(fault), "{instead}: {wrong}");
+        change(&files.join("invoice.json"), instead, printed);
+    }
+}
+
 #[tokio::test]
 async fn one_request_is_proven_to_be_on_the_invoice_and_another_is_not() {
     let (folder, files) = issued().await;

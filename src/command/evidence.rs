@@ -57,8 +57,10 @@ pub(crate) async fn run(context: &Context, api: &Api, evidence: &Evidence) -> Re
         write(&file, earlier.get())?;
         files.push(file);
     }
+    // Terms of plans are on the invoice itself.
+    let priced = invoice.lines.iter().filter(|line| line.meter.is_usage());
     let mut versions: BTreeSet<PriceVersion> =
-        invoice.lines.iter().map(|line| line.price_version.clone()).collect();
+        priced.map(|line| line.price_version.clone()).collect();
     let size = invoice.records.iter().map(|head| head.size).sum();
     let count = records(api, id, &dir.join("events.jsonl"), size, &mut versions).await?;
     let mut prices = Vec::new();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use permille_ledger::{Invoice, RecordEntry, verify_invoice};
+use permille_ledger::{Beside, Invoice, RecordEntry, recount_of, verify_invoice};
 use permille_rating::{
     proof::{Hash, Inclusion, inclusion, record_of},
     verify::Recount,
@@ -98,7 +98,7 @@ fn whole(
     let earlier: Vec<Invoice> =
         verify.earlier.iter().map(|file| document(file)).collect::<Result<_, _>>()?;
     let zone = invoice.period.time_zone;
-    let mut recount = Recount::new(invoice.customer.id.clone(), zone, invoice.currency, prices);
+    let mut recount = recount_of(invoice, prices);
     let size = invoice.records.iter().map(|head| head.size).sum();
     let bar = progress("records", size);
     let mut wanted = None;
@@ -115,7 +115,8 @@ fn whole(
         Ok(())
     })?;
     bar.finish_and_clear();
-    let verification = verify_invoice(text, &recount, &earlier)
+    let beside = Beside { earlier: &earlier };
+    let verification = verify_invoice(text, &recount, &beside)
         .map_err(|cause| CliError::Refused(chain(&cause)))?;
     let number = named(invoice);
     if !verification.differences.is_empty() {
@@ -138,15 +139,18 @@ fn whole(
             "total": invoice.total,
             "currency": invoice.currency,
             "roots": invoice.records,
+            "remarks": verification.remarks,
         }));
     }
+    let remarks = verification.remarks.iter().map(|remark| format!("\nnote: {remark}"));
     context.output.line(&format!(
         "{number} is right: {count} records give its {} lines and {} {}, byte for byte\n\
-         root over the records of {}",
+         root over the records of {}{}",
         invoice.lines.len(),
         invoice.total,
         invoice.currency.code(),
         roots.collect::<Vec<_>>().join("\n                         "),
+        remarks.collect::<String>(),
     ))
 }
 

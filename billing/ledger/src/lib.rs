@@ -67,9 +67,9 @@ pub use intake::{
     Accepted, BATCH_EVENTS_MAX, Billed, BilledCost, BilledRequest, BilledTokens, Rerated,
 };
 pub use invoice::{
-    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceProject, InvoiceState,
-    InvoiceSummary, InvoiceTexts, NotVerifiable, Standing, Verification, earlier_needed,
-    verify_invoice,
+    Beside, INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod,
+    InvoiceProject, InvoiceState, InvoiceSummary, InvoiceTexts, NotVerifiable, Standing,
+    Verification, earlier_needed, recount_of, verify_invoice,
 };
 pub use invoiced::{InvoicedUsage, PricedEvent};
 pub use key::{CreatedKey, Key, NewKey};
@@ -124,6 +124,8 @@ pub struct Ledger {
     catalogue: watch::Sender<Arc<Catalogue>>,
     /// What requests of invoiced months were billed, as far as somebody has asked.
     billed: Arc<billed::Cache>,
+    /// Who issues what is drafted from now on.
+    issuer: Option<Arc<InvoiceIssuer>>,
 }
 
 impl Ledger {
@@ -142,9 +144,16 @@ impl Ledger {
             clock: config.clock,
             catalogue: watch::Sender::new(Arc::new(catalogue)),
             billed: Arc::default(),
+            issuer: None,
         };
         ledger.record_rows_of_before().await?;
         Ok(ledger)
+    }
+
+    /// The same store, whose invoices and credit notes name `issuer` from now on.
+    #[must_use]
+    pub fn issuing(self, issuer: Option<InvoiceIssuer>) -> Self {
+        Self { issuer: issuer.map(Arc::new), ..self }
     }
 
     /// Whether the store answers now.

@@ -7,25 +7,32 @@ use std::cmp::Ordering;
 use chrono::{DateTime, Utc};
 use permille_types::{ModelName, MoneyError};
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
-use crate::{exact, price_book::names};
+use crate::{exact, price_book::names, written::normalized};
 
 /// Prepaid credit with what is left of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Its id.
     pub id: String,
     /// What was granted.
+    #[serde(serialize_with = "normalized")]
     pub amount: Decimal,
     /// What was paid for it: nothing for a promotion.
+    #[serde(serialize_with = "normalized")]
     pub paid: Decimal,
     /// What is left.
+    #[serde(serialize_with = "normalized")]
     pub left: Decimal,
     /// Lower pays first.
     pub priority: u32,
     /// First instant at which it pays no more; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
     /// Models that it pays for, exact names or globs; every line when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// When it was granted.
     pub granted_at: DateTime<Utc>,

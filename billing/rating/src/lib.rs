@@ -42,6 +42,7 @@ pub mod prorate;
 pub mod rate;
 pub mod round;
 pub mod verify;
+mod written;
 
 pub use fields::FieldError;
 pub use meter::{Meter, Term};

@@ -18,7 +18,7 @@ use prometheus::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::{
-    export::Exports,
+    export::{Exports, frozen},
     metrics::{Budget, Metrics},
 };
 
@@ -61,7 +61,8 @@ impl Billing {
     /// and folders `fonts`, then in those of the system.
     #[must_use]
     pub fn issuing(self, issuer: Issuer, fonts: Vec<PathBuf>) -> Self {
-        Self { exports: Arc::new(Exports::new(issuer, fonts)), ..self }
+        let ledger = self.ledger.issuing(frozen(&issuer));
+        Self { ledger, exports: Arc::new(Exports::new(issuer, fonts)), ..self }
     }
 
     /// Waits, within a bound, until no other summary is being made.

@@ -9,10 +9,10 @@ use permille_types::{Currency, DocumentNumber, InvoiceId, ModelName, ProjectId};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::{Invoice, InvoiceCustomer};
+use crate::{Invoice, InvoiceCustomer, InvoiceIssuer};
 
 /// The shape of credit note that this build writes.
-pub const CREDIT_NOTE_VERSION: u16 = 1;
+pub const CREDIT_NOTE_VERSION: u16 = 2;
 
 /// The invoice that a note credits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct CreditNote {
     pub issued_at: DateTime<Utc>,
     /// The invoice.
     pub invoice: CreditedInvoice,
+    /// Who issues it; absent where the configuration named nobody, and before version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<InvoiceIssuer>,
     /// Who gets it, as the invoice says it.
     pub customer: InvoiceCustomer,
     /// The billed month of the invoice.
@@ -97,6 +100,7 @@ impl CreditNote {
             id: invoice.id.clone(),
             number: invoice.number.clone(),
             issued_at,
+            issuer: None,
             customer: of.customer.clone(),
             period: of.period.label.clone(),
             currency: of.currency,

@@ -102,6 +102,7 @@ impl Ledger {
                 .parse()
                 .map_err(|_| LedgerError::corrupt("credit_note.id", "a new id"))?,
             number: series::next(&mut tx, Series::CreditNote, now).await?,
+            issuer: self.issuer.as_deref().cloned(),
             ..CreditNote::new(&of.invoice, invoice, credit, reason, now)
         };
         repo::insert(&mut tx, &note).await?;

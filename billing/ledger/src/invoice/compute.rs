@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use permille_rating::{
     invoice::{
-        InvoiceDocument, InvoiceError, InvoiceHead, InvoiceLine, Month, MonthBill, Part, Prepaid,
-        bill_month,
+        InvoiceDocument, InvoiceError, InvoiceHead, InvoiceLine, InvoiceTerms, Month, MonthBill,
+        Part, Prepaid, bill_month,
     },
     period::Period,
     plan::CreditTerms,
@@ -15,8 +15,8 @@ use permille_types::{Currency, InvoiceId, ProjectId};
 use rust_decimal::Decimal;
 
 use super::{
-    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceProject, InvoiceState,
-    InvoiceTexts,
+    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod, InvoiceProject,
+    InvoiceState, InvoiceTexts,
 };
 use crate::{
     Customer, LedgerError,
@@ -38,7 +38,7 @@ pub(crate) fn month(label: &str, customer: &Customer) -> Result<Period, LedgerEr
 struct Billable {
     own: Billed,
     /// What is late of earlier months, by month.
-    late: Vec<(String, MonthBill)>,
+    late: Vec<(String, Billed)>,
     requests: RequestCounts,
     simulated: bool,
 }
@@ -49,13 +49,15 @@ struct Billed {
     estimated: u64,
     /// How credit pays, by the plan at the month's end.
     credit: CreditTerms,
+    /// What it was billed by.
+    terms: InvoiceTerms,
 }
 
 /// The invoice over what is not billed yet of the month `label` and of invoiced months before it:
 /// with an id it is a draft, without one a preview.
 pub(super) async fn compute(
     connection: &mut Connection,
-    catalogue: &Catalogue,
+    (catalogue, issuer): (&Catalogue, Option<&InvoiceIssuer>),
     customer: &Customer,
     label: &str,
     id: Option<InvoiceId>,
@@ -64,12 +66,13 @@ pub(super) async fn compute(
     let period = month(label, customer)?;
     let Billable { own, late, requests, simulated } =
         billable(connection, catalogue, customer, label, period).await?;
-    let mut bill = own.bill;
+    let (mut bill, mut terms) = (own.bill, own.terms);
     let mut late_months = Vec::with_capacity(late.len());
     for (label, earlier) in late {
         late_months.push(label);
-        bill.lines.extend(earlier.lines);
-        bill.charges.extend(earlier.charges);
+        bill.lines.extend(earlier.bill.lines);
+        bill.charges.extend(earlier.bill.charges);
+        terms.append(earlier.terms);
     }
     let head = InvoiceHead {
         id,
@@ -87,6 +90,7 @@ pub(super) async fn compute(
     let prepaid = Prepaid { terms: own.credit, grants: &grants };
     let document = InvoiceDocument::with_credit(head, bill, prepaid)
         .map_err(|cause| refused(customer, cause))?;
+    terms.grants = grants;
     let projects = projects(connection, customer, &document).await?;
     let mut records = vec![record::head(connection, &customer.id, label).await?];
     for earlier in late_months {
@@ -100,6 +104,7 @@ pub(super) async fn compute(
         number: None,
         issued_at: None,
         standing: None,
+        issuer: issuer.cloned(),
         customer: InvoiceCustomer {
             id: customer.id.clone(),
             name: customer.name.clone(),
@@ -126,6 +131,7 @@ pub(super) async fn compute(
         tax: document.tax,
         gross: document.gross,
         total: document.total,
+        terms: Some(terms).filter(|terms| !terms.is_empty()),
         records,
         requests: count(requests.all)?,
         unpriced_requests: count(requests.unpriced)?,
@@ -133,6 +139,7 @@ pub(super) async fn compute(
         estimated_quantity: own.estimated,
         simulated_requests: count(requests.simulated)?,
         simulated,
+        seal: None,
     })
 }
 
@@ -154,7 +161,7 @@ async fn billable(
         let corrects = Some(earlier.clone());
         let found = month_bill(connection, whose, &earlier, corrects, Simulated::LeftOut).await?;
         if !found.bill.lines.is_empty() {
-            late.push((earlier, found.bill));
+            late.push((earlier, found));
         }
     }
     // Who has tried nothing but the built-in provider sees what it would have cost. Beside real
@@ -189,16 +196,18 @@ async fn month_bill(
         parts.push(Part { plan, ..part });
     }
     let month = Month { corrects, period, project: default_project()?, parts, charges };
+    let mut terms = InvoiceTerms::default();
+    terms.hold(label, &month);
     let versions = month.parts.iter().flat_map(|part| &part.all).map(|sum| &sum.price_version);
     let derived = price::derived_since(connection, catalogue, versions).await?;
     let price = |version: &_| catalogue.content(version).or_else(|| derived.get(version));
     let bill =
         bill_month(&month, price, customer.currency).map_err(|cause| refused(customer, cause))?;
-    Ok(Billed { bill, estimated, credit })
+    Ok(Billed { bill, estimated, credit, terms })
 }
 
 /// The cost centre of what no usage bears.
-fn default_project() -> Result<ProjectId, LedgerError> {
+pub(super) fn default_project() -> Result<ProjectId, LedgerError> {
     column::parsed("project.id", project::DEFAULT_PROJECT)
 }
 

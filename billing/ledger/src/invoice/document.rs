@@ -2,16 +2,20 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use permille_rating::invoice::{AppliedCharge, AppliedCredit, InvoiceLine, TaxLine, TaxTerms};
+use permille_rating::{
+    invoice::{AppliedCharge, AppliedCredit, InvoiceLine, InvoiceTerms, TaxLine, TaxTerms},
+    proof::Hash,
+};
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId, ProjectId};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::InvoiceState;
 use crate::RecordHead;
 
 /// The shape of invoice that this build writes.
-pub const INVOICE_VERSION: u16 = 2;
+pub const INVOICE_VERSION: u16 = 3;
 
 /// Who pays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +31,39 @@ pub struct InvoiceCustomer {
     /// Where the invoice is sent, in lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billing_address: Option<String>,
+}
+
+/// Who issues, as it read when the invoice was drafted: later changes of the configuration leave
+/// what was issued as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvoiceIssuer {
+    /// The legal name.
+    pub name: String,
+    /// The address, in lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub address: Vec<String>,
+    /// The country of the address, an ISO 3166-1 alpha-2 code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// The tax id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_id: Option<String>,
+    /// The number in a register of companies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<String>,
+    /// Where questions go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// How to pay, in lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub payment: Vec<String>,
+    /// The account that is paid to, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iban: Option<String>,
+    /// Days from issue until it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_days: Option<u32>,
 }
 
 /// What one cost centre owes of an invoice, before tax.
@@ -96,6 +133,9 @@ pub struct Invoice {
     /// What has become of its amount by now; no part of the document that was issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing: Option<Standing>,
+    /// Who issues it; absent where the configuration named nobody, and before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<InvoiceIssuer>,
     /// Who pays.
     pub customer: InvoiceCustomer,
     /// The billed month.
@@ -136,6 +176,10 @@ pub struct Invoice {
     pub gross: Decimal,
     /// What is to be paid: `gross` less credit that is taken after tax.
     pub total: Decimal,
+    /// What it bills by beside prices, as that was when it was drafted; absent where prices are
+    /// all, and before version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<InvoiceTerms>,
     /// The records behind the lines, one entry for each month; absent on what was drafted before
     /// records were kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -153,4 +197,18 @@ pub struct Invoice {
     /// Whether the lines are theirs, because nothing else was used: then this never becomes final.
     /// Beside real usage, simulated usage is on no line.
     pub simulated: bool,
+    /// SHA-256 of the document without this field, from when it was issued; absent before version
+    /// 3. It shows a change of what does not follow from records, such as a name or a date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Hash>,
+}
+
+impl Invoice {
+    /// The seal that its content has; nothing where the content cannot be written.
+    #[must_use]
+    pub fn seal_of_content(&self) -> Option<Hash> {
+        let content = Self { seal: None, standing: None, ..self.clone() };
+        let text = serde_json::to_vec(&content).ok()?;
+        Some(Hash::from_bytes(Sha256::digest(text).into()))
+    }
 }

@@ -193,6 +193,9 @@ async fn issue(
     let number = series::next(connection, Series::Invoice, now).await?;
     invoice.number = Some(number.clone());
     invoice.issued_at = Some(now);
+    if invoice.version == INVOICE_VERSION {
+        invoice.seal = invoice.seal_of_content();
+    }
     let document = repo::freeze(connection, &id, invoice, &number, now).await?;
     let digest = hex::encode(Sha256::digest(&document));
     Ok(format!("number {number}, document sha256 {digest}"))

@@ -18,11 +18,11 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 pub use document::{
-    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceProject, InvoiceTexts,
-    Standing,
+    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod, InvoiceProject,
+    InvoiceTexts, Standing,
 };
 pub use state::InvoiceState;
-pub use verify::{NotVerifiable, Verification, earlier_needed, verify_invoice};
+pub use verify::{Beside, NotVerifiable, Verification, earlier_needed, recount_of, verify_invoice};
 
 use crate::{
     AuditEntry, Customer, Instruction, Ledger, LedgerError, Listing, Page,
@@ -77,7 +77,8 @@ impl Ledger {
         let mut view = self.store.view().await?;
         let catalogue = self.current(&mut view).await?;
         let customer = found(&mut view, customer).await?;
-        compute(&mut view, &catalogue, &customer, period, None, InvoiceTexts::default()).await
+        let with = (&*catalogue, self.issuer.as_deref());
+        compute(&mut view, with, &customer, period, None, InvoiceTexts::default()).await
     }
 
     /// Drafts the invoice of a month and stores it. Drafting the same month again replaces what
@@ -174,7 +175,8 @@ impl Ledger {
             notes: texts.notes.or(before.notes),
         };
         let made = (Some(id.clone()), texts.clone());
-        let invoice = compute(tx, &catalogue, &customer, period, made.0, made.1).await?;
+        let with = (&*catalogue, self.issuer.as_deref());
+        let invoice = compute(tx, with, &customer, period, made.0, made.1).await?;
         match &live {
             None => repo::insert(tx, &invoice, &texts, now).await?,
             Some(live) => repo::replace(tx, &invoice, &texts, live.invoice.state, now).await?,

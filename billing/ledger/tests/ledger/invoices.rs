@@ -256,7 +256,7 @@ async fn an_invoice_as_json_carries_amounts_as_text_and_reads_back() {
         "amount": "0.50", "price_version": draft.lines[0].price_version, "band": 0,
     });
     assert_eq!(json["lines"][0], line);
-    assert_eq!((&json["version"], &json["state"]), (&2.into(), &"draft".into()));
+    assert_eq!((&json["version"], &json["state"]), (&3.into(), &"draft".into()));
     assert_eq!((&json["total"], &json["currency"]), (&"0.51".into(), &"CNY".into()));
     assert_eq!(json["customer"], serde_json::json!({ "id": "acme", "name": "ACME" }));
     assert_eq!(serde_json::from_value::<Invoice>(json).unwrap(), draft);
@@ -272,7 +272,7 @@ fn an_invoice_of_version_1_still_reads() {
     assert!(invoice.lines.iter().all(|line| line.corrects.is_none()));
 }
 
-/// What the newest version looks like, to the byte: whoever verifies an invoice relies on it.
+/// What a version looks like, to the byte: whoever verifies an invoice relies on it.
 #[test]
 fn an_invoice_of_version_2_has_the_published_text() {
     let golden = include_str!("golden/invoice-v2.json");
@@ -280,6 +280,18 @@ fn an_invoice_of_version_2_has_the_published_text() {
 
     assert_eq!(invoice.version, 2);
     assert_eq!(invoice.lines[1].corrects.as_deref(), Some("2026-10"));
+    let text = serde_json::to_string_pretty(&invoice).unwrap();
+    assert_eq!(format!("{text}\n"), golden);
+}
+
+/// What the newest version looks like: with its issuer, its terms and a seal over all of it.
+#[test]
+fn an_invoice_of_version_3_has_the_published_text_and_seal() {
+    let golden = include_str!("golden/invoice-v3.json");
+    let invoice: Invoice = serde_json::from_str(golden).unwrap();
+
+    assert_eq!(invoice.version, permille_ledger::INVOICE_VERSION);
+    assert!(invoice.seal.is_some() && invoice.seal == invoice.seal_of_content());
     let text = serde_json::to_string_pretty(&invoice).unwrap();
     assert_eq!(format!("{text}\n"), golden);
 }

@@ -48,6 +48,7 @@ async fn a_draft_is_approved_issued_and_paid_and_each_step_is_on_its_trail() {
         number: None,
         issued_at: None,
         standing: None,
+        seal: None,
         state: InvoiceState::Draft,
         ..issued.clone()
     };

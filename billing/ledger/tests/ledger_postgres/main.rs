@@ -8,4 +8,4 @@ mod ledger;
 mod several;
 mod shared;
 
-use ledger::{database, reopening, support};
+use ledger::{database, evidence, reopening, support};

@@ -2,11 +2,12 @@
 
 use permille_types::PriceVersion;
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     charge::{Per, QuoteLine},
     period::Period,
+    written::normalized,
 };
 
 /// A charge over the quantities of a month: with its terms and these numbers anyone can do it
@@ -45,8 +46,4 @@ pub struct AppliedCharge {
     pub billed: Decimal,
     /// The charge itself, in TOML.
     pub terms: String,
-}
-
-fn normalized<S: Serializer>(value: &Decimal, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(&value.normalize())
 }

@@ -3,10 +3,16 @@
 use chrono_tz::Tz;
 use permille_types::{Currency, CustomerId, InvoiceId, ModelName, PriceVersion, ProjectId};
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::{AppliedCharge, AppliedCredit, InvoiceError, MonthBill, Prepaid, TaxTerms};
-use crate::{Meter, exact, period::Period, plan::CreditTaken, round::round_money};
+use crate::{
+    Meter, exact,
+    period::Period,
+    plan::CreditTaken,
+    round::round_money,
+    written::{normalized, normalized_option},
+};
 
 /// The shape of document that this build writes.
 pub const INVOICE_VERSION: u16 = 1;
@@ -238,16 +244,4 @@ impl InvoiceDocument {
 
 fn drawn(credits: &[AppliedCredit]) -> Result<Decimal, InvoiceError> {
     exact::sum(credits.iter().map(|credit| credit.amount)).map_err(InvoiceError::Amount)
-}
-
-fn normalized<S: Serializer>(value: &Decimal, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(&value.normalize())
-}
-
-#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
-fn normalized_option<S: Serializer>(value: &Option<Decimal>, s: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => normalized(value, s),
-        None => s.serialize_none(),
-    }
 }

@@ -14,6 +14,7 @@ mod applied;
 mod bill;
 mod credit;
 mod document;
+mod frozen;
 mod prepaid;
 mod tax;
 mod terms;
@@ -27,6 +28,7 @@ pub use applied::AppliedCharge;
 pub use bill::{BilledLine, Month, MonthBill, Part, PartPlan, bill_month};
 pub use credit::{Credit, CreditError, CreditScope, Credited, credit};
 pub use document::{INVOICE_VERSION, InvoiceDocument, InvoiceHead, InvoiceLine, TaxLine};
+pub use frozen::{HeldTerms, InvoiceTerms, MonthTerms, PartTerms, TermsError};
 pub use prepaid::{AppliedCredit, Prepaid};
 pub use tax::{TAX_RATES_MAX, TaxError, TaxRate, TaxTerms};
 

@@ -9,6 +9,7 @@ mod month;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use permille_types::{
     Currency, CustomerId, Flag, Price, PriceVersion, RequestId, Side, UsageEvent,
@@ -19,7 +20,7 @@ pub use month::{CountedMonth, Counts};
 
 use crate::{
     invoice::InvoiceError,
-    period::{PeriodError, month_label},
+    period::{PeriodError, hour_start, month_label},
     price_book::names,
     proof::{RecordError, record_of},
     rate::{RateError, rate_at},
@@ -105,6 +106,8 @@ pub struct Recount {
     currency: Currency,
     prices: HashMap<PriceVersion, Price>,
     months: BTreeMap<String, CountedMonth>,
+    /// Where the parts of months begin.
+    cuts: HashMap<String, Vec<DateTime<Utc>>>,
     /// Requests that were counted: nobody pays for one twice.
     requests: HashSet<RequestId>,
 }
@@ -125,8 +128,15 @@ impl Recount {
             currency,
             prices,
             months: BTreeMap::new(),
+            cuts: HashMap::new(),
             requests: HashSet::new(),
         }
+    }
+
+    /// Counts the parts of the month `label` apart, which begin at `starts`, in order: what is of
+    /// an hour is of the part in which the hour begins. For what is added from now on.
+    pub fn cut(&mut self, label: &str, starts: Vec<DateTime<Utc>>) {
+        self.cuts.insert(label.to_owned(), starts);
     }
 
     /// Counts one line of a file of records.
@@ -151,8 +161,11 @@ impl Recount {
             Some(price) => rated_lines(&event, price, self.currency)?,
         };
         let label = month_label(event.at, self.time_zone).map_err(VerifyError::Month)?;
+        let hour = hour_start(event.at, self.time_zone);
+        let starts = self.cuts.get(&label).map(Vec::as_slice).unwrap_or_default();
+        let begun = starts.iter().filter(|start| **start <= hour).count();
         let month = self.months.entry(label.clone()).or_default();
-        month.count(&label, &entry, &event, lines)
+        month.count((&label, begun.saturating_sub(1)), &entry, &event, lines)
     }
 
     /// The month of that label, such as `2026-11`: empty when no record is of it.

@@ -41,13 +41,20 @@ struct Quantities {
     estimated: u64,
 }
 
+/// A part of a month.
+#[derive(Debug, Clone, Default)]
+struct Part {
+    billed: Quantities,
+    /// What the simulated provider served.
+    simulated: Quantities,
+}
+
 /// A month of records.
 #[derive(Debug, Clone, Default)]
 pub struct CountedMonth {
     counts: Counts,
-    billed: Quantities,
-    /// What the simulated provider served.
-    simulated: Quantities,
+    /// By place; one unless the month is cut.
+    parts: BTreeMap<usize, Part>,
     leaves: BTreeMap<u64, Hash>,
 }
 
@@ -62,15 +69,20 @@ impl CountedMonth {
     /// `simulated`.
     #[must_use]
     pub fn estimated_quantity(&self, simulated: bool) -> u64 {
-        let more = if simulated { self.simulated.estimated } else { 0 };
-        self.billed.estimated.saturating_add(more)
+        let of = |part: &Part| {
+            let more = if simulated { part.simulated.estimated } else { 0 };
+            part.billed.estimated.saturating_add(more)
+        };
+        self.parts.values().map(of).fold(0, u64::saturating_add)
     }
 
-    /// The quantities; with those of the simulated provider if `simulated`.
+    /// The quantities of the part at `place`, the first is 0; with those of the simulated
+    /// provider if `simulated`.
     #[must_use]
-    pub fn sums(&self, simulated: bool) -> Vec<UsageSum> {
-        let more = self.simulated.sums.iter().filter(|_| simulated);
-        let sums = self.billed.sums.iter().chain(more);
+    pub fn sums(&self, place: usize, simulated: bool) -> Vec<UsageSum> {
+        let Some(part) = self.parts.get(&place) else { return Vec::new() };
+        let more = part.simulated.sums.iter().filter(|_| simulated);
+        let sums = part.billed.sums.iter().chain(more);
         sums.map(|((project, model, meter, price_version, band), quantity)| UsageSum {
             project: project.clone(),
             model: model.clone(),
@@ -99,7 +111,7 @@ impl CountedMonth {
 
     pub(super) fn count(
         &mut self,
-        label: &str,
+        (label, place): (&str, usize),
         entry: &Entry,
         event: &UsageEvent,
         lines: Vec<Line>,
@@ -115,7 +127,8 @@ impl CountedMonth {
         add(&mut self.counts.unpriced, entry.held);
         add(&mut self.counts.estimated, estimated);
         add(&mut self.counts.simulated, simulated);
-        let quantities = if simulated { &mut self.simulated } else { &mut self.billed };
+        let part = self.parts.entry(place).or_default();
+        let quantities = if simulated { &mut part.simulated } else { &mut part.billed };
         for line in lines {
             let overflow = || {
                 VerifyError::Sum(InvoiceError::QuantityOverflow {

@@ -5,6 +5,8 @@
 mod fonts;
 mod read;
 
+pub(crate) use read::frozen;
+
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
@@ -12,7 +14,7 @@ use futures_util::stream;
 use permille_documents::{
     Document, DocumentError, Export, Exporter, Fonts, Format, Grain, Issuer, Language,
 };
-use permille_ledger::{InvoicedUsage, Ledger, LedgerError};
+use permille_ledger::{InvoiceIssuer, InvoicedUsage, Ledger, LedgerError};
 use permille_types::InvoiceId;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -84,7 +86,8 @@ impl Exports {
         let usage = ledger.invoiced_usage(id).await?;
         let document = read::invoice(&usage);
         let file_name = wanted.format.file_name(&document, wanted.grain);
-        let export = self.export(document, wanted).await?;
+        let issuer = self.issuer_of(usage.invoice.issuer.as_ref());
+        let export = self.export(document, issuer, wanted).await?;
         let exporter = Exporter::new(export, &usage.sums)?;
         let body = started(ledger.clone(), Some(usage), exporter, place).await?;
         Ok(Written { file_name, body })
@@ -103,12 +106,26 @@ impl Exports {
         let invoice = ledger.invoice(&note.invoice.id).await?;
         let document = read::credit_note(&note, &invoice, text);
         let file_name = wanted.format.file_name(&document, wanted.grain);
-        let exporter = Exporter::new(self.export(document, wanted).await?, &[])?;
+        let issuer = self.issuer_of(note.issuer.as_ref());
+        let exporter = Exporter::new(self.export(document, issuer, wanted).await?, &[])?;
         let body = started(ledger.clone(), None, exporter, place).await?;
         Ok(Written { file_name, body })
     }
 
-    async fn export(&self, document: Document, wanted: Wanted) -> Result<Export, Problem> {
+    /// Who issued a document: as it says itself, else as the configuration says now.
+    fn issuer_of(&self, issued_by: Option<&InvoiceIssuer>) -> Issuer {
+        match issued_by {
+            Some(issuer) => read::issuer(issuer, self.issuer.logo.clone()),
+            None => self.issuer.clone(),
+        }
+    }
+
+    async fn export(
+        &self,
+        document: Document,
+        issuer: Issuer,
+        wanted: Wanted,
+    ) -> Result<Export, Problem> {
         let Wanted { format, grain, language } = wanted;
         let fonts = if format == Format::Pdf {
             let given = self.fonts.clone();
@@ -116,7 +133,7 @@ impl Exports {
         } else {
             Fonts::default()
         };
-        Ok(Export { document, issuer: self.issuer.clone(), fonts, format, grain, language })
+        Ok(Export { document, issuer, fonts, format, grain, language })
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {

@@ -1,11 +1,12 @@
 //! Invoices, credit notes and requests of the ledger in the terms of documents.
 
 use permille_documents::{
-    BilledPeriod, Buyer, Document, IssuedText, Kind, Line, LineUsage, ProjectAmount, Request,
-    RequestCounts, Standing, Status,
+    BilledPeriod, Buyer, Document, IssuedText, Issuer, Kind, Line, LineUsage, Logo, ProjectAmount,
+    Request, RequestCounts, Standing, Status,
 };
 use permille_ledger::{
-    CreditNote, Invoice, InvoiceCustomer, InvoicePeriod, InvoiceState, InvoicedUsage, PricedEvent,
+    CreditNote, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod, InvoiceState,
+    InvoicedUsage, PricedEvent,
 };
 use permille_rating::{Meter, invoice::InvoiceLine};
 use rust_decimal::Decimal;
@@ -118,6 +119,38 @@ pub(super) fn credit_note(note: &CreditNote, invoice: &Invoice, text: String) ->
         standing: None,
         counts: None,
         issued: Some(issued(text)),
+    }
+}
+
+/// The issuer as documents of the ledger say it; nobody where it has no name.
+pub(crate) fn frozen(issuer: &Issuer) -> Option<InvoiceIssuer> {
+    Some(InvoiceIssuer {
+        name: issuer.name.clone()?,
+        address: issuer.address.clone(),
+        country: issuer.country.clone(),
+        tax_id: issuer.tax_id.clone(),
+        registration: issuer.registration.clone(),
+        email: issuer.email.clone(),
+        payment: issuer.payment.clone(),
+        iban: issuer.iban.clone(),
+        payment_days: issuer.payment_days,
+    })
+}
+
+/// The issuer that a document of the ledger says, with the logo of now.
+pub(super) fn issuer(issuer: &InvoiceIssuer, logo: Option<Logo>) -> Issuer {
+    let issuer = issuer.clone();
+    Issuer {
+        name: Some(issuer.name),
+        address: issuer.address,
+        country: issuer.country,
+        tax_id: issuer.tax_id,
+        registration: issuer.registration,
+        email: issuer.email,
+        payment: issuer.payment,
+        iban: issuer.iban,
+        payment_days: issuer.payment_days,
+        logo,
     }
 }
 

@@ -238,7 +238,7 @@ async fn an_invoice_has_a_line_per_class_with_text_for_every_decimal() {
     assert_eq!(
         invoice,
         json!({
-            "version": 2, "state": "preview", "customer": {"id": "acme", "name": "ACME"},
+            "version": 3, "state": "preview", "customer": {"id": "acme", "name": "ACME"},
             "period": {
                 "label": "2026-11", "start": "2026-11-01T00:00:00Z",
                 "end": "2026-12-01T00:00:00Z", "time_zone": "UTC"
