@@ -129,8 +129,10 @@ async fn an_invoice_over_terms_is_verified_offline_after_all_of_them_have_change
     folder.text(&[&grant[..], &pays].concat());
     let draft = folder.json(&["invoice", "draft", "--customer", "c3", "--period", "2026-10"]);
     let id = draft["id"].as_str().unwrap();
+    let other = folder.run(&["invoice", "approve", id, "--total", "1.00"]).refused(1);
+    assert!(other.contains("in all, not 1.00"), "{other}");
     let total = draft["total"].as_str().unwrap();
-    folder.text(&["invoice", "approve", id]);
+    folder.text(&["invoice", "approve", id, "--total", total]);
     folder.text(&["invoice", "finalize", id]);
 
     folder.config("[issuer]\nname = \"Permille SE\"\n");

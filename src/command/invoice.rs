@@ -67,6 +67,9 @@ pub(crate) enum Command {
         /// Their ids.
         #[arg(required = true)]
         ids: Vec<String>,
+        /// The total that was seen: a draft that says another one by now is refused. Of one draft.
+        #[arg(long, value_name = "AMOUNT")]
+        total: Option<String>,
     },
     /// Issue approved invoices: each gets the next number and never changes again.
     Finalize {
@@ -182,8 +185,14 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let entries = api.list(&Path::of(&["invoices", id, "history"])).await?;
             context.output.list(&entries, history::table)
         }
-        Command::Approve { ids } => each(context, &api, ids, "approve").await,
-        Command::Finalize { ids } => each(context, &api, ids, "finalize").await,
+        Command::Approve { ids, total } => {
+            if total.is_some() && ids.len() > 1 {
+                let reason = "`--total` is the total of one draft; accepted: one id with it";
+                return Err(CliError::Usage(reason.to_owned()));
+            }
+            each(context, &api, ids, ("approve", &json!({"expected_total": total}))).await
+        }
+        Command::Finalize { ids } => each(context, &api, ids, ("finalize", &json!({}))).await,
         Command::Pay { id, reference } => {
             let body = json!({"reference": reference});
             let paid = api.post(&Path::of(&["invoices", id, "pay"]), &body).await?;
@@ -212,9 +221,14 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
 }
 
 /// One step for each of several invoices, in the order given; the first refusal ends it.
-async fn each(context: &Context, api: &Api, ids: &[String], step: &str) -> Result<(), CliError> {
+async fn each(
+    context: &Context,
+    api: &Api,
+    ids: &[String],
+    (step, body): (&str, &serde_json::Value),
+) -> Result<(), CliError> {
     for id in ids {
-        let done = api.post(&Path::of(&["invoices", id, step]), &json!({})).await?;
+        let done = api.post(&Path::of(&["invoices", id, step]), body).await?;
         context.output.one(&done, text)?;
     }
     Ok(())

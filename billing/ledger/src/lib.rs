@@ -56,7 +56,7 @@ pub use audit::{Actor, AuditEntry, Instruction};
 pub use catalogue::SnapshotChanges;
 pub use charge::ListedCharge;
 pub use checkpoint::Checkpoint;
-pub use close::{Check, Close, CloseState, Signature};
+pub use close::{Check, Close, CloseState, Signature, SignedAmounts, SignedSum};
 pub use credit_note::{
     CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditNoteSummary, CreditedInvoice, NewCredit,
 };

@@ -157,6 +157,7 @@ fn migrator(engine: Engine) -> Migrator {
         24 "0024_limit.sql",
         25 "0025_spending.sql",
         26 "0026_record_tree.sql",
+        27 "0027_signed_amounts.sql",
     ])
 }
 

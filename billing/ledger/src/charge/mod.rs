@@ -7,8 +7,12 @@
 mod repo;
 
 use chrono::{DateTime, Days, Utc};
-use permille_rating::charge::{Charge, PeriodCharge, parse_period_charges};
+use permille_rating::{
+    charge::{Charge, PeriodCharge, parse_period_charges, quote},
+    round::round_money,
+};
 use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
+use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::{
@@ -182,22 +186,59 @@ pub(crate) async fn holding(
     customer: &Customer,
     start: DateTime<Utc>,
 ) -> Result<Vec<PeriodCharge>, LedgerError> {
-    let mut latest: Vec<PeriodCharge> = Vec::new();
-    for ListedCharge { charge, .. } in repo::all(connection).await? {
+    Ok(held(&repo::all(connection).await?, customer, start).into_iter().cloned().collect())
+}
+
+/// Every charge there is.
+pub(crate) async fn all(connection: &mut Connection) -> Result<Vec<ListedCharge>, LedgerError> {
+    repo::all(connection).await
+}
+
+/// Whether a customer owes something by a charge of their own for the month that begins at
+/// `start`, also when nothing was used.
+pub(crate) fn owes_unused(
+    charges: &[ListedCharge],
+    customer: &Customer,
+    start: DateTime<Utc>,
+) -> Result<bool, LedgerError> {
+    for charge in held(charges, customer, start) {
+        if charge.customer.is_some() && owes_nothing_used(charge)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a charge has an amount where nothing was used: a minimum, or the flat fee of a tier.
+pub(crate) fn owes_nothing_used(charge: &PeriodCharge) -> Result<bool, LedgerError> {
+    let corrupt = |_| LedgerError::corrupt("charge.content", &charge.content);
+    let quoted = quote(&charge.charge, Decimal::ZERO).map_err(corrupt)?;
+    Ok(!round_money(quoted.exact, charge.charge.currency).is_zero())
+}
+
+/// Of `charges` those that hold for a customer's month.
+fn held<'c>(
+    charges: &'c [ListedCharge],
+    customer: &Customer,
+    start: DateTime<Utc>,
+) -> Vec<&'c PeriodCharge> {
+    let mut latest: Vec<&PeriodCharge> = Vec::new();
+    for ListedCharge { charge, .. } in charges {
         let theirs = charge.customer.as_ref().is_none_or(|whose| *whose == customer.id);
         if !theirs || charge.charge.currency != customer.currency || start < charge.from {
             continue;
         }
-        let of_name =
-            |other: &PeriodCharge| other.name == charge.name && other.customer == charge.customer;
-        match latest.iter_mut().find(|other| of_name(other)) {
+        let of_name = |other: &&mut &PeriodCharge| {
+            other.name == charge.name && other.customer == charge.customer
+        };
+        match latest.iter_mut().find(of_name) {
             Some(other) if other.from <= charge.from => *other = charge,
             Some(_) => {}
             None => latest.push(charge),
         }
     }
     latest.retain(|charge| charge.holds_for(start));
-    Ok(latest)
+    latest
 }
 
 /// What a change of terms from an instant on changes.

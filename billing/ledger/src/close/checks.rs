@@ -11,7 +11,7 @@ use super::{
     repo::{self, MonthState},
 };
 use crate::{
-    Customer, LedgerError, checkpoint, customer, invoice,
+    Customer, LedgerError, charge, checkpoint, customer, invoice,
     invoiced::remaining,
     plan,
     rollup::{self, Scope, Simulated},
@@ -48,7 +48,7 @@ struct Surveyed {
     held: i64,
     /// Usage that no invoice bills or will bill.
     without_invoice: bool,
-    /// No invoice, and a plan that is to be paid whatever was used.
+    /// No invoice, and a plan or a charge of their own that is to be paid whatever was used.
     owes_unused: bool,
 }
 
@@ -73,12 +73,14 @@ impl Survey {
     ) -> Result<(), LedgerError> {
         let span = span(connection, period).await?;
         let mut months = repo::month_states(connection, period, span).await?;
+        let charges = charge::all(connection).await?;
         for customer in customer::all(connection).await? {
             let month = months.remove(&customer.id).unwrap_or_default();
             // What a plan asks for is read in no time, so it is no part of what is compared.
             let span = invoice::month(period, &customer)?;
-            let owes_unused =
-                month.invoice.is_none() && plan::owes_unused(connection, &customer, span).await?;
+            let owes_unused = month.invoice.is_none()
+                && (charge::owes_unused(&charges, &customer, span.start)?
+                    || plan::owes_unused(connection, &customer, span).await?);
             match self.customers.get_mut(&customer.id) {
                 Some(known) if known.month == month => known.owes_unused = owes_unused,
                 _ => {

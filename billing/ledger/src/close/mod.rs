@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use repo::closed_before;
 
+pub use crate::invoice::{SignedAmounts, SignedSum};
 use crate::{
     AuditEntry, Instruction, Ledger, LedgerError, Role,
     audit::{self, Change, Subject},
@@ -28,6 +29,10 @@ use checks::Survey;
 
 /// Longest reason, in bytes: a paragraph.
 const REASON_BYTES_MAX: usize = 1_000;
+/// Changes that spend the caller's key: each may be possible again later, and a call that comes
+/// twice is meant once.
+const SIGN: &str = "sign";
+const REOPEN: &str = "reopen";
 
 /// Whether a month is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +79,9 @@ pub struct Signature {
     /// Why they signed although a check was not in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<String>,
+    /// The invoices of the month that they signed over; absent before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amounts: Option<SignedAmounts>,
 }
 
 /// How far the close of a month is.
@@ -169,14 +177,15 @@ impl Ledger {
 
         let now = self.now();
         let mut tx = self.store.write().await?;
+        let request = accepted.unwrap_or_default();
+        if audit::repeated(&mut tx, subject(period), SIGN, request, instruction).await?.is_some() {
+            drop(tx);
+            return self.report(period).await;
+        }
         refuse_running(&mut tx, period, now).await?;
         refuse_closed(&mut tx, period).await?;
-        let round = repo::open(&mut tx, period, now).await?;
-        let before = repo::signatures(&mut tx, period, round).await?;
-        if before.iter().any(|signature| signature.role == role.as_str()) {
-            let reason = format!("was signed by {role} already; accepted: the other role");
-            return Err(LedgerError::refused("period", period, reason));
-        }
+        let seen = invoice::amounts_of(&mut tx, period).await?;
+        let (round, before) = signing_round(&mut tx, period, role, &seen, now).await?;
         survey.renew(&mut tx, period).await?;
         let checks = survey.checks(&mut tx, period, now).await?;
         let failed: Vec<String> = checks
@@ -193,11 +202,19 @@ impl Ledger {
             return Err(LedgerError::refused("period", period, reason));
         }
         let accepted = accepted.filter(|_| !failed.is_empty());
-        repo::sign(&mut tx, period, round, instruction.by(), accepted, now).await?;
-        let detail = accepted.map(|why| format!("{why} ({})", failed.join("; ")));
+        repo::sign(&mut tx, (period, round), instruction.by(), (accepted, &seen), now).await?;
+        let why = accepted.map(|why| format!(": {why} ({})", failed.join("; ")));
+        let detail = format!("over {}{}", seen.told(), why.unwrap_or_default());
         let open = CloseState::Open;
-        let signed = ("sign", Some(open), Some(open));
-        note(&mut tx, period, signed, detail.as_deref(), instruction, now).await?;
+        let change = Change {
+            action: SIGN,
+            from: Some(open.as_str()),
+            to: Some(open.as_str()),
+            detail: Some(&detail),
+            request,
+            result: None,
+        };
+        audit::insert(&mut tx, subject(period), change, instruction, now).await?;
         if !before.is_empty() {
             repo::set_state(&mut tx, period, CloseState::Open, CloseState::Closed, now).await?;
             for customer in customer::all(&mut tx).await? {
@@ -229,13 +246,24 @@ impl Ledger {
         let reason = text::line("reason", reason, REASON_BYTES_MAX)?;
         let now = self.now();
         let mut tx = self.store.write().await?;
+        if audit::repeated(&mut tx, subject(period), REOPEN, reason, instruction).await?.is_some() {
+            drop(tx);
+            return self.report(period).await;
+        }
         if !repo::is_closed(&mut tx, period).await? {
             let reason = "is not closed; accepted: a closed month";
             return Err(LedgerError::refused("period", period, reason));
         }
         repo::set_state(&mut tx, period, CloseState::Closed, CloseState::Open, now).await?;
-        let change = ("reopen", Some(CloseState::Closed), Some(CloseState::Open));
-        note(&mut tx, period, change, Some(reason), instruction, now).await?;
+        let change = Change {
+            action: REOPEN,
+            from: Some(CloseState::Closed.as_str()),
+            to: Some(CloseState::Open.as_str()),
+            detail: Some(reason),
+            request: reason,
+            result: None,
+        };
+        audit::insert(&mut tx, subject(period), change, instruction, now).await?;
         tx.commit().await.during("commit reopening of a month")?;
         self.report(period).await
     }
@@ -246,6 +274,40 @@ impl Ledger {
         let checks = survey.checks(&mut view, period, self.now()).await?;
         close(&mut view, period, checks).await
     }
+}
+
+/// The round in which `role` signs over `seen`, and who has signed in it. A signature is over the
+/// amounts that it saw: who signed over others signs again, and until then nobody else does.
+async fn signing_round(
+    connection: &mut Connection,
+    period: &str,
+    role: &Role,
+    seen: &SignedAmounts,
+    now: DateTime<Utc>,
+) -> Result<(i64, Vec<Signature>), LedgerError> {
+    let round = repo::open(connection, period, now).await?;
+    let before = repo::signatures(connection, period, round).await?;
+    let is_other =
+        |signature: &Signature| signature.amounts.as_ref().is_some_and(|amounts| amounts != seen);
+    let refused = |reason: String| Err(LedgerError::refused("period", period, reason));
+    if let Some(own) = before.iter().find(|signature| signature.role == role.as_str()) {
+        if !is_other(own) {
+            return refused(format!("was signed by {role} already; accepted: the other role"));
+        }
+        let open = CloseState::Open;
+        repo::set_state(connection, period, open, open, now).await?;
+        return Ok((repo::open(connection, period, now).await?, Vec::new()));
+    }
+    if let Some(other) = before.iter().find(|signature| is_other(signature)) {
+        let by = &other.role;
+        let before = other.amounts.as_ref().map(SignedAmounts::told).unwrap_or_default();
+        let now = seen.told();
+        return refused(format!(
+            "was signed by {by} over {before}; now it is {now} (other invoices or amounts); \
+             accepted: that {by} signs again"
+        ));
+    }
+    Ok((round, before))
 }
 
 /// Refuses to change invoices of a month that is closed.

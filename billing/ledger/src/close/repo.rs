@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use permille_rating::period::Period;
 use permille_types::CustomerId;
 
-use super::{CloseState, Signature};
+use super::{CloseState, Signature, SignedAmounts};
 use crate::{
     Actor, LedgerError, column,
     error::{During, changed},
@@ -98,10 +98,9 @@ pub(super) async fn set_state(
 /// Signs a month in a round, in the role of whoever signs.
 pub(super) async fn sign(
     connection: &mut Connection,
-    period: &str,
-    round: i64,
+    (period, round): (&str, i64),
     by: &Actor,
-    accepted: Option<&str>,
+    (accepted, amounts): (Option<&str>, &SignedAmounts),
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "sign a month";
@@ -113,8 +112,9 @@ pub(super) async fn sign(
              token,
              name,
              accepted,
-             at
-         ) values ($1, $2, $3, $4, $5, $6, $7)",
+             at,
+             amounts
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(period)
     .bind(round)
@@ -123,6 +123,7 @@ pub(super) async fn sign(
     .bind(by.name())
     .bind(accepted)
     .bind(column::micros(at))
+    .bind(column::to_json("amounts of a signature", amounts)?)
     .execute(connection)
     .await
     .during(OPERATION)?;
@@ -136,6 +137,7 @@ struct SignatureRow {
     name: Option<String>,
     accepted: Option<String>,
     at: i64,
+    amounts: Option<String>,
 }
 
 impl TryFrom<SignatureRow> for Signature {
@@ -148,6 +150,10 @@ impl TryFrom<SignatureRow> for Signature {
             name: row.name,
             at: column::instant("period_signature.at", row.at)?,
             accepted: row.accepted,
+            amounts: row
+                .amounts
+                .map(|text| column::json("period_signature.amounts", &text))
+                .transpose()?,
         })
     }
 }
@@ -164,7 +170,8 @@ pub(super) async fn signatures(
              token,
              name,
              accepted,
-             at
+             at,
+             amounts
          from period_signature
          where period = $1
            and round = $2
@@ -216,13 +223,19 @@ pub(super) async fn quarantined_since(
     .during("count quarantined payloads")
 }
 
+/// What a draft says of itself, as far as a close asks.
+#[derive(serde::Deserialize)]
+struct Simulated {
+    simulated: bool,
+}
+
 /// What says that nothing has changed of a customer's usage and invoice of a month. Requests only
 /// grow, and what is held falls only by getting a price.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct MonthState {
     requests: i64,
     held: i64,
-    /// The live invoice.
+    /// The live invoice, unless it is over simulated usage alone.
     pub(super) invoice: Option<String>,
 }
 
@@ -249,10 +262,14 @@ pub(super) async fn month_states(
     .fetch_all(connection)
     .await
     .during("sum requests of a month")?;
-    let invoices = sql::query_as::<(String, String)>(
+    let invoices = sql::query_as::<(String, String, String)>(
         "select
              customer,
-             id
+             id,
+             case
+                 when state = 'draft' then document
+                 else ''
+             end
          from invoice
          where period = $1
            and state <> 'void'",
@@ -266,7 +283,13 @@ pub(super) async fn month_states(
         let customer = column::parsed("request_hour.customer", &customer)?;
         states.insert(customer, MonthState { requests, held, invoice: None });
     }
-    for (customer, invoice) in invoices {
+    for (customer, invoice, draft) in invoices {
+        // A draft over simulated usage is never issued: what is owed beside it has no invoice.
+        let is_simulated =
+            !draft.is_empty() && column::json::<Simulated>("invoice.document", &draft)?.simulated;
+        if is_simulated {
+            continue;
+        }
         let customer = column::parsed("invoice.customer", &customer)?;
         states.entry(customer).or_default().invoice = Some(invoice);
     }

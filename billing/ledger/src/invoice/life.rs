@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use permille_types::InvoiceId;
+use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -39,7 +40,22 @@ impl Ledger {
         id: &InvoiceId,
         instruction: &Instruction,
     ) -> Result<Invoice, LedgerError> {
-        self.step(id, Step::Approve, None, instruction).await
+        self.approve_invoice_over(id, None, instruction).await
+    }
+
+    /// The same of a draft that says `expected` in all: whoever approves has seen that total, and
+    /// a draft that was renewed in between is refused.
+    ///
+    /// # Errors
+    /// As [`Ledger::approve_invoice`]; [`LedgerError::Refused`] when the total is another one.
+    pub async fn approve_invoice_over(
+        &self,
+        id: &InvoiceId,
+        expected: Option<Decimal>,
+        instruction: &Instruction,
+    ) -> Result<Invoice, LedgerError> {
+        let seen = expected.map(|total| total.normalize().to_string());
+        self.step(id, Step::Approve { expected }, seen.as_deref(), instruction).await
     }
 
     /// Issues an approved invoice: gives it the next number, freezes its document and takes the
@@ -111,8 +127,9 @@ impl Ledger {
             close::refuse_closed(&mut tx, &invoice.period.label).await?;
         }
         match step {
-            Step::Approve => {
+            Step::Approve { expected } => {
                 refuse_unready(&stored, now)?;
+                refuse_other_total(&stored, expected)?;
                 detail = Some(format!("total {} {}", invoice.total, invoice.currency.code()));
             }
             Step::Finalize => {
@@ -167,6 +184,17 @@ fn refuse_unready(stored: &Stored, now: DateTime<Utc>) -> Result<(), LedgerError
         ));
     }
     Ok(())
+}
+
+/// Refuses to approve another total than the one that was seen.
+fn refuse_other_total(stored: &Stored, expected: Option<Decimal>) -> Result<(), LedgerError> {
+    let total = stored.invoice.total;
+    let Some(expected) = expected.filter(|expected| *expected != total) else { return Ok(()) };
+    let code = stored.invoice.currency.code();
+    let reason = format!(
+        "says {total} {code} in all, not {expected}; accepted: the total of the draft as it is now"
+    );
+    Err(LedgerError::refused("invoice", &stored.id, reason))
 }
 
 /// Refuses to void what was credited: its credit notes would credit nothing.

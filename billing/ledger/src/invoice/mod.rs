@@ -9,6 +9,7 @@ mod document;
 mod life;
 mod money;
 mod repo;
+mod signed;
 mod state;
 mod verify;
 
@@ -36,6 +37,8 @@ use compute::compute;
 pub(crate) use compute::month;
 pub(crate) use money::{discrepancies, post_credit};
 pub(crate) use repo::{make_stale, not_issued};
+pub(crate) use signed::amounts_of;
+pub use signed::{SignedAmounts, SignedSum};
 
 /// A stored invoice as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

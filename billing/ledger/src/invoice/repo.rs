@@ -358,6 +358,47 @@ pub(crate) async fn not_issued(
     Ok(found)
 }
 
+/// An invoice that is not void, as a signature is over it.
+pub(super) struct NotVoid {
+    /// Its number, else its id.
+    pub(super) shown: String,
+    pub(super) is_issued: bool,
+    pub(super) currency: Currency,
+    pub(super) total: Decimal,
+}
+
+/// The invoices of a month that are not void, by customer.
+pub(super) async fn not_void(
+    connection: &mut Connection,
+    period: &str,
+) -> Result<Vec<NotVoid>, LedgerError> {
+    sql::query_as::<(String, String, String, String)>(
+        "select
+             coalesce(number, id),
+             state,
+             currency,
+             total
+         from invoice
+         where period = $1
+           and state <> 'void'
+         order by customer",
+    )
+    .bind(period)
+    .fetch_all(connection)
+    .await
+    .during("read invoices of a month")?
+    .into_iter()
+    .map(|(shown, state, currency, total)| {
+        Ok(NotVoid {
+            shown,
+            is_issued: column::word::<InvoiceState>("invoice.state", &state)?.is_issued(),
+            currency: column::parsed("invoice.currency", &currency)?,
+            total: column::decimal("invoice.total", &total)?,
+        })
+    })
+    .collect()
+}
+
 #[derive(sqlx::FromRow)]
 struct SummaryRow {
     id: String,

@@ -1,5 +1,6 @@
 //! How far an invoice is, and what may be done to it then.
 
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::LedgerError;
@@ -45,7 +46,7 @@ impl InvoiceState {
     /// The state of invoice `id` after `step`.
     pub(super) fn after(self, step: Step, id: &str) -> Result<Self, LedgerError> {
         match (self, step) {
-            (Self::Draft, Step::Approve) => Ok(Self::Approved),
+            (Self::Draft, Step::Approve { .. }) => Ok(Self::Approved),
             (Self::Approved, Step::Finalize) => Ok(Self::Final),
             (Self::Final, Step::Pay) => Ok(Self::Paid),
             (Self::Draft | Self::Approved | Self::Final, Step::Void) => Ok(Self::Void),
@@ -61,7 +62,10 @@ impl InvoiceState {
 /// What is done to a stored invoice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    Approve,
+    /// Over this total, where whoever approves says what they have seen.
+    Approve {
+        expected: Option<Decimal>,
+    },
     Finalize,
     Pay,
     Void,
@@ -70,7 +74,7 @@ pub(super) enum Step {
 impl Step {
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Approve => "approve",
+            Self::Approve { .. } => "approve",
             Self::Finalize => "finalize",
             Self::Pay => "pay",
             Self::Void => "void",
@@ -79,7 +83,7 @@ impl Step {
 
     fn accepted(self) -> &'static str {
         match self {
-            Self::Approve => "a draft",
+            Self::Approve { .. } => "a draft",
             Self::Finalize => "an approved invoice",
             Self::Pay => "a final invoice",
             Self::Void => "a draft, an approved or a final invoice; credit what is paid",
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn the_only_ways_are_the_ones_listed() {
         use InvoiceState::{Approved, Draft, Final, Paid, Preview, Void};
-        let steps = [Step::Approve, Step::Finalize, Step::Pay, Step::Void];
+        let steps = [Step::Approve { .. }, Step::Finalize, Step::Pay, Step::Void];
         for (state, after) in [
             (Preview, [None, None, None, None]),
             (Draft, [Some(Approved), None, None, Some(Void)]),

@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::{
     Customer, Instruction, Ledger, LedgerError,
     audit::{self, Change, Subject},
-    charge::{Reach, make_way},
+    charge::{Reach, make_way, owes_nothing_used},
     customer,
     error::{Chain, During},
     grant::{self, NewGrant},
@@ -309,13 +309,19 @@ pub(crate) async fn owes_unused(
     customer: &Customer,
     month: Period,
 ) -> Result<bool, LedgerError> {
-    let owes = |part: &PartPlan| {
-        let plan = &part.plan;
+    for (_, part) in parts(connection, customer, month).await? {
+        let Some(PartPlan { plan, is_trial: false }) = part else { continue };
         let amounts = [plan.fee, plan.commitment, plan.minimum];
-        !part.is_trial && amounts.iter().flatten().any(|amount| !amount.is_zero())
-    };
-    let parts = parts(connection, customer, month).await?;
-    Ok(parts.iter().filter_map(|(_, plan)| plan.as_ref()).any(owes))
+        if amounts.iter().flatten().any(|amount| !amount.is_zero()) {
+            return Ok(true);
+        }
+        for charge in &plan.charges {
+            if owes_nothing_used(charge)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// A stored text as the plan that it is.

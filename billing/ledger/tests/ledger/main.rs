@@ -31,6 +31,7 @@ mod records;
 pub(crate) mod reopening;
 mod rollups;
 mod sessions;
+mod signed_over;
 mod simulations;
 mod stored_responses;
 mod summaries;

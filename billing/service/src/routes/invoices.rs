@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{Action, Caller},
     billing::Billing,
-    input::{Body, ListParams, PageParams, Params, Segment, id},
+    input::{Body, ListParams, PageParams, Params, Segment, amount, id},
     problem::Problem,
 };
 
@@ -36,6 +36,14 @@ pub(super) struct Draft {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
+
+/// What whoever approves a draft has seen.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Approval {
+    /// The draft's total, a decimal; any when absent.
+    expected_total: Option<String>,
+}
 
 /// A payment that has come.
 #[derive(Debug, Default, Deserialize)]
@@ -158,9 +166,11 @@ pub(super) async fn approve(
     body: Body,
 ) -> Result<Json<Invoice>, Problem> {
     caller.may(Action::WriteInvoices)?;
-    let Nothing {} = body.read_if_any().await?;
-    let id = id("invoice", &text)?;
-    Ok(Json(billing.ledger.approve_invoice(&id, &caller.instruction()?).await?))
+    let Approval { expected_total } = body.read_if_any().await?;
+    let expected = expected_total.as_deref().map(|text| amount("expected_total", text));
+    let (id, expected) = (id("invoice", &text)?, expected.transpose()?);
+    let instruction = caller.instruction()?;
+    Ok(Json(billing.ledger.approve_invoice_over(&id, expected, &instruction).await?))
 }
 
 pub(super) async fn finalize(
