@@ -58,6 +58,45 @@ fn finance_takes_invoices_from_draft_to_paid_and_sees_who_did_what() {
 }
 
 #[test]
+fn an_invoice_is_paid_in_parts_and_what_was_too_much_goes_back() {
+    let folder = Folder::new();
+    folder.key("acme", "CNY");
+    let plan = folder.path().join("plan.toml");
+    let fee =
+        "[[plan]]\nname = \"team\"\nkind = \"subscription\"\ncurrency = \"CNY\"\nfee = \"12\"\n";
+    std::fs::write(&plan, fee).unwrap();
+    folder.text(&["plan", "add", plan.to_str().unwrap()]);
+    let from = ["--plan", "team", "--plan-from", "2026-10-01T00:00:00Z"];
+    folder.text(&[&["customer", "set", "acme"][..], &from].concat());
+    let id = draft(&folder, "acme");
+    let several = folder.run(&["invoice", "approve", &id, &id, "--total", "12.00"]).refused(2);
+    folder.text(&["invoice", "approve", &id, "--total", "12.00"]);
+    folder.text(&["invoice", "finalize", &id]);
+    let number = "INV-2026-000001";
+
+    let part = folder.text(&["invoice", "pay", number, "--amount", "5", "--reference", "SEPA 1"]);
+    let above = folder.run(&["invoice", "pay", number, "--amount", "7.01"]).refused(1);
+    let paid = folder.text(&["invoice", "pay", number]);
+    folder.text(&["invoice", "credit", number, "--amount", "2", "--reason", "goodwill"]);
+    let back = folder.text(&["invoice", "refund", number, "--reference", "SEPA back"]);
+    let page = folder.text(&["invoice", "export", number, "--format", "html"]);
+
+    assert!(several.contains("accepted: one id with it"), "{several}");
+    assert!(
+        part.contains("(final)") && part.contains("5.00 paid, 0.00 credited, 7.00 due"),
+        "{part}"
+    );
+    assert!(above.contains("up to 7.00, which is due"), "{above}");
+    assert!(paid.contains("(paid)") && paid.contains("12.00 paid"), "{paid}");
+    let standing = "12.00 paid, 2.00 credited, 2.00 paid back, 0.00 due";
+    assert!(back.contains(standing), "{back}");
+    assert!(page.contains("Paid back") && page.contains("CNY"), "{page}");
+    let history = folder.text(&["invoice", "history", number]);
+    assert!(history.contains("5.00 CNY, 7.00 CNY is due: SEPA 1"), "{history}");
+    assert!(history.contains("2.00 CNY, 0.00 CNY is due: SEPA back"), "{history}");
+}
+
+#[test]
 fn what_invoices_say_of_a_customer_is_set_shown_and_taken_away() {
     let folder = Folder::new();
     folder.key("acme", "EUR");

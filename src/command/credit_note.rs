@@ -86,7 +86,11 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
         let rate = format!("{} {}%", tax.name, tax.percent.normalize());
         grid.row(["", "", "", &rate, &grouped(&tax.amount.to_string())]);
     }
+    for credit in &note.credits {
+        let amount = grouped(&format!("-{}", credit.amount));
+        grid.row(["", "", "", &format!("back to credit {}", credit.grant), &amount]);
+    }
     let total = format!("total {}", note.currency.code());
-    grid.row(["", "", "", &total, &grouped(&note.gross.to_string())]);
+    grid.row(["", "", "", &total, &grouped(&note.in_money().to_string())]);
     Ok(format!("{head}\n{}", grid.render("")))
 }

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use permille_ledger::{Invoice, RecordEntry, earlier_needed};
-use permille_types::{Price, PriceVersion};
+use permille_types::{DocumentNumber, Price, PriceVersion};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -71,8 +71,10 @@ pub(crate) async fn run(context: &Context, api: &Api, evidence: &Evidence) -> Re
     let prices = serde_json::to_string(&prices).map_err(|cause| CliError::Output(cause.into()))?;
     write(&dir.join("prices.json"), &prices)?;
 
-    let earlier: Vec<String> =
-        files.iter().skip(1).map(|file| format!(" --earlier {}", file.display())).collect();
+    let notes = credit_notes(api, &invoice, dir).await?;
+    let given = |name: &'static str| move |file: &PathBuf| format!(" --{name} {}", file.display());
+    let mut earlier: Vec<String> = files.iter().skip(1).map(given("earlier")).collect();
+    earlier.extend(notes.iter().map(given("credit-note")));
     let command = format!(
         "permille verify {dir}/invoice.json --events {dir}/events.jsonl \
          --prices {dir}/prices.json{}",
@@ -89,6 +91,34 @@ pub(crate) async fn run(context: &Context, api: &Api, evidence: &Evidence) -> Re
         versions.len(),
         dir.display()
     ))
+}
+
+/// A credit note as the API lists it.
+#[derive(Debug, Deserialize)]
+struct ListedNote {
+    number: DocumentNumber,
+    invoice: DocumentNumber,
+}
+
+/// Writes the credit notes over an invoice, each as it was made.
+async fn credit_notes(
+    api: &Api,
+    invoice: &Invoice,
+    dir: &FilePath,
+) -> Result<Vec<PathBuf>, CliError> {
+    let customer = Some(invoice.customer.id.as_str());
+    let listed = api.list(&Path::of(&["credit-notes"]).with("customer", customer)).await?;
+    let mut files = Vec::new();
+    for note in &listed {
+        let ListedNote { number, invoice: of } = view(note)?;
+        if Some(&of) == invoice.number.as_ref() {
+            let document = api.get(&Path::of(&["credit-notes", number.as_str()])).await?;
+            let file = dir.join(format!("{number}.json"));
+            write(&file, document.get())?;
+            files.push(file);
+        }
+    }
+    Ok(files)
 }
 
 /// Writes the records behind an invoice, page by page. How many.

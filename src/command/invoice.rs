@@ -77,10 +77,24 @@ pub(crate) enum Command {
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Note that a final invoice is paid.
+    /// Note that a final invoice is paid, in whole or in part.
     Pay {
         /// Its id or number.
         id: String,
+        /// How much came; all that is due when absent.
+        #[arg(long)]
+        amount: Option<String>,
+        /// What the payment is called at the bank.
+        #[arg(long)]
+        reference: Option<String>,
+    },
+    /// Note that money went back which credit notes have left too much.
+    Refund {
+        /// Its id or number.
+        id: String,
+        /// How much went back; all that is to be paid back when absent.
+        #[arg(long)]
+        amount: Option<String>,
         /// What the payment is called at the bank.
         #[arg(long)]
         reference: Option<String>,
@@ -193,10 +207,15 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             each(context, &api, ids, ("approve", &json!({"expected_total": total}))).await
         }
         Command::Finalize { ids } => each(context, &api, ids, ("finalize", &json!({}))).await,
-        Command::Pay { id, reference } => {
-            let body = json!({"reference": reference});
+        Command::Pay { id, amount, reference } => {
+            let body = json!({"amount": amount, "reference": reference});
             let paid = api.post(&Path::of(&["invoices", id, "pay"]), &body).await?;
             context.output.one(&paid, text)
+        }
+        Command::Refund { id, amount, reference } => {
+            let body = json!({"amount": amount, "reference": reference});
+            let back = api.post(&Path::of(&["invoices", id, "refund"]), &body).await?;
+            context.output.one(&back, text)
         }
         Command::Credit { id, amount, line, reason } => {
             let body = json!({"amount": amount, "line": line, "reason": reason});
@@ -316,7 +335,9 @@ fn particulars(invoice: &Invoice) -> String {
     let standing = invoice.standing.as_ref().map(|standing| {
         let amount = |amount: Decimal| grouped(&amount.to_string());
         let (paid, credited) = (amount(standing.paid), amount(standing.credited));
-        format!("{paid} paid, {credited} credited, {} due", amount(standing.due))
+        let refunded = standing.refunded.map(|back| format!("{} paid back, ", amount(back)));
+        let refunded = refunded.unwrap_or_default();
+        format!("{paid} paid, {credited} credited, {refunded}{} due", amount(standing.due))
     });
     [
         ("tax id", invoice.customer.tax_id.clone()),

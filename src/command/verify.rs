@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use permille_ledger::{Beside, Invoice, RecordEntry, recount_of, verify_invoice};
+use permille_ledger::{Beside, CreditNote, Invoice, RecordEntry, recount_of, verify_invoice};
 use permille_rating::{
     proof::{Hash, Inclusion, inclusion, record_of},
     verify::Recount,
@@ -41,6 +41,9 @@ pub(crate) struct Verify {
     /// An invoice that had billed some of the same months; once for each.
     #[arg(long, value_name = "FILE", requires = "events")]
     earlier: Vec<PathBuf>,
+    /// A credit note over it; once for each that there is.
+    #[arg(long = "credit-note", value_name = "FILE", requires = "events")]
+    notes: Vec<PathBuf>,
     /// Print the proof that this request is among the records, when the invoice is right.
     #[arg(long, value_name = "REQUEST", requires = "events")]
     prove: Option<RequestId>,
@@ -115,7 +118,9 @@ fn whole(
         Ok(())
     })?;
     bar.finish_and_clear();
-    let beside = Beside { earlier: &earlier };
+    let notes: Vec<CreditNote> =
+        verify.notes.iter().map(|file| document(file)).collect::<Result<_, _>>()?;
+    let beside = Beside { earlier: &earlier, notes: &notes };
     let verification = verify_invoice(text, &recount, &beside)
         .map_err(|cause| CliError::Refused(chain(&cause)))?;
     let number = named(invoice);

@@ -193,6 +193,8 @@ pub struct Standing {
     pub paid: Decimal,
     /// What credit notes have taken back.
     pub credited: Decimal,
+    /// What was paid back.
+    pub refunded: Decimal,
     /// What is still to be paid.
     pub due: Decimal,
 }

@@ -101,6 +101,7 @@ words! {
     contact: "Questions", "联系方式";
     paid_line: "Paid", "已付";
     credited_line: "Credited", "已贷记";
+    refunded_line: "Paid back", "已退款";
     still_due: "Still due", "未付余额";
     standing_note: "As it stands at the time of this copy; not part of what was issued.", "为本副本生成时的状态，不属于已开具的内容。";
 }

@@ -158,6 +158,7 @@ fn migrator(engine: Engine) -> Migrator {
         25 "0025_spending.sql",
         26 "0026_record_tree.sql",
         27 "0027_signed_amounts.sql",
+        28 "0028_payment.sql",
     ])
 }
 

@@ -346,11 +346,13 @@ fn standing(document: &Document, words: &Words) -> Facts {
         |standing: &crate::Standing| !standing.paid.is_zero() || !standing.credited.is_zero();
     let Some(standing) = document.standing.filter(changed) else { return Facts::new() };
     [
-        (words.paid_line, standing.paid),
-        (words.credited_line, standing.credited),
-        (words.still_due, standing.due),
+        (words.paid_line, Some(standing.paid)),
+        (words.credited_line, Some(standing.credited)),
+        (words.refunded_line, Some(standing.refunded).filter(|amount| !amount.is_zero())),
+        (words.still_due, Some(standing.due)),
     ]
     .into_iter()
+    .filter_map(|(label, amount)| Some((label, amount?)))
     .map(|(label, amount)| (label.to_owned(), money(document, amount)))
     .collect()
 }

@@ -9,7 +9,10 @@ use permille_documents::{
 };
 use permille_rating::{
     Meter,
-    invoice::{CreditScope, Credited, InvoiceDocument, InvoiceHead, TaxRate, TaxTerms, UsageSum},
+    invoice::{
+        CreditScope, Creditable, Credited, InvoiceDocument, InvoiceHead, TaxRate, TaxTerms,
+        UsageSum,
+    },
     invoice::{credit, invoice_lines},
     period::Period,
     price_book::{PriceBook, parse_price_book},
@@ -188,8 +191,14 @@ pub(crate) fn invoice(requests: &[Request], tax_terms: TaxTerms) -> Document {
 /// The credit note over a part of `invoice`.
 pub(crate) fn credit_note(invoice: &Document, scope: CreditScope) -> Document {
     let amounts: Vec<Decimal> = invoice.lines.iter().map(|line| line.amount).collect();
-    let before = Credited::default();
-    let part = credit(&amounts, &invoice.taxes, &before, scope, invoice.currency).unwrap();
+    let of = Creditable {
+        lines: &amounts,
+        taxes: &invoice.taxes,
+        net: invoice.net,
+        total: invoice.total,
+        currency: invoice.currency,
+    };
+    let part = credit(of, &Credited::default(), scope).unwrap();
     let lines = part.lines.iter().map(|(number, amount)| Line {
         usage: None,
         by_charge: false,
@@ -206,7 +215,7 @@ pub(crate) fn credit_note(invoice: &Document, scope: CreditScope) -> Document {
         net: part.net,
         taxes: part.taxes,
         gross: part.gross,
-        total: part.gross,
+        total: part.total,
         notes: None,
         counts: None,
         ..invoice.clone()

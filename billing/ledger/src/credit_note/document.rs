@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use permille_rating::{
     Meter,
-    invoice::{Credit, TaxLine},
+    invoice::{AppliedCredit, Credit, TaxLine},
 };
 use permille_types::{Currency, DocumentNumber, InvoiceId, ModelName, ProjectId};
 use rust_decimal::Decimal;
@@ -68,20 +68,45 @@ pub struct CreditNote {
     pub reason: String,
     /// In the order of the invoice.
     pub lines: Vec<CreditNoteLine>,
-    /// Sum of the lines' amounts.
+    /// Sum of the lines' amounts; absent before version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subtotal: Option<Decimal>,
+    /// Prepaid credit that had paid, and gets back so much.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credits: Vec<AppliedCredit>,
+    /// Sum of `credits`; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepaid: Option<Decimal>,
+    /// The lines less credit that was taken before tax.
     pub net: Decimal,
     /// The taxes that go with it.
     pub tax: Vec<TaxLine>,
     /// `net` and all taxes.
     pub gross: Decimal,
+    /// What is taken back in money: `gross` less what goes back to credit that had paid after tax;
+    /// absent before version 2, when all was money.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Decimal>,
 }
 
 impl CreditNote {
+    /// What is taken back in money.
+    #[must_use]
+    pub fn in_money(&self) -> Decimal {
+        self.total.unwrap_or(self.gross)
+    }
+
+    /// Sum of the lines.
+    #[must_use]
+    pub fn of_lines(&self) -> Decimal {
+        self.subtotal.unwrap_or(self.net)
+    }
+
     /// The note over `credit`, still under the names of its invoice.
     pub(super) fn new(
         of: &Invoice,
         invoice: CreditedInvoice,
-        credit: Credit,
+        (credit, credits): (Credit, Vec<AppliedCredit>),
         reason: &str,
         issued_at: DateTime<Utc>,
     ) -> Self {
@@ -106,9 +131,13 @@ impl CreditNote {
             currency: of.currency,
             reason: reason.to_owned(),
             lines: lines.collect(),
+            subtotal: Some(credit.subtotal),
+            prepaid: (!credits.is_empty()).then_some(credit.prepaid),
+            credits,
             net: credit.net,
             tax: credit.taxes,
             gross: credit.gross,
+            total: Some(credit.total),
             invoice,
         }
     }

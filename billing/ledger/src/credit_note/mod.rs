@@ -8,7 +8,7 @@ mod repo;
 
 use chrono::{DateTime, Utc};
 use permille_rating::{
-    invoice::{Credit, CreditError, CreditScope, Credited, credit},
+    invoice::{AppliedCredit, Credit, CreditError, CreditScope, Creditable, Credited, credit},
     round::round_money,
 };
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
@@ -16,14 +16,14 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 pub use document::{CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditedInvoice};
-pub(crate) use repo::{amounts, credited_of};
+pub(crate) use repo::{amounts, notes_of};
 
 use crate::{
     Instruction, Invoice, Ledger, LedgerError, Listing, Page,
     audit::{self, Change},
     column,
     error::During,
-    invoice,
+    grant, invoice,
     secret::public_id,
     series::{self, Series},
     store::Connection,
@@ -94,8 +94,9 @@ impl Ledger {
                 format!("is {state}: credit is not possible; accepted: a final or paid invoice");
             return Err(LedgerError::refused("invoice", of.shown_number(), reason));
         };
-        let before = credited_of(&mut tx, &of.id).await?;
-        let credit = part_of(&of.invoice, &before, new.scope, of.shown_number())?;
+        let before = notes_of(&mut tx, &of.id).await?;
+        let credit = part_of(&of.invoice, &credited(&before)?, new.scope, of.shown_number())?;
+        let credits = given_back(&of.invoice, &before, credit.prepaid)?;
         let invoice = CreditedInvoice { id: of.id.clone(), number };
         let note = CreditNote {
             id: public_id("crn_", now)?
@@ -103,17 +104,19 @@ impl Ledger {
                 .map_err(|_| LedgerError::corrupt("credit_note.id", "a new id"))?,
             number: series::next(&mut tx, Series::CreditNote, now).await?,
             issuer: self.issuer.as_deref().cloned(),
-            ..CreditNote::new(&of.invoice, invoice, credit, reason, now)
+            ..CreditNote::new(&of.invoice, invoice, (credit, credits), reason, now)
         };
         repo::insert(&mut tx, &note).await?;
         invoice::post_credit(&mut tx, &note).await?;
+        grant::give_back(&mut tx, &note.credits).await?;
+        let state = of.invoice.state;
+        let after = invoice::settle_credited(&mut tx, &of.id, now).await?;
         let gross =
             format!("{} over {} {}: {reason}", note.number, note.gross, note.currency.code());
-        let state = of.invoice.state.as_str();
         let change = Change {
             action: ACTION,
-            from: Some(state),
-            to: Some(state),
+            from: Some(state.as_str()),
+            to: Some(after.as_str()),
             detail: Some(&gross),
             request: &request,
             result: Some(note.id.as_str()),
@@ -168,8 +171,7 @@ fn part_of(
     shown: &str,
 ) -> Result<Credit, LedgerError> {
     let lines: Vec<Decimal> = invoice.lines.iter().map(|line| line.amount).collect();
-    let part = credit(&lines, &invoice.tax, before, scope, invoice.currency);
-    let part = part.map_err(|cause| match cause {
+    credit(creditable(invoice, &lines), before, scope).map_err(|cause| match cause {
         CreditError::NoLine { number, lines } => {
             LedgerError::invalid("line", &number, format!("1 to {lines}"))
         }
@@ -187,17 +189,69 @@ fn part_of(
         cause @ (CreditError::Amount(_) | CreditError::Divide(_)) => {
             LedgerError::Credit { invoice: shown.to_owned(), cause: Box::new(cause) }
         }
-    })?;
-    // What prepaid credit has paid is not paid back in money, and what lines below zero have taken
-    // off is not paid back at all.
-    let mut left = invoice.total;
-    for amount in before.lines.iter().chain(&before.taxes) {
-        left = column::exact_sub("what is left of an invoice", left, *amount)?;
+    })
+}
+
+/// An invoice as credits see it.
+pub(crate) fn creditable<'a>(invoice: &'a Invoice, lines: &'a [Decimal]) -> Creditable<'a> {
+    Creditable {
+        lines,
+        taxes: &invoice.tax,
+        net: invoice.net,
+        total: invoice.total,
+        currency: invoice.currency,
     }
-    let left = round_money(left, invoice.currency);
-    if part.gross > left {
-        let accepted = format!("a credit of at most {left} with its tax: so much is left of it");
-        return Err(LedgerError::invalid("amount", &part.gross, accepted));
+}
+
+/// What `notes` have credited of each line and each tax, in money and to prepaid credit.
+pub(crate) fn credited(notes: &[CreditNote]) -> Result<Credited, LedgerError> {
+    let mut credited = Credited::default();
+    let add = |sum, amount| column::exact_add("credits of an invoice", sum, amount);
+    for note in notes {
+        for line in &note.lines {
+            let place = line.line.saturating_sub(1);
+            add_at(&mut credited.lines, place, line.amount)?;
+        }
+        for (place, tax) in note.tax.iter().enumerate() {
+            add_at(&mut credited.taxes, place, tax.amount)?;
+        }
+        credited.prepaid = add(credited.prepaid, note.prepaid.unwrap_or_default())?;
+        credited.total = add(credited.total, note.in_money())?;
     }
-    Ok(part)
+    Ok(credited)
+}
+
+/// Adds to the amount at `place`, which may be the first one there.
+fn add_at(amounts: &mut Vec<Decimal>, place: usize, amount: Decimal) -> Result<(), LedgerError> {
+    if amounts.len() <= place {
+        amounts.resize(place.saturating_add(1), Decimal::ZERO);
+    }
+    if let Some(sum) = amounts.get_mut(place) {
+        *sum = column::exact_add("credits of an invoice", *sum, amount)?;
+    }
+    Ok(())
+}
+
+/// Which grants get `amount` back: what was drawn last goes back first, never more than was drawn.
+pub(crate) fn given_back(
+    invoice: &Invoice,
+    before: &[CreditNote],
+    amount: Decimal,
+) -> Result<Vec<AppliedCredit>, LedgerError> {
+    let mut left = amount;
+    let mut back = Vec::new();
+    for drawn in invoice.credits.iter().rev() {
+        let given = before.iter().flat_map(|note| &note.credits);
+        let given = given.filter(|credit| credit.grant == drawn.grant);
+        let open = given.map(|credit| credit.amount).try_fold(drawn.amount, |open, given| {
+            column::exact_sub("what a grant may get back", open, given)
+        })?;
+        let part = left.min(open);
+        if part > Decimal::ZERO {
+            left = column::exact_sub("what goes back to grants", left, part)?;
+            let amount = round_money(part, invoice.currency);
+            back.push(AppliedCredit { grant: drawn.grant.clone(), amount });
+        }
+    }
+    Ok(back)
 }

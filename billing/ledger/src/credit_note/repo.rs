@@ -1,6 +1,5 @@
 //! All SQL of credit notes.
 
-use permille_rating::invoice::Credited;
 use permille_types::{Currency, CustomerId, InvoiceId};
 use rust_decimal::Decimal;
 
@@ -26,8 +25,9 @@ pub(super) async fn insert(
              currency,
              gross,
              document,
-             created_at
-         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             created_at,
+             total
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(note.id.as_str())
     .bind(note.number.as_str())
@@ -38,6 +38,7 @@ pub(super) async fn insert(
     .bind(note.gross.to_string())
     .bind(column::to_json("credit note", note)?)
     .bind(column::micros(note.issued_at))
+    .bind(note.in_money().to_string())
     .execute(connection)
     .await
     .during(OPERATION)?;
@@ -63,47 +64,27 @@ pub(super) async fn find(
     .transpose()
 }
 
-/// What the notes of an invoice have credited of each line and each tax.
-pub(crate) async fn credited_of(
+/// The notes of an invoice, in the order in which they were made.
+pub(crate) async fn notes_of(
     connection: &mut Connection,
     invoice: &InvoiceId,
-) -> Result<Credited, LedgerError> {
-    let documents = sql::query_scalar::<String>(
+) -> Result<Vec<CreditNote>, LedgerError> {
+    sql::query_scalar::<String>(
         "select document
          from credit_note
          where invoice = $1
-         order by id",
+         order by number",
     )
     .bind(invoice.as_str())
     .fetch_all(connection)
     .await
-    .during("read credit notes of an invoice")?;
-    let mut credited = Credited::default();
-    for document in documents {
-        let note: CreditNote = column::json("credit_note.document", &document)?;
-        for line in &note.lines {
-            let place = line.line.saturating_sub(1);
-            add(&mut credited.lines, place, line.amount)?;
-        }
-        for (place, tax) in note.tax.iter().enumerate() {
-            add(&mut credited.taxes, place, tax.amount)?;
-        }
-    }
-    Ok(credited)
+    .during("read credit notes of an invoice")?
+    .iter()
+    .map(|document| column::json("credit_note.document", document))
+    .collect()
 }
 
-/// Adds to the amount at `place`, which may be the first one there.
-fn add(amounts: &mut Vec<Decimal>, place: usize, amount: Decimal) -> Result<(), LedgerError> {
-    if amounts.len() <= place {
-        amounts.resize(place.saturating_add(1), Decimal::ZERO);
-    }
-    if let Some(sum) = amounts.get_mut(place) {
-        *sum = column::exact_add("credits of an invoice", *sum, amount)?;
-    }
-    Ok(())
-}
-
-/// What each note takes back, by customer and currency.
+/// What each note takes back in money, by customer and currency.
 pub(crate) async fn amounts(
     connection: &mut Connection,
 ) -> Result<Vec<(CustomerId, Currency, Decimal)>, LedgerError> {
@@ -111,7 +92,7 @@ pub(crate) async fn amounts(
         "select
              customer,
              currency,
-             gross
+             coalesce(total, gross)
          from credit_note
          order by id",
     )

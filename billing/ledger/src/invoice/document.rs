@@ -107,8 +107,11 @@ pub struct InvoicePeriod {
 pub struct Standing {
     /// What was paid.
     pub paid: Decimal,
-    /// What credit notes have taken back, with tax.
+    /// What credit notes have taken back in money, with tax.
     pub credited: Decimal,
+    /// What was paid back of it; absent where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded: Option<Decimal>,
     /// What is still to be paid; below zero it is to be paid back.
     pub due: Decimal,
 }

@@ -1,4 +1,4 @@
-//! What happens to a draft: it is approved, issued, paid, or made void.
+//! What happens to a draft: it is approved, issued, or made void. Money is told in `payment.rs`.
 //!
 //! Every step is one transaction: state, number, document, taken usage and audit entry are
 //! committed together or not at all.
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Instruction, Ledger, LedgerError,
     audit::{self, Change},
-    close,
+    close, credit_note,
     error::During,
     grant, invoiced,
     rollup::Scope,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Longest reason or reference, in bytes: a paragraph.
-const NOTE_BYTES_MAX: usize = 1_000;
+pub(super) const NOTE_BYTES_MAX: usize = 1_000;
 
 impl Ledger {
     /// Approves a draft: what it says now is what will be issued.
@@ -72,22 +72,6 @@ impl Ledger {
         self.step(id, Step::Finalize, None, instruction).await
     }
 
-    /// Notes that a final invoice is paid. `reference` is the payment's own.
-    ///
-    /// # Errors
-    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is not final;
-    /// [`LedgerError::Invalid`] for a reference that is too long; else the store's failure.
-    pub async fn pay_invoice(
-        &self,
-        id: &InvoiceId,
-        reference: Option<&str>,
-        instruction: &Instruction,
-    ) -> Result<Invoice, LedgerError> {
-        let reference =
-            reference.map(|text| text::line("reference", text, NOTE_BYTES_MAX)).transpose()?;
-        self.step(id, Step::Pay, reference, instruction).await
-    }
-
     /// Makes an invoice void that nobody has paid: it keeps its number and document, and its usage
     /// can be invoiced again.
     ///
@@ -123,9 +107,7 @@ impl Ledger {
         let to = from.after(step, stored.shown_number())?;
         let mut detail = note.map(str::to_owned);
         let mut invoice = Invoice { state: to, ..stored.invoice.clone() };
-        if step != Step::Pay {
-            close::refuse_closed(&mut tx, &invoice.period.label).await?;
-        }
+        close::refuse_closed(&mut tx, &invoice.period.label).await?;
         match step {
             Step::Approve { expected } => {
                 refuse_unready(&stored, now)?;
@@ -137,9 +119,10 @@ impl Ledger {
                 grant::take(&mut tx, &stored.id, &invoice.credits).await?;
                 money::post_issue(&mut tx, &invoice, now).await?;
             }
-            Step::Pay => money::post_payment(&mut tx, &stored, now).await?,
+            // Money has a way of its own: it may come in parts.
+            Step::Pay => {}
             Step::Void if from.is_issued() => {
-                refuse_credited(&stored)?;
+                refuse_moved(&mut tx, &stored).await?;
                 money::post_void(&mut tx, &invoice, now).await?;
                 grant::give_back(&mut tx, &invoice.credits).await?;
             }
@@ -197,12 +180,19 @@ fn refuse_other_total(stored: &Stored, expected: Option<Decimal>) -> Result<(), 
     Err(LedgerError::refused("invoice", &stored.id, reason))
 }
 
-/// Refuses to void what was credited: its credit notes would credit nothing.
-fn refuse_credited(stored: &Stored) -> Result<(), LedgerError> {
-    let credited = stored.invoice.standing.as_ref().is_some_and(|now| !now.credited.is_zero());
-    if credited {
-        let reason = "has credit notes and cannot be made void; accepted: to credit what is left";
-        return Err(LedgerError::refused("invoice", stored.shown_number(), reason));
+/// Refuses to void what was credited or paid in part: that would be of nothing.
+async fn refuse_moved(connection: &mut Connection, stored: &Stored) -> Result<(), LedgerError> {
+    let refused = |what: &str| {
+        let reason =
+            format!("has {what} and cannot be made void; accepted: to credit what is left");
+        Err(LedgerError::refused("invoice", stored.shown_number(), reason))
+    };
+    if !credit_note::notes_of(connection, &stored.id).await?.is_empty() {
+        return refused("credit notes");
+    }
+    let is_paid = stored.invoice.standing.as_ref().is_some_and(|now| !now.paid.is_zero());
+    if is_paid {
+        return refused("payments");
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod compute;
 mod document;
 mod life;
 mod money;
+mod payment;
 mod repo;
 mod signed;
 mod state;
@@ -36,6 +37,7 @@ use crate::{
 use compute::compute;
 pub(crate) use compute::month;
 pub(crate) use money::{discrepancies, post_credit};
+pub(crate) use payment::settle_credited;
 pub(crate) use repo::{make_stale, not_issued};
 pub(crate) use signed::amounts_of;
 pub use signed::{SignedAmounts, SignedSum};

@@ -5,9 +5,11 @@
 //! | finalize | `receivable:billed:C` total | `revenue:billed` lines, `tax:payable` tax |
 //! | | `credit:prepaid:C` credit drawn | |
 //! | | `revenue:unbilled` exact cost | `receivable:unbilled:C` exact cost |
-//! | pay | `cash` due | `receivable:billed:C` due |
+//! | pay | `cash` what came | `receivable:billed:C` the same |
+//! | refund | `receivable:billed:C` what goes back | `cash` the same |
 //! | void | all of finalize, the other way round | |
-//! | credit | `revenue:billed` net, `tax:payable` tax | `receivable:billed:C` gross |
+//! | credit | `revenue:billed` lines, `tax:payable` tax | `receivable:billed:C` money |
+//! | | | `credit:prepaid:C` what goes back to credit |
 
 use std::collections::BTreeMap;
 
@@ -16,7 +18,7 @@ use permille_rating::round::to_nano;
 use permille_types::{Currency, CustomerId, DocumentNumber};
 use rust_decimal::Decimal;
 
-use super::{Invoice, InvoiceState, Standing, Stored, repo};
+use super::{Invoice, InvoiceState, Standing, repo};
 use crate::{
     CreditNote, Ledger, LedgerError,
     column::{self, negated},
@@ -33,23 +35,31 @@ fn receivable(customer: &CustomerId) -> String {
     format!("receivable:billed:{customer}")
 }
 
+/// Money that has moved since an invoice was issued.
+pub(super) struct Moved {
+    pub(super) paid: Decimal,
+    pub(super) refunded: Decimal,
+    pub(super) credited: Decimal,
+}
+
 /// What has become of the amount of an issued invoice.
 pub(super) fn standing(
     invoice: &Invoice,
     state: InvoiceState,
-    paid: Decimal,
-    credited: Decimal,
+    Moved { paid, refunded, credited }: Moved,
 ) -> Result<Standing, LedgerError> {
     let due = if state == InvoiceState::Void {
         Decimal::ZERO
     } else {
         let left = column::exact_sub("due amount", invoice.total, paid)?;
-        column::exact_sub("due amount", left, credited)?
+        let left = column::exact_sub("due amount", left, credited)?;
+        column::exact_add("due amount", left, refunded)?
     };
     let places = invoice.total.scale();
     Ok(Standing {
         paid: at_places(paid, places),
         credited: at_places(credited, places),
+        refunded: Some(at_places(refunded, places)).filter(|refunded| !refunded.is_zero()),
         due: at_places(due, places),
     })
 }
@@ -113,20 +123,31 @@ async fn post_whole(
     posting::accrue_unbilled(connection, books, signed(negated(exact))).await
 }
 
-/// Books that what is due was paid.
+/// Which way money goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payment {
+    /// From the customer.
+    In,
+    /// Back to the customer.
+    Back,
+}
+
+/// Books money that came or went back.
 pub(super) async fn post_payment(
     connection: &mut Connection,
-    stored: &Stored,
+    invoice: &Invoice,
+    (way, amount): (Payment, Decimal),
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
-    let invoice = &stored.invoice;
-    let due = invoice.standing.as_ref().map_or(invoice.total, |standing| standing.due);
-    let subject = subject(invoice, "paid");
+    let (what, cash) = match way {
+        Payment::In => ("paid", amount),
+        Payment::Back => ("refunded", negated(amount)),
+    };
+    let subject = subject(invoice, what);
     let customer = &invoice.customer.id;
     let books = Books { customer, currency: invoice.currency, subject: &subject, at };
-    let amounts = [(CASH.to_owned(), due), (receivable(customer), negated(due))];
-    posting::book(connection, books, &amounts).await?;
-    repo::set_paid(connection, &stored.id, due).await
+    let amounts = [(CASH.to_owned(), cash), (receivable(customer), negated(cash))];
+    posting::book(connection, books, &amounts).await
 }
 
 /// Books what a credit note takes back.
@@ -141,9 +162,10 @@ pub(crate) async fn post_credit(
         column::exact_add("taxes of a credit note", sum, tax)
     })?;
     let amounts = [
-        (REVENUE.to_owned(), note.net),
+        (REVENUE.to_owned(), note.of_lines()),
         (TAX.to_owned(), tax),
-        (receivable(customer), negated(note.gross)),
+        (receivable(customer), negated(note.in_money())),
+        (grant::account(customer), negated(note.prepaid.unwrap_or_default())),
     ];
     posting::book(connection, books, &amounts).await
 }

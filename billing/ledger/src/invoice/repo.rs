@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
 
-use super::{Invoice, InvoiceState, InvoiceSummary, InvoiceTexts, Stored, money::standing};
+use super::{
+    Invoice, InvoiceState, InvoiceSummary, InvoiceTexts, Stored,
+    money::{Moved, standing},
+};
 use crate::{
     LedgerError, column,
     error::{During, changed},
@@ -17,6 +20,7 @@ struct StoredRow {
     state: String,
     document: String,
     paid: Option<String>,
+    refunded: Option<String>,
     purchase_order: Option<String>,
     notes: Option<String>,
     updated_at: i64,
@@ -28,13 +32,15 @@ impl StoredRow {
         let row = self;
         let written: Invoice = column::json("invoice.document", &row.document)?;
         let state = column::word::<InvoiceState>("invoice.state", &row.state)?;
-        let paid = match &row.paid {
-            Some(paid) => column::decimal("invoice.paid", paid)?,
-            None => Decimal::ZERO,
+        let amount = |name, text: &Option<String>| match text {
+            Some(text) => column::decimal(name, text),
+            None => Ok(Decimal::ZERO),
         };
+        let paid = amount("invoice.paid", &row.paid)?;
+        let refunded = amount("invoice.refunded", &row.refunded)?;
         let standing = if written.number.is_some() {
             let credited = credited(connection, &row.id).await?;
-            Some(standing(&written, state, paid, credited)?)
+            Some(standing(&written, state, Moved { paid, refunded, credited })?)
         } else {
             None
         };
@@ -48,10 +54,10 @@ impl StoredRow {
     }
 }
 
-/// What the credit notes of an invoice have taken back, with tax.
+/// What the credit notes of an invoice have taken back in money, with tax.
 async fn credited(connection: &mut Connection, id: &str) -> Result<Decimal, LedgerError> {
     sql::query_scalar::<String>(
-        "select gross
+        "select coalesce(total, gross)
          from credit_note
          where invoice = $1",
     )
@@ -78,6 +84,7 @@ pub(super) async fn live(
              state,
              document,
              paid,
+             refunded,
              purchase_order,
              notes,
              updated_at
@@ -249,37 +256,40 @@ pub(crate) async fn make_stale(
     .map(drop)
 }
 
-/// Writes what was paid of an invoice, once.
-pub(super) async fn set_paid(
+/// Writes what was paid of an invoice so far, and what of it was paid back.
+pub(super) async fn set_moved(
     connection: &mut Connection,
     id: &InvoiceId,
-    paid: Decimal,
+    (paid, refunded): (Decimal, Decimal),
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "note a payment";
     let done = sql::query(
         "update invoice
-         set paid = $2
-         where id = $1
-           and paid is null",
+         set paid = $2,
+             refunded = $3
+         where id = $1",
     )
     .bind(id.as_str())
     .bind(paid.to_string())
+    .bind(refunded.to_string())
     .execute(connection)
     .await
     .during(OPERATION)?;
     changed(OPERATION, 1, done.rows_affected())
 }
 
-/// What each invoice that stands has billed and what of it was paid, by customer and currency.
+/// What each invoice that stands has billed and what of it was paid and not paid back, by customer
+/// and currency.
 pub(super) async fn issued_amounts(
     connection: &mut Connection,
 ) -> Result<Vec<(CustomerId, Currency, Decimal, Decimal)>, LedgerError> {
-    sql::query_as::<(String, String, String, Option<String>)>(
+    sql::query_as::<(String, String, String, String, String)>(
         "select
              customer,
              currency,
              total,
-             paid
+             coalesce(paid, '0'),
+             coalesce(refunded, '0')
          from invoice
          where state in ('final', 'paid')
          order by id",
@@ -288,13 +298,14 @@ pub(super) async fn issued_amounts(
     .await
     .during("read issued invoices")?
     .into_iter()
-    .map(|(customer, currency, total, paid)| {
-        let paid = paid.as_deref().unwrap_or("0");
+    .map(|(customer, currency, total, paid, refunded)| {
+        let paid = column::decimal("invoice.paid", &paid)?;
+        let refunded = column::decimal("invoice.refunded", &refunded)?;
         Ok((
             column::parsed("invoice.customer", &customer)?,
             column::parsed("invoice.currency", &currency)?,
             column::decimal("invoice.total", &total)?,
-            column::decimal("invoice.paid", paid)?,
+            column::exact_sub("what was paid and kept", paid, refunded)?,
         ))
     })
     .collect()
@@ -311,6 +322,7 @@ pub(super) async fn find(
              state,
              document,
              paid,
+             refunded,
              purchase_order,
              notes,
              updated_at

@@ -1,6 +1,8 @@
 //! What somebody has who verifies an invoice, as a customer gets it.
 
-use permille_ledger::{Beside, Invoice, Page, Verification, recount_of, verify_invoice};
+use permille_ledger::{
+    Beside, CreditNote, Invoice, Page, Verification, recount_of, verify_invoice,
+};
 use permille_rating::price_book::PriceBook;
 
 use crate::support::Books;
@@ -11,6 +13,7 @@ pub(crate) struct Files {
     pub(crate) records: Vec<String>,
     pub(crate) book: PriceBook,
     pub(crate) earlier: Vec<Invoice>,
+    pub(crate) notes: Vec<CreditNote>,
 }
 
 async fn document(books: &Books, invoice: &Invoice) -> String {
@@ -42,6 +45,7 @@ pub(crate) async fn files(books: &Books, invoice: &Invoice, earlier: &[&Invoice]
         records: records(books, invoice).await,
         book: books.ledger.price_book(),
         earlier: documents,
+        notes: Vec::new(),
     }
 }
 
@@ -52,7 +56,7 @@ impl Files {
         for line in &self.records {
             recount.add(line).map_err(|cause| chain(&cause))?;
         }
-        let beside = Beside { earlier: &self.earlier };
+        let beside = Beside { earlier: &self.earlier, notes: &self.notes };
         verify_invoice(&self.document, &recount, &beside).map_err(|cause| chain(&cause))
     }
 

@@ -94,25 +94,78 @@ async fn credit_pays_after_tax_and_the_books_follow() {
 }
 
 #[tokio::test]
-async fn what_credit_has_paid_is_not_paid_back_in_money() {
+async fn what_credit_has_paid_goes_back_to_it_and_not_to_money() {
     let books = in_december().await;
-    add(&books, &credit("10", "8")).await;
+    add(&books, &credit("6", "6")).await;
+    books.clock.set("2026-11-20T10:00:01Z");
+    add(&books, &credit("4", "0")).await;
     books.clock.set("2026-12-02T00:00:00Z");
     let issued = books.issue("2026-11").await;
     let finance = books.as_role(Role::Finance).await;
+    let id = issued.id.clone().unwrap();
     let back = async |scope| {
         let new = NewCredit { scope, reason: "goodwill".to_owned() };
-        books.ledger.credit_invoice(&issued.id.clone().unwrap(), &new, &finance).await
+        books.ledger.credit_invoice(&id, &new, &finance).await
+    };
+    let told = |note: &permille_ledger::CreditNote| {
+        let credits = note.credits.iter().map(|credit| credit.amount.to_string());
+        (note.gross.to_string(), note.in_money().to_string(), credits.collect::<Vec<_>>())
+    };
+    // A promotion pays before what was paid for: 4.00, then 6.00; the last drawn goes back first.
+    assert_eq!((paid(&issued), left(&books).await.len()), (("10.00".into(), "3.20".into()), 2));
+
+    let money = back(CreditScope::Amount(decimal("2"))).await.unwrap();
+    let both = back(CreditScope::Amount(decimal("6"))).await.unwrap();
+    let half = left(&books).await;
+    let void = books.ledger.void_invoice(&id, "a test", &finance).await.unwrap_err();
+    let rest = back(CreditScope::Rest).await.unwrap();
+    let none = back(CreditScope::Rest).await.unwrap_err();
+
+    assert_eq!(told(&money), ("2.20".into(), "2.20".into(), vec![]));
+    assert_eq!(told(&both), ("6.60".into(), "1.00".into(), vec!["5.60".into()]));
+    assert_eq!(half, ["5.60", "0.00"]);
+    assert!(void.to_string().contains("has credit notes"), "{void}");
+    assert_eq!(told(&rest), ("4.40".into(), "0.00".into(), vec!["0.40".into(), "4.00".into()]));
+    assert!(none.to_string().contains("nothing left"), "{none}");
+    assert_eq!(left(&books).await, ["6.00", "4.00"]);
+    assert_eq!(balance(&books, "credit:prepaid:acme").await, -10 * CNY);
+    for account in ["receivable:billed:acme", "revenue:billed", "tax:payable"] {
+        assert_eq!(balance(&books, account).await, 0, "{account}");
+    }
+    let standing = books.ledger.invoice(&id).await.unwrap().standing.unwrap();
+    assert_eq!((standing.credited, standing.due.to_string()), (decimal("3.20"), "0.00".to_owned()));
+}
+
+#[tokio::test]
+async fn credit_that_was_taken_before_tax_goes_back_with_the_lines() {
+    let books = in_december().await;
+    let finance = books.as_role(Role::Finance).await;
+    let plan = "[[plan]]\nname = \"prepaid\"\nkind = \"prepaid\"\ncurrency = \"CNY\"\n\
+                credit = \"before_tax\"\n";
+    books.ledger.add_plans(plan, &finance).await.unwrap();
+    let from = Some(at("2026-11-01T00:00:00Z"));
+    books.ledger.assign_plan(&acme(), "prepaid", from, &finance).await.unwrap();
+    add(&books, &credit("3", "3")).await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    let issued = books.issue("2026-11").await;
+    let back = async |scope| {
+        let new = NewCredit { scope, reason: "goodwill".to_owned() };
+        books.ledger.credit_invoice(&issued.id.clone().unwrap(), &new, &finance).await.unwrap()
     };
 
-    let all = back(CreditScope::Rest).await.unwrap_err();
-    let note = back(CreditScope::Amount(decimal("2"))).await.unwrap();
-    let again = back(CreditScope::Amount(decimal("1"))).await.unwrap_err();
+    let third = back(CreditScope::Amount(decimal("4"))).await;
+    let after = left(&books).await;
+    back(CreditScope::Rest).await;
 
-    assert!(all.to_string().contains("at most 3.20"), "{all}");
-    assert_eq!(note.gross.to_string(), "2.20");
-    assert!(again.to_string().contains("at most 1.00"), "{again}");
-    assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
+    // Of 12.00 credit took 3.00; 9.00 and VAT of 0.90 were to be paid.
+    assert_eq!(issued.total.to_string(), "9.90");
+    let amounts = [third.of_lines(), third.net, third.tax[0].amount, third.in_money()];
+    assert_eq!(amounts.map(|amount| amount.to_string()), ["4.00", "3.00", "0.30", "3.30"]);
+    assert_eq!(after, ["1.00"]);
+    assert_eq!(left(&books).await, ["3.00"]);
+    for account in ["receivable:billed:acme", "revenue:billed", "tax:payable"] {
+        assert_eq!(balance(&books, account).await, 0, "{account}");
+    }
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ async fn a_draft_is_approved_issued_and_paid_and_each_step_is_on_its_trail() {
     assert!(history.iter().all(|entry| entry.role == "finance" && entry.token.starts_with("tok_")));
     assert_eq!(history[0].at, DECEMBER.parse::<chrono::DateTime<chrono::Utc>>().unwrap());
     assert!(history[2].detail.as_ref().unwrap().contains("INV-2026-000001"));
-    assert_eq!(history[3].detail.as_deref(), Some("SEPA 42"));
+    assert_eq!(history[3].detail.as_deref(), Some("0.02 CNY, 0.00 CNY is due: SEPA 42"));
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ impl Walk {
     }
 
     async fn step(&mut self) -> Result<(), LedgerError> {
-        let choice = self.random.below(14);
+        let choice = self.random.below(21);
         let (id, month) = (self.some_invoice().await, self.random.month());
         let amount = Decimal::new(i64::from(self.random.below(2_000)), 2);
         let line = usize::try_from(self.random.below(3)).unwrap();
@@ -100,6 +100,33 @@ impl Walk {
             5 => ledger.approve_invoice(&id, &finance).await.map(drop),
             6 | 7 => ledger.finalize_invoice(&id, &finance).await.map(drop),
             8 => ledger.pay_invoice(&id, None, &finance).await.map(drop),
+            14 | 15 => {
+                ledger.pay_invoice_in_part(&id, Some(amount), None, &finance).await.map(drop)
+            }
+            16 => {
+                let amount = (line > 0).then_some(amount);
+                ledger.refund_invoice(&id, amount, None, &finance).await.map(drop)
+            }
+            // Issuing takes three steps: without a way through, money would seldom move.
+            18..=20 => {
+                let draft = ledger.draft_invoice(&self.books.key.key.customer, month, &finance);
+                let id = draft.await?.id.unwrap();
+                ledger.approve_invoice(&id, &finance).await?;
+                ledger.finalize_invoice(&id, &finance).await.map(drop)
+            }
+            17 => {
+                let new = permille_ledger::NewGrant {
+                    amount: amount + Decimal::ONE,
+                    paid: Decimal::ZERO,
+                    priority: 0,
+                    from: Some(at("2026-01-01T00:00:00Z")),
+                    expires_at: None,
+                    models: Vec::new(),
+                    reason: "a walk".to_owned(),
+                };
+                let acme = &self.books.key.key.customer;
+                ledger.add_grant(acme, &new, &finance).await.map(drop)
+            }
             9 => ledger.void_invoice(&id, "a walk", &finance).await.map(drop),
             10 => {
                 let scope = match line {

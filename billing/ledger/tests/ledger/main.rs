@@ -23,6 +23,7 @@ mod life;
 mod life_walk;
 mod limits;
 mod listing;
+mod payments;
 mod plans;
 mod postings;
 mod prices;

@@ -2,7 +2,8 @@
 //! no number of them can be changed by a hand.
 
 use permille_ledger::{
-    CustomerChanges, Invoice, InvoiceIssuer, NO_PLAN, NewGrant, Role, TaxRate, TaxTerms,
+    CreditScope, CustomerChanges, Invoice, InvoiceIssuer, NO_PLAN, NewCredit, NewGrant, Role,
+    TaxRate, TaxTerms,
 };
 use permille_types::{Currency, CustomerId, TokenClass, UsageEvent};
 use rust_decimal::Decimal;
@@ -244,6 +245,7 @@ async fn an_invoice_of_which_a_hand_has_changed_any_number_is_refused_and_the_li
                 records: files.records.clone(),
                 book: books.ledger.price_book(),
                 earlier: files.earlier.clone(),
+                notes: Vec::new(),
             };
             let faults = forged.faults();
             assert!(!faults.is_empty(), "{path:?} as {changed} passes");
@@ -281,6 +283,7 @@ async fn terms_that_a_hand_has_changed_are_named() {
             records: whole.records.clone(),
             book: books.ledger.price_book(),
             earlier: Vec::new(),
+            notes: Vec::new(),
         };
         let faults = forged.faults();
         assert!(faults.iter().any(|found| found.contains(fault)), "{instead}: {faults:?}");
@@ -374,4 +377,45 @@ async fn an_invoice_beside_that_is_not_named_is_reported() {
     let said = format!("{number} is beside it, bills of 2026-10 too and is not in its `billed_by`");
     assert!(found.remarks[0].starts_with(&said), "{:?}", found.remarks);
     assert!(found.remarks[1].contains("has billed nothing of its months"), "{:?}", found.remarks);
+}
+
+/// Whoever has the notes too knows what is left to be paid, and that none of them says otherwise.
+#[tokio::test]
+async fn credit_notes_beside_an_invoice_follow_from_their_lines() {
+    let books = with_terms().await;
+    let [october, ..] = three_plans(&books).await;
+    let finance = books.as_role(Role::Finance).await;
+    let id = october.id.clone().unwrap();
+    let mut files = files(&books, &october, &[]).await;
+    for scope in [CreditScope::Amount(decimal("3.33")), CreditScope::Rest] {
+        let new = NewCredit { scope, reason: "goodwill".to_owned() };
+        files.notes.push(books.ledger.credit_invoice(&id, &new, &finance).await.unwrap());
+    }
+    files.notes.reverse();
+    let found = files.verify().unwrap();
+
+    assert_eq!(found.differences, Vec::<String>::new());
+    let total = october.total;
+    let left = format!("of {total} 0.00 is left to be paid after 2 credit notes");
+    assert_eq!(found.remarks.last(), Some(&left));
+    assert!(found.remarks[0].starts_with("CN-2027-000001 takes back 3.8"), "{:?}", found.remarks);
+    assert!(found.remarks[1].contains("to prepaid credit"), "{:?}", found.remarks);
+
+    let first = files.notes[1].clone();
+    let mut forge = |change: &dyn Fn(&mut permille_ledger::CreditNote), fault: &str| {
+        let mut forged = first.clone();
+        change(&mut forged);
+        files.notes = vec![forged];
+        let faults = files.faults();
+        assert!(faults.iter().any(|found| found.contains(fault)), "{fault}: {faults:?}");
+    };
+    let cent = decimal("0.01");
+    forge(&|note| note.tax[0].amount += cent, "CN-2027-000001 tax GST: 0.18 printed, 0.17");
+    forge(&|note| note.net += cent, "net: 3.34 printed, 3.33 from its lines");
+    forge(&|note| note.gross += cent, "gross: ");
+    forge(&|note| note.total = Some(decimal("1.00")), "total: 1.00 printed");
+    forge(&|note| note.lines[0].line = 99, "line `99` is not accepted");
+    forge(&|note| note.lines[0].line += 1, "line 2 is another one's");
+    forge(&|note| note.lines[0].amount = decimal("900"), "takes back 900 of line 1, of which");
+    forge(&|note| note.invoice.number = "INV-2026-000009".parse().unwrap(), "not of this one");
 }

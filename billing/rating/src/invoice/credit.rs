@@ -1,8 +1,12 @@
 //! What a credit note takes back of an invoice: amounts before tax, line by line, with the tax
-//! that they carried.
+//! that they carried and the prepaid credit that had paid for them.
 //!
-//! Taxes are those of everything credited so far, less what earlier notes gave back: however an
-//! invoice is credited in parts, the parts add up, and the last one leaves nothing.
+//! Taxes and credit are those of everything credited so far, less what earlier notes gave back:
+//! however an invoice is credited in parts, the parts add up, and the last one leaves nothing.
+//!
+//! Credit that was taken before tax had lowered the base of the taxes; it goes back in proportion,
+//! so that a note has the rate of its invoice. Credit that has paid after tax is a payment: what is
+//! to be paid in money is taken back first, and what is above goes back to where it came from.
 
 use permille_types::{Currency, MoneyError};
 use rust_decimal::Decimal;
@@ -21,13 +25,29 @@ pub enum CreditScope {
     Rest,
     /// An amount, spread over its lines in proportion to what is left of each.
     Amount(Decimal),
-    /// One line, the first is 1: an amount of it, or what is left of it.
+    /// One line, the first is 1: an amount of it, or what is left of it; never more than is left of
+    /// the invoice.
     Line {
         /// Which.
         number: usize,
         /// How much.
         amount: Option<Decimal>,
     },
+}
+
+/// What is credited: an issued invoice, as far as credits ask.
+#[derive(Debug, Clone, Copy)]
+pub struct Creditable<'a> {
+    /// Amounts of its lines.
+    pub lines: &'a [Decimal],
+    /// Its taxes.
+    pub taxes: &'a [TaxLine],
+    /// What taxes are on: the lines less credit that was taken before tax.
+    pub net: Decimal,
+    /// What was to be paid in money.
+    pub total: Decimal,
+    /// Currency of every amount.
+    pub currency: Currency,
 }
 
 /// What earlier notes have credited of an invoice.
@@ -37,6 +57,10 @@ pub struct Credited {
     pub lines: Vec<Decimal>,
     /// Of each tax.
     pub taxes: Vec<Decimal>,
+    /// What went back to prepaid credit.
+    pub prepaid: Decimal,
+    /// What was taken back in money.
+    pub total: Decimal,
 }
 
 /// What one note credits.
@@ -45,11 +69,17 @@ pub struct Credit {
     /// Number of a line, from 1, and the amount of it; none is zero.
     pub lines: Vec<(usize, Decimal)>,
     /// Their sum.
+    pub subtotal: Decimal,
+    /// What of it, or of `gross`, goes back to prepaid credit.
+    pub prepaid: Decimal,
+    /// `subtotal` less credit that was taken before tax.
     pub net: Decimal,
-    /// The taxes on them, each with the part of its base.
+    /// The taxes on `net`.
     pub taxes: Vec<TaxLine>,
     /// `net` and all taxes.
     pub gross: Decimal,
+    /// What is taken back in money: `gross` less credit that had paid after tax.
+    pub total: Decimal,
 }
 
 /// Why an invoice is not credited so.
@@ -92,17 +122,16 @@ pub enum CreditError {
     Divide(#[from] AllocateError),
 }
 
-/// What a note over `scope` credits of an invoice with these line amounts and taxes.
+/// What a note over `scope` credits of an invoice.
 ///
 /// # Errors
 /// [`CreditError`] says what is accepted instead.
 pub fn credit(
-    lines: &[Decimal],
-    taxes: &[TaxLine],
+    of: Creditable<'_>,
     before: &Credited,
     scope: CreditScope,
-    currency: Currency,
 ) -> Result<Credit, CreditError> {
+    let Creditable { lines, currency, .. } = of;
     let places = minor_places(currency);
     let left = lines
         .iter()
@@ -124,7 +153,12 @@ pub fn credit(
     };
     let amounts = match scope {
         CreditScope::Rest => left,
-        CreditScope::Amount(amount) => allocate(asked(amount, left_in_all)?, &left, places)?,
+        CreditScope::Amount(amount) => {
+            // Lines below zero have taken something off already; nothing is taken back of that
+            // before the rest of the invoice is.
+            let above: Vec<Decimal> = left.iter().map(|left| (*left).max(Decimal::ZERO)).collect();
+            allocate(asked(amount, left_in_all)?, &above, places)?
+        }
         CreditScope::Line { number, amount } => {
             let place = number.checked_sub(1).filter(|place| *place < left.len());
             let place = place.ok_or(CreditError::NoLine { number, lines: left.len() })?;
@@ -132,40 +166,79 @@ pub fn credit(
             if left_of_line.is_zero() {
                 return Err(CreditError::NothingLeft);
             }
-            let amount = asked(amount.unwrap_or(left_of_line), left_of_line)?;
+            // What lines below zero have taken off was never to be paid.
+            let most = left_of_line.min(left_in_all);
+            let amount = asked(amount.unwrap_or(most), most)?;
             let of = |other| if other == place { amount } else { Decimal::ZERO };
             (0..left.len()).map(of).collect()
         }
     };
-    let net = round_money(exact::sum(amounts.iter().copied())?, currency);
-    let credited_before = exact::sum(before.lines.iter().copied())?;
-    let whole = exact::sum(lines.iter().copied())?;
-    let credited = exact::add(credited_before, net)?;
-    let taxes = taxes
-        .iter()
-        .enumerate()
-        .map(|(place, tax)| mirrored(tax, part(&before.taxes, place), net, credited, whole, places))
-        .collect::<Result<Vec<_>, _>>()?;
-    let gross = exact::sum([net].into_iter().chain(taxes.iter().map(|tax| tax.amount)))?;
     let lines = (1..).zip(amounts).filter(|(_, amount)| !amount.is_zero());
-    let lines = lines.map(|(number, amount)| (number, round_money(amount, currency)));
-    Ok(Credit { lines: lines.collect(), net, taxes, gross: round_money(gross, currency) })
+    let lines: Vec<(usize, Decimal)> =
+        lines.map(|(number, amount)| (number, round_money(amount, currency))).collect();
+    credit_of_lines(of, before, lines)
 }
 
-/// The tax of everything that is `credited` of the `whole`, less what earlier notes gave back.
-fn mirrored(
-    tax: &TaxLine,
-    before: Decimal,
-    net: Decimal,
+/// What a note over these amounts of lines credits: their numbers, from 1, and amounts before tax.
+///
+/// # Errors
+/// [`CreditError`] when there is no such line or a number has too many digits.
+pub fn credit_of_lines(
+    of: Creditable<'_>,
+    before: &Credited,
+    lines: Vec<(usize, Decimal)>,
+) -> Result<Credit, CreditError> {
+    let Creditable { taxes, currency, .. } = of;
+    let places = minor_places(currency);
+    let is_line = |number: usize| number.checked_sub(1).is_some_and(|at| at < of.lines.len());
+    if let Some((number, _)) = lines.iter().find(|(number, _)| !is_line(*number)) {
+        return Err(CreditError::NoLine { number: *number, lines: of.lines.len() });
+    }
+    let rounded = |amount| round_money(amount, currency);
+    let subtotal = rounded(exact::sum(lines.iter().map(|(_, amount)| *amount))?);
+    let whole = exact::sum(of.lines.iter().copied())?;
+    let credited = exact::add(exact::sum(before.lines.iter().copied())?, subtotal)?;
+    let share = Share { credited, rest: exact::sub(whole, credited)?, places };
+
+    let taken_before_tax = exact::sub(whole, of.net)?;
+    let is_before_tax = !taken_before_tax.is_zero();
+    let back_before_tax =
+        if is_before_tax { share.of(taken_before_tax, before.prepaid)? } else { Decimal::ZERO };
+    let net = rounded(exact::sub(subtotal, back_before_tax)?);
+    let tax_of = |(place, tax): (usize, &TaxLine)| {
+        let mut amount = share.of(tax.amount, part(&before.taxes, place))?;
+        amount.rescale(places);
+        Ok::<_, CreditError>(TaxLine { base: net, amount, ..tax.clone() })
+    };
+    let taxes = taxes.iter().enumerate().map(tax_of).collect::<Result<Vec<_>, _>>()?;
+    let gross = exact::sum([net].into_iter().chain(taxes.iter().map(|tax| tax.amount)))?;
+    let left_in_money = exact::sub(of.total, before.total)?.max(Decimal::ZERO);
+    let total = if is_before_tax { gross } else { gross.min(left_in_money) };
+    let back_after_tax = exact::sub(gross, total)?;
+    Ok(Credit {
+        lines,
+        subtotal,
+        prepaid: rounded(exact::add(back_before_tax, back_after_tax)?),
+        net,
+        taxes,
+        gross: rounded(gross),
+        total: rounded(total),
+    })
+}
+
+/// How much of an invoice is credited by now, and how much is not.
+struct Share {
     credited: Decimal,
-    whole: Decimal,
+    rest: Decimal,
     places: u32,
-) -> Result<TaxLine, CreditError> {
-    let rest = exact::sub(whole, credited)?;
-    let due = allocate(tax.amount, &[credited, rest], places)?;
-    let mut amount = exact::sub(part(&due, 0), before)?;
-    amount.rescale(places);
-    Ok(TaxLine { base: net, amount, ..tax.clone() })
+}
+
+impl Share {
+    /// The share of `amount` that goes with what is credited, less what earlier notes gave back.
+    fn of(&self, amount: Decimal, before: Decimal) -> Result<Decimal, CreditError> {
+        let due = allocate(amount, &[self.credited, self.rest], self.places)?;
+        Ok(exact::sub(part(&due, 0), before)?)
+    }
 }
 
 fn part(amounts: &[Decimal], place: usize) -> Decimal {

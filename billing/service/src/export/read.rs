@@ -52,6 +52,7 @@ pub(super) fn invoice(usage: &InvoicedUsage) -> Document {
         standing: invoice.standing.as_ref().map(|standing| Standing {
             paid: standing.paid,
             credited: standing.credited,
+            refunded: standing.refunded.unwrap_or_default(),
             due: standing.due,
         }),
         counts: Some(RequestCounts {
@@ -115,7 +116,7 @@ pub(super) fn credit_note(note: &CreditNote, invoice: &Invoice, text: String) ->
         tax_terms: invoice.tax_terms.clone(),
         taxes: note.tax.clone(),
         gross: note.gross,
-        total: note.gross,
+        total: note.in_money(),
         standing: None,
         counts: None,
         issued: Some(issued(text)),

@@ -45,11 +45,19 @@ struct Approval {
     expected_total: Option<String>,
 }
 
-/// A payment that has come.
+/// Money that has come, or that went back.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Payment {
+    /// A decimal; all that is due, or is to be paid back, when absent.
+    amount: Option<String>,
     reference: Option<String>,
+}
+
+impl Payment {
+    fn amount(&self) -> Result<Option<rust_decimal::Decimal>, Problem> {
+        self.amount.as_deref().map(|text| amount("amount", text)).transpose()
+    }
 }
 
 /// Why an invoice is of no effect.
@@ -192,10 +200,24 @@ pub(super) async fn pay(
     body: Body,
 ) -> Result<Json<Invoice>, Problem> {
     caller.may(Action::WriteInvoices)?;
-    let Payment { reference } = body.read_if_any().await?;
-    let id = id("invoice", &text)?;
-    let instruction = caller.instruction()?;
-    Ok(Json(billing.ledger.pay_invoice(&id, reference.as_deref(), &instruction).await?))
+    let payment: Payment = body.read_if_any().await?;
+    let (id, amount) = (id("invoice", &text)?, payment.amount()?);
+    let (reference, instruction) = (payment.reference.as_deref(), caller.instruction()?);
+    let ledger = &billing.ledger;
+    Ok(Json(ledger.pay_invoice_in_part(&id, amount, reference, &instruction).await?))
+}
+
+pub(super) async fn refund(
+    State(billing): State<Billing>,
+    caller: Caller,
+    Segment(text): Segment,
+    body: Body,
+) -> Result<Json<Invoice>, Problem> {
+    caller.may(Action::WriteInvoices)?;
+    let payment: Payment = body.read_if_any().await?;
+    let (id, amount) = (id("invoice", &text)?, payment.amount()?);
+    let (reference, instruction) = (payment.reference.as_deref(), caller.instruction()?);
+    Ok(Json(billing.ledger.refund_invoice(&id, amount, reference, &instruction).await?))
 }
 
 pub(super) async fn void(

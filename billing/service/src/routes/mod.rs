@@ -71,6 +71,7 @@ pub fn router(billing: Billing) -> Router {
         .route("/invoices/{id}/approve", post(invoices::approve))
         .route("/invoices/{id}/finalize", post(invoices::finalize))
         .route("/invoices/{id}/pay", post(invoices::pay))
+        .route("/invoices/{id}/refund", post(invoices::refund))
         .route("/invoices/{id}/void", post(invoices::void))
         .route("/invoices/{id}/credit", post(credit_notes::create))
         .route("/credit-notes", get(credit_notes::list))

@@ -16,7 +16,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 65] = [
+const ROUTES: [(&str, &str, &str, u16); 66] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -74,6 +74,7 @@ const ROUTES: [(&str, &str, &str, u16); 65] = [
     ("POST", "/invoices/{id}/approve", "admin finance", 409),
     ("POST", "/invoices/{id}/finalize", "admin finance", 409),
     ("POST", "/invoices/{id}/pay", "admin finance", 409),
+    ("POST", "/invoices/{id}/refund", "admin finance", 409),
     ("POST", "/invoices/{id}/void", "admin finance", 422),
     ("POST", "/invoices/{id}/credit", "admin finance", 409),
     ("GET", "/credit-notes", BILLERS, 200),

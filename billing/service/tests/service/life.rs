@@ -154,3 +154,29 @@ async fn a_credit_is_made_listed_and_shown_to_its_own_customer_only() {
     api.get_as(globex, path).await.problem(404, "not_found");
     assert!(api.get_as(globex, "/api/v1/credit-notes").await.items().is_empty());
 }
+
+#[tokio::test]
+async fn a_total_that_was_not_seen_is_not_approved_and_money_moves_in_parts() {
+    let api = Api::with_acme().await;
+    let id = october(&api).await;
+
+    let other = json!({"expected_total": "0.01"});
+    let other = step(&api, &id, "approve", &other).await.problem(409, "conflict");
+    let odd = json!({"expected_total": "much"});
+    let odd = step(&api, &id, "approve", &odd).await.problem(422, "invalid");
+    let seen = json!({"expected_total": "0.00"});
+    let approved = step(&api, &id, "approve", &seen).await.ok();
+    step(&api, &id, "finalize", &json!({})).await.ok();
+    let above = json!({"amount": "0.01"});
+    let above = step(&api, &id, "pay", &above).await.problem(422, "invalid");
+    let number = step(&api, &id, "pay", &json!({"amount": 1})).await.problem(422, "invalid");
+    step(&api, &id, "pay", &json!({})).await.ok();
+    let nothing = step(&api, &id, "refund", &json!({})).await.problem(409, "conflict");
+
+    assert!(other.contains("says 0.00 CNY in all, not 0.01"), "{other}");
+    assert!(odd.contains("expected_total"), "{odd}");
+    assert_eq!(approved["state"], "approved");
+    assert!(above.contains("up to 0.00, which is due"), "{above}");
+    assert!(number.contains("amount"), "{number}");
+    assert!(nothing.contains("has nothing to be paid back"), "{nothing}");
+}

@@ -8,10 +8,12 @@
 
 mod compare;
 mod months;
+mod notes;
 
 use permille_rating::{
     invoice::{
-        InvoiceDocument, InvoiceError, InvoiceHead, MonthBill, MonthTerms, Prepaid, TermsError,
+        CreditError, InvoiceDocument, InvoiceError, InvoiceHead, MonthBill, MonthTerms, Prepaid,
+        TermsError,
     },
     period::Period,
     verify::Recount,
@@ -19,7 +21,7 @@ use permille_rating::{
 use permille_types::{DocumentNumber, Price};
 
 use super::{INVOICE_VERSION, Invoice, InvoicePeriod, compute::projects_of};
-use crate::LedgerError;
+use crate::{CreditNote, LedgerError};
 use months::Again;
 
 /// Why an invoice cannot be computed again from what was given.
@@ -57,6 +59,9 @@ pub enum NotVerifiable {
     /// The lines have no result.
     #[error("compute the lines again")]
     Lines(#[source] InvoiceError),
+    /// A credit note has no result.
+    #[error("compute a credit note again")]
+    Credit(#[source] CreditError),
 }
 
 /// What there is beside the invoice.
@@ -64,6 +69,8 @@ pub enum NotVerifiable {
 pub struct Beside<'a> {
     /// Invoices that had billed some of the same months.
     pub earlier: &'a [Invoice],
+    /// Its credit notes, all of them, or none to look at the invoice alone.
+    pub notes: &'a [CreditNote],
 }
 
 /// What came of computing an invoice again.
@@ -129,7 +136,8 @@ pub fn verify_invoice(
     if !same && differences.is_empty() {
         differences.push("the text of the invoice is not that of its content".to_owned());
     }
-    let remarks = remarks(&invoice, beside);
+    let mut remarks = remarks(&invoice, beside);
+    remarks.extend(notes::check(&invoice, beside.notes, &mut differences)?);
     Ok(Verification { differences, remarks, recomputed })
 }
 
