@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     command::{
-        charge, close, customer, grant, invoice, key, plan, price, project, quote, session,
-        simulate, token, usage, verify,
+        charge, close, customer, fx, grant, invoice, key, margin, plan, price, project, quote,
+        session, simulate, token, usage, verify,
     },
     config::Overrides,
 };
@@ -84,6 +84,11 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     /// Close a month: checks, drafts, signatures, lock.
     Close(close::Close),
+    /// Exchange rates by day, for margins and reconciliation. They price no request.
+    #[command(subcommand)]
+    Fx(fx::Command),
+    /// What was billed less what providers took, in one currency.
+    Margin(margin::Margin),
     /// The built-in simulated provider alone.
     #[command(hide = true)]
     Simulator(Simulator),

@@ -89,5 +89,7 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Session(command) => command::session::run(&context, command).await,
         Command::Invoice(command) => command::invoice::run(&context, command).await,
         Command::Close(close) => command::close::run(&context, close).await,
+        Command::Fx(command) => command::fx::run(&context, command).await,
+        Command::Margin(margin) => command::margin::run(&context, margin).await,
     }
 }

@@ -17,12 +17,14 @@ mod column;
 mod credit_note;
 mod customer;
 mod error;
+mod fx;
 mod grant;
 mod intake;
 mod invoice;
 mod invoiced;
 mod key;
 mod limit;
+mod margin;
 mod page;
 mod pepper;
 mod plan;
@@ -62,6 +64,7 @@ pub use credit_note::{
 };
 pub use customer::{Customer, CustomerChanges, CustomerTerms, NewCustomer, TextChange};
 pub use error::LedgerError;
+pub use fx::{FX_RATES_AT_ONCE_MAX, FxChange, FxFilter, FxImport};
 pub use grant::{Grant, NewGrant};
 pub use intake::{
     Accepted, BATCH_EVENTS_MAX, Billed, BilledCost, BilledRequest, BilledTokens, Rerated,
@@ -74,9 +77,14 @@ pub use invoice::{
 pub use invoiced::{InvoicedUsage, PricedEvent};
 pub use key::{CreatedKey, Key, NewKey};
 pub use limit::{Budget, Budgets, Change, LimitChanges, Limited, Limits, Per};
+pub use margin::{
+    MARGIN_GROUPS_MAX, MarginAmount, MarginBy, MarginFilter, MarginGroup, MarginLeftOut,
+    MarginReport, MarginSums, UsedRate,
+};
 pub use page::{Listing, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page};
 pub use pepper::Pepper;
 pub use permille_rating::{
+    fx::FxRate,
     import::Diff as PriceDiff,
     invoice::{CreditScope, TaxRate, TaxTerms},
 };

@@ -159,6 +159,7 @@ fn migrator(engine: Engine) -> Migrator {
         26 "0026_record_tree.sql",
         27 "0027_signed_amounts.sql",
         28 "0028_payment.sql",
+        29 "0029_fx_rate.sql",
     ])
 }
 

@@ -19,6 +19,8 @@
 //! | [`import`] | what a price list of somebody else says, and what it would change |
 //! | [`invoice`] | which lines and which total follow from summed quantities |
 //! | [`proof`] | how a customer sees that a request is on an invoice, and no other |
+//! | [`provider`] | what do providers take, for every call that was made |
+//! | [`fx`] | what was a currency worth in another one on a day |
 //! | [`verify`] | does an invoice follow from its records and prices, byte for byte |
 //!
 //! It is not the place where anything is stored, posted or paid: that is the ledger.
@@ -30,6 +32,7 @@ pub mod charge;
 mod exact;
 pub mod facts;
 mod fields;
+pub mod fx;
 pub mod grant;
 pub mod import;
 pub mod invoice;
@@ -39,6 +42,7 @@ pub mod plan;
 pub mod price_book;
 pub mod proof;
 pub mod prorate;
+pub mod provider;
 pub mod rate;
 pub mod round;
 pub mod verify;

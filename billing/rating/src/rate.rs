@@ -34,6 +34,7 @@ use crate::{
     exact,
     facts::Amounts,
     price_book::{PriceBook, price_of, rates_of_band},
+    provider::provider_sum,
 };
 
 /// Why an event cannot be rated. A missing price is no error: see [`Rated::unpriced`].
@@ -187,34 +188,7 @@ pub fn provider_cost(
     book: &PriceBook,
     currency: Currency,
 ) -> Result<Option<Decimal>, MoneyError> {
-    let mut used = event.clone();
-    if !event.attempts.is_empty() {
-        used.tokens.clear();
-        for (class, count) in event.attempts.iter().flat_map(|attempt| &attempt.tokens) {
-            let sum = used.tokens.entry(class.clone()).or_default();
-            *sum = sum.saturating_add(*count);
-        }
-    }
-    let quantities = quantities(&used);
-    if quantities.is_empty() {
-        return Ok(Some(Decimal::ZERO));
-    }
-    let Some(price) =
-        book.provider_price(event.model(), event.upstream.as_ref(), currency, event.at)
-    else {
-        return Ok(None);
-    };
-    let rates = rates_of_band(price, band_of(price, event));
-    let beside_others = quantities.len() > 1;
-    let mut sum = Decimal::ZERO;
-    for (meter, quantity) in quantities {
-        match rates.and_then(|rates| price_of(rates, &meter)) {
-            Some(price) => sum = exact::add(sum, cost(&meter, price, quantity)?)?,
-            None if meter == Meter::Units(Unit::Requests) && beside_others => {}
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(sum))
+    Ok(provider_sum(event, book, currency)?.map(|sum| sum.cost))
 }
 
 fn price_of_event<'b>(
@@ -230,7 +204,7 @@ fn price_of_event<'b>(
 }
 
 /// Everything that the event has more than zero of, in the order of lines.
-fn quantities(event: &UsageEvent) -> Vec<(Meter, u64)> {
+pub(crate) fn quantities(event: &UsageEvent) -> Vec<(Meter, u64)> {
     let mut quantities: Vec<_> = event
         .tokens
         .iter()

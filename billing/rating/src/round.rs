@@ -60,6 +60,16 @@ pub fn from_nano(nano: i64) -> Decimal {
     Decimal::try_new(nano, NANO_PLACES).unwrap_or_default().normalize()
 }
 
+/// Significant digits of an exchange rate that was not stated: three more than central banks state.
+const RATE_DIGITS: u32 = 9;
+
+/// A rate that follows from others, half away from zero. It is a factor, no amount: what it is
+/// multiplied with stays exact.
+pub(crate) fn round_rate(rate: Decimal) -> Option<Decimal> {
+    let strategy = RoundingStrategy::MidpointAwayFromZero;
+    rate.round_sf_with_strategy(RATE_DIGITS, strategy).map(|rate| rate.normalize())
+}
+
 fn half_away(amount: Decimal, places: u32) -> Decimal {
     let rounded = amount.round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero);
     // A tiny negative amount must not become a zero with a minus sign on an invoice.

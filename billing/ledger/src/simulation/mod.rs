@@ -14,7 +14,8 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::{
-    CurrencySummary, Customer, CustomerSummary, Ledger, LedgerError, SummaryFilter, TurnCost,
+    CurrencySummary, Customer, Ledger, LedgerError, MarginFilter, MarginSums, SummaryFilter,
+    TurnCost,
     catalogue::Catalogue,
     charge, column, customer,
     error::Chain,
@@ -51,7 +52,8 @@ pub struct SimulatedCustomer {
     pub billed: Decimal,
     /// What it would have billed under the plan.
     pub under_plan: Decimal,
-    /// What providers took for it, as far as that is known in this currency.
+    /// What providers took for it, as far as that is known: in another currency by the exchange rate
+    /// of its day.
     #[serde(serialize_with = "normalized")]
     pub provider_cost: Decimal,
     /// Requests of which that is not known.
@@ -146,9 +148,15 @@ impl Ledger {
                 ..SummaryFilter::default()
             };
             let summary = self.summary(&filter).await?;
+            let asked = MarginFilter {
+                customer: Some(customer.id.clone()),
+                since: Some(span.start),
+                until: Some(span.end),
+                ..MarginFilter::new(plan.currency)
+            };
             let facts = Facts {
                 sums: summary.currencies.into_iter().find(|s| s.currency == plan.currency),
-                customer: summary.customers.into_iter().next(),
+                margin: self.margins(&asked).await?.total,
             };
             found.push((customer, span, facts));
         }
@@ -168,7 +176,7 @@ impl Ledger {
 /// What the rows of a month say of its sessions and providers.
 struct Facts {
     sums: Option<CurrencySummary>,
-    customer: Option<CustomerSummary>,
+    margin: MarginSums,
 }
 
 /// A month to bill anew.
@@ -192,9 +200,8 @@ async fn simulate(
     let same = Scale { up: 1, down: 1 };
     let (billed, usage_cost) = net(connection, anew, is, same).await?;
     let (under_plan, _) = net(connection, anew, under.clone(), same).await?;
-    let margin = facts.customer.as_ref().and_then(|customer| customer.margin.as_ref());
-    let provider_cost = margin.map_or(Decimal::ZERO, |margin| margin.provider_cost);
-    let unknown_requests = margin.map_or(0, |margin| margin.unknown_requests);
+    let provider_cost = facts.margin.provider_cost;
+    let unknown_requests = facts.margin.left_out_requests;
     let is_known = unknown_requests == 0;
     let left = |from, taken| column::exact_sub("margin of a plan", from, taken);
     let scale = facts.sums.as_ref().and_then(one_more_turn);

@@ -237,14 +237,7 @@ impl Ledger {
         let now = self.now();
         let mut view = self.store.view().await?;
         let catalogue = self.current(&mut view).await?;
-        let most = filter.requests_max;
-        if usage::is_more_than(&mut view, filter, most).await? {
-            return Err(LedgerError::invalid(
-                "stretch of time",
-                &format!("of more than {most} requests"),
-                format!("since and until, or a customer, so that at most {most} are summed up"),
-            ));
-        }
+        usage::refuse_more(&mut view, filter).await?;
         let told = session::told(&mut view, filter.customer.as_ref()).await?;
         let mut tally = Tally::new(now, told);
         let mut derived = HashMap::new();

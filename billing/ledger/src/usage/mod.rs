@@ -10,12 +10,12 @@ use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, U
 use rust_decimal::Decimal;
 
 pub(crate) use repo::{
-    Inserted, by_session, held, insert, is_more_than, leafless, list as page_of, of_request,
-    of_session, payload_sha256, place, price, recorded,
+    Inserted, by_session, held, insert, leafless, list as page_of, of_request, of_session,
+    payload_sha256, place, price, recorded,
 };
 pub use row::{AttemptRow, UsageRow};
 
-use crate::{Ledger, LedgerError, Listing, Page, billed, column};
+use crate::{Ledger, LedgerError, Listing, Page, SummaryFilter, billed, column, store::Connection};
 
 /// What a row costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,22 @@ pub struct UsageFilter {
     pub since: Option<DateTime<Utc>>,
     /// Admitted before this instant.
     pub until: Option<DateTime<Utc>>,
+}
+
+/// Refuses to sum up more requests than `filter` says.
+pub(crate) async fn refuse_more(
+    connection: &mut Connection,
+    filter: &SummaryFilter,
+) -> Result<(), LedgerError> {
+    let most = filter.requests_max;
+    if !repo::is_more_than(connection, filter, most).await? {
+        return Ok(());
+    }
+    Err(LedgerError::invalid(
+        "stretch of time",
+        &format!("of more than {most} requests"),
+        format!("since and until, or a customer, so that at most {most} are summed up"),
+    ))
 }
 
 impl Ledger {

@@ -24,6 +24,7 @@ mod life_walk;
 mod limits;
 mod listing;
 mod payments;
+mod margins;
 mod plans;
 mod postings;
 mod prices;

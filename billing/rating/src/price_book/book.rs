@@ -25,6 +25,8 @@ pub struct PriceBook {
     own: HashMap<CustomerId, Index>,
     versions: HashMap<PriceVersion, usize>,
     providers: HashSet<String>,
+    /// Currencies of the entries of side `cost`, by code.
+    cost_currencies: Vec<Currency>,
 }
 
 /// What a price is asked for.
@@ -69,7 +71,11 @@ impl PriceBook {
             }
         }
         let providers = prices.iter().filter_map(|price| price.provider.clone()).collect();
-        Ok(Self { prices, list, cost, own, versions, providers })
+        let costs = prices.iter().filter(|price| price.side == Side::Cost);
+        let mut cost_currencies: Vec<Currency> = costs.map(|price| price.currency).collect();
+        cost_currencies.sort_by_key(Currency::code);
+        cost_currencies.dedup();
+        Ok(Self { prices, list, cost, own, versions, providers, cost_currencies })
     }
 
     /// The price that holds; see the [module](super) for which one wins. It is borrowed from the
@@ -142,6 +148,12 @@ impl PriceBook {
         let provider =
             upstream.map(UpstreamName::as_str).filter(|name| self.providers.contains(*name));
         provider.and_then(|_| found(Ask { provider, ..ask })).or_else(|| found(ask))
+    }
+
+    /// The currencies in which it is known what some provider takes, by code.
+    #[must_use]
+    pub fn cost_currencies(&self) -> &[Currency] {
+        &self.cost_currencies
     }
 
     /// The entry of that version. A derived price is no entry.

@@ -6,11 +6,13 @@ mod close;
 mod credit_notes;
 mod customers;
 mod exports;
+mod fx;
 mod grants;
 mod internal;
 mod invoices;
 mod keys;
 mod limits;
+mod margin;
 mod plans;
 mod prices;
 mod projects;
@@ -79,7 +81,9 @@ pub fn router(billing: Billing) -> Router {
         .route("/credit-notes/{id}/export", get(exports::credit_note))
         .route("/close/{period}", get(close::show).post(close::prepare))
         .route("/close/{period}/sign", post(close::sign))
-        .route("/close/{period}/reopen", post(close::reopen));
+        .route("/close/{period}/reopen", post(close::reopen))
+        .route("/fx-rates", get(fx::list).post(fx::set))
+        .route("/margin", get(margin::report));
     let gateways = Router::new()
         .route(INTAKE_PATH, post(internal::intake))
         .route(SNAPSHOT_PATH, get(internal::snapshot))

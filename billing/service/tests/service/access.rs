@@ -16,7 +16,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 66] = [
+const ROUTES: [(&str, &str, &str, u16); 69] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -84,6 +84,10 @@ const ROUTES: [(&str, &str, &str, u16); 66] = [
     ("POST", "/close/{period}", "admin finance", 409),
     ("POST", "/close/{period}/sign", "admin finance operator", 409),
     ("POST", "/close/{period}/reopen", "admin finance", 409),
+    // Of no rate.
+    ("GET", "/fx-rates", "admin finance", 200),
+    ("POST", "/fx-rates", "admin finance", 422),
+    ("GET", "/margin", "admin finance", 200),
     ("POST", "INTAKE_PATH", "gateway", 200),
     ("POST", "SPENT_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
@@ -148,6 +152,7 @@ impl World {
                 .replace("/sessions/{id}", "/sessions/{id}?customer=acme")
                 .replace("?customer=acme/outcome", "/outcome")
                 .replace("/export", "/export?format=csv")
+                .replace("/margin", "/margin?currency=CNY")
                 .replace("{period}", "2026-11")
                 .replace("{customer}", "acme")
                 .replace("{id}", id.as_str().unwrap())
@@ -177,6 +182,7 @@ impl World {
             }
             ("POST", "/prices/import") => json!({"prices": []}),
             ("POST", "/charges" | "/plans") => json!({"toml": ""}),
+            ("POST", "/fx-rates") => json!({"rates": []}),
             ("POST", "/simulate") => json!({"toml": "", "period": "2026-11"}),
             ("POST", "/charges/{version}/end") => json!({"until": "2027-01-01T00:00:00Z"}),
             ("POST", "/customers/{id}/plans") => json!({"plan": "none"}),

@@ -1,0 +1,272 @@
+//! Margins: what requests were billed less what their providers took, in one currency.
+//!
+//! Amounts of other currencies are converted by the rate of the request's day (UTC). A request of
+//! which either side is not known, or cannot be converted, is in no sum: it is named among those
+//! that were left out, with what is known of it. Nothing is rounded but rates.
+
+mod tally;
+
+use std::{collections::HashMap, str::FromStr};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use permille_rating::fx::{FX_DAYS_MAX_DEFAULT, FxRate};
+use permille_types::{Currency, CustomerId, ModelName, SessionId};
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use crate::{
+    Ledger, LedgerError, SummaryFilter, UsageRow, billed, fx,
+    session::decimal_string,
+    usage::{self, StoredUsage},
+};
+use tally::Tally;
+
+/// Rows that are read at a time.
+const ROWS_AT_ONCE: i64 = 1_000;
+/// Most groups of one report.
+pub const MARGIN_GROUPS_MAX: usize = 1_000;
+/// Groups of a report when the caller does not say.
+const GROUPS_DEFAULT: usize = 100;
+/// Most days that a rate may be old.
+const FX_DAYS_MAX: u32 = 31;
+
+/// What margins are told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarginBy {
+    /// Each customer.
+    #[default]
+    Customer,
+    /// Each model that answered.
+    Model,
+    /// Each session of a customer.
+    Session,
+}
+
+impl FromStr for MarginBy {
+    type Err = LedgerError;
+
+    fn from_str(text: &str) -> Result<Self, LedgerError> {
+        match text {
+            "customer" => Ok(Self::Customer),
+            "model" => Ok(Self::Model),
+            "session" => Ok(Self::Session),
+            _ => Err(LedgerError::invalid("by", text, "customer, model or session")),
+        }
+    }
+}
+
+/// Which margins are asked for.
+#[derive(Debug, Clone)]
+pub struct MarginFilter {
+    /// The currency of the report.
+    pub currency: Currency,
+    /// Whose; everybody's when absent.
+    pub customer: Option<CustomerId>,
+    /// Admitted at this instant or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Admitted before this instant.
+    pub until: Option<DateTime<Utc>>,
+    /// What they are told of.
+    pub by: MarginBy,
+    /// Most groups, those of the lowest margins.
+    pub groups_max: usize,
+    /// Days that a rate may be old.
+    pub fx_days_max: u32,
+}
+
+impl MarginFilter {
+    /// All requests, by customer.
+    #[must_use]
+    pub fn new(currency: Currency) -> Self {
+        Self {
+            currency,
+            customer: None,
+            since: None,
+            until: None,
+            by: MarginBy::default(),
+            groups_max: GROUPS_DEFAULT,
+            fx_days_max: FX_DAYS_MAX_DEFAULT,
+        }
+    }
+}
+
+/// Margins in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MarginReport {
+    /// Of every amount but those that were left out.
+    pub currency: Currency,
+    /// Whose; absent where everybody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<CustomerId>,
+    /// From this instant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// Up to this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+    /// What the groups are.
+    pub by: MarginBy,
+    /// Days that a rate may be old.
+    pub fx_days_max: u32,
+    /// The sum of all groups, also of those that are not listed.
+    pub total: MarginSums,
+    /// The lowest margins first.
+    pub groups: Vec<MarginGroup>,
+    /// Groups that are not listed.
+    pub groups_unlisted: u64,
+    /// Requests that are in no sum, and why.
+    pub left_out: Vec<MarginLeftOut>,
+    /// The rates that converted.
+    pub rates: Vec<UsedRate>,
+}
+
+/// The margin of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MarginGroup {
+    /// Whose; absent by model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<CustomerId>,
+    /// Which model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelName>,
+    /// Which session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Its sums.
+    pub sums: MarginSums,
+}
+
+/// Sums over requests of which both sides are known in the report's currency.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct MarginSums {
+    /// Requests in these sums.
+    pub requests: u64,
+    /// Those of them whose lines are not all on issued invoices: at their own prices.
+    pub unbilled_requests: u64,
+    /// Those of them that the built-in simulated provider served.
+    pub simulated_requests: u64,
+    /// Requests that are in no sum.
+    pub left_out_requests: u64,
+    /// What they were billed, or cost at their own prices.
+    #[serde(serialize_with = "decimal_string")]
+    pub billed: Decimal,
+    /// What providers took for all of their calls.
+    #[serde(serialize_with = "decimal_string")]
+    pub provider_cost: Decimal,
+    /// The part of it for calls that failed or that another one followed.
+    #[serde(serialize_with = "decimal_string")]
+    pub failed_attempt_cost: Decimal,
+    /// `billed` less `provider_cost`.
+    #[serde(serialize_with = "decimal_string")]
+    pub margin: Decimal,
+    /// In thousandths of `billed`; absent where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_permille: Option<i64>,
+}
+
+/// Requests that are in no sum for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MarginLeftOut {
+    /// `no_price`, `no_provider_price`, `several_provider_prices`, `no_rate`.
+    pub reason: &'static str,
+    /// The model (and upstream) without a price, or the pair of currencies without a rate.
+    pub what: String,
+    /// Day of the first of them (UTC).
+    pub first: NaiveDate,
+    /// Day of the last of them.
+    pub last: NaiveDate,
+    /// How many.
+    pub requests: u64,
+    /// What they were billed, by currency, unconverted.
+    pub billed: Vec<MarginAmount>,
+    /// What their providers took, by currency, as far as that is known.
+    pub provider_cost: Vec<MarginAmount>,
+}
+
+/// An amount that was not converted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MarginAmount {
+    /// Its currency.
+    pub currency: Currency,
+    /// The amount.
+    #[serde(serialize_with = "decimal_string")]
+    pub amount: Decimal,
+}
+
+/// A rate that converted something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UsedRate {
+    /// From this currency into that of the report.
+    pub from: Currency,
+    /// Amounts of this day (UTC).
+    pub day: NaiveDate,
+    /// The factor.
+    #[serde(serialize_with = "decimal_string")]
+    pub rate: Decimal,
+    /// The stored rates that it was made of.
+    pub of: Vec<FxRate>,
+}
+
+impl Ledger {
+    /// Margins over a stretch of time. Reads every row of it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for bounds that are not accepted or more than a million requests,
+    /// [`LedgerError::Amount`] for sums that do not fit, else the store's failure.
+    pub async fn margins(&self, asked: &MarginFilter) -> Result<MarginReport, LedgerError> {
+        if !(1..=MARGIN_GROUPS_MAX).contains(&asked.groups_max) {
+            let accepted = format!("1 to {MARGIN_GROUPS_MAX}");
+            return Err(LedgerError::invalid("limit", &asked.groups_max, accepted));
+        }
+        if asked.fx_days_max > FX_DAYS_MAX {
+            let accepted = format!("0 to {FX_DAYS_MAX}");
+            return Err(LedgerError::invalid("fx_days", &asked.fx_days_max, accepted));
+        }
+        let filter = SummaryFilter {
+            customer: asked.customer.clone(),
+            since: asked.since,
+            until: asked.until,
+            ..SummaryFilter::default()
+        };
+        let mut view = self.store.view().await?;
+        let catalogue = self.current(&mut view).await?;
+        usage::refuse_more(&mut view, &filter).await?;
+        let today = self.now().date_naive();
+        let first = asked.since.map_or(NaiveDate::MIN, |since| since.date_naive());
+        let rates = fx::between(&mut view, first, today, asked.fx_days_max).await?;
+        let mut tally = Tally::new(asked, catalogue.book(), rates);
+        let mut after = None;
+        loop {
+            let stored = usage::by_session(&mut view, &filter, after.take(), ROWS_AT_ONCE).await?;
+            let mut rows: Vec<UsageRow> = stored.iter().cloned().map(UsageRow::from).collect();
+            billed::tell(&mut view, &self.billed, &stored, &mut rows).await?;
+            for (stored, row) in stored.iter().zip(&rows) {
+                tally.add(stored, row.billed_cost.as_deref())?;
+            }
+            let Some(last) = stored.last() else { break };
+            after = Some(usage::Place::of(last));
+        }
+        tally.close(asked)
+    }
+}
+
+/// What a row was billed, or costs: absent while it has no price.
+fn billed_of(stored: &StoredUsage, share: Option<&str>) -> Result<Option<Decimal>, LedgerError> {
+    match (share, &stored.pricing) {
+        (Some(share), _) => crate::column::decimal("billed_cost", share).map(Some),
+        (None, usage::Pricing::Priced { cost, .. }) => Ok(Some(*cost)),
+        (None, usage::Pricing::Held) => Ok(None),
+    }
+}
+
+/// A session that has one id at one customer.
+type Groups = HashMap<GroupKey, MarginSums>;
+
+/// What a group is told by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum GroupKey {
+    Customer(CustomerId),
+    Model(ModelName),
+    Session(CustomerId, SessionId),
+}

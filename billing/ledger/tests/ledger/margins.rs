@@ -1,0 +1,320 @@
+//! Exchange rates that are kept, and margins in one currency.
+
+use permille_ledger::{
+    FxChange, FxFilter, FxImport, FxRate, LedgerError, MarginBy, MarginFilter, MarginReport, Page,
+    Role,
+};
+use permille_types::{Attempt, Currency, Ended, TokenClass, TokenCounts, UsageEvent};
+use rust_decimal::Decimal;
+
+use crate::support::{Books, add_customer, add_key, at, batch, event, import};
+
+/// What the provider takes: dollars for one model, yuan for the other.
+const COSTS: &str = r#"
+[[price]]
+model = "ERNIE-Bot"
+side = "cost"
+currency = "CNY"
+from = 2023-10-01T00:00:00Z
+source = "a test"
+input = "0.006"
+output = "0.006"
+
+[[price]]
+model = "gpt-test"
+side = "cost"
+currency = "USD"
+from = 2023-10-01T00:00:00Z
+source = "a test"
+input = "0.002"
+output = "0.008"
+
+[[price]]
+model = "gpt-test"
+currency = "CNY"
+from = 2023-10-01T00:00:00Z
+source = "a test"
+input = "0.02"
+output = "0.08"
+"#;
+
+fn rate(base: Currency, quote: Currency, day: &str, rate: &str) -> FxRate {
+    let rate = Decimal::from_str_exact(rate).unwrap();
+    FxRate { base, quote, day: day.parse().unwrap(), rate, source: "a bank".to_owned() }
+}
+
+fn dollar(day: &str, yuan: &str) -> FxRate {
+    rate(Currency::USD, Currency::CNY, day, yuan)
+}
+
+/// 1,000 tokens in and 500 out, by default at 09:30 on 2026-11-20.
+fn used(books: &Books, number: u32, model: &str, session: &str) -> UsageEvent {
+    let mut event = books.event(number);
+    event.model_requested = model.parse().unwrap();
+    event.session = session.parse().unwrap();
+    event
+}
+
+async fn set(books: &Books, rates: &[FxRate], how: FxChange) -> Result<FxImport, LedgerError> {
+    let finance = books.as_role(Role::Finance).await;
+    books.ledger.set_fx_rates(rates, how, &finance).await
+}
+
+async fn margins(books: &Books, by: MarginBy) -> MarginReport {
+    let asked = MarginFilter { by, ..MarginFilter::new(Currency::CNY) };
+    books.ledger.margins(&asked).await.unwrap()
+}
+
+fn text(amount: Decimal) -> String {
+    amount.normalize().to_string()
+}
+
+#[tokio::test]
+async fn a_rate_of_a_day_is_kept_once_and_replaced_only_when_told() {
+    let books = Books::open().await;
+    let first = [dollar("2026-11-19", "7.1"), dollar("2026-11-20", "7.12")];
+    let plain = FxChange::default();
+
+    let added = set(&books, &first, plain).await.unwrap();
+    let again = set(&books, &first, plain).await.unwrap();
+    let other = set(&books, &[dollar("2026-11-20", "7.2")], plain).await.unwrap_err();
+    let replace = FxChange { replace: true, ..plain };
+    let replaced = set(&books, &[dollar("2026-11-20", "7.2")], replace).await.unwrap();
+
+    assert_eq!((added.added, again.unchanged, again.added), (2, 2, 0));
+    assert!(other.to_string().contains("USD/CNY of 2026-11-20` is 7.12 (a bank)"), "{other}");
+    assert_eq!(replaced.replaced, 1);
+    let trail = books.lines("select detail from audit where noun = 'fx' order by ordinal").await;
+    assert_eq!(
+        trail,
+        ["2 added, 0 replaced", "0 added, 1 replaced; USD/CNY of 2026-11-20 was 7.12, is 7.2"]
+    );
+    let page = Page::new(None, Some(1)).unwrap();
+    let listed = books.ledger.fx_rates(&FxFilter::default(), &page).await.unwrap();
+    let next = Page::new(listed.next_cursor, Some(1)).unwrap();
+    let rest = books.ledger.fx_rates(&FxFilter::default(), &next).await.unwrap();
+    assert_eq!(
+        (listed.items, rest.items, rest.next_cursor),
+        (vec![dollar("2026-11-19", "7.1")], vec![dollar("2026-11-20", "7.2")], None)
+    );
+}
+
+#[tokio::test]
+async fn a_rate_that_makes_no_sense_or_jumps_is_refused_and_nothing_is_kept() {
+    let books = Books::open().await;
+    set(&books, &[dollar("2026-11-01", "7.1")], FxChange::default()).await.unwrap();
+    for (bad, named) in [
+        (dollar("2026-11-20", "71"), "is 71, but 7.11 on 2026-11-02"),
+        (dollar("2026-11-20", "0.14"), "a slip of the unit or of the pair"),
+        (dollar("2026-11-22", "7.1"), "no day after 2026-11-20"),
+        (dollar("2026-11-20", "0"), "rate `0`"),
+        (dollar("2026-11-20", "7.1000000000001234"), "at most 12 digits"),
+        (rate(Currency::USD, Currency::USD, "2026-11-20", "1"), "another currency than base"),
+        (FxRate { source: " ".to_owned(), ..dollar("2026-11-20", "7.1") }, "source"),
+    ] {
+        let both = [dollar("2026-11-02", "7.11"), bad];
+        let refused = set(&books, &both, FxChange::default()).await.unwrap_err();
+
+        assert!(refused.to_string().contains(named), "{refused}");
+    }
+    assert_eq!(books.value("select count(*) from fx_rate").await, 1);
+    let jump = FxChange { accept_jumps: true, ..FxChange::default() };
+    assert_eq!(set(&books, &[dollar("2026-11-20", "9.9")], jump).await.unwrap().added, 1);
+    let later = set(&books, &[dollar("2026-09-01", "3.5")], FxChange::default()).await;
+    assert_eq!(later.unwrap().added, 1, "a rate is compared with those before it");
+}
+
+#[tokio::test]
+async fn a_providers_dollars_are_taken_off_a_customers_yuan_by_the_rate_of_the_day() {
+    let books = Books::open().await;
+    import(&books.ledger, COSTS).await;
+    set(&books, &[dollar("2026-11-18", "7"), dollar("2026-11-20", "7.2")], FxChange::default())
+        .await
+        .unwrap();
+    let mut earlier = used(&books, 2, "gpt-test", "long");
+    earlier.at = at("2026-11-19T23:59:59Z");
+    books
+        .accept(&[
+            used(&books, 1, "ERNIE-Bot", "short"),
+            earlier,
+            used(&books, 3, "gpt-test", "long"),
+        ])
+        .await;
+
+    let by_model = margins(&books, MarginBy::Model).await;
+    let by_session = margins(&books, MarginBy::Session).await;
+
+    // ERNIE-Bot: 0.018 - 0.009. gpt-test: 0.06 each; 0.006 dollars are 0.042 and 0.0432 yuan.
+    let rows: Vec<_> = by_model
+        .groups
+        .iter()
+        .map(|of| (of.model.as_ref().unwrap().as_str(), text(of.sums.billed), text(of.sums.margin)))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("ERNIE-Bot", "0.018".to_owned(), "0.009".to_owned()),
+            ("gpt-test", "0.12".to_owned(), "0.0348".to_owned()),
+        ]
+    );
+    let sessions: Vec<_> = by_session
+        .groups
+        .iter()
+        .map(|of| (of.session.as_ref().unwrap().as_str(), of.sums.requests, text(of.sums.margin)))
+        .collect();
+    assert_eq!(sessions, [("short", 1, "0.009".to_owned()), ("long", 2, "0.0348".to_owned())]);
+    assert_eq!(by_model.total, by_session.total);
+    let total = by_model.total;
+    assert_eq!((total.requests, total.unbilled_requests, total.left_out_requests), (3, 3, 0));
+    assert_eq!((text(total.margin), total.share_permille), ("0.0438".to_owned(), Some(317)));
+    let used: Vec<_> =
+        by_model.rates.iter().map(|of| (of.day.to_string(), text(of.rate))).collect();
+    assert_eq!(
+        used,
+        [("2026-11-19".to_owned(), "7".to_owned()), ("2026-11-20".to_owned(), "7.2".to_owned())]
+    );
+    assert_eq!(by_model.rates[0].of, [dollar("2026-11-18", "7")]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_converted_or_has_no_price_is_named_and_in_no_sum() {
+    let books = Books::open().await;
+    import(&books.ledger, COSTS).await;
+    import(
+        &books.ledger,
+        "[[price]]\nmodel = \"other\"\ncurrency = \"CNY\"\nfrom = 2023-10-01T00:00:00Z\n\
+         source = \"a test\"\ninput = \"0.01\"\noutput = \"0.01\"\n",
+    )
+    .await;
+    set(&books, &[dollar("2026-11-10", "7")], FxChange::default()).await.unwrap();
+    books
+        .accept(&[
+            used(&books, 1, "ERNIE-Bot", "a"),
+            used(&books, 2, "gpt-test", "a"),
+            used(&books, 3, "other", "a"),
+            used(&books, 4, "unknown", "a"),
+        ])
+        .await;
+
+    let found = margins(&books, MarginBy::Customer).await;
+
+    assert_eq!((found.total.requests, found.total.left_out_requests), (1, 3));
+    assert_eq!(text(found.total.margin), "0.009");
+    let left: Vec<_> = found
+        .left_out
+        .iter()
+        .map(|of| (of.reason, of.what.as_str(), of.requests, of.billed.len()))
+        .collect();
+    assert_eq!(
+        left,
+        [
+            ("no_provider_price", "other at main", 1, 1),
+            ("no_provider_price", "unknown at main", 1, 0),
+            ("no_rate", "USD/CNY", 1, 1),
+        ]
+    );
+    assert_eq!(text(found.left_out[2].provider_cost[0].amount), "0.006");
+    assert_eq!(found.left_out[2].provider_cost[0].currency, Currency::USD);
+    let older = MarginFilter { fx_days_max: 10, ..MarginFilter::new(Currency::CNY) };
+    let older = books.ledger.margins(&older).await.unwrap();
+    assert_eq!(older.total.left_out_requests, 2, "a rate of ten days before is accepted");
+    for (days, groups, field) in [(32, 1, "fx_days"), (9, 0, "limit"), (9, 1_001, "limit")] {
+        let (fx_days_max, groups_max) = (days, groups);
+        let asked = MarginFilter { fx_days_max, groups_max, ..MarginFilter::new(Currency::CNY) };
+        let refused = books.ledger.margins(&asked).await.unwrap_err();
+        assert!(
+            matches!(refused, LedgerError::Invalid { field: f, .. } if f == field),
+            "{refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_failed_is_priced_where_it_was_made_and_told_apart() {
+    let books = Books::open().await;
+    import(&books.ledger, COSTS).await;
+    set(&books, &[dollar("2026-11-20", "7")], FxChange::default()).await.unwrap();
+    let mut retried = used(&books, 1, "ERNIE-Bot", "a");
+    let failed = Attempt {
+        upstream: "other".parse().unwrap(),
+        model: None,
+        status: Some(503),
+        provider_id: None,
+        provider_request_id: None,
+        ended: Ended::UpstreamError,
+        tokens: TokenCounts::from([(TokenClass::INPUT_UNCACHED, 1_000)]),
+    };
+    retried.attempts.insert(0, failed);
+    books.accept(&[retried]).await;
+
+    let total = margins(&books, MarginBy::Customer).await.total;
+
+    // 1,500 tokens answered, 1,000 failed, at 0.006 a thousand.
+    assert_eq!(
+        (text(total.provider_cost), text(total.failed_attempt_cost)),
+        ("0.015".to_owned(), "0.006".to_owned())
+    );
+    assert_eq!(text(total.margin), "0.003");
+}
+
+#[tokio::test]
+async fn customers_of_several_currencies_add_up_in_one_and_the_lowest_margins_come_first() {
+    let books = Books::open().await;
+    import(&books.ledger, COSTS).await;
+    add_customer(&books.ledger, "dollars", Currency::USD, "UTC").await;
+    let key = add_key(&books.ledger, "dollars").await.key;
+    set(&books, &[rate(Currency::CNY, Currency::USD, "2026-11-20", "0.14")], FxChange::default())
+        .await
+        .unwrap();
+    let mut theirs = event(9, "dollars", key.id.as_str());
+    theirs.model_requested = "gpt-test".parse().unwrap();
+    books.accept(&[used(&books, 1, "ERNIE-Bot", "a")]).await;
+    books.ledger.accept(&batch("n2", 1, &[theirs])).await.unwrap();
+
+    let found = margins(&books, MarginBy::Customer).await;
+
+    // 0.0075 dollars less 0.006; 1 ÷ 0.14 = 7.14285714.
+    let rows: Vec<_> = found
+        .groups
+        .iter()
+        .map(|of| (of.customer.as_ref().unwrap().as_str(), text(of.sums.margin)))
+        .collect();
+    assert_eq!(rows, [("acme", "0.009".to_owned()), ("dollars", "0.01071428571".to_owned())]);
+    let one = MarginFilter { groups_max: 1, ..MarginFilter::new(Currency::CNY) };
+    let one = books.ledger.margins(&one).await.unwrap();
+    assert_eq!((one.groups.len(), one.groups_unlisted, one.total), (1, 1, found.total));
+}
+
+#[tokio::test]
+async fn what_invoices_billed_counts_where_they_are_out() {
+    let books = Books::open().await;
+    import(&books.ledger, COSTS).await;
+    let mut event = used(&books, 1, "ERNIE-Bot", "a");
+    event.at = at("2026-10-20T10:00:00Z");
+    books.accept(&[event]).await;
+    let before = margins(&books, MarginBy::Customer).await.total;
+    books.issue("2026-10").await;
+
+    let after = margins(&books, MarginBy::Customer).await.total;
+
+    assert_eq!((text(before.billed), before.unbilled_requests), ("0.018".to_owned(), 1));
+    // The two lines, 0.012 and 0.006, are rounded to a cent each.
+    assert_eq!((text(after.billed), after.unbilled_requests), ("0.02".to_owned(), 0));
+    assert_eq!(text(after.margin), "0.011");
+}
+
+#[tokio::test]
+async fn a_plan_is_simulated_against_providers_who_take_another_currency() {
+    let books = Books::open().await;
+    import(&books.ledger, COSTS).await;
+    set(&books, &[dollar("2026-11-20", "7")], FxChange::default()).await.unwrap();
+    books.accept(&[used(&books, 1, "gpt-test", "a")]).await;
+    let plan = "[[plan]]\nname = \"flat\"\nkind = \"subscription\"\ncurrency = \"CNY\"\n\
+                fee = \"1\"\n";
+
+    let simulated = books.ledger.simulate_plan(plan, None, "2026-11").await.unwrap();
+
+    let acme = &simulated.customers[0];
+    assert_eq!((text(acme.provider_cost), acme.unknown_requests), ("0.042".to_owned(), 0));
+    assert_eq!(acme.margin, Some(acme.under_plan - acme.provider_cost));
+}
