@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     command::{
         charge, close, customer, fx, grant, invoice, key, margin, plan, price, project, quote,
-        session, simulate, token, usage, verify,
+        reconcile, session, simulate, token, usage, verify,
     },
     config::Overrides,
 };
@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Fx(fx::Command),
     /// What was billed less what providers took, in one currency.
     Margin(margin::Margin),
+    /// Compare a provider's bill or usage export with our side; list, show and sign reports.
+    Reconcile(reconcile::Reconcile),
     /// The built-in simulated provider alone.
     #[command(hide = true)]
     Simulator(Simulator),

@@ -91,5 +91,6 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Close(close) => command::close::run(&context, close).await,
         Command::Fx(command) => command::fx::run(&context, command).await,
         Command::Margin(margin) => command::margin::run(&context, margin).await,
+        Command::Reconcile(asked) => command::reconcile::run(&context, asked).await,
     }
 }

@@ -94,3 +94,125 @@ async fn what_providers_take_in_dollars_is_a_margin_in_yuan() {
     assert_eq!(with["groups"][0]["sums"], with["total"]);
     assert!(nonsense.contains("ISO 4217"), "{nonsense}");
 }
+
+/// A page of the costs and one of the usage of one day, as OpenAI would answer them for a row.
+fn bill(row: &serde_json::Value, factor: u64) -> (String, String) {
+    let at = row["at"].as_str().unwrap();
+    let midnight = format!("{}T00:00:00Z", &at[..10]);
+    let midnight = chrono::DateTime::parse_from_rfc3339(&midnight).unwrap().timestamp();
+    let count = |class: &str| row["tokens"][class].as_u64().unwrap_or_default();
+    let (input, cached) = (count("input_uncached"), count("cache_read"));
+    let output = count("output_text") + count("reasoning");
+    let model = row["model_served"].as_str().unwrap();
+    // In 10⁻⁸ dollars of a token.
+    let cost = |item: &str, tokens: u64, price: u64| {
+        let value = tokens * price * factor;
+        let value = format!("{}.{:08}", value / 100_000_000, value % 100_000_000);
+        format!(
+            "{{\"object\": \"organization.costs.result\", \"line_item\": \"{model}, {item}\", \
+             \"amount\": {{\"value\": {value}, \"currency\": \"usd\"}}}}"
+        )
+    };
+    let results =
+        [cost("input", input, 10), cost("cached input", cached, 5), cost("output", output, 40)];
+    let page = |results: String| {
+        format!(
+            "{{\"object\": \"page\", \"data\": [{{\"object\": \"bucket\", \"start_time\": {midnight}, \
+             \"results\": [{results}]}}], \"has_more\": false}}\n"
+        )
+    };
+    let usage = json!({
+        "object": "organization.usage.completions.result",
+        "model": model,
+        "input_tokens": input + cached,
+        "input_cached_tokens": cached,
+        "output_tokens": output,
+    });
+    (page(results.join(", ")), page(usage.to_string()))
+}
+
+#[tokio::test]
+async fn a_bill_is_compared_kept_once_shown_signed_and_watched() {
+    let folder = Folder::new();
+    let simulator = folder.simulator().await;
+    folder.config(&format!("{}{COSTS}", simulator.upstreams()));
+    let server = folder.serve().await;
+    let key = folder.key("acme", "CNY");
+    let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]});
+    assert_eq!(server.chat(&key, body).await.status, 200);
+    let row = folder.usage(&[])[0].clone();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (costs, usage) = bill(&row, 1);
+    let (costs, usage) = (write("costs.json", costs), write("usage.json", usage));
+    let (double, _) = bill(&row, 2);
+    let double = write("double.json", double);
+    let run = |files: &[&str]| {
+        let asked = ["reconcile", "--provider", "openai", "--upstream", "simulated-openai"];
+        let exactly = ["--tolerance", "0", "--tolerance-permille", "0"];
+        folder.json(&[&asked[..], &exactly, files].concat())
+    };
+
+    let fine = run(&[&costs, &usage]);
+    let same = run(&[&costs, &usage]);
+    let wrong = run(&[&double, &usage]);
+
+    let (report, summary) = (&fine["report"], &fine["summary"]);
+    assert_eq!(report["differences"], json!([]), "{report}");
+    assert_eq!((&summary["drift_permille"], &same["summary"]["id"]), (&json!("0"), &summary["id"]));
+    assert_eq!(report["total"]["billed"], report["total"]["ours"]);
+    assert_eq!(report["files"][0]["name"], "costs.json");
+    assert_eq!(wrong["summary"]["drift_permille"], "500");
+    let reasons = &wrong["report"]["differences"][0]["reasons"];
+    assert_eq!(reasons[0]["code"], "price_difference", "{wrong}");
+    assert_eq!(server.metric("permille_reconciliation_drift_ratio").await, Some(0.5));
+
+    let id = wrong["summary"]["id"].as_str().unwrap();
+    let signed = folder.text(&["reconcile", "sign", id, "--note", "we were billed twice"]);
+    assert!(signed.contains("we were billed twice"), "{signed}");
+    let twice = folder.run(&["reconcile", "sign", id, "--note", "again"]).refused(1);
+    assert!(twice.contains("is signed already"), "{twice}");
+    let listed = folder.lines(&["reconcile", "list", "--provider", "openai"]);
+    assert_eq!(listed.len(), 2);
+    let page = folder.path().join("report.html");
+    folder.text(&["reconcile", "show", id, "--format", "html", "--out", page.to_str().unwrap()]);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("price_difference") && page.contains("double.json"), "{page}");
+    let table = folder.text(&["reconcile", "show", id, "--format", "csv"]);
+    assert!(table.starts_with("day,model,class"), "{table}");
+}
+
+#[test]
+fn a_bill_that_does_not_read_is_refused_by_line_and_leaves_nothing() {
+    let folder = Folder::new();
+    let file = folder.path().join("bill.csv");
+    let path = file.to_str().unwrap().to_owned();
+    let reconcile = ["reconcile", "--provider", "openai", path.as_str()];
+    std::fs::write(
+        &file,
+        "start_time_iso,line_item,amount_value,amount_currency\n\
+         2026-11-05,\"m, input\",0.5,usd\n2026-11-05,\"m, output\",half,usd\n",
+    )
+    .unwrap();
+
+    let bad = folder.run(&reconcile).refused(1);
+    let unknown = folder.run(&["reconcile", "--provider", "acme", &path]).refused(2);
+    let nothing = folder.run(&["reconcile"]).refused(2);
+
+    assert!(
+        bad.contains("bill.csv") && bad.contains("line 3, column 3 `amount_value`: `half`"),
+        "{bad}"
+    );
+    assert!(unknown.contains("--mapping FILE") && unknown.contains("aws-cur"), "{unknown}");
+    assert!(nothing.contains("--provider"), "{nothing}");
+    assert_eq!(folder.lines(&["reconcile", "list"]), Vec::<serde_json::Value>::new());
+    let mapping = folder.path().join("map.toml");
+    std::fs::write(&mapping, "name = \"x\"\ncurrency = \"USD\"\n[columns]\nday = \"start_time_iso\"\namount = \"line_item\"\n").unwrap();
+    let mapping = mapping.to_str().unwrap();
+    let mapped = ["reconcile", "--provider", "acme", "--mapping", mapping, &path];
+    let mapped = folder.run(&mapped).refused(1);
+    assert!(mapped.contains("line 2, column 2 `line_item`: `m, input`"), "{mapped}");
+}

@@ -1,5 +1,6 @@
 //! The dependency direction of `docs/architecture.md`, checked over `cargo metadata`:
-//! types ← (usage, rating, limits, session) ← (journal, ledger, documents) ← (proxy, service)
+//! types ← (usage, rating, limits, session, reconcile) ← (journal, ledger, documents)
+//! ← (proxy, service)
 //! ← permille.
 
 #![allow(
@@ -27,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("permille-bench", &[]),
     ("permille-ledger", &["permille-types", "permille-rating"]),
     ("permille-documents", &["permille-types", "permille-rating"]),
+    ("permille-reconcile", &["permille-types"]),
     (
         "permille-proxy",
         &[
@@ -40,7 +42,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "permille-service",
-        &["permille-types", "permille-rating", "permille-ledger", "permille-documents"],
+        &[
+            "permille-types",
+            "permille-rating",
+            "permille-ledger",
+            "permille-documents",
+            "permille-reconcile",
+        ],
     ),
     (
         "permille",
@@ -52,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "permille-simulator",
             "permille-ledger",
             "permille-documents",
+            "permille-reconcile",
             "permille-service",
         ],
     ),

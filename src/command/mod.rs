@@ -20,6 +20,7 @@ pub(crate) mod price;
 mod price_import;
 pub(crate) mod project;
 pub(crate) mod quote;
+pub(crate) mod reconcile;
 pub(crate) mod session;
 pub(crate) mod session_summary;
 pub(crate) mod simulate;

@@ -58,6 +58,10 @@ impl BillingPart {
             .map_err(|cause| ServeError::start("billing", cause))?
             .issuing(config.issuer()?, config.fonts());
         billing.watch_budgets(&config.budgets()?).await;
+        if let Err(error) = billing.watch_reconciliations().await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the drift of reconciliations is not exported");
+        }
         let router = permille_service::router(billing.clone());
         let serving = Part::start("the console listener", |stop| serve(listener, router, stop));
         let idle = TimeDelta::seconds(config.settings.session.idle_seconds.into());

@@ -32,6 +32,7 @@ mod posting;
 mod price;
 mod project;
 mod quarantine;
+mod reconciliation;
 mod record;
 mod rollup;
 mod secret;
@@ -93,6 +94,10 @@ pub use posting::AccountBalance;
 pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
 pub use project::{DEFAULT_PROJECT, NewProject, Project};
 pub use quarantine::{QuarantineReason, Quarantined};
+pub use reconciliation::{
+    NewReconciliation, PROVIDER_REQUESTS_MAX, ProviderCell, ProviderScope, Reconciliation,
+    ReconciliationSignature, ReconciliationSummary,
+};
 pub use record::{RecordEntry, RecordHead};
 pub use secret::{KEY_PREFIX, TOKEN_PREFIX, is_well_formed};
 pub use session::{

@@ -160,6 +160,7 @@ fn migrator(engine: Engine) -> Migrator {
         27 "0027_signed_amounts.sql",
         28 "0028_payment.sql",
         29 "0029_fx_rate.sql",
+        30 "0030_reconciliation.sql",
     ])
 }
 

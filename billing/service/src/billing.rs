@@ -89,6 +89,15 @@ impl Billing {
         self.metrics.watch(budgets);
     }
 
+    /// Exports what the last reconciliation of each provider came to.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the store fails.
+    pub async fn watch_reconciliations(&self) -> Result<(), LedgerError> {
+        self.metrics.reconciled(&self.ledger.last_reconciliations().await?);
+        Ok(())
+    }
+
     /// From now on a change of keys is answered once the gateway in this process has it.
     pub fn serve_gateway(&self, versions: watch::Receiver<u64>) {
         if self.gateway.set(versions).is_err() {

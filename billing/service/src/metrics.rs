@@ -5,11 +5,13 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use permille_ledger::{Accepted, Billed, BilledRequest, BilledTokens, EndedSession, Session};
+use permille_ledger::{
+    Accepted, Billed, BilledRequest, BilledTokens, EndedSession, ReconciliationSummary, Session,
+};
 use permille_types::{CustomerId, Money};
 use prometheus::{
-    CounterVec, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
-    core::Collector,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    Opts, Registry, core::Collector,
 };
 
 use crate::session_metrics::SessionMetrics;
@@ -80,6 +82,8 @@ pub struct Metrics {
     provider_priced_cost: CounterVec,
     provider_cost: CounterVec,
     monthly_budget: GaugeVec,
+    reconciliation_drift: Gauge,
+    reconciled_providers: IntGauge,
     unpriced: IntCounter,
     mismatched: IntCounter,
     pub(crate) batch_seconds: Histogram,
@@ -139,6 +143,21 @@ impl Metrics {
                 "What providers take for them, by the entries of side cost in the same currency.",
             )?,
             monthly_budget: kept(registry, GaugeVec::new(budget, &["customer", "currency"])?)?,
+            reconciliation_drift: kept(
+                registry,
+                Gauge::new(
+                    "permille_reconciliation_drift_ratio",
+                    "Part of a provider's bill that does not agree with our side: the largest of \
+                     the providers' last reconciliations.",
+                )?,
+            )?,
+            reconciled_providers: kept(
+                registry,
+                IntGauge::new(
+                    "permille_reconciliation_providers",
+                    "Providers with a bill that was reconciled.",
+                )?,
+            )?,
             unpriced: counter(
                 "permille_unpriced_requests_total",
                 "Requests held because a model or class had no price.",
@@ -160,6 +179,14 @@ impl Metrics {
             self.monthly_budget.with_label_values(&labels).set(float(&monthly.amount()));
             self.cost.with_label_values(&labels);
         }
+    }
+
+    /// Exports what the last reconciliation of each provider came to.
+    pub fn reconciled(&self, last: &[ReconciliationSummary]) {
+        let drifts = last.iter().filter_map(|of| of.drift_permille.as_ref());
+        let largest = drifts.map(float).fold(0.0, f64::max);
+        self.reconciliation_drift.set(largest / 1_000.0);
+        self.reconciled_providers.set(i64::try_from(last.len()).unwrap_or(i64::MAX));
     }
 
     /// Counts a session that has ended.

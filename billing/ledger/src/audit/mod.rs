@@ -36,7 +36,9 @@ impl Actor {
         &self.role
     }
 
-    pub(crate) fn name(&self) -> Option<&str> {
+    /// What its owner calls the token.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 

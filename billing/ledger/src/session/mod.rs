@@ -118,6 +118,17 @@ pub(crate) fn decimal_string<S: Serializer>(value: &Decimal, s: S) -> Result<S::
     s.collect_str(&value.normalize())
 }
 
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+pub(crate) fn some_decimal_string<S: Serializer>(
+    value: &Option<Decimal>,
+    s: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => decimal_string(value, s),
+        None => s.serialize_none(),
+    }
+}
+
 /// Adds `delta` to the stored roll-up of a session.
 pub(crate) async fn add(
     connection: &mut Connection,

@@ -52,8 +52,8 @@ pub struct SimulatedCustomer {
     pub billed: Decimal,
     /// What it would have billed under the plan.
     pub under_plan: Decimal,
-    /// What providers took for it, as far as that is known: in another currency by the exchange rate
-    /// of its day.
+    /// What providers took for it, as far as that is known: in another currency by the exchange
+    /// rate of its day.
     #[serde(serialize_with = "normalized")]
     pub provider_cost: Decimal,
     /// Requests of which that is not known.

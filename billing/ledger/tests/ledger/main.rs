@@ -29,6 +29,7 @@ mod plans;
 mod postings;
 mod prices;
 mod races;
+mod reconciliations;
 mod records;
 pub(crate) mod reopening;
 mod rollups;

@@ -1,8 +1,8 @@
 //! Files of exchange rates, line by line: so many days need not be held at once.
 //!
 //! Two forms, told apart by the first line:
-//! - wide, `Date,USD,JPY,…` as the European Central Bank publishes it: a line for each day, a column
-//!   for each currency, units for one of a base currency; `N/A` and nothing are no rate;
+//! - wide, `Date,USD,JPY,…` as the European Central Bank publishes it: a line for each day, a
+//!   column for each currency, units for one of a base currency; `N/A` and nothing are no rate;
 //! - long, `day,base,quote,rate` and perhaps `source`: a line for each rate.
 //!
 //! Source: European Central Bank, "Euro foreign exchange reference rates", files `eurofxref.csv`

@@ -71,6 +71,7 @@ pub struct FxRates {
 
 impl FxRates {
     /// These rates; of two for one pair and day the later one holds.
+    #[must_use]
     pub fn new(rates: impl IntoIterator<Item = FxRate>) -> Self {
         let mut all = Self::default();
         for rate in rates {
@@ -83,8 +84,8 @@ impl FxRates {
         all
     }
 
-    /// What one unit of `from` was worth in `to` on `day`, by a rate that is at most `days_max` days
-    /// old. Absent where there is none.
+    /// What one unit of `from` was worth in `to` on `day`, by a rate that is at most `days_max`
+    /// days old. Absent where there is none.
     #[must_use]
     pub fn worth(
         &self,

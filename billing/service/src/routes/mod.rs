@@ -16,6 +16,7 @@ mod margin;
 mod plans;
 mod prices;
 mod projects;
+mod reconciliations;
 mod sessions;
 mod simulate;
 mod tokens;
@@ -83,7 +84,11 @@ pub fn router(billing: Billing) -> Router {
         .route("/close/{period}/sign", post(close::sign))
         .route("/close/{period}/reopen", post(close::reopen))
         .route("/fx-rates", get(fx::list).post(fx::set))
-        .route("/margin", get(margin::report));
+        .route("/margin", get(margin::report))
+        .route("/reconciliations", get(reconciliations::list).post(reconciliations::create))
+        .route("/reconciliations/{id}", get(reconciliations::show))
+        .route("/reconciliations/{id}/export", get(reconciliations::export))
+        .route("/reconciliations/{id}/sign", post(reconciliations::sign));
     let gateways = Router::new()
         .route(INTAKE_PATH, post(internal::intake))
         .route(SNAPSHOT_PATH, get(internal::snapshot))

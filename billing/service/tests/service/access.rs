@@ -16,7 +16,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 69] = [
+const ROUTES: [(&str, &str, &str, u16); 74] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -88,6 +88,12 @@ const ROUTES: [(&str, &str, &str, u16); 69] = [
     ("GET", "/fx-rates", "admin finance", 200),
     ("POST", "/fx-rates", "admin finance", 422),
     ("GET", "/margin", "admin finance", 200),
+    // Of no bill.
+    ("GET", "/reconciliations", "admin finance", 200),
+    ("POST", "/reconciliations", "admin finance", 422),
+    ("GET", "/reconciliations/{id}", "admin finance", 404),
+    ("GET", "/reconciliations/{id}/export", "admin finance", 404),
+    ("POST", "/reconciliations/{id}/sign", "admin finance", 404),
     ("POST", "INTAKE_PATH", "gateway", 200),
     ("POST", "SPENT_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
@@ -182,6 +188,7 @@ impl World {
             }
             ("POST", "/prices/import") => json!({"prices": []}),
             ("POST", "/charges" | "/plans") => json!({"toml": ""}),
+            ("POST", "/reconciliations/{id}/sign") => json!({"note": "a test"}),
             ("POST", "/fx-rates") => json!({"rates": []}),
             ("POST", "/simulate") => json!({"toml": "", "period": "2026-11"}),
             ("POST", "/charges/{version}/end") => json!({"until": "2027-01-01T00:00:00Z"}),

@@ -1,0 +1,88 @@
+//! Decimals that are exact or an error.
+
+use rust_decimal::Decimal;
+
+/// A number as JSON and CSV write it, also with an exponent, to its last digit. Absent where it is
+/// none or has more digits than fit.
+pub(crate) fn read(text: &str) -> Option<Decimal> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let mantissa = Decimal::from_str_exact(mantissa.trim_start_matches('+')).ok()?.normalize();
+    let exponent = exponent.parse::<i32>().ok()?;
+    let scale = i32::try_from(mantissa.scale()).ok()?.checked_sub(exponent)?;
+    let (mantissa, scale) = match u32::try_from(scale) {
+        Ok(scale) => (mantissa.mantissa(), scale),
+        Err(_) => {
+            let power = 10_i128.checked_pow(scale.unsigned_abs())?;
+            (mantissa.mantissa().checked_mul(power)?, 0)
+        }
+    };
+    Decimal::try_from_i128_with_scale(mantissa, scale).ok().map(|value| value.normalize())
+}
+
+/// The exact sum; absent where the library would round digits away in silence.
+pub(crate) fn add(left: Decimal, right: Decimal) -> Option<Decimal> {
+    let (a, b) = (left.normalize(), right.normalize());
+    if a.is_zero() || b.is_zero() {
+        return Some(if a.is_zero() { b } else { a });
+    }
+    let sum = a.checked_add(b)?;
+    (sum.scale() == a.scale().max(b.scale())).then(|| sum.normalize())
+}
+
+/// The exact difference; absent as for a sum.
+pub(crate) fn sub(left: Decimal, right: Decimal) -> Option<Decimal> {
+    let mut negated = right;
+    negated.set_sign_negative(!right.is_zero() && right.is_sign_positive());
+    add(left, negated)
+}
+
+/// The exact product; absent as for a sum.
+pub(crate) fn mul(left: Decimal, right: Decimal) -> Option<Decimal> {
+    let (a, b) = (left.normalize(), right.normalize());
+    let mut mantissa = a.mantissa().checked_mul(b.mantissa())?;
+    let mut scale = a.scale().checked_add(b.scale())?;
+    while scale > 0 && mantissa.checked_rem(10)? == 0 {
+        mantissa = mantissa.checked_div(10)?;
+        scale = scale.checked_sub(1)?;
+    }
+    Decimal::try_from_i128_with_scale(mantissa, scale).ok()
+}
+
+/// The sum of what is known; absent where neither is, or it does not fit.
+pub(crate) fn add_known(sum: &mut Option<Decimal>, more: Option<Decimal>) -> Option<()> {
+    if let Some(more) = more {
+        *sum = Some(add(sum.unwrap_or_default(), more)?);
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_read_to_its_last_digit_or_not_at_all() {
+        for (text, value) in [
+            ("0.06", "0.06"),
+            ("6e-2", "0.06"),
+            ("1.25E+2", "125"),
+            ("0.060000000000000005", "0.060000000000000005"),
+            ("-3.50", "-3.5"),
+            ("0", "0"),
+        ] {
+            assert_eq!(read(text).unwrap().to_string(), value, "{text}");
+        }
+        for text in ["", "1,5", "true", "1e99", "0x1", "12345678901234567890123456789012"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sums_and_products_lose_no_digit() {
+        let decimal = |text| read(text).unwrap();
+        assert_eq!(add(decimal("12345678901234567890"), decimal("0.000000000000001")), None);
+        assert_eq!(sub(decimal("1.5"), decimal("1.5")), Some(Decimal::ZERO));
+        assert_eq!(mul(decimal("0.0000001"), decimal("1000000")), Some(decimal("0.1")));
+        assert_eq!(mul(decimal("1.0000000000000001"), decimal("1.0000000000000001")), None);
+    }
+}
