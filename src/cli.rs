@@ -6,8 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     command::{
-        charge, close, customer, fx, grant, invoice, key, margin, plan, price, project, quote,
-        reconcile, session, simulate, token, usage, verify,
+        charge, close, customer, fx, grant, health, invoice, key, margin, plan, price, project, quote, reconcile, session, simulate, token, usage, verify,
     },
     config::Overrides,
 };
@@ -91,6 +90,8 @@ pub(crate) enum Command {
     Margin(margin::Margin),
     /// Compare a provider's bill or usage export with our side; list, show and sign reports.
     Reconcile(reconcile::Reconcile),
+    /// Whether the server of this data folder would serve, for supervisors.
+    Health(health::Health),
     /// The built-in simulated provider alone.
     #[command(hide = true)]
     Simulator(Simulator),

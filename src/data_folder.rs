@@ -106,6 +106,11 @@ impl DataFolder {
         Ok(folder)
     }
 
+    /// The folder as it is: neither made nor tested for writing.
+    pub(crate) fn existing(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// The folder itself.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -92,5 +92,6 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Fx(command) => command::fx::run(&context, command).await,
         Command::Margin(margin) => command::margin::run(&context, margin).await,
         Command::Reconcile(asked) => command::reconcile::run(&context, asked).await,
+        Command::Health(health) => command::health::run(&context, *health).await,
     }
 }

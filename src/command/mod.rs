@@ -10,6 +10,7 @@ mod evidence;
 mod export;
 pub(crate) mod fx;
 pub(crate) mod grant;
+pub(crate) mod health;
 mod history;
 pub(crate) mod invoice;
 pub(crate) mod key;
