@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     command::{
-        charge, close, customer, fx, grant, health, invoice, key, margin, plan, price, project, quote, reconcile, session, simulate, token, usage, verify,
+        charge, close, customer, fx, grant, health, invoice, journal, key, margin, plan, price, project, quote, reconcile, session, simulate, token, usage, verify,
     },
     config::Overrides,
 };
@@ -92,6 +92,9 @@ pub(crate) enum Command {
     Reconcile(reconcile::Reconcile),
     /// Whether the server of this data folder would serve, for supervisors.
     Health(health::Health),
+    /// Journals that were left behind.
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// The built-in simulated provider alone.
     #[command(hide = true)]
     Simulator(Simulator),
@@ -221,6 +224,9 @@ impl Cli {
             Command::Billing(half) => {
                 overrides.console_listen = half.console_listen;
                 overrides.metrics_listen = half.metrics_listen;
+            }
+            Command::Journal(command) => {
+                overrides.billing_url = command.billing().cloned();
             }
             _ => {}
         }

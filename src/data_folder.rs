@@ -24,6 +24,9 @@ use permille_types::NodeId;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+/// The file of the node's id.
+const NODE: &str = "node";
+
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataFolderError {
@@ -149,15 +152,25 @@ impl DataFolder {
     /// # Errors
     /// [`DataFolderError`] when it cannot be read or written.
     pub(crate) fn node(&self, _lock: &FolderLock) -> Result<NodeId, DataFolderError> {
-        const NAME: &str = "node";
-        let text = if let Some(text) = self.read(NAME)? {
-            text.trim().to_owned()
-        } else {
-            let text = format!("node-{}", hex::encode(rand::random::<[u8; 8]>()));
-            self.write_private(NAME, &text)?;
-            text
-        };
-        text.parse().map_err(|_| DataFolderError::Damaged { folder: self.path.clone(), name: NAME })
+        if let Some(node) = self.made_node()? {
+            return Ok(node);
+        }
+        let text = format!("node-{}", hex::encode(rand::random::<[u8; 8]>()));
+        self.write_private(NODE, &text)?;
+        self.node_of(&text)
+    }
+
+    /// The id of the node whose folder it is, if one was ever made.
+    ///
+    /// # Errors
+    /// [`DataFolderError`] when it cannot be read.
+    pub(crate) fn made_node(&self) -> Result<Option<NodeId>, DataFolderError> {
+        self.read(NODE)?.map(|text| self.node_of(&text)).transpose()
+    }
+
+    fn node_of(&self, text: &str) -> Result<NodeId, DataFolderError> {
+        let damaged = |_| DataFolderError::Damaged { folder: self.path.clone(), name: NODE };
+        text.trim().parse().map_err(damaged)
     }
 
     /// The admin token of local commands, if there is one yet.

@@ -92,6 +92,7 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Fx(command) => command::fx::run(&context, command).await,
         Command::Margin(margin) => command::margin::run(&context, margin).await,
         Command::Reconcile(asked) => command::reconcile::run(&context, asked).await,
+        Command::Journal(command) => command::journal::run(&context, command).await,
         Command::Health(health) => command::health::run(&context, *health).await,
     }
 }

@@ -190,7 +190,7 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
     let rules = folder.path().join("rules");
     std::fs::create_dir(&rules).unwrap();
     check(&["shorten", rules.to_str().unwrap()]);
-    let prometheus = Prometheus::start(folder.path(), demo.metrics, &rules).await;
+    let prometheus = Prometheus::start(folder.path(), &[demo.metrics], &rules).await;
     becomes(&prometheus, "sum(up)", 1).await;
     let acme = demo.key(&folder, "acme").await;
     let wenxin = demo.key(&folder, "wenxin").await;

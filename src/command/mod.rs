@@ -13,6 +13,7 @@ pub(crate) mod grant;
 pub(crate) mod health;
 mod history;
 pub(crate) mod invoice;
+pub(crate) mod journal;
 pub(crate) mod key;
 mod limits;
 pub(crate) mod margin;

@@ -49,6 +49,9 @@ pub(crate) enum ServeError {
         /// Which part.
         part: &'static str,
     },
+    /// What another node left behind cannot be handed over.
+    #[error("hand over the journal")]
+    HandOver(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The half that runs alone lacks a setting.
     #[error("{0}")]
     Setting(String),

@@ -202,21 +202,31 @@ fn readiness(gateway: Option<&GatewayPart>, billing: Option<&BillingPart>) -> Re
     }
 }
 
-/// Billing in another process, as the configuration names it.
+/// Billing in another process, as a gateway needs it.
 fn remote_half(config: &Config) -> Result<OtherHalf, CliError> {
-    let section = &config.settings.billing;
-    let Some(url) = &section.url else {
+    let Some(remote) = remote_billing(config)? else {
         return Err(ServeError::Setting(
             "`permille gateway` needs billing.url, give --billing URL or [billing] url".to_owned(),
         )
         .into());
     };
+    Ok(OtherHalf { control: Arc::clone(&remote) as _, intake: remote })
+}
+
+/// Billing in another process, if the configuration names one.
+///
+/// # Errors
+/// [`CliError`] when its token cannot be read or its URL not be used.
+pub(crate) fn remote_billing(
+    config: &Config,
+) -> Result<Option<Arc<permille_proxy::RemoteBilling>>, CliError> {
+    let section = &config.settings.billing;
+    let Some(url) = &section.url else { return Ok(None) };
     let token = section.token(config.folder()).map_err(|error| {
         let file = config.file.as_deref();
         CliError::from(ConfigError::in_file(error, file))
     })?;
     let remote = permille_proxy::RemoteBilling::new(url, &token)
         .map_err(|cause| ServeError::start("the connection to billing", cause))?;
-    let remote = Arc::new(remote);
-    Ok(OtherHalf { control: Arc::clone(&remote) as _, intake: remote })
+    Ok(Some(Arc::new(remote)))
 }

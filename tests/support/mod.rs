@@ -38,6 +38,8 @@ pub mod postgres;
 mod process;
 pub mod prometheus;
 mod recorded;
+pub mod redis;
+pub mod relay;
 pub mod sdk;
 mod web;
 

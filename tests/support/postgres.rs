@@ -48,15 +48,10 @@ impl Postgres {
     /// With what it said, when it does not start. `bash tests/run` installs it.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
-        let mut command = Command::new("sh");
-        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-            // PostgreSQL refuses to run as root.
-            let nobody = identity("nobody");
-            chown(&folder, Some(nobody), None).unwrap();
-            command = Command::new("setpriv");
-            command.args([&format!("--reuid={nobody}"), "--clear-groups", "sh"]);
+        if let Some(owner) = owner() {
+            chown(&folder, Some(owner), None).unwrap();
         }
-        let mut child = command
+        let mut child = as_owner("sh")
             .args(["-c", SCRIPT, "sh", folder.to_str().unwrap(), USER, GUARDED])
             .env("PATH", path())
             .stdin(Stdio::piped())
@@ -73,6 +68,26 @@ impl Postgres {
     /// Where its files are.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// Ends it as a crash of the machine's process would, and starts it again: every connection
+    /// is lost, every commit is there.
+    ///
+    /// # Panics
+    /// With what it said, when it does not start again.
+    pub(crate) fn crash_and_start_again(&self) {
+        let done = as_owner("pg_ctl")
+            .args(["restart", "--wait", "--mode=immediate", "--silent", "--pgdata"])
+            .arg(self.data())
+            .arg("--log")
+            .arg(self.folder.join("log"))
+            .env("PATH", path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        assert!(done.success(), "{done}\n{log}");
     }
 
     /// Runs statements in a database.
@@ -107,6 +122,19 @@ impl Drop for Postgres {
         drop(self.child.stdin.take());
         self.child.wait().unwrap();
     }
+}
+
+/// PostgreSQL refuses to run as root: then, who runs it.
+fn owner() -> Option<u32> {
+    (std::fs::metadata("/proc/self").unwrap().uid() == 0).then(|| identity("nobody"))
+}
+
+/// A program that runs as whom the server runs.
+fn as_owner(program: &str) -> Command {
+    let Some(owner) = owner() else { return Command::new(program) };
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--reuid={owner}"), "--clear-groups", program]);
+    command
 }
 
 fn identity(user: &str) -> u32 {

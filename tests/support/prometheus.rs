@@ -49,19 +49,20 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one in `folder` that scrapes `target` twice a second as job `permille`, with the
+    /// Starts one in `folder` that scrapes `targets` twice a second as job `permille`, with the
     /// rules of `rules`.
     ///
     /// # Panics
     /// When it ends or does not listen in time.
-    pub async fn start(folder: &Path, target: SocketAddr, rules: &Path) -> Self {
+    pub async fn start(folder: &Path, targets: &[SocketAddr], rules: &Path) -> Self {
         let config = folder.join("prometheus.yml");
         let text = format!(
             "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\n\
              rule_files: ['{}/*.yml']\n\
              scrape_configs:\n  - job_name: permille\n    static_configs:\n      \
-             - targets: ['{target}']\n",
+             - targets: [{}]\n",
             rules.display(),
+            targets.iter().map(|target| format!("'{target}'")).collect::<Vec<_>>().join(", "),
         );
         std::fs::write(&config, text).unwrap();
         let log = folder.join("prometheus.log");

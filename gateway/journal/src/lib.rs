@@ -48,5 +48,5 @@ pub use fs::{JournalFile, JournalFs, RealFs};
 pub use health::{Health, Stats};
 pub use journal::{Journal, Opened};
 pub use report::{Damage, DamageKind, RecoveryReport};
-pub use ship::ship;
+pub use ship::{ShipError, ship, ship_all};
 pub use watermark::{Durable, Settled};

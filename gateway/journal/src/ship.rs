@@ -18,6 +18,9 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Pause after billing refused a single event: a person must look at it.
 const REFUSED_RETRY: Duration = Duration::from_mins(1);
+/// How long [`ship_all`] waits for billing that does not answer: above the time in which a restarted
+/// one is back.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the last hand-over may take when the gateway stops. What is left is shipped at the
 /// next start.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
@@ -34,7 +37,7 @@ pub async fn ship(
     intake: Arc<dyn Intake>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), JournalError> {
-    let mut shipper = Shipper { journal, intake, events_max: BATCH_EVENTS_MAX, retry: RETRY_MIN };
+    let mut shipper = Shipper::new(journal, intake);
     tokio::pin!(shutdown);
     loop {
         let step = tokio::select! {
@@ -52,15 +55,72 @@ pub async fn ship(
     shipper.flush().await
 }
 
+/// Why [`ship_all`] ended before everything was handed over. What is left stays in the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipError {
+    /// The journal has stopped or cannot be read back.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Billing refuses an event, or has not answered for a minute.
+    #[error("{left} events are not handed over and stay in the journal")]
+    Left {
+        /// How many.
+        left: u64,
+        /// What billing said last, if it was a refusal or no answer.
+        #[source]
+        cause: Option<ControlError>,
+    },
+}
+
+/// Hands over all that the journal holds and then ends, for what another process has left behind.
+/// `told` is called after each batch with the number of events that are still to go.
+///
+/// # Errors
+/// [`ShipError::Left`] at an event that billing refuses, and when it has not answered for a
+/// minute; [`ShipError::Journal`] when the journal has stopped.
+pub async fn ship_all(
+    journal: Journal,
+    intake: Arc<dyn Intake>,
+    mut told: impl FnMut(u64) + Send,
+) -> Result<(), ShipError> {
+    journal.sync().await?;
+    let mut shipper = Shipper::new(journal.clone(), intake);
+    let mut answered = tokio::time::Instant::now();
+    while journal.has_batch() {
+        let before = journal.stats().acknowledged_sequence;
+        let pause = shipper.step().await?;
+        let stats = journal.stats();
+        told(stats.lag_records);
+        if stats.acknowledged_sequence > before {
+            answered = tokio::time::Instant::now();
+            continue;
+        }
+        if pause == REFUSED_RETRY || answered.elapsed() >= PATIENCE {
+            return Err(ShipError::Left { left: stats.lag_records, cause: shipper.said.take() });
+        }
+        // A refusal is no overload: the one event that is meant is looked for at once.
+        if !matches!(shipper.said, Some(ControlError::Refused { .. })) {
+            tokio::time::sleep(pause).await;
+        }
+    }
+    Ok(())
+}
+
 struct Shipper {
     journal: Journal,
     intake: Arc<dyn Intake>,
     /// Halved while billing refuses, so that the one event it means is found.
     events_max: usize,
     retry: Duration,
+    /// Why the last batch was not taken, if it was not.
+    said: Option<ControlError>,
 }
 
 impl Shipper {
+    fn new(journal: Journal, intake: Arc<dyn Intake>) -> Self {
+        Self { journal, intake, events_max: BATCH_EVENTS_MAX, retry: RETRY_MIN, said: None }
+    }
+
     /// Hands over one batch; how long to pause then. Cancelled halfway, it repeats itself.
     async fn step(&mut self) -> Result<Duration, JournalError> {
         let batch = self.journal.next_batch(self.events_max, BATCH_BYTES_MAX).await?;
@@ -68,8 +128,15 @@ impl Shipper {
         let last = batch.events.last().map_or(0, |event| event.sequence);
         let events = batch.events.len();
         match self.intake.accept(batch).await {
-            Ok(ack) => self.accepted(ack, (first, last), events),
-            Err(error) => Ok(self.not_accepted(&error, first, events)),
+            Ok(ack) => {
+                self.said = None;
+                self.accepted(ack, (first, last), events)
+            }
+            Err(error) => {
+                let pause = self.not_accepted(&error, first, events);
+                self.said = Some(error);
+                Ok(pause)
+            }
         }
     }
 

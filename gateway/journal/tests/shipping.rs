@@ -15,7 +15,7 @@ use std::{
 use common::{event, open};
 use futures_util::future::BoxFuture;
 use permille_journal::{
-    Journal, ship,
+    Journal, ShipError, ship,
     testing::{Loss, MemFs},
 };
 use permille_types::{Ack, Batch, ControlError, Intake, UsageEvent};
@@ -23,6 +23,8 @@ use permille_types::{Ack, Batch, ControlError, Intake, UsageEvent};
 /// Billing that is away a few times first.
 struct Billing {
     away: AtomicU32,
+    /// The request that it refuses.
+    refuses: Mutex<Option<String>>,
     rows: Mutex<Vec<UsageEvent>>,
     /// Whether it commits and then loses its answer on the way back.
     forgets_to_answer: AtomicU32,
@@ -32,6 +34,7 @@ impl Billing {
     fn new(away: u32, forgets_to_answer: u32) -> Arc<Self> {
         Arc::new(Self {
             away: AtomicU32::new(away),
+            refuses: Mutex::default(),
             rows: Mutex::default(),
             forgets_to_answer: AtomicU32::new(forgets_to_answer),
         })
@@ -56,7 +59,13 @@ impl Intake for Billing {
             let sequence = batch.events.last().unwrap().sequence;
             let read =
                 |event: &permille_types::Sequenced| UsageEvent::from_json(&event.payload).unwrap();
-            self.rows.lock().unwrap().extend(batch.events.iter().map(read));
+            let events: Vec<UsageEvent> = batch.events.iter().map(read).collect();
+            let refused = self.refuses.lock().unwrap().clone();
+            if events.iter().any(|event| Some(event.request_id.to_string()) == refused) {
+                let reason = "not this one".to_owned();
+                return Err(ControlError::Refused { operation: "test", reason });
+            }
+            self.rows.lock().unwrap().extend(events);
             if once(&self.forgets_to_answer) { Err(away()) } else { Ok(Ack { sequence }) }
         })
     }
@@ -74,7 +83,7 @@ async fn settle(journal: &Journal, numbers: std::ops::Range<u32>) -> Vec<String>
 
 /// Ships until everything is acknowledged. The clock of the tests stands, so that the pauses
 /// between tries take no time.
-async fn ship_all(journal: &Journal, billing: &Arc<Billing>) {
+async fn ship_until_empty(journal: &Journal, billing: &Arc<Billing>) {
     let done = {
         let journal = journal.clone();
         async move {
@@ -93,7 +102,7 @@ async fn billing_that_was_away_gets_everything_once_and_in_order() {
     let sent = settle(&journal, 0..150).await;
     let billing = Billing::new(5, 0);
 
-    ship_all(&journal, &billing).await;
+    ship_until_empty(&journal, &billing).await;
 
     assert_eq!(billing.ids(), sent);
     assert_eq!(journal.stats().lag_records, 0);
@@ -105,7 +114,7 @@ async fn an_answer_that_is_lost_means_the_same_events_again() {
     let sent = settle(&journal, 0..20).await;
     let billing = Billing::new(0, 1);
 
-    ship_all(&journal, &billing).await;
+    ship_until_empty(&journal, &billing).await;
 
     assert_eq!(billing.ids(), [sent.clone(), sent].concat());
 }
@@ -130,4 +139,65 @@ async fn a_segment_goes_only_after_billing_has_all_of_it() {
     let again = open(&fs.crash(Loss::Nothing)).unwrap();
     let left = common::shippable(&again.journal).await;
     assert!(left.len() >= 50, "{} of the 50 that billing does not have", left.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_was_left_behind_is_handed_over_to_its_last_event() {
+    let fs = MemFs::new();
+    let left_open = event(900, 1);
+    {
+        let journal = open(&fs).unwrap().journal;
+        settle(&journal, 0..700).await;
+        common::admit(&journal, &left_open).unwrap();
+    }
+    let opened = open(&fs.crash(Loss::Nothing)).unwrap();
+    let billing = Billing::new(5, 1);
+    let mut told = Vec::new();
+
+    let intake = Arc::clone(&billing) as _;
+    permille_journal::ship_all(opened.journal.clone(), intake, |left| told.push(left))
+        .await
+        .unwrap();
+
+    let rows = billing.rows.lock().unwrap();
+    let ids: std::collections::BTreeSet<_> = rows.iter().map(|row| row.request_id).collect();
+    assert_eq!((ids.len(), opened.recovered.orphans), (701, 1));
+    let orphan = rows.iter().find(|row| row.request_id == left_open.request_id).unwrap();
+    assert_eq!(orphan.ended, permille_types::Ended::Orphaned);
+    assert_eq!(told.last(), Some(&0));
+    assert!(told.is_sorted_by(|a, b| a >= b) && told.len() > 2, "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_event_that_billing_refuses_ends_the_hand_over_and_stays() {
+    let journal = open(&MemFs::new()).unwrap().journal;
+    let sent = settle(&journal, 0..100).await;
+    let billing = Billing::new(0, 0);
+    *billing.refuses.lock().unwrap() = Some(sent[60].clone());
+
+    let ended =
+        permille_journal::ship_all(journal.clone(), Arc::clone(&billing) as _, |_| {}).await;
+
+    let Err(ShipError::Left { left, cause: Some(ControlError::Refused { .. }) }) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(left, 40);
+    assert_eq!(billing.ids(), sent[..60]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn billing_that_never_answers_ends_the_hand_over_after_a_minute() {
+    let journal = open(&MemFs::new()).unwrap().journal;
+    settle(&journal, 0..3).await;
+    let began = tokio::time::Instant::now();
+
+    let billing = Billing::new(u32::MAX, 0);
+    let ended = permille_journal::ship_all(journal.clone(), billing as _, |_| {}).await;
+
+    let cause = match ended {
+        Err(ShipError::Left { left: 3, cause: Some(cause) }) => cause,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(cause, ControlError::Unavailable { .. }), "{cause}");
+    assert!((60..75).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }

@@ -1,0 +1,229 @@
+//! One installation as processes of its own: gateways behind a balancer, billing, PostgreSQL,
+//! Redis, and a provider with its own books. What compose would start, on free ports.
+
+use std::net::SocketAddr;
+
+use permille_types::{Clock as _, SystemClock};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::support::{
+    Folder, Server, Simulator, eventually,
+    postgres::{DATABASE, Postgres},
+    redis::Redis,
+    relay::Relay,
+};
+
+/// Whose requests they are.
+pub const CUSTOMER: &str = "acme";
+
+/// Where clients may send new requests: what a balancer knows.
+pub type Open = watch::Receiver<Vec<SocketAddr>>;
+
+/// A gateway and its folder, which outlives its processes.
+pub struct Gateway {
+    /// Absent while it is down.
+    pub server: Option<Server>,
+    pub folder: Folder,
+    /// Whether the balancer sends new requests to it.
+    listed: bool,
+}
+
+/// A moment between two rounds of traffic.
+pub struct Mark {
+    at: String,
+    books: usize,
+}
+
+/// See the module's text. Everything ends with it.
+pub struct Fleet {
+    pub gateways: Vec<Gateway>,
+    /// Between the gateways and billing.
+    pub line: Relay,
+    pub billing: Option<Server>,
+    pub office: Folder,
+    pub simulator: Simulator,
+    pub redis: Redis,
+    pub postgres: Postgres,
+    balancer: watch::Sender<Vec<SocketAddr>>,
+}
+
+impl Fleet {
+    /// Starts everything, with so many gateways.
+    pub async fn start(gateways: usize) -> Self {
+        Self::with(gateways, "").await
+    }
+
+    /// As [`Fleet::start`], with more settings of the gateways.
+    pub async fn with(gateways: usize, settings: &str) -> Self {
+        let postgres = Postgres::start();
+        let redis = Redis::start().await;
+        let office = Folder::new();
+        office.config(&format!("[store]\nurl = \"{}\"\n", postgres.url(DATABASE)));
+        let billing = Server::start(&office, "billing", &[]).await;
+        let line = Relay::start(billing.console()).await;
+        let token = office.json(&["token", "create", "--role", "gateway"]);
+        let token = token["secret"].as_str().unwrap().to_owned();
+        let simulator = office.simulator().await;
+        let mut fleet = Self {
+            gateways: Vec::new(),
+            line,
+            billing: Some(billing),
+            office,
+            simulator,
+            redis,
+            postgres,
+            balancer: watch::Sender::new(Vec::new()),
+        };
+        for number in 0..gateways {
+            let folder = Folder::new();
+            std::fs::write(folder.path().join("token"), &token).unwrap();
+            folder.config(&(fleet.gateway_config(gateways) + settings));
+            fleet.gateways.push(Gateway { folder, server: None, listed: true });
+            fleet.start_gateway(number).await;
+        }
+        fleet
+    }
+
+    fn gateway_config(&self, gateways: usize) -> String {
+        format!(
+            "[billing]\nurl = \"http://{}\"\ntoken_file = \"token\"\n\
+             [redis]\nurl = \"{}\"\n\
+             [limits]\naway = \"share\"\ngateways = {gateways}\n{}",
+            self.line.address(),
+            self.redis.url(),
+            self.simulator.upstreams(),
+        )
+    }
+
+    /// A key of [`CUSTOMER`], with a budget and a concurrency that it never meets, so that every
+    /// request asks Redis.
+    pub fn key(&self) -> String {
+        let office = &self.office;
+        office.json(&["customer", "add", CUSTOMER, "--id", CUSTOMER, "--currency", "USD"]);
+        let key = office.json(&[
+            "key",
+            "create",
+            "--customer",
+            CUSTOMER,
+            "--budget",
+            "1000 USD/month",
+            "--concurrency",
+            "5000",
+        ]);
+        key["secret"].as_str().unwrap().to_owned()
+    }
+
+    /// What the balancer tells clients.
+    pub fn open(&self) -> Open {
+        self.balancer.subscribe()
+    }
+
+    /// Tells the balancer who is up and listed.
+    fn balance(&self) {
+        let listed = self.gateways.iter().filter(|gateway| gateway.listed);
+        let open = listed.filter_map(|gateway| Some(gateway.server.as_ref()?.gateway())).collect();
+        self.balancer.send_replace(open);
+    }
+
+    /// No client is sent to it any more, or again.
+    pub fn list(&mut self, gateway: usize, listed: bool) {
+        self.gateways[gateway].listed = listed;
+        self.balance();
+    }
+
+    /// Starts a gateway on its folder and waits until it is ready.
+    pub async fn start_gateway(&mut self, number: usize) {
+        let gateway = &mut self.gateways[number];
+        gateway.server = Some(Server::start(&gateway.folder, "gateway", &[]).await);
+        self.balance();
+    }
+
+    /// SIGTERM; it must end by itself and well.
+    pub async fn stop_gateway(&mut self, number: usize) {
+        let mut server = self.gateways[number].server.take().unwrap();
+        let status = server.stop().await;
+        assert!(status.success(), "gateway {number} ended with {status}: {}", server.errors());
+        self.balance();
+    }
+
+    /// `kill -9`.
+    pub async fn kill_gateway(&mut self, number: usize) {
+        self.gateways[number].server.take().unwrap().kill().await;
+        self.balance();
+    }
+
+    /// A running gateway.
+    pub fn gateway(&self, number: usize) -> &Server {
+        self.gateways[number].server.as_ref().unwrap()
+    }
+
+    /// `kill -9` for billing.
+    pub async fn kill_billing(&mut self) {
+        self.billing.take().unwrap().kill().await;
+    }
+
+    /// Starts billing again; gateways find it where it was.
+    pub async fn start_billing(&mut self) {
+        let billing = Server::start(&self.office, "billing", &[]).await;
+        self.line.lead_to(billing.console());
+        self.billing = Some(billing);
+    }
+
+    /// Waits until every gateway has ended its replies and billing has all of their usage.
+    pub async fn handed_over(&self) {
+        for gateway in &self.gateways {
+            let Some(server) = &gateway.server else { continue };
+            eventually("usage is handed over", async || {
+                let mut left = 0.0;
+                for gauge in ["streams_in_flight", "drains_in_flight", "journal_lag_events"] {
+                    left += server.metric(&format!("permille_{gauge}")).await?;
+                }
+                (left == 0.0).then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// As [`Fleet::handed_over`], then stops the gateways.
+    pub async fn drain(&mut self) {
+        self.handed_over().await;
+        for number in 0..self.gateways.len() {
+            if self.gateways[number].server.is_some() {
+                self.stop_gateway(number).await;
+            }
+        }
+    }
+
+    /// This moment, between two rounds of traffic.
+    pub fn mark(&self) -> Mark {
+        Mark { at: SystemClock.now().to_rfc3339(), books: self.simulator.books().len() }
+    }
+
+    /// Rows of [`CUSTOMER`] whose requests came after a moment.
+    pub fn rows_since(&self, mark: &Mark) -> Vec<Value> {
+        self.office.usage(&["--customer", CUSTOMER, "--since", &mark.at])
+    }
+
+    /// What the provider has booked since a moment.
+    pub fn books_since(&self, mark: &Mark) -> Vec<Value> {
+        self.simulator.books().split_off(mark.books)
+    }
+
+    /// Every row of [`CUSTOMER`].
+    pub fn rows(&self) -> Vec<Value> {
+        self.office.usage(&["--customer", CUSTOMER])
+    }
+
+    /// What billing could not book as it came.
+    pub async fn quarantine(&self) -> Vec<Value> {
+        let billing = self.billing.as_ref().unwrap();
+        let token = std::fs::read_to_string(self.office.data().join("cli.token")).unwrap();
+        let bearer = format!("Bearer {}", token.trim());
+        let headers = [("authorization", bearer.as_str())];
+        let path = "/api/v1/usage/quarantine";
+        let reply = billing.web.get_with(billing.console(), path, &headers).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()["items"].as_array().unwrap().clone()
+    }
+}

@@ -1,0 +1,94 @@
+//! A real Redis as a process of its own, on a socket in a folder of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use super::{eventually, prometheus::root};
+
+/// A running server that keeps nothing. Dropping it kills it.
+#[derive(Debug)]
+pub struct Redis {
+    child: Child,
+    folder: TempDir,
+}
+
+/// A program of Redis: where `tests/run` unpacks it, else wherever the system has it.
+fn program(name: &str) -> Command {
+    let unpacked = root().join("tests/.redis/usr");
+    let program = unpacked.join("bin").join(name);
+    if !program.exists() {
+        return Command::new(name);
+    }
+    let mut command = Command::new(program);
+    let libraries = std::fs::read_dir(unpacked.join("lib")).unwrap();
+    let libraries: Vec<PathBuf> = libraries.map(|entry| entry.unwrap().path()).collect();
+    command.env("LD_LIBRARY_PATH", std::env::join_paths(libraries).unwrap());
+    command
+}
+
+fn start(folder: &Path) -> Child {
+    program("redis-server")
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+        .arg(folder.join("redis.sock"))
+        .arg("--dir")
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("redis-server: {error}: `bash tests/run` unpacks it"))
+}
+
+impl Redis {
+    /// Starts one and waits until it answers.
+    pub async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let child = start(folder.path());
+        let redis = Self { child, folder };
+        redis.answers().await;
+        redis
+    }
+
+    async fn answers(&self) {
+        let socket = self.folder.path().join("redis.sock");
+        eventually("redis answers", async || {
+            let ping = program("redis-cli").arg("-s").arg(&socket).arg("ping").output().unwrap();
+            (ping.stdout == b"PONG\n").then_some(())
+        })
+        .await;
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.folder.path().join("redis.sock").display())
+    }
+
+    /// Sends a signal by name, such as `STOP` or `CONT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(sent.success(), "kill -s {name} {pid}");
+    }
+
+    /// `kill -9`; everything that it held is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, empty.
+    pub async fn start_again(&mut self) {
+        self.child = start(self.folder.path());
+        self.answers().await;
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
