@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use http::Uri;
@@ -11,7 +12,7 @@ use permille_journal::SyncMode;
 use permille_ledger::{PostgresAddress, StoreAddress};
 use permille_proxy::config::{
     AliasSection, GatewaySection, LimitsSection, MeteringSection, PolicySection, PricingSection,
-    RoutingSection, UpstreamConfig, UpstreamSection,
+    RoutingSection, Sharing, UpstreamConfig, UpstreamSection,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
 const CALLS_MAX: u32 = 20;
 /// Longest that a request may wait for the shared limits, in milliseconds.
 const LIMITS_WAIT_MS_MAX: u32 = 10_000;
+/// Longest that a request may wait for the shared conversations, in milliseconds: it is served
+/// without them.
+const SESSION_WAIT_MS_MAX: u32 = 1_000;
 
 /// Every section.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -249,11 +253,41 @@ impl Default for JournalSection {
 pub(crate) struct SessionSection {
     /// Seconds of silence after which metrics count a session as ended.
     pub(crate) idle_seconds: u32,
+    /// Milliseconds that one request may wait for the conversations that Redis has.
+    pub(crate) wait_ms: u32,
+    /// Turns that Redis remembers, at some 2,000 bytes each.
+    pub(crate) shared_turns_max: u32,
 }
 
 impl Default for SessionSection {
     fn default() -> Self {
-        Self { idle_seconds: 30 * 60 }
+        Self { idle_seconds: 30 * 60, wait_ms: 20, shared_turns_max: 100_000 }
+    }
+}
+
+impl SessionSection {
+    /// What gateways share in `redis`.
+    pub(crate) fn sharing(&self, redis: &RedisSection) -> Sharing {
+        Sharing {
+            url: redis.url.secret(),
+            wait: Duration::from_millis(self.wait_ms.into()),
+            turns_max: self.shared_turns_max.into(),
+        }
+    }
+
+    /// # Errors
+    /// [`ConfigError::Key`] names the key and what is accepted.
+    fn check(&self) -> Result<(), ConfigError> {
+        for (key, value, from, to) in [
+            ("session.wait_ms", self.wait_ms, 1, SESSION_WAIT_MS_MAX),
+            ("session.shared_turns_max", self.shared_turns_max, 1_000, u32::MAX),
+        ] {
+            if !(from..=to).contains(&value) {
+                let problem = format!("is {value}, accepted: {from} to {to}");
+                return Err(ConfigError::value(key, problem));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -287,6 +321,7 @@ impl Settings {
             redis.check()?;
         }
         self.check_limits()?;
+        self.session.check()?;
         self.check_listeners()?;
         let JournalSection { gather_us, hold_max_ms, .. } = self.journal;
         if hold_max_ms.saturating_mul(1_000) <= gather_us {

@@ -74,6 +74,7 @@ impl GatewayPart {
                 redis_url: settings.redis.as_ref().map(|redis| redis.url.secret()),
             },
             hold_max: Duration::from_millis(settings.journal.hold_max_ms),
+            sharing: settings.redis.as_ref().map(|redis| settings.session.sharing(redis)),
         };
         let foundation = Foundation {
             journal: journal.clone(),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::credential::CredentialPlace;
 pub use limits::{Away, LimitsConfig, LimitsSection};
 pub use metering::{ClientGone, MeteringSection, Payer, PolicySection, Share};
+pub use permille_session::Sharing;
 pub use routing::{AliasSection, Choose, RetryOn, RoutingSection};
 
 /// Everything the gateway needs to know at start.
@@ -37,6 +38,8 @@ pub struct GatewayConfig {
     pub limits: LimitsConfig,
     /// How long the end of a reply may wait for the journal.
     pub hold_max: Duration,
+    /// Where several gateways share the conversations that are open; absent, each has its own.
+    pub sharing: Option<Sharing>,
 }
 
 /// `[gateway]`: the data plane's listener.

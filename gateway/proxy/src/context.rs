@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, Method, request::Parts};
 use hyper::body::Incoming;
 use permille_limits::Taken;
-use permille_session::{Placed, Sessions};
+use permille_session::{Counter, Placed, Recogniser};
 use permille_types::{Endpoint, Family, KeyPolicy, ModelName, RequestId, SessionId, TurnKind};
 use permille_usage::request::RequestFacts;
 
@@ -134,8 +134,6 @@ pub(crate) struct InSession {
     pub(crate) targeted: Targeted,
     /// The conversation.
     pub(crate) session: SessionId,
-    /// Whether the client named it.
-    pub(crate) explicit: bool,
     /// The turn, from 1.
     pub(crate) turn: u32,
     /// How it came about, where that is known.
@@ -143,29 +141,49 @@ pub(crate) struct InSession {
     /// Where its reply is told, so that later requests find this one; absent where its body holds
     /// no messages.
     pub(crate) placed: Option<Placed>,
-    /// Where the turns of a named conversation are counted.
-    pub(crate) last_turn: Option<LastTurn>,
+    /// Where its turns are counted; absent where the client did not name the conversation.
+    pub(crate) named: Option<NamedTurn>,
     /// What it holds of its limits; absent where it has none. The record takes it over.
     pub(crate) reserved: Option<Reserved>,
     /// Limits that are nearly used, as the answer says it.
     pub(crate) warnings: Vec<HeaderValue>,
 }
 
-/// The last turn of one session; `None` until billing was asked.
-pub(crate) type LastTurn = Arc<tokio::sync::Mutex<Option<u32>>>;
+/// Where the turns of a named conversation are counted.
+pub(crate) struct NamedTurn {
+    /// By this gateway.
+    pub(crate) last: LastTurn,
+    /// By all gateways together.
+    pub(crate) counter: Counter,
+}
+
+/// The last turn of one session, as this gateway knows it.
+pub(crate) type LastTurn = Arc<tokio::sync::Mutex<Counted>>;
+
+/// See [`LastTurn`].
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    /// Its number; 0 before the first.
+    pub(crate) last: u32,
+    /// Whether any was counted here.
+    pub(crate) is_begun: bool,
+    /// Since when billing has not said what it knows, where it has not.
+    pub(crate) unsure_since: Option<Instant>,
+}
 
 impl InSession {
     /// The request goes no further: the next one of its conversation has its turn, unless another
     /// one came meanwhile.
-    pub(crate) fn turn_away(&self, sessions: &Sessions) {
+    pub(crate) fn turn_away(&self, recogniser: &Recogniser) {
         if let Some(placed) = &self.placed {
-            sessions.failed(placed);
+            recogniser.failed(self.targeted.classified.routed.id, placed);
         }
-        let Some(last) = &self.last_turn else { return };
-        if let Ok(mut last) = last.try_lock()
-            && *last == Some(self.turn)
+        let Some(NamedTurn { last, counter }) = &self.named else { return };
+        recogniser.back(*counter, self.turn);
+        if let Ok(mut counted) = last.try_lock()
+            && counted.last == self.turn
         {
-            *last = self.turn.checked_sub(1);
+            counted.last = self.turn.saturating_sub(1);
         }
     }
 }

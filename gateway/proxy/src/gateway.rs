@@ -9,6 +9,7 @@ use std::{
 
 use permille_journal::{Health, Journal};
 use permille_limits::{Budget, SharedError};
+use permille_session::{Bounds, Recogniser};
 use permille_types::{Clock, ControlPlane};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch};
@@ -47,6 +48,9 @@ pub enum GatewayError {
     /// The books of limits cannot be used.
     #[error("open the books of limits")]
     Limits(#[from] SharedError),
+    /// The conversations that gateways share cannot be used.
+    #[error("open the shared conversations")]
+    Sessions(#[from] permille_session::SharedError),
     /// Two routes contradict each other.
     #[error("build the routes")]
     Routes(#[from] matchit::InsertError),
@@ -104,6 +108,10 @@ impl Gateway {
             Policies::new(&config.metering, &config.policies)?,
             Auditor::open(config.metering.audit_sample, foundation.folder),
             Limiter::new(&config.limits, ground)?,
+            match &config.sharing {
+                Some(sharing) => Recogniser::sharing(Bounds::default(), sharing)?,
+                None => Recogniser::alone(Bounds::default()),
+            },
             Arc::clone(&metrics),
         );
         let shared = Arc::new(Shared {
@@ -154,6 +162,9 @@ impl Gateway {
         let limits = tokio::spawn(async move {
             limited.metering.limiter.tend(limited.clock.as_ref(), until).await;
         });
+        shared.metering.recogniser.connect().await;
+        let (together, until) = (Arc::clone(&shared.metering.recogniser), background.clone());
+        let sessions = tokio::spawn(async move { together.tend(until).await });
         let grace_left = self.server.run(listener, stop).await;
         let tasks = &shared.metering.tasks;
         tasks.close();
@@ -165,7 +176,7 @@ impl Gateway {
         background.cancel();
         let keeper = Arc::clone(&shared);
         let keep = tokio::task::spawn_blocking(move || keeper.metering.auditor.keep());
-        for task in [follow, watch, limits, keep] {
+        for task in [follow, watch, limits, sessions, keep] {
             if let Err(cause) = task.await {
                 tracing::error!(%cause, "a background task failed");
             }
@@ -214,6 +225,7 @@ async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
         metrics.drains.set(gauge(shared.metering.drains.used()));
         metrics.journal(&stats, shared.metering.journal.is_admitting());
         metrics.limits.fare(shared.metering.limiter.health());
+        metrics.conversations(shared.metering.recogniser.health().unwrap_or_default());
     }
 }
 

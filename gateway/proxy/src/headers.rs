@@ -50,6 +50,19 @@ pub(crate) static SESSION: [HeaderName; 4] = [
     HeaderName::from_static("x-litellm-session-id"),
 ];
 
+/// Where agents name it of their own accord: Claude Code, Codex (which wrote an underscore once),
+/// opencode, and clients that follow the chain of their calls. They go upstream as they came.
+pub(crate) static AGENT_SESSION: [HeaderName; 8] = [
+    HeaderName::from_static("x-claude-code-session-id"),
+    HeaderName::from_static("session-id"),
+    HeaderName::from_static("session_id"),
+    HeaderName::from_static("thread-id"),
+    HeaderName::from_static("thread_id"),
+    HeaderName::from_static("x-opencode-session"),
+    HeaderName::from_static("x-litellm-trace-id"),
+    HeaderName::from_static("x-portkey-trace-id"),
+];
+
 /// Our id of the request, on every answer.
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("permille-request-id");
 /// The turn of the conversation, on every answer of an upstream.

@@ -13,6 +13,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use hmac::{Hmac, KeyInit, Mac};
 use permille_rating::price_book::PriceBook;
+use permille_session::Key;
 use permille_types::{ControlError, ControlPlane, KeyHash, KeyId, KeyPolicy, Snapshot};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
@@ -45,6 +46,7 @@ pub enum KnownError {
 pub(crate) struct Known {
     version: u64,
     pepper: Hmac<Sha256>,
+    conversations: Key,
     keys: HashMap<KeyHash, Arc<KeyPolicy>>,
     pub(crate) prices: Arc<PriceBook>,
 }
@@ -53,6 +55,7 @@ impl Known {
     fn new(snapshot: &Snapshot, before: Option<&Self>) -> Result<Self, KnownError> {
         let pepper =
             hex::decode(snapshot.pepper.expose_secret()).map_err(|_| KnownError::Pepper)?;
+        let conversations = Key::derived(&pepper);
         let pepper = Hmac::<Sha256>::new_from_slice(&pepper).map_err(|_| KnownError::Pepper)?;
         let version = snapshot.version;
         // Keys change often and prices seldom; compiling their patterns takes milliseconds.
@@ -64,7 +67,13 @@ impl Known {
                 .map_err(|cause| KnownError::Prices { version, cause })?,
         };
         let keys = snapshot.keys.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
-        Ok(Self { version, pepper, keys, prices })
+        Ok(Self { version, pepper, conversations, keys, prices })
+    }
+
+    /// The key under which messages are digested: the same for all gateways of one billing, and
+    /// never where the digests are.
+    pub(crate) fn conversations(&self) -> &Key {
+        &self.conversations
     }
 
     /// What holds for a key now.

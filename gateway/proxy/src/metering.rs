@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use permille_journal::Journal;
 use permille_limits::Budget;
-use permille_session::{Bounds, Key, Sessions};
+use permille_session::Recogniser;
 use permille_types::{ControlPlane, Ended};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -37,9 +37,8 @@ pub(crate) struct Metering {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stored: StoredResponses,
     pub(crate) limiter: Limiter,
-    /// The conversations that are open. The key is this process's own: after a restart nobody can
-    /// tell what was said before.
-    pub(crate) sessions: Arc<Sessions>,
+    /// The conversations that are open.
+    pub(crate) recogniser: Arc<Recogniser>,
     /// Cancelled when the grace of a shutdown is over: nothing is read on any more.
     pub(crate) cut: CancellationToken,
 }
@@ -52,6 +51,7 @@ impl Metering {
         policies: Policies,
         auditor: Auditor,
         limiter: Limiter,
+        recogniser: Recogniser,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -66,7 +66,7 @@ impl Metering {
             deadline: Duration::from_secs(config.gateway.deadline_seconds.into()),
             tasks: TaskTracker::new(),
             metrics,
-            sessions: Arc::new(Sessions::new(Key::new(rand::random()), Bounds::default())),
+            recogniser: Arc::new(recogniser),
             cut: CancellationToken::new(),
         })
     }

@@ -2,6 +2,7 @@
 //! codes are closed sets, upstreams are configured, models beyond a bound are `other`. What is
 //! counted per customer is exported by billing.
 
+mod conversations;
 mod limited;
 
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ use prometheus::{
     Registry, core::Collector,
 };
 
+use conversations::Conversations;
 use limited::Limited;
 
 /// Seconds, for what the gateway adds itself: from 50 µs to 1 s.
@@ -48,6 +50,7 @@ pub struct Metrics {
     pub(crate) drains: IntGauge,
     journal: Journaled,
     pub(crate) limits: Limited,
+    conversations: Conversations,
     pub(crate) hold_exceeded: IntCounter,
     pub(crate) hold_seconds: Histogram,
     pub(crate) overhead_seconds: Histogram,
@@ -134,6 +137,7 @@ impl Metrics {
             )?,
             journal: Journaled::register(registry)?,
             limits: Limited::register(registry)?,
+            conversations: Conversations::register(registry)?,
             hold_exceeded: counter(
                 "permille_hold_exceeded_total",
                 "Ends of replies released before the journal had synced them.",
@@ -176,6 +180,11 @@ impl Metrics {
     /// Counts an audited reply.
     pub fn audited(&self, upstream: &UpstreamName, model: &ModelName, audit: &Audit) {
         self.audits.found(upstream, model, audit);
+    }
+
+    /// Copies how the shared conversations fare.
+    pub(crate) fn conversations(&self, health: permille_session::Health) {
+        self.conversations.fare(health);
     }
 
     /// Copies the figures of the journal.

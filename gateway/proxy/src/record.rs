@@ -126,7 +126,7 @@ impl Record {
             project: head.key.project.clone(),
             key: head.key.key.clone(),
             session: request.session.clone(),
-            session_explicit: request.explicit,
+            session_explicit: request.named.is_some(),
             turn: request.turn,
             turn_kind: request.kind,
             resent_tokens: None,
@@ -249,7 +249,7 @@ impl Record {
         }
         let failed = matches!(ended, Ended::UpstreamError | Ended::Deadline | Ended::Shutdown);
         if let Some(placed) = self.placed.as_ref().filter(|_| failed) {
-            self.metering.sessions.failed(placed);
+            self.metering.recogniser.failed(self.event.request_id, placed);
         }
         self.policy.apply(&mut self.event);
         self.metering.metrics.settled(&self.event);
@@ -285,7 +285,7 @@ impl Record {
         let is_stored = self.event.endpoint == Endpoint::Responses;
         let stored_as = reading.provider_id.as_deref().filter(|_| is_stored);
         let replied = Replied { text: &reading.opening, stored_as, tokens: self.next_resends() };
-        self.metering.sessions.replied(placed, replied, Instant::now());
+        self.metering.recogniser.replied(self.event.request_id, placed, replied);
     }
 
     /// Tokens of this request that the next one of its conversation sends again: its input, and

@@ -78,7 +78,7 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
         // The conversation and the turn.
         .layer(waiting(Session::new(
             Arc::clone(&shared.control),
-            Arc::clone(&shared.metering.sessions),
+            Arc::clone(&shared.metering.recogniser),
         )))
         // Rates, concurrency and budgets: the worst case is reserved, or the request refused.
         .layer(LimitLayer { metering: Arc::clone(&shared.metering) })

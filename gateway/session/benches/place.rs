@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use permille_session::{Bounds, Key, Replied, Sessions};
+use permille_session::{Bounds, Conversation, Key, Replied, Search, Sessions};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
@@ -66,16 +66,19 @@ impl Talk {
 
     /// Microseconds of the processor that it takes to read the request, and to place it.
     fn round(&self) -> (f64, f64) {
-        let sessions = Sessions::new(Key::new([1; 32]), Bounds::default());
+        let (key, sessions) = (Key::new([1; 32]), Sessions::new(Bounds::default()));
         let now = Instant::now();
         let fresh = || "bench".parse().unwrap();
-        let before = sessions.place(&["acme"], &sessions.read(&self.before), fresh(), now);
+        let said = Conversation::read(&key, &self.before);
+        let search = Search::of(&key, &["acme"], &said);
+        let before = sessions.place(&search, fresh(), None, now);
         let replied = Replied { text: &self.replied, ..Replied::default() };
         sessions.replied(&before, replied, now);
-        let read = per_call(|| drop(black_box(sessions.read(black_box(&self.body)))));
-        let said = sessions.read(&self.body);
+        let read = per_call(|| drop(black_box(Conversation::read(&key, black_box(&self.body)))));
+        let said = Conversation::read(&key, &self.body);
         let place = per_call(|| {
-            let placed = sessions.place(&["acme"], black_box(&said), fresh(), now);
+            let search = Search::of(&key, &["acme"], black_box(&said));
+            let placed = sessions.place(&search, fresh(), None, now);
             assert_eq!(placed.place.turn.number, 2);
         });
         (read, place)

@@ -18,6 +18,13 @@ impl Key {
         Self(secret)
     }
 
+    /// The key of every gateway that knows `secret`: they find each other's requests, and nobody
+    /// learns the secret from it.
+    #[must_use]
+    pub fn derived(secret: &[u8]) -> Self {
+        Self(blake3::derive_key("permille 2026-11-26 digests of conversations", secret))
+    }
+
     /// The key for everything inside `scope`, such as a customer's project: equal conversations of
     /// two scopes have different digests.
     pub(crate) fn within(&self, scope: &[&str]) -> Self {
@@ -81,6 +88,11 @@ impl Digest {
 
     pub(crate) fn of(hasher: &Hasher) -> Self {
         Self(hasher.0.finish128().as_bytes())
+    }
+
+    /// As it leaves the process.
+    pub(crate) fn bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 }
 

@@ -9,11 +9,17 @@ mod digest;
 mod message;
 mod node;
 mod read;
+mod recogniser;
 mod sessions;
+mod shared;
+mod trail;
 mod walk;
 
 pub use digest::Key;
 pub use message::{Conversation, Message, Speaker};
 pub use node::{Place, Turn};
 pub use permille_types::TurnKind;
+pub use recogniser::{NextTurn, Recogniser};
 pub use sessions::{Bounds, Placed, Replied, Sessions};
+pub use shared::{Counter, Health, Shared, SharedError, Sharing};
+pub use trail::Search;

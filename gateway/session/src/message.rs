@@ -158,3 +158,14 @@ pub struct Conversation {
     /// Whether the model may call tools, as agents have it.
     pub offers_tools: bool,
 }
+
+impl Conversation {
+    /// Replies of the model among the messages. Messages that it says without a break are one.
+    #[must_use]
+    pub fn replies(&self) -> u32 {
+        let models = self.messages.iter().map(|message| message.speaker == Speaker::Model);
+        let before = std::iter::once(false).chain(models.clone());
+        let begun = before.zip(models).filter(|(before, now)| !before && *now);
+        u32::try_from(begun.count()).unwrap_or(u32::MAX)
+    }
+}

@@ -107,6 +107,11 @@ impl Node {
         }
     }
 
+    /// Whether it was given no reply.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// Whether nobody went on from it.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.continued.load(Ordering::Acquire)

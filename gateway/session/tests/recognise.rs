@@ -2,13 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
-use permille_session::{Bounds, Key, Place, Placed, Replied, Sessions, TurnKind};
+use permille_session::{
+    Bounds, Conversation, Key, Place, Placed, Replied, Search, Sessions, TurnKind,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const QUESTION: &str = "What did the river carry when the bridge fell in spring?";
+
+static KEY: LazyLock<Key> = LazyLock::new(|| Key::new([1; 32]));
 
 struct Client {
     sessions: Sessions,
@@ -19,19 +26,16 @@ struct Client {
 impl Client {
     fn new() -> Self {
         let bounds = Bounds { places_max: 10_000, ..Bounds::default() };
-        Self {
-            sessions: Sessions::new(Key::new([1; 32]), bounds),
-            start: Instant::now(),
-            requests: 0,
-        }
+        Self { sessions: Sessions::new(bounds), start: Instant::now(), requests: 0 }
     }
 
     /// Sends `body` as a request of `scope`, `after` the start.
     fn send(&mut self, scope: &str, body: &Value, after: Duration) -> Placed {
         self.requests += 1;
         let fresh = format!("request-{}", self.requests).parse().unwrap();
-        let said = self.sessions.read(body.to_string().as_bytes());
-        self.sessions.place(&[scope], &said, fresh, self.start + after)
+        let said = read(body.to_string().as_bytes());
+        let search = Search::of(&KEY, &[scope], &said);
+        self.sessions.place(&search, fresh, None, self.start + after)
     }
 
     fn ask(&mut self, body: &Value) -> Place {
@@ -41,6 +45,10 @@ impl Client {
     fn reply(&self, to: &Placed, text: &str) {
         self.sessions.replied(to, Replied { text, ..Replied::default() }, self.start);
     }
+}
+
+fn read(body: &[u8]) -> Conversation {
+    Conversation::read(&KEY, body)
 }
 
 fn turn(place: &Place) -> (&str, u32, TurnKind) {
@@ -219,8 +227,7 @@ fn where_the_provider_counted_nothing_the_share_of_the_bytes_tells() {
 
 #[test]
 fn names_in_a_body_are_found() {
-    let client = Client::new();
-    let named = |body: Value| client.sessions.read(body.to_string().as_bytes()).named;
+    let named = |body: Value| read(body.to_string().as_bytes()).named;
     let claude = r#"{"device_id":"d","account_uuid":"","session_id":"s-1"}"#;
 
     for (body, expected) in [
@@ -238,11 +245,10 @@ fn names_in_a_body_are_found() {
 
 #[test]
 fn a_body_of_too_many_messages_says_nothing() {
-    let client = Client::new();
     let messages = vec![json!({"role": "user", "content": "x"}); 10_002];
     let body = json!({"messages": messages}).to_string();
 
-    assert_eq!(client.sessions.read(body.as_bytes()).messages.len(), 0);
+    assert_eq!(read(body.as_bytes()).messages.len(), 0);
 }
 
 fn json_value() -> impl Strategy<Value = Value> {

@@ -53,7 +53,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Either::Left(Box::pin(async move {
             if let Err(refusal) = metering.limiter.reserve(&mut request).await {
-                request.turn_away(&metering.sessions);
+                request.turn_away(&metering.recogniser);
                 return Err(refusal);
             }
             inner.call(request).await

@@ -12,12 +12,12 @@ use std::{
 
 use http::HeaderMap;
 use moka::sync::Cache;
-use permille_session::{Conversation, Placed, Sessions};
+use permille_session::{Conversation, Counter, NextTurn, Recogniser, Search};
 use permille_types::{ControlPlane, CustomerId, SessionId, TurnKind};
 use tokio::sync::Mutex;
 
 use crate::{
-    context::{Classified, InSession, LastTurn, Targeted},
+    context::{Classified, Counted, InSession, LastTurn, NamedTurn, Targeted},
     headers,
     known::chain,
     refusal::Refusal,
@@ -28,8 +28,11 @@ use crate::{
 const SESSIONS_MAX: u64 = 100_000;
 /// A session that was silent so long is forgotten here; billing still has it.
 const SESSION_IDLE: Duration = Duration::from_hours(24);
-/// Billing may take so long to tell a session's last turn; then counting starts at this request.
+/// Billing may take so long to tell a session's last turn; then counting starts without it.
 const LAST_TURN_TIME_MAX: Duration = Duration::from_secs(1);
+/// Billing that did not tell a session's last turn is asked again after so long, so that while it
+/// is silent one request of a session in so long waits for it.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Bodies above this are read off the event loop: below it that takes under a millisecond.
 const READ_AT_ONCE_BYTES: usize = 256 * 1024;
@@ -37,44 +40,87 @@ const READ_AT_ONCE_BYTES: usize = 256 * 1024;
 pub(crate) struct Session {
     control: Arc<dyn ControlPlane>,
     last_turns: Cache<(CustomerId, SessionId), LastTurn>,
-    sessions: Arc<Sessions>,
+    recogniser: Arc<Recogniser>,
 }
 
 impl Session {
-    pub(crate) fn new(control: Arc<dyn ControlPlane>, sessions: Arc<Sessions>) -> Self {
+    pub(crate) fn new(control: Arc<dyn ControlPlane>, recogniser: Arc<Recogniser>) -> Self {
         let last_turns =
             Cache::builder().max_capacity(SESSIONS_MAX).time_to_idle(SESSION_IDLE).build();
-        Self { control, last_turns, sessions }
+        Self { control, last_turns, recogniser }
     }
 
-    async fn next_turn(&self, customer: &CustomerId, session: &SessionId) -> (u32, LastTurn) {
-        let counted = self
+    /// The turn of a request that names its conversation: the one that all gateways together count,
+    /// else the one that this gateway does.
+    async fn next_turn(
+        &self,
+        (customer, session): (&CustomerId, &SessionId),
+        counter: Counter,
+        shared: Option<NextTurn>,
+        replies: u32,
+    ) -> (u32, LastTurn) {
+        let last_turn = self
             .last_turns
-            .get_with((customer.clone(), session.clone()), || Arc::new(Mutex::new(None)));
+            .get_with((customer.clone(), session.clone()), || Arc::new(Mutex::default()));
         // Held while billing is asked, so that concurrent first turns get different numbers.
-        let mut last = counted.lock().await;
-        let before = match *last {
-            Some(turn) => turn,
-            None => self.ask(customer, session).await,
+        let mut counted = last_turn.lock().await;
+        let turn = if let Some(NextTurn::Is(turn)) = shared {
+            turn
+        } else {
+            if counted.must_ask(shared.is_some()) {
+                self.ask(customer, session, &mut counted, replies).await;
+            }
+            let (base, sure) = (counted.last, counted.unsure_since.is_none());
+            let together = match shared {
+                Some(NextTurn::Unknown) => self.recogniser.count(&counter, base, sure).await,
+                _ => None,
+            };
+            together.unwrap_or_else(|| {
+                let turn = base.saturating_add(1);
+                self.recogniser.raise(counter, turn);
+                turn
+            })
         };
-        let turn = before.saturating_add(1);
-        *last = Some(turn);
-        drop(last);
-        (turn, counted)
+        counted.last = counted.last.max(turn);
+        counted.is_begun = true;
+        drop(counted);
+        (turn, last_turn)
     }
 
-    async fn ask(&self, customer: &CustomerId, session: &SessionId) -> u32 {
+    /// Asks billing for the last turn. Where it does not tell, the replies that the client sends
+    /// again are turns that have been.
+    async fn ask(
+        &self,
+        customer: &CustomerId,
+        session: &SessionId,
+        counted: &mut Counted,
+        replies: u32,
+    ) {
         let asked = self.control.last_turn(customer, session);
+        counted.unsure_since = None;
         match tokio::time::timeout(LAST_TURN_TIME_MAX, asked).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(cause)) => {
-                tracing::warn!(error = %chain(&cause), "last turn of a session unknown");
-                0
+            Ok(Ok(turn)) => counted.last = counted.last.max(turn),
+            late_or_failed => {
+                counted.last = counted.last.max(replies);
+                counted.unsure_since = Some(Instant::now());
+                match late_or_failed {
+                    Ok(Err(cause)) => {
+                        tracing::warn!(error = %chain(&cause), "last turn of a session unknown");
+                    }
+                    _ => tracing::warn!("last turn of a session unknown: no answer in time"),
+                }
             }
-            Err(_) => {
-                tracing::warn!("last turn of a session unknown: billing did not answer in time");
-                0
-            }
+        }
+    }
+}
+
+impl Counted {
+    /// Whether billing is to be asked: it never told, or, where the other gateways know nothing
+    /// either, may know of turns that they gave.
+    fn must_ask(&self, others_know_nothing: bool) -> bool {
+        match self.unsure_since {
+            Some(since) => since.elapsed() >= ASK_AGAIN_AFTER,
+            None => !self.is_begun || others_know_nothing,
         }
     }
 }
@@ -86,33 +132,40 @@ impl Waiting<Targeted> for Session {
         let classified = &targeted.classified;
         let head = &classified.routed;
         let (customer, project) = (&head.key.customer, head.key.project.as_str());
+        let key = head.known.conversations();
         let in_header = named(&head.parts.headers)?;
         let said = self.said(classified).await;
-        // A name in a body is the application's own affair: one that we cannot use is no error.
+        // A name in a body, or an agent's own header, is the application's affair: one that we
+        // cannot use is no error.
         let in_body = || said.named.as_deref().and_then(|name| name.parse().ok());
-        if let Some(session) = in_header.or_else(in_body) {
-            let (turn, last_turn) = self.next_turn(customer, &session).await;
+        let by_agent = || named_by_agent(&head.parts.headers);
+        if let Some(session) = in_header.or_else(in_body).or_else(by_agent) {
+            let counter = Counter::of(key, customer, &session);
             // Only requests of this name are compared, which no unnamed one can be.
             let scope = [customer.as_str(), session.as_str(), "", "named"];
-            let placed = self.place(&scope, &said, session.clone());
+            let search = Search::of(key, &scope, &said);
+            let asked = self.recogniser.place(head.id, &search, session.clone(), Some(&counter));
+            let (placed, shared) = asked.await;
+            let whose = (customer, &session);
+            let (turn, last) = self.next_turn(whose, counter, shared, said.replies()).await;
             let kind = placed.as_ref().map(|placed| placed.place.turn.kind);
             // A later turn that goes on from nothing we know: how it came about is not known.
             let kind = kind.filter(|kind| *kind != TurnKind::New || turn == 1);
             return Ok(InSession {
                 targeted,
                 session,
-                explicit: true,
                 turn,
                 kind,
                 placed,
-                last_turn: Some(last_turn),
+                named: Some(NamedTurn { last, counter }),
                 reserved: None,
                 warnings: Vec::new(),
             });
         }
         let end_user = said.end_user.as_deref().unwrap_or_default();
         let scope = [customer.as_str(), project, end_user];
-        let placed = self.place(&scope, &said, head.id.into());
+        let search = Search::of(key, &scope, &said);
+        let (placed, _) = self.recogniser.place(head.id, &search, head.id.into(), None).await;
         let place = placed.as_ref().map(|placed| &placed.place);
         let session = place.map_or_else(|| head.id.into(), |place| place.session.clone());
         let turn = place.map_or(1, |place| place.turn.number);
@@ -120,11 +173,10 @@ impl Waiting<Targeted> for Session {
         Ok(InSession {
             targeted,
             session,
-            explicit: false,
             turn,
             kind,
             placed,
-            last_turn: None,
+            named: None,
             reserved: None,
             warnings: Vec::new(),
         })
@@ -132,24 +184,20 @@ impl Waiting<Targeted> for Session {
 }
 
 impl Session {
-    /// The place of a request that arrives now; absent where nothing is said.
-    fn place(&self, scope: &[&str], said: &Conversation, fresh: SessionId) -> Option<Placed> {
-        let any = !said.messages.is_empty();
-        any.then(|| self.sessions.place(scope, said, fresh, Instant::now()))
-    }
-
     /// What the body says of its conversation; nothing where none is had.
     async fn said(&self, classified: &Classified) -> Conversation {
         let endpoint = classified.routed.endpoint;
         if !endpoint.is_metered() || endpoint.is_embedding() {
             return Conversation::default();
         }
+        let known = &classified.routed.known;
         if classified.body.len() <= READ_AT_ONCE_BYTES {
-            return self.sessions.read(&classified.body);
+            return Conversation::read(known.conversations(), &classified.body);
         }
-        let (sessions, body) = (Arc::clone(&self.sessions), classified.body.clone());
+        let (known, body) = (Arc::clone(known), classified.body.clone());
+        let read = move || Conversation::read(known.conversations(), &body);
         // The read neither panics nor is cancelled but by the end of the runtime.
-        tokio::task::spawn_blocking(move || sessions.read(&body)).await.unwrap_or_default()
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
 }
 
@@ -162,6 +210,11 @@ fn named(headers: &HeaderMap) -> Result<Option<SessionId>, Refusal> {
         return text.parse().map(Some).map_err(invalid(name.as_str()));
     }
     Ok(None)
+}
+
+fn named_by_agent(headers: &HeaderMap) -> Option<SessionId> {
+    let values = headers::AGENT_SESSION.iter().filter_map(|name| headers.get(name));
+    values.filter_map(|value| value.to_str().ok()?.trim().parse().ok()).next()
 }
 
 fn invalid(name: &str) -> impl FnOnce(permille_types::IdError) -> Refusal {
@@ -181,6 +234,28 @@ mod tests {
         headers.insert("permille-session", HeaderValue::from_static("ours"));
 
         assert_eq!(named(&headers).unwrap().unwrap().as_str(), "ours");
+    }
+
+    #[test]
+    fn an_agents_own_header_names_the_session_where_it_can() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-claude-code-session-id", HeaderValue::from_static(" "));
+        headers.insert("session_id", HeaderValue::from_static("0199-codex"));
+
+        assert_eq!(named_by_agent(&headers).unwrap().as_str(), "0199-codex");
+        assert_eq!(named(&headers).unwrap(), None, "it is not refused where it cannot");
+    }
+
+    #[test]
+    fn billing_that_did_not_tell_is_asked_again_after_a_while() {
+        let since = |age| Instant::now().checked_sub(age);
+        let counted = |is_begun, unsure_since| Counted { last: 3, is_begun, unsure_since };
+
+        assert!(counted(false, None).must_ask(false), "nobody was asked yet");
+        assert!(!counted(true, None).must_ask(false));
+        assert!(counted(true, None).must_ask(true), "the other gateways have lost it");
+        assert!(!counted(true, since(ASK_AGAIN_AFTER / 2)).must_ask(true));
+        assert!(counted(true, since(ASK_AGAIN_AFTER * 2)).must_ask(false));
     }
 
     #[test]

@@ -17,11 +17,15 @@ mod durability;
 mod endings;
 mod families;
 mod framing;
+mod gateways;
 mod http2;
 mod limits;
 mod native;
 mod odd_replies;
 mod policies;
+#[path = "../../../session/tests/shared/server.rs"]
+#[allow(dead_code, reason = "what is needed of it here is less")]
+mod redis;
 mod refusals;
 mod regressions;
 mod retries;

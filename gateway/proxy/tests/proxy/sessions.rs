@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 use crate::support::{World, read_all};
 
 /// One request as the client sees it.
-struct Answer {
-    session: String,
-    turn: u32,
-    text: String,
-    row: UsageEvent,
+pub(crate) struct Answer {
+    pub(crate) session: String,
+    pub(crate) turn: u32,
+    pub(crate) text: String,
+    pub(crate) row: UsageEvent,
 }
 
-fn say(role: &str, text: &str) -> Value {
+pub(crate) fn say(role: &str, text: &str) -> Value {
     json!({"role": role, "content": text})
 }
 
-async fn ask(world: &World, body: Value) -> Answer {
+pub(crate) async fn ask(world: &World, body: Value) -> Answer {
     let response = world.post("/v1/chat/completions", &body).await;
     let (head, body) = response.into_parts();
     let body: Value = serde_json::from_slice(&read_all(body).await.unwrap()).unwrap();
@@ -34,7 +34,7 @@ async fn ask(world: &World, body: Value) -> Answer {
     answer
 }
 
-fn of(messages: &[Value]) -> Value {
+pub(crate) fn of(messages: &[Value]) -> Value {
     json!({"model": "gpt-4o-mini", "messages": messages})
 }
 

@@ -10,14 +10,14 @@ use super::{Step, chat, question, reply, say, words};
 type Say = fn(&str) -> Value;
 
 /// What an agent asks of one tool.
-struct Call {
-    name: &'static str,
+pub(super) struct Call {
+    pub(super) name: &'static str,
     arguments: Value,
-    result: String,
+    pub(super) result: String,
 }
 
 impl Call {
-    fn any(random: &mut Rng) -> Self {
+    pub(super) fn any(random: &mut Rng) -> Self {
         let name = ["read_file", "search", "bash"][random.usize(..3)];
         let (text, number) = (words(random, 1, 4), random.u32(..40));
         let arguments = match random.u8(..3) {
@@ -29,7 +29,7 @@ impl Call {
     }
 
     /// What the gateway sees of it in the reply: the provider writes JSON with spaces.
-    fn delivered(&self) -> String {
+    pub(super) fn delivered(&self) -> String {
         let spaced = self.arguments.to_string().replace("\":", "\": ").replace(",\"", ", \"");
         format!("{}{spaced}", self.name)
     }
@@ -55,14 +55,14 @@ fn agent(
             let delivered: String = calls.iter().map(Call::delivered).collect();
             let delivered = said.clone().unwrap_or_default() + &delivered;
             let body = offering(sent(random, &history));
-            steps.push(Step { body, reply: Some(delivered), turn, kind: first_or(turn, kind) });
+            steps.push(Step::new(body, delivered, turn, first_or(turn, kind)));
             called(random, &mut history, said.as_deref(), &calls);
             kind = TurnKind::ToolLoop;
         }
         turn += 1;
         let (answer, body) = (reply(random), offering(sent(random, &history)));
         let kind = first_or(turn, kind);
-        steps.push(Step { body, reply: Some(answer.clone()), turn, kind });
+        steps.push(Step::new(body, answer.clone(), turn, kind));
         history.push(model(&answer));
     }
     steps

@@ -1,6 +1,8 @@
 //! What clients of each shape send, turn by turn, with the truth beside it.
 
 mod agents;
+mod concurrent;
+pub(crate) mod corpus;
 
 use fastrand::Rng;
 use permille_session::TurnKind;
@@ -10,12 +12,25 @@ use serde_json::{Value, json};
 pub(crate) struct Step {
     /// What is sent.
     pub(crate) body: Value,
-    /// The reply's text, where that is all of it.
-    pub(crate) reply: Option<String>,
+    /// The reply's text.
+    pub(crate) reply: String,
     /// Which turn it is.
     pub(crate) turn: u32,
     /// How it came about.
     pub(crate) kind: TurnKind,
+    /// Whether it is sent while the one before is still being answered.
+    pub(crate) beside: bool,
+}
+
+impl Step {
+    /// A request that is sent once all before it are answered.
+    fn new(body: Value, reply: String, turn: u32, kind: TurnKind) -> Self {
+        Self { body, reply, turn, kind, beside: false }
+    }
+
+    fn beside(self) -> Self {
+        Self { beside: true, ..self }
+    }
 }
 
 /// A client's conversation.
@@ -40,6 +55,10 @@ pub(crate) const SHAPES: &[(&str, Shape)] = &[
     ("edit and branch", branch),
     ("compaction that keeps the last exchange", compaction),
     ("Gemini", gemini),
+    ("several samples of a turn at once", concurrent::samples),
+    ("agents that fan out from one context", concurrent::fan_out),
+    ("the same task tried several times at once", concurrent::attempts),
+    ("replies that are interrupted", concurrent::interrupted),
 ];
 
 const WORDS: &[&str] = &[
@@ -98,7 +117,7 @@ fn plain(
         let body = sent(random, &history);
         let answer = reply(random);
         history.push(say("assistant", &answer));
-        steps.push(Step { body, reply: Some(answer), turn, kind: kind_of(turn) });
+        steps.push(Step::new(body, answer, turn, kind_of(turn)));
     }
     steps
 }
@@ -123,7 +142,7 @@ fn same_first_words(random: &mut Rng) -> Vec<Step> {
         let canned = ["Hello! How can I help you today?", "Hi there!", "你好！有什么可以帮你？"];
         let answer = if turn == 1 { canned[random.usize(..3)].to_owned() } else { reply(random) };
         history.push(say("assistant", &answer));
-        steps.push(Step { body, reply: Some(answer), turn, kind: kind_of(turn) });
+        steps.push(Step::new(body, answer, turn, kind_of(turn)));
     }
     steps
 }
@@ -164,19 +183,17 @@ fn regenerate(random: &mut Rng) -> Vec<Step> {
     let mut history = Vec::new();
     let mut steps = Vec::new();
     for turn in 1..=turns(random) {
-        history.push(say("user", &question(random)));
+        // Nine in ten conversations open with a question of a dozen words.
+        let opens = turn == 1 && random.u8(..10) > 0;
+        let asked = if opens { words(random, 12, 40) } else { question(random) };
+        history.push(say("user", &asked));
         let mut answer = reply(random);
         let body = chat(&history);
-        steps.push(Step {
-            body: body.clone(),
-            reply: Some(answer.clone()),
-            turn,
-            kind: kind_of(turn),
-        });
+        steps.push(Step::new(body.clone(), answer.clone(), turn, kind_of(turn)));
         while random.u8(..10) < 3 {
             answer = reply(random);
             let kind = TurnKind::Regenerate;
-            steps.push(Step { body: body.clone(), reply: Some(answer.clone()), turn, kind });
+            steps.push(Step::new(body.clone(), answer.clone(), turn, kind));
         }
         history.push(say("assistant", &answer));
     }
@@ -197,7 +214,7 @@ fn branch(random: &mut Rng) -> Vec<Step> {
         let answer = reply(random);
         let turn = u32::try_from(history.len().div_ceil(2)).unwrap();
         let kind = if edits { TurnKind::Branch } else { kind_of(turn) };
-        steps.push(Step { body: chat(&history), reply: Some(answer.clone()), turn, kind });
+        steps.push(Step::new(chat(&history), answer.clone(), turn, kind));
         history.push(say("assistant", &answer));
     }
     steps
@@ -215,12 +232,7 @@ fn compaction(random: &mut Rng) -> Vec<Step> {
         }
         history.push(say("user", &question(random)));
         let answer = reply(random);
-        steps.push(Step {
-            body: chat(&history),
-            reply: Some(answer.clone()),
-            turn,
-            kind: kind_of(turn),
-        });
+        steps.push(Step::new(chat(&history), answer.clone(), turn, kind_of(turn)));
         history.push(say("assistant", &answer));
     }
     steps
@@ -235,7 +247,7 @@ fn gemini(random: &mut Rng) -> Vec<Step> {
             json!({"systemInstruction": {"parts": [{"text": "Be short."}]}, "contents": contents});
         let answer = reply(random);
         contents.push(json!({"role": "model", "parts": [{"text": answer}]}));
-        steps.push(Step { body, reply: Some(answer), turn, kind: kind_of(turn) });
+        steps.push(Step::new(body, answer, turn, kind_of(turn)));
     }
     steps
 }

@@ -1,0 +1,140 @@
+//! Recognises conversations: by what this gateway remembers, and by what all gateways share.
+
+use std::time::Instant;
+
+use permille_types::{RequestId, SessionId};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    sessions::{Bounds, Placed, Replied, Sessions},
+    shared::{Counter, Heads, Health, Note, SharedError, Sharing, Told},
+    trail::Search,
+};
+
+/// The conversations of one gateway, or of several.
+///
+/// What Redis is told is also remembered here: while it is away, and where it has lost its data, a
+/// conversation goes on that had its last turn at this gateway.
+pub struct Recogniser {
+    sessions: Sessions,
+    heads: Option<Heads>,
+}
+
+/// What all gateways together know of the next turn of a named conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextTurn {
+    /// Its number.
+    Is(u32),
+    /// Nobody remembers the last one.
+    Unknown,
+}
+
+impl Recogniser {
+    /// One gateway by itself.
+    #[must_use]
+    pub fn alone(bounds: Bounds) -> Self {
+        Self { sessions: Sessions::new(bounds), heads: None }
+    }
+
+    /// One of several gateways. [`Self::connect`] connects it.
+    ///
+    /// # Errors
+    /// [`SharedError::Url`] when the URL cannot be used.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn sharing(bounds: Bounds, sharing: &Sharing) -> Result<Self, SharedError> {
+        let heads = Some(Heads::open(sharing, bounds.idle_max)?);
+        Ok(Self { sessions: Sessions::new(bounds), heads })
+    }
+
+    /// How sharing fares; absent where nothing is shared.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        self.heads.as_ref().map(Heads::health)
+    }
+
+    /// Finds the place of the request `id`, and of a named conversation the next turn, in one round
+    /// trip at most. `fresh` is the name of the conversation should it be a new one. A request
+    /// without messages has no place. The turn is absent where other gateways could not be asked.
+    pub async fn place(
+        &self,
+        id: RequestId,
+        search: &Search<'_>,
+        fresh: SessionId,
+        counter: Option<&Counter>,
+    ) -> (Option<Placed>, Option<NextTurn>) {
+        let says_anything = search.len() > 0;
+        let must_ask = counter.is_some() || (says_anything && !search.is_first());
+        let asked = match &self.heads {
+            Some(heads) if must_ask => heads.place(id, search, &fresh, counter).await,
+            _ => None,
+        };
+        let (shared, turn) = match asked {
+            Some((shared, turn)) => (shared, Some(turn.map_or(NextTurn::Unknown, NextTurn::Is))),
+            None => (None, None),
+        };
+        let place = || self.sessions.place(search, fresh, shared, Instant::now());
+        let placed = says_anything.then(place);
+        if let (Some(heads), Some(placed), false) = (&self.heads, &placed, must_ask) {
+            heads.tell(Note::Turn { id, told: Box::new(Told::of(placed)) });
+        }
+        (placed, turn.filter(|_| counter.is_some()))
+    }
+
+    /// The next turn of a named conversation whose last one is `base`; absent where other gateways
+    /// could not be asked. Where billing did not say so, that is not `sure`, and is asked for again
+    /// soon.
+    pub async fn count(&self, counter: &Counter, base: u32, sure: bool) -> Option<u32> {
+        self.heads.as_ref()?.count(counter, base, sure).await
+    }
+
+    /// Takes note that a turn of a named conversation was given without the other gateways.
+    pub fn raise(&self, counter: Counter, turn: u32) {
+        if let Some(heads) = &self.heads {
+            heads.tell(Note::Raise { counter, turn });
+        }
+    }
+
+    /// Takes note that a turn of a named conversation was not made: the next request has it.
+    pub fn back(&self, counter: Counter, turn: u32) {
+        if let Some(heads) = &self.heads {
+            heads.tell(Note::Back { counter, turn });
+        }
+    }
+
+    /// Takes note that a request was given no reply: sent again, it is not another turn made anew
+    /// but the same one, tried again.
+    pub fn failed(&self, id: RequestId, placed: &Placed) {
+        self.sessions.failed(placed);
+        if let Some(heads) = &self.heads {
+            let told = Told::of(placed).failed(placed.node.resent);
+            heads.tell(Note::Turn { id, told: Box::new(told) });
+        }
+    }
+
+    /// See [`Sessions::replied`].
+    pub fn replied(&self, id: RequestId, placed: &Placed, replied: Replied<'_>) {
+        let Replied { text, stored_as, tokens } = replied;
+        let answer = placed.asker.answer(text);
+        if let Some(heads) = &self.heads {
+            let told = Told::of(placed).replied(placed, stored_as, tokens, answer.as_ref());
+            heads.tell(Note::Turn { id, told: Box::new(told) });
+        }
+        self.sessions.answered(placed, stored_as, tokens, answer, Instant::now());
+    }
+
+    /// Connects to what is shared, where it is there; else [`Self::tend`] does once it is.
+    pub async fn connect(&self) {
+        if let Some(heads) = &self.heads {
+            heads.connect().await;
+        }
+    }
+
+    /// Looks after what is shared until `stop`; on return everything is told, within a bound.
+    pub async fn tend(&self, stop: CancellationToken) {
+        if let Some(heads) = &self.heads {
+            heads.tend(stop).await;
+        }
+    }
+}

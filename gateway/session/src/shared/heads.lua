@@ -1,0 +1,299 @@
+-- Conversations that several gateways share: the machine of sessions.rs, atomic inside Redis.
+--
+-- KEYS: index (sorted set: what is remembered, by the time of its last use), epoch (string: a name
+--       of the data that Redis has), turn (hash: the last turn of a conversation that its client
+--       names), where there is one.
+-- ARGV: operation, request id, idle ms, most that is remembered; then what the operation takes.
+--
+-- A node is a hash: s session, n turn, k kind, a time, d what it is found by, c whether another
+-- request went on from it, r how its reply opened, t tokens, f whether it had no reply, rb and rt
+-- what of it was sent before. A head is a string: the ids of the nodes under one digest, the latest
+-- last. They are found through each other and so no declared keys; all lie in one slot. Their own
+-- time to live is the end of a silent conversation.
+local PREFIX = 'permille:{sessions}:'
+local NODE, HEAD = PREFIX .. 'node:', PREFIX .. 'head:'
+local SIZE, NONE = 16, string.rep('\0', 16)
+local OTHER, OPEN, SAME_CONTINUED, SAME = 1, 3, 4, 5
+local UNSURE_MS, EXPIRED_MAX = 10000, 16
+
+local index, epoch, turn = KEYS[1], KEYS[2], KEYS[3]
+local op, id, idle, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+-- The server's time, on which all gateways agree.
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local function text(number) return string.format('%.0f', number) end
+
+-- The digests or ids of a packed list.
+local function each(packed)
+  local at = 1 - SIZE
+  return function()
+    at = at + SIZE
+    if at < #packed then return string.sub(packed, at, at + SIZE - 1) end
+  end
+end
+
+local function node(member)
+  local f = redis.call('HMGET', NODE .. member, 's', 'n', 'k', 'a', 'c', 'r', 't', 'f', 'rb', 'rt')
+  if not f[1] then return nil end
+  return { id = member, session = f[1], number = tonumber(f[2]), kind = f[3],
+    at = tonumber(f[4]), continued = f[5], reply = f[6], tokens = f[7] or '', failed = f[8],
+    resent_bytes = f[9] or '', resent_tokens = f[10] or '' }
+end
+
+-- The nodes under a digest, the latest last.
+local function alike(digest)
+  local nodes = {}
+  for member in each(redis.call('GET', HEAD .. digest) or '') do
+    nodes[#nodes + 1] = node(member)
+  end
+  return nodes
+end
+
+local function fit(known, reply)
+  local rank = OPEN
+  if known.reply then rank = known.reply == reply and SAME or OTHER end
+  return known.continued and rank - 1 or rank
+end
+
+-- The node that fits best; of equals, the latest.
+local function best(digest, reply)
+  local found, top = nil, -1
+  for _, known in ipairs(alike(digest)) do
+    local rank = fit(known, reply)
+    if rank >= top then found, top = known, rank end
+  end
+  return found, top
+end
+
+local function is_late(known, soon) return now - known.at > soon end
+
+local function alone_at_work(digest, soon)
+  local alone = nil
+  for _, known in ipairs(alike(digest)) do
+    if not known.continued and not is_late(known, soon) then
+      if alone then return nil end
+      alone = known
+    end
+  end
+  return alone
+end
+
+local function number(packed, at)
+  local high, low = string.byte(packed, at, at + 1)
+  return high * 256 + low
+end
+
+local function by_beginning(beginnings, is_tool, soon)
+  for at = 1, #beginnings, 35 do
+    local prefix = string.sub(beginnings, at, at + 15)
+    local reply = string.sub(beginnings, at + 16, at + 31)
+    local found, rank = best(prefix, reply)
+    if found and string.sub(beginnings, at + 32, at + 32) ~= '1' and rank < SAME_CONTINUED then
+      found = nil
+    end
+    if not found and is_tool then found, rank = alone_at_work(prefix, soon), OPEN end
+    if found then
+      return { node = found, rank = rank, known = number(beginnings, at + 33), whole = true }
+    end
+  end
+end
+
+local function repeated(whole, count, known, flags, soon)
+  local nodes = alike(whole)
+  local latest = nodes[#nodes]
+  if not latest then return nil end
+  local may_repeat = string.find(flags, 'r', 1, true)
+    or (latest.failed and string.find(flags, 'm', 1, true))
+  local again = may_repeat and not is_late(latest, soon) and not latest.continued
+  if known or again then return { node = latest, known = count, repeats = true } end
+end
+
+local function by_exchange(exchanges)
+  for at = 1, #exchanges, 50 do
+    local asked = string.sub(exchanges, at, at + 15)
+    local both = string.sub(exchanges, at + 16, at + 31)
+    local found, rank = nil, nil
+    if asked ~= NONE then found, rank = best(asked, string.sub(exchanges, at + 32, at + 47)) end
+    if found and rank <= OTHER then found = nil end
+    if not found and both ~= NONE then found = best(both, NONE) end
+    if found then return { node = found, known = number(exchanges, at + 48) } end
+  end
+end
+
+local function forget(member)
+  for digest in each(redis.call('HGET', NODE .. member, 'd') or '') do
+    local kept = {}
+    for other in each(redis.call('GET', HEAD .. digest) or '') do
+      if other ~= member then kept[#kept + 1] = other end
+    end
+    if #kept == 0 then
+      redis.call('DEL', HEAD .. digest)
+    else
+      redis.call('SET', HEAD .. digest, table.concat(kept), 'KEEPTTL')
+    end
+  end
+  redis.call('DEL', NODE .. member)
+end
+
+-- What is remembered has a bound: what was used longest ago makes room.
+local function index_as(member)
+  redis.call('ZADD', index, text(now), member)
+  redis.call('PEXPIRE', index, idle)
+  local old = redis.call('ZRANGEBYSCORE', index, '-inf', text(now - tonumber(idle)), 'LIMIT', 0,
+    EXPIRED_MAX)
+  local over = redis.call('ZCARD', index) - #old - most
+  if #old > 0 then redis.call('ZREM', index, unpack(old)) end
+  for _ = 1, math.min(over, EXPIRED_MAX) do
+    local popped = redis.call('ZPOPMIN', index)[1]
+    if #popped == SIZE then forget(popped) else redis.call('DEL', popped) end
+  end
+end
+
+local function remember(packed, alike_max)
+  for digest in each(packed) do
+    local kept = {}
+    for other in each(redis.call('GET', HEAD .. digest) or '') do
+      if other ~= id and redis.call('EXISTS', NODE .. other) == 1 then kept[#kept + 1] = other end
+    end
+    while #kept >= alike_max do table.remove(kept, 1) end
+    kept[#kept + 1] = id
+    redis.call('SET', HEAD .. digest, table.concat(kept), 'PX', idle)
+  end
+end
+
+local function create(session, turn_number, kind, found_by, alike_max)
+  redis.call('HSET', NODE .. id, 's', session, 'n', turn_number, 'k', kind, 'a', text(now), 'd',
+    found_by)
+  redis.call('PEXPIRE', NODE .. id, idle)
+  remember(found_by, alike_max)
+  index_as(id)
+end
+
+-- The next turn of a named conversation; '' where nobody knows the last one.
+local function next_turn()
+  if not turn or redis.call('EXISTS', turn) == 0 then return '' end
+  local counted = redis.call('HINCRBY', turn, 'n', 1)
+  if redis.call('HEXISTS', turn, 'u') == 0 then redis.call('PEXPIRE', turn, idle) end
+  index_as(turn)
+  return text(counted)
+end
+
+local operations = {}
+
+-- What Redis calls the data that it has; another name tells that it has lost some.
+function operations.hello()
+  local name = string.gsub(id, '.', function(byte)
+    return string.format('%02x', string.byte(byte))
+  end)
+  redis.call('SET', epoch, name, 'NX')
+  return { redis.call('GET', epoch) }
+end
+
+-- Finds a request's place and remembers it. Takes: soon ms, alike max, fresh session, flags,
+-- beginnings, exchanges, response, whole, asked, count of messages.
+function operations.place()
+  local soon, alike_max, fresh = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+  local flags, beginnings, exchanges = ARGV[8], ARGV[9], ARGV[10]
+  local response, whole, asked, count = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
+  local since = operations.hello()[1]
+  local named = next_turn()
+  if whole == '' then return { '', named } end
+
+  local found = nil
+  local stored = response ~= '' and best(response, NONE)
+  if stored then found = { node = stored, known = 0, whole = true } end
+  if not found then
+    local is_tool = string.find(flags, 't', 1, true)
+    local before = by_beginning(beginnings, is_tool, soon)
+    if before and (before.rank == SAME or before.rank == OPEN) then
+      found = before
+    else
+      found = repeated(whole, count, before, flags, soon) or before or by_exchange(exchanges)
+    end
+  end
+
+  local session, turn_number, kind, known = fresh, 1, 'n', 0
+  local tokens, kept, resent_bytes, resent_tokens = '', '0', '', ''
+  if found then
+    local from = found.node
+    session, turn_number, known = from.session, from.number, found.known
+    if found.whole then tokens = from.tokens end
+    if found.repeats and from.failed then
+      kind, kept, resent_bytes, resent_tokens = from.kind, '1', from.resent_bytes, from.resent_tokens
+    elseif found.repeats then
+      kind = 'r'
+    else
+      turn_number = turn_number + 1
+      local took = redis.call('HSETNX', NODE .. from.id, 'c', '1') == 1
+      kind = took and (string.find(flags, 't', 1, true) and 't' or 'c') or 'b'
+    end
+  end
+
+  local found_by = whole
+  for at = 1, #exchanges, 50 do
+    local both = string.sub(exchanges, at + 16, at + 31)
+    local said_here = known > 0 and number(exchanges, at + 48) >= known
+    if said_here and both ~= NONE then found_by = found_by .. both end
+  end
+  create(session, text(turn_number), kind, found_by .. asked, alike_max)
+  return { since, named, found and '1' or '0', session, text(turn_number), kind, text(known),
+    tokens, kept, resent_bytes, resent_tokens }
+end
+
+-- What a gateway tells of a request off its path; one that Redis was not asked of is created.
+-- Takes: alike max, session, turn, kind, found by, opening, more to be found by, tokens, failed,
+-- resent bytes, resent tokens.
+function operations.note()
+  local alike_max, session, turn_number, kind = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
+  local found_by, opening, more, tokens = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+  local key = NODE .. id
+  if redis.call('EXISTS', key) == 0 then
+    create(session, turn_number, kind, found_by, alike_max)
+  else
+    -- What the client was told counts, also where the answer of Redis came too late for it.
+    redis.call('HSET', key, 's', session, 'n', turn_number, 'k', kind)
+  end
+  if opening ~= '' then redis.call('HSETNX', key, 'r', opening) end
+  if tokens ~= '' then redis.call('HSETNX', key, 't', tokens) end
+  if ARGV[13] == '1' then
+    redis.call('HSET', key, 'f', '1', 'rb', ARGV[14], 'rt', ARGV[15])
+  end
+  if more ~= '' then
+    redis.call('HSET', key, 'd', redis.call('HGET', key, 'd') .. more)
+    remember(more, alike_max)
+  end
+  return {}
+end
+
+-- Counts a turn from what billing says; `sure` is '0' where it did not say it. Takes: base, sure.
+function operations.count()
+  local known = tonumber(redis.call('HGET', turn, 'n') or '0')
+  local counted = math.max(known, tonumber(ARGV[5])) + 1
+  redis.call('HSET', turn, 'n', text(counted))
+  if ARGV[6] == '1' then
+    redis.call('HDEL', turn, 'u')
+    redis.call('PEXPIRE', turn, idle)
+  elseif known == 0 then
+    -- Asked of billing again soon.
+    redis.call('HSET', turn, 'u', '1')
+    redis.call('PEXPIRE', turn, UNSURE_MS)
+  end
+  index_as(turn)
+  return { text(counted) }
+end
+
+-- A turn that was given while Redis was away. Takes: turn.
+function operations.raise()
+  local known = redis.call('HGET', turn, 'n')
+  if known and tonumber(known) < tonumber(ARGV[5]) then redis.call('HSET', turn, 'n', ARGV[5]) end
+  return {}
+end
+
+-- A turn that was not made: the next request has it, unless another one came meanwhile.
+function operations.back()
+  if redis.call('HGET', turn, 'n') == ARGV[5] then redis.call('HINCRBY', turn, 'n', -1) end
+  return {}
+end
+
+return operations[op]()

@@ -1,0 +1,260 @@
+//! What a request is searched by: the digests of all its beginnings and of its last exchanges.
+
+use crate::{
+    digest::{Digest, Key, leaf},
+    message::{Conversation, Message, Opening, Speaker},
+};
+
+/// Text that two strangers hardly share by chance, in bytes: a sentence. Below it, equal words
+/// alone make nobody the same.
+const DISTINCT_BYTES: u64 = 32;
+/// An exchange that two strangers hardly share, in bytes: agents ask little and call the same
+/// tools.
+const DISTINCT_EXCHANGE_BYTES: u64 = 64;
+/// A first message of so many bytes that comes again soon is the same person who wants another
+/// reply, not a stranger.
+const REPEATED_BYTES: u64 = 64;
+/// Beginnings of a request that are looked for, the longest first: as many replies back may
+/// somebody go to branch off.
+const BEGINNINGS: usize = 256;
+/// The last exchanges of a request under which it is found again when its beginning is gone.
+const EXCHANGES: usize = 3;
+
+/// The digests of one request.
+#[derive(Debug)]
+pub struct Search<'c> {
+    /// The gateway's key.
+    root: Key,
+    /// The key of the scope.
+    key: Key,
+    messages: &'c [Message],
+    /// After each message, the digest of all messages so far.
+    prefixes: Vec<Digest>,
+    /// After each message, the bytes so far.
+    bytes: Vec<u64>,
+    /// The last exchanges, the latest first.
+    pub(crate) exchanges: Vec<Exchange>,
+    /// What is asked now, and its bytes.
+    asked: (Digest, u64),
+    /// Whether it offers tools.
+    offers_tools: bool,
+    /// The stored response that it goes on with.
+    pub(crate) response: Option<Digest>,
+}
+
+/// What was asked and replied near the end of a request.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// What was asked, when it is enough to tell it from what others ask.
+    pub(crate) asked: Option<Digest>,
+    /// What was asked and replied, likewise.
+    pub(crate) both: Option<Digest>,
+    pub(crate) reply: Opening,
+    /// How many messages there are up to its end.
+    pub(crate) end: usize,
+}
+
+/// All messages up to a reply, which may be those of an earlier request.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) prefix: Digest,
+    /// The reply behind them.
+    pub(crate) reply: Opening,
+    /// Whether they are enough to tell them from what others say.
+    pub(crate) is_distinct: bool,
+    /// Where the reply begins.
+    pub(crate) at: usize,
+}
+
+/// What a reply is remembered by.
+pub(crate) struct Answer {
+    pub(crate) opening: Opening,
+    /// What was asked and replied, when it is enough to tell it from what others do.
+    pub(crate) exchange: Option<Digest>,
+}
+
+/// What is needed of a request once it is answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    root: Key,
+    key: Key,
+    asked: (Digest, u64),
+}
+
+impl<'c> Search<'c> {
+    /// Only requests of the same `key` and `scope` go on from each other: those of a customer and
+    /// end user.
+    #[must_use]
+    pub fn of(key: &Key, scope: &[&str], conversation: &'c Conversation) -> Self {
+        let root = key.clone();
+        let key = key.within(scope);
+        let Conversation { messages, offers_tools, previous_response, .. } = conversation;
+        let mut prefixes = Vec::with_capacity(messages.len());
+        let mut bytes = Vec::with_capacity(messages.len());
+        let (mut chain, mut sum) = (key.hasher(), 0_u64);
+        for message in messages {
+            chain.add(message.digest);
+            sum = sum.saturating_add(message.bytes);
+            prefixes.push(Digest::of(&chain));
+            bytes.push(sum);
+        }
+        let asked = asked_before(&key, messages, messages.len());
+        let response = previous_response.as_deref().map(|id| response(&key, id));
+        let exchanges = exchanges(&key, messages);
+        let offers_tools = *offers_tools;
+        Self { root, key, messages, prefixes, bytes, exchanges, asked, offers_tools, response }
+    }
+
+    /// How many messages there are.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Who speaks last.
+    pub(crate) fn last(&self) -> Option<Speaker> {
+        self.messages.last().map(|last| last.speaker)
+    }
+
+    /// The digest of all messages.
+    pub(crate) fn whole(&self) -> Option<Digest> {
+        self.prefixes.last().copied()
+    }
+
+    /// Bytes of all messages.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.last().copied().unwrap_or_default()
+    }
+
+    /// Bytes of the first `known` messages; absent where that is none.
+    pub(crate) fn bytes_of(&self, known: usize) -> Option<u64> {
+        self.bytes.get(known.checked_sub(1)?).copied()
+    }
+
+    /// Whether it may repeat a request whose beginning nobody knows. Nobody reads an agent's first
+    /// reply and wants another: a second one has the same task.
+    pub(crate) fn may_repeat(&self) -> bool {
+        !self.offers_tools && self.asked.1 >= REPEATED_BYTES
+    }
+
+    /// Whether nothing that was said before can tell anything of it.
+    pub(crate) fn is_first(&self) -> bool {
+        !self.has_replies() && self.response.is_none() && !self.may_repeat()
+    }
+
+    /// Whether there are replies among its messages.
+    pub(crate) fn has_replies(&self) -> bool {
+        self.messages.iter().any(|message| message.speaker == Speaker::Model)
+    }
+
+    /// Its beginnings, the longest first.
+    pub(crate) fn beginnings(&self) -> impl Iterator<Item = Beginning> {
+        let replies = self.messages.iter().enumerate().rev();
+        let replies = replies.filter(|(_, message)| message.speaker == Speaker::Model);
+        replies.take(BEGINNINGS).filter_map(|(at, reply)| {
+            let before = at.checked_sub(1)?;
+            Some(Beginning {
+                prefix: *self.prefixes.get(before)?,
+                reply: reply.opening,
+                is_distinct: *self.bytes.get(before)? >= DISTINCT_BYTES,
+                at,
+            })
+        })
+    }
+
+    /// How many messages are known from a request whose reply begins at `at`.
+    pub(crate) fn known(&self, at: usize) -> usize {
+        let rest = self.messages.get(at..).unwrap_or_default();
+        let said = rest.iter().take_while(|message| message.speaker == Speaker::Model);
+        at.saturating_add(said.count())
+    }
+
+    /// What it is found by again, where its first `known` messages were said in its conversation:
+    /// all its messages, what was said there near its end, and what is asked.
+    pub(crate) fn found_by(&self, known: usize) -> Vec<Digest> {
+        // What came before it in its first request was never said here: examples, a greeting.
+        let said_here = |exchange: &&Exchange| known > 0 && exchange.end >= known;
+        let exchanges = self.exchanges.iter().filter(said_here).filter_map(|said| said.both);
+        self.whole().into_iter().chain(exchanges).chain(self.distinct_asked()).collect()
+    }
+
+    /// What is asked, when it is enough to tell it from what others ask.
+    pub(crate) fn distinct_asked(&self) -> Option<Digest> {
+        (self.asked.1 >= DISTINCT_BYTES).then_some(self.asked.0)
+    }
+
+    /// What is needed of it once it is answered.
+    pub(crate) fn asker(&self) -> Asker {
+        Asker { root: self.root.clone(), key: self.key.clone(), asked: self.asked }
+    }
+
+    /// A reply's opening as it leaves the process: that of another scope is another one.
+    pub(crate) fn scoped(&self, opening: Opening) -> Digest {
+        scoped(&self.key, opening)
+    }
+}
+
+impl Asker {
+    /// What a reply that delivered `text` is remembered by; absent where it said nothing.
+    pub(crate) fn answer(&self, text: &str) -> Option<Answer> {
+        if text.is_empty() {
+            return None;
+        }
+        let opening = Opening::of(&self.root, text);
+        let (asked, asked_bytes) = self.asked;
+        let bytes = asked_bytes.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        let both = || exchange(&self.key, asked, opening);
+        let exchange = (bytes >= DISTINCT_EXCHANGE_BYTES).then(both);
+        Some(Answer { opening, exchange })
+    }
+
+    /// The digest of a stored response's id.
+    pub(crate) fn response(&self, id: &str) -> Digest {
+        response(&self.key, id)
+    }
+
+    /// See [`Search::scoped`].
+    pub(crate) fn scoped(&self, opening: Opening) -> Digest {
+        scoped(&self.key, opening)
+    }
+}
+
+fn scoped(key: &Key, opening: Opening) -> Digest {
+    if opening == Opening::NONE { Digest::START } else { key.link([opening.digest()]) }
+}
+
+/// What was asked last before the message `end`, and its bytes: the messages back to a reply.
+fn asked_before(key: &Key, messages: &[Message], end: usize) -> (Digest, u64) {
+    let before = messages.get(..end).unwrap_or_default();
+    let asked = before.iter().rev().take_while(|message| message.speaker != Speaker::Model);
+    asked.fold((Digest::START, 0), |(digest, bytes), message| {
+        (key.link([message.digest, digest]), bytes.saturating_add(message.bytes))
+    })
+}
+
+/// The digest of a stored response's id.
+fn response(key: &Key, id: &str) -> Digest {
+    let mut hasher = key.hasher();
+    leaf(&mut hasher, id.as_bytes());
+    Digest::of(&hasher)
+}
+
+/// The digest of what was asked and how the reply opened.
+fn exchange(key: &Key, asked: Digest, reply: Opening) -> Digest {
+    key.link([asked, reply.digest()])
+}
+
+fn exchanges(key: &Key, messages: &[Message]) -> Vec<Exchange> {
+    let replies = messages.iter().enumerate().rev();
+    let replies = replies.filter(|(_, message)| message.speaker == Speaker::Model);
+    let found = |(at, reply): (usize, &Message)| {
+        let (asked, bytes) = asked_before(key, messages, at);
+        let both = exchange(key, asked, reply.opening);
+        Exchange {
+            asked: (bytes >= DISTINCT_BYTES).then_some(asked),
+            both: (bytes.saturating_add(reply.bytes) >= DISTINCT_EXCHANGE_BYTES).then_some(both),
+            reply: reply.opening,
+            end: at.saturating_add(1),
+        }
+    };
+    replies.take(EXCHANGES).map(found).collect()
+}
