@@ -87,9 +87,9 @@ impl GatewayPart {
             .map_err(|cause| ServeError::start("the gateway", cause))?;
         let readiness = gateway.readiness();
         let snapshot_versions = gateway.snapshot_versions();
-        let shipped = journal.clone();
+        let (shipped, intake) = (journal.clone(), gateway.told_first(billing.intake));
         let shipping = Part::start("the hand-over of usage", |stop| async move {
-            if let Err(error) = ship(shipped, billing.intake, stop.cancelled_owned()).await {
+            if let Err(error) = ship(shipped, intake, stop.cancelled_owned()).await {
                 tracing::error!(%error, "usage is no longer handed over");
             }
         });

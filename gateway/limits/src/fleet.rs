@@ -1,11 +1,15 @@
-//! The shared books as one gateway of several uses them: what happens while Redis is away, what is
-//! told to it later, and how it is come back to without a herd.
+//! The shared books as one gateway of several uses them: what is told to Redis off the path of a
+//! request, and who counts while it is away.
+//!
+//! How it is come back to is in [`back`].
+
+mod back;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,23 +21,22 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    limits::Spendings,
     local::LocalBooks,
     shared::{Lease, SharedBooks, SharedError},
-    step::Post,
+    step::{Line, Post},
 };
 
 /// How long a reservation holds without being renewed: what a killed gateway held comes back then.
 const LEASE: Duration = Duration::from_mins(1);
 /// Three renewals within a lease, so that two may be lost.
 const RENEW_EVERY: Duration = Duration::from_secs(20);
+/// How often a gateway answers the roll, and so notices that Redis lost its data.
+const ROLL_EVERY: Duration = Duration::from_secs(1);
 /// Settlements that wait for Redis: 10 minutes at 1,000 requests a second, in some 300 MiB at most.
 const WAITING_MAX: usize = 600_000;
 /// Settlements that are told at once, over one connection.
 const AT_ONCE_MAX: usize = 64;
-/// First and longest pause between two probes; each is a random part of it, so that the gateways of
-/// a fleet do not come back in one instant.
-const PROBE_MIN: Duration = Duration::from_millis(200);
-const PROBE_MAX: Duration = Duration::from_secs(5);
 /// How long the last settlements may take when the gateway stops.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
@@ -44,6 +47,27 @@ pub(crate) enum Told {
     Settled { customer: CustomerId, id: RequestId, sequence: u64, posts: Arc<[Post]> },
     /// A request was not made.
     Released { customer: CustomerId, id: RequestId },
+    /// A request was let in by this gateway's own share.
+    Held { customer: CustomerId, id: RequestId, lines: Arc<[Line]> },
+}
+
+/// Who counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    /// Redis.
+    Shared = 0,
+    /// Nobody, or this gateway its own share: Redis is away.
+    Away = 1,
+    /// As while it is away, though Redis is told of it: others may not have told all yet.
+    Returning = 2,
+}
+
+/// An open request, so that its reservation can be renewed or made again.
+#[derive(Debug, Clone)]
+struct Open {
+    customer: CustomerId,
+    lines: Arc<[Line]>,
 }
 
 /// One gateway's side of the shared books.
@@ -53,13 +77,21 @@ pub(crate) struct Fleet {
     node: NodeId,
     /// This gateway's share of every limit while Redis is away; absent where nothing is served
     /// then.
-    pub(crate) spare: Option<LocalBooks>,
-    away: AtomicBool,
+    spare: Option<LocalBooks>,
+    /// How many gateways share the limits: as configured, or as many as answered the roll last.
+    gateways: AtomicUsize,
+    state: AtomicU8,
     waiting: Mutex<VecDeque<Told>>,
     more: Notify,
-    /// Whose reservations are to be renewed.
-    open: Mutex<HashMap<RequestId, CustomerId>>,
+    /// Sequence numbers of the settlements that Redis has not taken.
+    untold: Mutex<BTreeSet<u64>>,
+    fewer: Notify,
+    open: Mutex<HashMap<RequestId, Open>>,
     dropped: AtomicU64,
+    /// Which Redis it is; absent until the roll was first answered.
+    epoch: Mutex<Option<String>>,
+    /// Whether Redis is to be told again what the ledger does not have.
+    lost: std::sync::atomic::AtomicBool,
 }
 
 /// When the next reservation is made, and for how long.
@@ -68,21 +100,40 @@ pub(crate) fn lease() -> Lease {
 }
 
 impl Fleet {
-    pub(crate) fn new(books: SharedBooks, node: NodeId, spare: Option<LocalBooks>) -> Self {
+    pub(crate) fn new(books: SharedBooks, node: NodeId, gateways: Option<u32>) -> Self {
         Self {
             books,
             node,
-            spare,
-            away: AtomicBool::new(false),
+            spare: gateways.map(LocalBooks::new),
+            gateways: usize::try_from(gateways.unwrap_or(1)).unwrap_or(usize::MAX).into(),
+            state: AtomicU8::new(State::Shared as u8),
             waiting: Mutex::default(),
             more: Notify::new(),
+            untold: Mutex::default(),
+            fewer: Notify::new(),
             open: Mutex::default(),
             dropped: AtomicU64::new(0),
+            epoch: Mutex::default(),
+            lost: false.into(),
         }
     }
 
+    fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Shared,
+            1 => State::Away,
+            _ => State::Returning,
+        }
+    }
+
+    /// Whether Redis does not count now.
     pub(crate) fn is_away(&self) -> bool {
-        self.away.load(Ordering::Acquire)
+        self.state() != State::Shared
+    }
+
+    /// The books of this gateway's own share, while they count.
+    pub(crate) fn own(&self) -> Option<&LocalBooks> {
+        self.spare.as_ref().filter(|_| self.is_away())
     }
 
     /// Settlements and releases that Redis has not been told.
@@ -97,110 +148,181 @@ impl Fleet {
 
     /// Whoever finds Redis away says so once; from then on nobody waits for it.
     pub(crate) fn went_away(&self, error: &SharedError) {
-        if !self.away.swap(true, Ordering::AcqRel) {
-            let error: &dyn std::error::Error = error;
-            let serves = self.spare.is_some();
-            tracing::error!(error, serves, "limits: redis is away");
-            if let Some(spare) = &self.spare {
-                // What a load that came too late put there is of the last outage.
-                spare.clear();
+        let error: &dyn std::error::Error = error;
+        match self.state.swap(State::Away as u8, Ordering::AcqRel) {
+            1 => return,
+            0 => {
+                let serves = self.spare.is_some();
+                tracing::error!(error, serves, "limits: redis is away");
+                self.begin_own_share();
             }
-            self.more.notify_one();
+            // Its own share goes on as it was.
+            _ => tracing::error!(error, "limits: redis is away again"),
+        }
+        self.more.notify_one();
+        self.fewer.notify_waiters();
+    }
+
+    /// What is open counts in this gateway's own share from the first.
+    fn begin_own_share(&self) {
+        let Some(spare) = &self.spare else { return };
+        // What a load that came too late put there is of the last outage.
+        spare.clear();
+        for (id, open) in self.open.lock().iter() {
+            spare.hold(&open.customer, *id, &open.lines);
         }
     }
 
-    pub(crate) fn opened(&self, id: RequestId, customer: &CustomerId) {
-        self.open.lock().insert(id, customer.clone());
+    /// A reservation was granted, here or in Redis.
+    pub(crate) fn opened(&self, id: RequestId, customer: &CustomerId, lines: &[Line]) {
+        let open = Open { customer: customer.clone(), lines: lines.into() };
+        let told = (self.state() == State::Returning).then(|| Told::Held {
+            customer: open.customer.clone(),
+            id,
+            lines: Arc::clone(&open.lines),
+        });
+        self.open.lock().insert(id, open);
+        if let Some(told) = told {
+            self.enqueue(told);
+        }
     }
 
-    /// Tells Redis soon; whoever calls does not wait.
+    /// More of a reservation was granted.
+    pub(crate) fn extended(&self, id: RequestId, more: &[Line]) {
+        if let Some(open) = self.open.lock().get_mut(&id) {
+            open.lines = open.lines.iter().chain(more).cloned().collect();
+        }
+    }
+
+    /// Tells Redis soon that a request is not open any more; whoever calls does not wait.
     pub(crate) fn tell(&self, told: Told) {
-        let (Told::Settled { id, .. } | Told::Released { id, .. }) = &told;
+        let (Told::Settled { id, .. } | Told::Released { id, .. } | Told::Held { id, .. }) = &told;
         self.open.lock().remove(id);
-        {
+        self.enqueue(told);
+    }
+
+    fn enqueue(&self, told: Told) {
+        if let Told::Settled { sequence, .. } = &told {
+            self.untold.lock().insert(*sequence);
+        }
+        let lost = {
             let mut waiting = self.waiting.lock();
-            if waiting.len() >= WAITING_MAX {
-                waiting.pop_front();
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+            let lost = if waiting.len() >= WAITING_MAX { waiting.pop_front() } else { None };
             waiting.push_back(told);
+            lost
+        };
+        if let Some(lost) = lost {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.is_told(&lost);
         }
         self.more.notify_one();
     }
 
+    /// Nobody waits for it any more.
+    fn is_told(&self, told: &Told) {
+        if let Told::Settled { sequence, .. } = told {
+            self.untold.lock().remove(sequence);
+        }
+    }
+
+    /// Waits until Redis has taken every settlement up to `sequence`, or is away.
+    pub(crate) async fn told_up_to(&self, sequence: u64) {
+        loop {
+            let fewer = self.fewer.notified();
+            tokio::pin!(fewer);
+            // Listens before it looks, so that nothing is missed in between.
+            fewer.as_mut().enable();
+            if self.is_away() || self.untold.lock().first().is_none_or(|first| *first > sequence) {
+                return;
+            }
+            fewer.await;
+        }
+    }
+
     /// Tells, renews and comes back, until `stop`; then tells what is left, within a bound.
-    pub(crate) async fn tend(&self, stop: CancellationToken) {
+    pub(crate) async fn tend(&self, spendings: &dyn Spendings, stop: CancellationToken) {
         let mut renewed = Instant::now();
+        let mut rolled = None;
         while !stop.is_cancelled() {
             if self.is_away() {
                 tokio::select! {
-                    () = self.come_back() => renewed = Instant::now(),
+                    () = self.come_back(spendings) => {}
                     () = stop.cancelled() => break,
                 }
-                self.renew().await;
+                (renewed, rolled) = (Instant::now(), None);
                 continue;
             }
-            self.tell_waiting().await;
+            if rolled.is_none_or(|at: Instant| at.elapsed() >= ROLL_EVERY) {
+                self.answer_the_roll().await;
+                rolled = Some(Instant::now());
+            }
+            match self.tell_for(ROLL_EVERY).await {
+                Ok(true) => {}
+                // The roll and the leases do not wait for a busy minute to end.
+                Ok(false) => self.more.notify_one(),
+                Err(error) => {
+                    self.went_away(&error);
+                    continue;
+                }
+            }
             if renewed.elapsed() >= RENEW_EVERY {
-                self.renew().await;
                 renewed = Instant::now();
+                if let Err(error) = self.renew().await {
+                    self.went_away(&error);
+                    continue;
+                }
             }
             tokio::select! {
                 () = self.more.notified() => {}
-                () = tokio::time::sleep_until(renewed + RENEW_EVERY) => {}
+                () = tokio::time::sleep(ROLL_EVERY) => {}
                 () = stop.cancelled() => {}
             }
         }
-        if tokio::time::timeout(FLUSH_MAX, self.tell_waiting()).await.is_err() {
-            tracing::warn!(left = self.waiting(), "limits: redis was not told everything");
+        match tokio::time::timeout(FLUSH_MAX, self.tell_waiting()).await {
+            Ok(Ok(())) => {}
+            _ => tracing::warn!(left = self.waiting(), "limits: redis was not told everything"),
         }
     }
 
-    /// Probes until Redis answers. Only this task does, so that an outage costs one connection.
-    async fn come_back(&self) {
-        let mut pause = PROBE_MIN;
-        loop {
-            tokio::time::sleep(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.5))).await;
-            if self.books.ping().await.is_ok() {
-                break;
-            }
-            pause = pause.saturating_mul(2).min(PROBE_MAX);
-        }
-        self.away.store(false, Ordering::Release);
-        if let Some(spare) = &self.spare {
-            // What was served meanwhile waits to be told; the next outage starts from the ledger.
-            spare.clear();
-        }
-        tracing::info!(to_tell = self.waiting(), "limits: redis is back");
+    /// Tells everything that waits.
+    async fn tell_waiting(&self) -> Result<(), SharedError> {
+        while !self.tell_for(ROLL_EVERY).await? {}
+        Ok(())
     }
 
-    /// Tells what waits, until there is nothing or Redis goes away.
-    async fn tell_waiting(&self) {
-        loop {
+    /// Tells what waits, for some time at most; whether that was all.
+    async fn tell_for(&self, time: Duration) -> Result<bool, SharedError> {
+        let began = Instant::now();
+        while began.elapsed() < time {
             let batch: Vec<Told> = {
                 let mut waiting = self.waiting.lock();
                 let count = waiting.len().min(AT_ONCE_MAX);
                 waiting.drain(..count).collect()
             };
             if batch.is_empty() {
-                return;
+                return Ok(true);
             }
-            let told = join_all(batch.iter().map(|told| self.tell_now(told))).await;
-            let mut failed = Vec::new();
-            for (told, result) in batch.into_iter().zip(told) {
-                if let Err(error) = result {
-                    self.went_away(&error);
-                    failed.push(told);
+            // Back to where it was, if this is not awaited to its end.
+            let mut untold = Untold { waiting: &self.waiting, batch };
+            let told = join_all(untold.batch.iter().map(|told| self.tell_now(told))).await;
+            let mut failed = None;
+            let mut results = told.into_iter();
+            untold.batch.retain(|told| match results.next() {
+                Some(Err(error)) => {
+                    failed = Some(error);
+                    true
                 }
-            }
-            if !failed.is_empty() {
-                let mut waiting = self.waiting.lock();
-                for told in failed.into_iter().rev() {
-                    waiting.push_front(told);
+                _ => {
+                    self.is_told(told);
+                    false
                 }
-                return;
+            });
+            self.fewer.notify_waiters();
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
+        Ok(false)
     }
 
     async fn tell_now(&self, told: &Told) -> Result<(), SharedError> {
@@ -210,21 +332,45 @@ impl Fleet {
                 self.books.settle(customer, *id, None, event, posts).await.map(drop)
             }
             Told::Released { customer, id } => self.books.release(customer, *id, None).await,
+            Told::Held { customer, id, lines } => {
+                self.books.hold(customer, *id, lease(), lines).await
+            }
         }
     }
 
-    async fn renew(&self) {
-        let mut open: HashMap<CustomerId, Vec<RequestId>> = HashMap::new();
-        for (id, customer) in self.open.lock().iter() {
-            open.entry(customer.clone()).or_default().push(*id);
+    /// Renews what is open; what Redis does not have any more is made again.
+    async fn renew(&self) -> Result<(), SharedError> {
+        let mut all: HashMap<CustomerId, Vec<RequestId>> = HashMap::new();
+        for (id, open) in self.open.lock().iter() {
+            all.entry(open.customer.clone()).or_default().push(*id);
         }
-        for (customer, ids) in open {
+        for (customer, ids) in all {
             for part in ids.chunks(AT_ONCE_MAX) {
-                if let Err(error) = self.books.renew(&customer, lease(), part).await {
-                    self.went_away(&error);
-                    return;
+                for place in self.books.renew(&customer, lease(), part).await? {
+                    let Some(id) = part.get(place) else { continue };
+                    let open = self.open.lock().get(id).cloned();
+                    // It may have ended meanwhile; what is told after this gives it back.
+                    if let Some(Open { customer, lines }) = open {
+                        self.books.hold(&customer, *id, lease(), &lines).await?;
+                    }
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+/// What is being told.
+struct Untold<'a> {
+    waiting: &'a Mutex<VecDeque<Told>>,
+    batch: Vec<Told>,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock();
+        for told in self.batch.drain(..).rev() {
+            waiting.push_front(told);
         }
     }
 }

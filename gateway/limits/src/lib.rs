@@ -18,6 +18,7 @@ mod fleet;
 mod learnt;
 mod limits;
 mod local;
+mod log;
 mod retries;
 mod shared;
 mod step;
@@ -25,7 +26,9 @@ mod step;
 pub use books::Books;
 pub use budget::{Budget, Taken};
 pub use learnt::OutputLengths;
-pub use limits::{Health, Limits, LoadError, Place, Refused, Reservation, Spendings, WhenAway};
+pub use limits::{
+    Booked, Health, Limits, LoadError, Place, Refused, Reservation, Settlement, Spendings, WhenAway,
+};
 pub use retries::RetryBudget;
 pub use shared::{Lease, SharedBooks, SharedError};
-pub use step::{Base, Blocked, Extended, Kind, Line, Post, Posted, Reserved, Use};
+pub use step::{Base, Blocked, Extended, Kind, Line, Loaded, Post, Posted, Reserved, Use};

@@ -10,11 +10,13 @@ use crate::{
     fleet::{Fleet, Told, lease},
     local::LocalBooks,
     shared::SharedBooks,
-    step::{Base, Blocked, Extended, Kind, Line, Post, Reserved, Use},
+    step::{Base, Blocked, Extended, Kind, Line, Loaded, Post, Reserved, Use},
 };
 
 /// How long the ledger may take to say what was spent.
 const LOAD_MAX: Duration = Duration::from_secs(2);
+/// How long the hand-over of usage waits for the shared books.
+const TELL_MAX: Duration = Duration::from_secs(1);
 /// Loads at once: requests of one customer wait for each other, so that a fresh counter is asked
 /// for once.
 const LOADS: usize = 64;
@@ -24,18 +26,67 @@ const STEPS_MAX: usize = 3;
 /// Why the ledger did not say what was spent.
 pub type LoadError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What the ledger has, as of one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Booked {
+    /// What was spent of each account, in 10⁻⁹ of the currency unit.
+    pub nano: Vec<u64>,
+    /// Whose events are in it, and up to which.
+    pub journals: Vec<(NodeId, u64)>,
+}
+
+impl Booked {
+    /// Up to which event of `node` it counts; 0 where none is in it.
+    #[must_use]
+    pub fn sequence_of(&self, node: &NodeId) -> u64 {
+        let known = self.journals.iter().find(|(other, _)| other == node);
+        known.map_or(0, |(_, sequence)| *sequence)
+    }
+}
+
+/// What a request of this gateway used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Whose.
+    pub customer: CustomerId,
+    /// Which request.
+    pub id: RequestId,
+    /// The sequence number of its settled record.
+    pub sequence: u64,
+    /// What it adds.
+    pub posts: Vec<Post>,
+}
+
 /// Who knows what was spent before a counter was there.
 pub trait Spendings: Send + Sync + 'static {
-    /// What each counter starts from: everything in the ledger, and everything of this gateway
-    /// that is not there yet.
+    /// What the ledger says was spent of `accounts`.
     ///
     /// # Errors
     /// [`LoadError`] when it cannot be known.
-    fn bases<'a>(
+    fn booked<'a>(
         &'a self,
         customer: &'a CustomerId,
-        counters: Vec<(Arc<str>, Arc<SpendAccount>)>,
-    ) -> BoxFuture<'a, Result<Vec<Base>, LoadError>>;
+        accounts: &'a [Arc<SpendAccount>],
+    ) -> BoxFuture<'a, Result<Booked, LoadError>>;
+
+    /// Gives `load` what settlements of this gateway that are not in `booked` add to each account.
+    /// While it runs none settles, so that each is either given or posted after it.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it is not known; `load` is not called then.
+    fn with_unbooked(
+        &self,
+        customer: &CustomerId,
+        accounts: &[Arc<SpendAccount>],
+        booked: &Booked,
+        load: &mut dyn FnMut(&[u64]),
+    ) -> Result<(), LoadError>;
+
+    /// Every settlement of this gateway that the ledger may not have.
+    ///
+    /// # Errors
+    /// [`LoadError`] when they cannot be had.
+    fn unbooked_settlements(&self) -> BoxFuture<'_, Result<Vec<Settlement>, LoadError>>;
 }
 
 /// What is done while Redis is away.
@@ -66,7 +117,7 @@ pub enum Refused {
 }
 
 enum Engine {
-    Local { books: LocalBooks, lease_ms: u64 },
+    Local(LocalBooks),
     Fleet(Box<Fleet>),
 }
 
@@ -100,16 +151,13 @@ impl Limits {
     #[must_use]
     pub fn new(place: Place, node: NodeId, spendings: Arc<dyn Spendings>) -> Arc<Self> {
         let engine = match place {
-            Place::Local(longest) => Engine::Local {
-                books: LocalBooks::new(1),
-                lease_ms: u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
-            },
+            Place::Local(longest) => Engine::Local(LocalBooks::lasting(longest)),
             Place::Shared(books, when_away) => {
-                let spare = match when_away {
+                let gateways = match when_away {
                     WhenAway::Refuse => None,
-                    WhenAway::Share(gateways) => Some(LocalBooks::new(gateways)),
+                    WhenAway::Share(gateways) => Some(gateways),
                 };
-                Engine::Fleet(Box::new(Fleet::new(books, node.clone(), spare)))
+                Engine::Fleet(Box::new(Fleet::new(books, node.clone(), gateways)))
             }
         };
         let loads = (0..LOADS).map(|_| tokio::sync::Mutex::new(())).collect();
@@ -126,7 +174,7 @@ impl Limits {
     #[must_use]
     pub fn health(&self) -> Health {
         match &self.engine {
-            Engine::Local { .. } => Health::default(),
+            Engine::Local(_) => Health::default(),
             Engine::Fleet(fleet) => {
                 Health { away: fleet.is_away(), waiting: fleet.waiting(), dropped: fleet.dropped() }
             }
@@ -143,17 +191,17 @@ impl Limits {
         id: RequestId,
         lines: &[Line],
     ) -> Result<Reservation, Refused> {
-        let (mut reserved, mut at) = self.step(customer, id, lines).await?;
+        let mut reserved = self.step(customer, id, lines).await?;
         for _ in 0..STEPS_MAX {
             match reserved {
-                Reserved::Granted(uses) => {
-                    let limits = Arc::clone(self);
-                    let customer = customer.clone();
-                    return Ok(Reservation { limits, customer, id, at: Some(at), uses });
+                Reserved::Granted { uses, stale } => {
+                    self.refresh(customer, lines, &stale);
+                    let (limits, customer) = (Arc::clone(self), customer.clone());
+                    return Ok(Reservation { limits, customer, id, is_open: true, uses });
                 }
                 Reserved::Blocked(blocked) => return Err(Refused::Blocked(blocked)),
                 Reserved::Unknown(_) => {
-                    (reserved, at) = self.load_and_step(customer, id, lines).await?;
+                    reserved = self.load_and_step(customer, id, lines).await?;
                 }
             }
         }
@@ -165,11 +213,9 @@ impl Limits {
         customer: &CustomerId,
         id: RequestId,
         lines: &[Line],
-    ) -> Result<(Reserved, At), Refused> {
+    ) -> Result<Reserved, Refused> {
         let fleet = match &self.engine {
-            Engine::Local { books, lease_ms } => {
-                return Ok((books.reserve(customer, id, *lease_ms, lines), At::Local));
-            }
+            Engine::Local(books) => return Ok(books.reserve(customer, id, lines)),
             Engine::Fleet(fleet) => fleet,
         };
         if !fleet.is_away() {
@@ -178,22 +224,26 @@ impl Limits {
             asking.answered();
             match reserved {
                 Ok(reserved) => {
-                    if matches!(reserved, Reserved::Granted(_)) {
-                        fleet.opened(id, customer);
+                    if matches!(reserved, Reserved::Granted { .. }) {
+                        fleet.opened(id, customer, lines);
                     }
-                    return Ok((reserved, At::Shared));
+                    return Ok(reserved);
                 }
                 Err(error) => {
                     fleet.went_away(&error);
-                    if fleet.spare.is_none() {
+                    if fleet.own().is_none() {
                         // It may hold there all the same.
                         fleet.tell(Told::Released { customer: customer.clone(), id });
                     }
                 }
             }
         }
-        let spare = fleet.spare.as_ref().ok_or(Refused::Unavailable)?;
-        Ok((spare.reserve(customer, id, lease().lease_ms, lines), At::Spare))
+        let own = fleet.own().ok_or(Refused::Unavailable)?;
+        let reserved = own.reserve(customer, id, lines);
+        if matches!(reserved, Reserved::Granted { .. }) {
+            fleet.opened(id, customer, lines);
+        }
+        Ok(reserved)
     }
 
     async fn load_and_step(
@@ -201,67 +251,109 @@ impl Limits {
         customer: &CustomerId,
         id: RequestId,
         lines: &[Line],
-    ) -> Result<(Reserved, At), Refused> {
-        let place = customer
-            .as_str()
-            .bytes()
-            .fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
-        let loading = match self.loads.get(place % LOADS) {
-            Some(lock) => Some(lock.lock().await),
-            None => None,
-        };
+    ) -> Result<Reserved, Refused> {
+        let loading = self.loading(customer).await;
         // Whoever waited finds it loaded.
-        let (reserved, at) = self.step(customer, id, lines).await?;
-        let Reserved::Unknown(places) = reserved else { return Ok((reserved, at)) };
-        let counters = places.iter().filter_map(|place| {
-            let line = lines.get(*place)?;
-            Some((Arc::clone(&line.counter), line.account.clone()?))
-        });
-        let asked = self.spendings.bases(customer, counters.collect());
-        let bases = match tokio::time::timeout(LOAD_MAX, asked).await {
-            Ok(Ok(bases)) => bases,
-            Ok(Err(error)) => {
-                tracing::warn!(%customer, error = &*error, "what was spent cannot be known");
-                return Err(Refused::Unavailable);
-            }
-            Err(_) => {
-                tracing::warn!(%customer, "what was spent cannot be known in time");
-                return Err(Refused::Unavailable);
-            }
-        };
-        self.load(customer, at, &bases).await?;
+        let reserved = self.step(customer, id, lines).await?;
+        let Reserved::Unknown(places) = reserved else { return Ok(reserved) };
+        if let Engine::Fleet(fleet) = &self.engine
+            && !fleet.is_away()
+            && !fleet.is_whole().await
+        {
+            // What it has lost is made up for first.
+            return self.step(customer, id, lines).await;
+        }
+        if let Err(error) = self.load(customer, lines, &places).await {
+            tracing::warn!(%customer, error = &*error, "what was spent cannot be known");
+            return Err(Refused::Unavailable);
+        }
         drop(loading);
         self.step(customer, id, lines).await
     }
 
-    async fn load(&self, customer: &CustomerId, at: At, bases: &[Base]) -> Result<(), Refused> {
-        match (&self.engine, at) {
-            (Engine::Local { books, .. }, _) => books.load(customer, bases),
-            (Engine::Fleet(fleet), At::Spare) => {
-                let spare = fleet.spare.as_ref().ok_or(Refused::Unavailable)?;
-                spare.load(customer, bases);
-            }
-            (Engine::Fleet(fleet), _) => {
-                if let Err(error) = fleet.books.load(customer, None, bases).await {
-                    fleet.went_away(&error);
-                }
-            }
+    /// One load at a time for each customer.
+    async fn loading(&self, customer: &CustomerId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let place = customer
+            .as_str()
+            .bytes()
+            .fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        match self.loads.get(place % LOADS) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
         }
-        Ok(())
+    }
+
+    /// Loads the counters of some of `lines` with what was spent.
+    async fn load(
+        &self,
+        customer: &CustomerId,
+        lines: &[Line],
+        places: &[usize],
+    ) -> Result<(), LoadError> {
+        let lines = places.iter().filter_map(|place| lines.get(*place));
+        let lines = lines.filter_map(|line| Some((&line.counter, line.account.clone()?)));
+        let (counters, accounts): (Vec<_>, Vec<_>) = lines.unzip();
+        let asked = self.spendings.booked(customer, &accounts);
+        let booked = tokio::time::timeout(LOAD_MAX, asked).await??;
+        let bases = |own: &[u64]| -> Vec<Base> {
+            let own = own.iter().chain(std::iter::repeat(&0));
+            let spent =
+                booked.nano.iter().zip(own).map(|(booked, own)| booked.saturating_add(*own));
+            let spent = counters.iter().zip(spent);
+            spent.map(|(counter, spent)| Base { counter: Arc::clone(counter), spent }).collect()
+        };
+        let books = match &self.engine {
+            Engine::Local(books) => books,
+            Engine::Fleet(fleet) => match fleet.own() {
+                Some(own) => own,
+                None => {
+                    let loaded =
+                        fleet.books.load(customer, None, &booked.journals, &bases(&[])).await;
+                    return match loaded {
+                        // Outdated: the next step says so and is answered anew.
+                        Ok(Loaded::Now | Loaded::Outdated) => Ok(()),
+                        Ok(Loaded::Behind) => Err("billing lacks too much of it".into()),
+                        Err(error) => {
+                            fleet.went_away(&error);
+                            Ok(())
+                        }
+                    };
+                }
+            },
+        };
+        let event = (&self.node, booked.sequence_of(&self.node));
+        self.spendings.with_unbooked(customer, &accounts, &booked, &mut |own| {
+            books.load(customer, event, &bases(own));
+        })
+    }
+
+    /// Loads counters again that are due for it, beside the request that was told so.
+    fn refresh(self: &Arc<Self>, customer: &CustomerId, lines: &[Line], stale: &[usize]) {
+        if stale.is_empty() {
+            return;
+        }
+        let (limits, customer) = (Arc::clone(self), customer.clone());
+        let (lines, stale) = (lines.to_vec(), stale.to_vec());
+        drop(tokio::spawn(async move {
+            let loading = limits.loading(&customer).await;
+            let is_away = matches!(&limits.engine, Engine::Fleet(fleet) if fleet.is_away());
+            if !is_away && let Err(error) = limits.load(&customer, &lines, &stale).await {
+                tracing::debug!(%customer, error = &*error, "limits: counters are as they were");
+            }
+            drop(loading);
+        }));
     }
 
     /// Adds what a settled request used, and gives back what it held. `sequence` is that of its
     /// settled record in this gateway's journal.
     pub fn post(&self, customer: &CustomerId, id: RequestId, sequence: u64, posts: Vec<Post>) {
         match &self.engine {
-            Engine::Local { books, .. } => {
+            Engine::Local(books) => {
                 books.settle(customer, id, (&self.node, sequence), &posts);
             }
             Engine::Fleet(fleet) => {
-                if fleet.is_away()
-                    && let Some(spare) = &fleet.spare
-                {
-                    spare.settle(customer, id, (&self.node, sequence), &posts);
+                if let Some(own) = fleet.own() {
+                    own.settle(customer, id, (&self.node, sequence), &posts);
                 }
                 let customer = customer.clone();
                 fleet.tell(Told::Settled { customer, id, sequence, posts: posts.into() });
@@ -269,48 +361,57 @@ impl Limits {
         }
     }
 
+    /// Waits, within a bound, until the shared books have every settlement of this gateway up to
+    /// `sequence`: what they have not, a crash makes them lack once it is in the ledger.
+    pub async fn told_up_to(&self, sequence: u64) {
+        if let Engine::Fleet(fleet) = &self.engine {
+            let told = fleet.told_up_to(sequence);
+            // Usage is never held up by limits for longer.
+            let in_time = tokio::time::timeout(TELL_MAX, told).await;
+            if in_time.is_err() {
+                tracing::warn!(sequence, "limits: usage is handed over before redis was told");
+            }
+        }
+    }
+
     fn release(&self, customer: &CustomerId, id: RequestId) {
         match &self.engine {
-            Engine::Local { books, .. } => books.release(customer, id),
+            Engine::Local(books) => books.release(customer, id),
             Engine::Fleet(fleet) => {
-                if let Some(spare) = &fleet.spare {
-                    spare.release(customer, id);
+                if let Some(own) = fleet.own() {
+                    own.release(customer, id);
                 }
                 fleet.tell(Told::Released { customer: customer.clone(), id });
             }
         }
     }
 
-    async fn extend(
-        &self,
-        customer: &CustomerId,
-        id: RequestId,
-        at: At,
-        lines: &[Line],
-    ) -> Extended {
-        match (&self.engine, at) {
-            (Engine::Local { books, lease_ms }, _) => books.extend(customer, id, *lease_ms, lines),
-            (Engine::Fleet(fleet), At::Spare) => match &fleet.spare {
-                Some(spare) => spare.extend(customer, id, lease().lease_ms, lines),
-                None => Extended::Gone,
-            },
-            (Engine::Fleet(fleet), _) if fleet.is_away() => Extended::Gone,
-            (Engine::Fleet(fleet), _) => {
-                match fleet.books.extend(customer, id, lease(), lines).await {
-                    Ok(extended) => extended,
-                    Err(error) => {
-                        fleet.went_away(&error);
-                        Extended::Gone
-                    }
+    async fn extend(&self, customer: &CustomerId, id: RequestId, lines: &[Line]) -> Extended {
+        let fleet = match &self.engine {
+            Engine::Local(books) => return books.extend(customer, id, lines),
+            Engine::Fleet(fleet) => fleet,
+        };
+        let extended = match fleet.own() {
+            Some(own) => own.extend(customer, id, lines),
+            None if fleet.is_away() => Extended::Gone,
+            None => match fleet.books.extend(customer, id, lease(), lines).await {
+                Ok(extended) => extended,
+                Err(error) => {
+                    fleet.went_away(&error);
+                    Extended::Gone
                 }
-            }
+            },
+        };
+        if extended == Extended::Granted {
+            fleet.extended(id, lines);
         }
+        extended
     }
 
     /// How far a counter is used; `None` when it is not there or Redis does not say.
     pub async fn read(&self, customer: &CustomerId, kind: Kind, counter: &str) -> Option<Use> {
         match &self.engine {
-            Engine::Local { books, .. } => books.read(customer, counter),
+            Engine::Local(books) => books.read(customer, counter),
             Engine::Fleet(fleet) => {
                 let read = fleet.books.read(customer, None, &[(kind, counter)]).await;
                 read.ok()?.into_iter().next()?
@@ -321,13 +422,13 @@ impl Limits {
     /// Looks after the books until `stop`; on return everything settled is told, within a bound.
     pub async fn tend(&self, stop: CancellationToken) {
         match &self.engine {
-            Engine::Local { books, .. } => loop {
+            Engine::Local(books) => loop {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_mins(1)) => books.tidy(),
                     () = stop.cancelled() => return,
                 }
             },
-            Engine::Fleet(fleet) => fleet.tend(stop).await,
+            Engine::Fleet(fleet) => fleet.tend(&*self.spendings, stop).await,
         }
     }
 }
@@ -354,22 +455,14 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// Where a reservation was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    Local,
-    Shared,
-    Spare,
-}
-
 /// What an open request holds. Dropped without being settled, it is given back.
 #[derive(Debug)]
 pub struct Reservation {
     limits: Arc<Limits>,
     customer: CustomerId,
     id: RequestId,
-    /// Absent once settled.
-    at: Option<At>,
+    /// Until it settles.
+    is_open: bool,
     uses: Vec<Use>,
 }
 
@@ -384,25 +477,19 @@ impl Reservation {
     #[must_use]
     pub fn extend(&self, lines: Vec<Line>) -> BoxFuture<'static, Extended> {
         let (limits, customer, id) = (Arc::clone(&self.limits), self.customer.clone(), self.id);
-        let at = self.at;
-        Box::pin(async move {
-            match at {
-                Some(at) => limits.extend(&customer, id, at, &lines).await,
-                None => Extended::Gone,
-            }
-        })
+        Box::pin(async move { limits.extend(&customer, id, &lines).await })
     }
 
     /// Puts what the request used in the place of what it held.
     pub fn settle(mut self, sequence: u64, posts: Vec<Post>) {
-        self.at = None;
+        self.is_open = false;
         self.limits.post(&self.customer, self.id, sequence, posts);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.at.is_some() {
+        if self.is_open {
             self.limits.release(&self.customer, self.id);
         }
     }

@@ -1,6 +1,10 @@
 //! Books that one gateway keeps in its own memory.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Mutex, RwLock};
 use permille_types::{CustomerId, NodeId, RequestId};
@@ -10,6 +14,10 @@ use crate::{
     step::{Base, Extended, Kind, Line, Post, Posted, Reserved, Use},
 };
 
+/// How long a reservation of this process lasts unless it is ended before: whoever holds it gives
+/// it back, so that this is only for what nobody foresaw.
+const LEASE_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// The books of all customers that have limits.
 #[derive(Debug)]
 pub(crate) struct LocalBooks {
@@ -17,11 +25,20 @@ pub(crate) struct LocalBooks {
     start: Instant,
     /// Which part of every limit is this gateway's own: one of so many.
     shares: u64,
+    lease_ms: u64,
 }
 
 impl LocalBooks {
+    /// Books of one of so many shares.
     pub(crate) fn new(shares: u32) -> Self {
-        Self { customers: RwLock::default(), start: Instant::now(), shares: shares.max(1).into() }
+        let shares = shares.max(1).into();
+        Self { customers: RwLock::default(), start: Instant::now(), shares, lease_ms: LEASE_MS }
+    }
+
+    /// Books where a request lasts at most so long.
+    pub(crate) fn lasting(longest: Duration) -> Self {
+        let lease_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        Self { lease_ms, ..Self::new(1) }
     }
 
     /// Milliseconds of a clock that nobody sets.
@@ -36,20 +53,19 @@ impl LocalBooks {
         Arc::clone(self.customers.write().entry(customer.clone()).or_default())
     }
 
-    pub(crate) fn reserve(
-        &self,
-        customer: &CustomerId,
-        id: RequestId,
-        lease_ms: u64,
-        lines: &[Line],
-    ) -> Reserved {
+    pub(crate) fn reserve(&self, customer: &CustomerId, id: RequestId, lines: &[Line]) -> Reserved {
         let books = self.of(customer);
         let mut books = books.lock();
         if self.shares == 1 {
-            return books.reserve(self.now(), id, lease_ms, lines);
+            return books.reserve(self.now(), id, self.lease_ms, lines);
         }
         let own: Vec<Line> = lines.iter().map(|line| self.own_share(&books, line)).collect();
-        books.reserve(self.now(), id, lease_ms, &own)
+        books.reserve(self.now(), id, self.lease_ms, &own)
+    }
+
+    /// Takes over what was granted elsewhere.
+    pub(crate) fn hold(&self, customer: &CustomerId, id: RequestId, lines: &[Line]) {
+        self.of(customer).lock().hold(self.now(), id, self.lease_ms, lines);
     }
 
     /// The line with this gateway's share of its limit: of money, of what is left of it.
@@ -66,17 +82,11 @@ impl LocalBooks {
         Line { limit, ..line.clone() }
     }
 
-    pub(crate) fn extend(
-        &self,
-        customer: &CustomerId,
-        id: RequestId,
-        lease_ms: u64,
-        lines: &[Line],
-    ) -> Extended {
+    pub(crate) fn extend(&self, customer: &CustomerId, id: RequestId, lines: &[Line]) -> Extended {
         let books = self.of(customer);
         let mut books = books.lock();
         let own: Vec<Line> = lines.iter().map(|line| self.own_share(&books, line)).collect();
-        books.extend(self.now(), id, lease_ms, &own)
+        books.extend(self.now(), id, self.lease_ms, &own)
     }
 
     pub(crate) fn settle(
@@ -95,12 +105,17 @@ impl LocalBooks {
         self.of(customer).lock().release(self.now(), id);
     }
 
-    pub(crate) fn load(&self, customer: &CustomerId, bases: &[Base]) {
+    /// Loads counters with what was spent up to event `sequence` of `node`, whose later events are
+    /// in it as far as they have settled.
+    pub(crate) fn load(
+        &self,
+        customer: &CustomerId,
+        (node, sequence): (&NodeId, u64),
+        bases: &[Base],
+    ) {
+        let seen = [(node.clone(), sequence)];
         let books = self.of(customer);
-        let mut books = books.lock();
-        for base in bases {
-            books.load(self.now(), base);
-        }
+        books.lock().load(self.now(), &seen, bases);
     }
 
     pub(crate) fn read(&self, customer: &CustomerId, counter: &str) -> Option<Use> {
@@ -111,12 +126,14 @@ impl LocalBooks {
     /// Clears away what is overdue, and the books of customers that have none left.
     pub(crate) fn tidy(&self) {
         let now = self.now();
+        let all: Vec<_> = self.customers.read().values().map(Arc::clone).collect();
+        for books in all {
+            // A request of the customer waits for one step of it at most.
+            while books.lock().sweep(now) {}
+        }
         self.customers.write().retain(|_, books| {
             // Whoever holds another handle is about to use it.
-            let Some(books) = Arc::get_mut(books) else { return true };
-            let books = books.get_mut();
-            books.sweep(now);
-            !books.is_empty()
+            Arc::get_mut(books).is_none_or(|books| !books.get_mut().is_empty())
         });
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use permille_types::{NodeId, SpendAccount};
+use permille_types::SpendAccount;
 
 /// How a counter counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,8 +68,13 @@ pub struct Blocked {
 /// What became of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reserved {
-    /// It holds; how far each line's counter is used now.
-    Granted(Vec<Use>),
+    /// It holds.
+    Granted {
+        /// How far each line's counter is used now.
+        uses: Vec<Use>,
+        /// Lines whose counters whoever asked is to load again; nobody else is told for a while.
+        stale: Vec<usize>,
+    },
     /// Nothing was taken.
     Blocked(Blocked),
     /// Nothing was taken: these lines' counters have to be loaded first.
@@ -109,6 +114,17 @@ pub enum Posted {
     Before,
 }
 
+/// What became of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loaded {
+    /// The counters are as new as the ledger's answer, or newer.
+    Now,
+    /// The ledger's answer is so old that what it lacks is not listed any more; nothing was loaded.
+    Outdated,
+    /// The ledger lacks too much for one step; nothing was loaded.
+    Behind,
+}
+
 /// What a counter of money starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
@@ -116,17 +132,36 @@ pub struct Base {
     pub counter: Arc<str>,
     /// What was spent.
     pub spent: u64,
-    /// Whose events are in it, and up to which: those are not added again.
-    pub seen: Vec<(NodeId, u64)>,
 }
 
 /// A full minute of one request or token: levels are kept in thousandths of 1/60, so that they leak
 /// by whole numbers each millisecond.
 pub(crate) const SCALE: u64 = 60_000;
-/// A counter that nobody used for so long is forgotten: money is loaded again from the ledger,
-/// which has it all by then.
-pub(crate) const IDLE_MS: u64 = 25 * 60 * 60 * 1_000;
-/// For so long a settlement that is told again is recognised.
-pub(crate) const SETTLED_MS: u64 = 60 * 60 * 1_000;
+/// For so long a settled request is remembered, so that nothing is held for it again: two leases.
+/// What it cost is in the log until the ledger has it.
+pub(crate) const SETTLED_MS: u64 = 2 * 60 * 1_000;
 /// Overdue leases and idle counters that one step clears away: it stays below a millisecond.
 pub(crate) const SWEEP_MAX: usize = 64;
+/// A counter in use is loaded again so often: what a gateway that was killed had handed to billing
+/// and not told is in it then.
+pub(crate) const REFRESH_MS: u64 = 60 * 1_000;
+/// When somebody else is asked to load it, where whoever was asked did not.
+pub(crate) const REFRESH_AGAIN_MS: u64 = 5 * 1_000;
+/// A settlement is told within this time after the ledger has it, or is missing until the counter
+/// is loaded again.
+pub(crate) const LATE_MS: u64 = 10 * 1_000;
+/// After so many settlements of a customer its counters are loaded again and the log is trimmed.
+pub(crate) const LOG_MAX: u64 = 4_096;
+/// Settlements of a customer that the ledger lacks, above which no counter is loaded: adding them
+/// up takes some 20 ms inside Redis, and they get fewer as soon as billing is back.
+pub(crate) const BEHIND_MAX: usize = 20_000;
+
+/// A counter that nobody used for so long is forgotten: money after ten leases, for the ledger has
+/// it; an overage of tokens leaks away for longer.
+pub(crate) fn idle_ms(kind: Kind) -> u64 {
+    const MINUTE: u64 = 60 * 1_000;
+    match kind {
+        Kind::Money => 10 * MINUTE,
+        _ => 25 * 60 * MINUTE,
+    }
+}

@@ -7,10 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
 use permille_journal::{Health, Journal};
 use permille_limits::{Budget, SharedError};
 use permille_session::{Bounds, Recogniser};
-use permille_types::{Clock, ControlPlane};
+use permille_types::{Ack, Batch, Clock, ControlError, ControlPlane, Intake};
 use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -143,6 +144,13 @@ impl Gateway {
         self.shared.knowledge.versions()
     }
 
+    /// The same intake, which gets usage once the gateways that share limits can count it: what
+    /// billing has and they lack, a crash would leave out of their budgets.
+    #[must_use]
+    pub fn told_first(&self, intake: Arc<dyn Intake>) -> Arc<dyn Intake> {
+        Arc::new(ToldFirst { shared: Arc::clone(&self.shared), intake })
+    }
+
     /// Where the configuration wants it to listen.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
@@ -204,6 +212,22 @@ impl Readiness {
     }
 }
 
+/// See [`Gateway::told_first`].
+struct ToldFirst {
+    shared: Arc<Shared>,
+    intake: Arc<dyn Intake>,
+}
+
+impl Intake for ToldFirst {
+    fn accept(&self, batch: Batch) -> BoxFuture<'_, Result<Ack, ControlError>> {
+        Box::pin(async move {
+            let last = batch.events.last().map_or(0, |event| event.sequence);
+            self.shared.metering.limiter.told_up_to(last).await;
+            self.intake.accept(batch).await
+        })
+    }
+}
+
 /// Copies what changes by itself into the metrics.
 async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     let mut every = tokio::time::interval(WATCH_EVERY);
@@ -224,7 +248,9 @@ async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
         metrics.streams_in_flight.set(gauge(shared.places.used()));
         metrics.drains.set(gauge(shared.metering.drains.used()));
         metrics.journal(&stats, shared.metering.journal.is_admitting());
-        metrics.limits.fare(shared.metering.limiter.health());
+        let limiter = &shared.metering.limiter;
+        limiter.acknowledged(stats.acknowledged_sequence, Instant::now());
+        metrics.limits.fare(limiter.health());
         metrics.conversations(shared.metering.recogniser.health().unwrap_or_default());
     }
 }

@@ -48,6 +48,7 @@ pub(crate) struct Known {
     pepper: Hmac<Sha256>,
     conversations: Key,
     keys: HashMap<KeyHash, Arc<KeyPolicy>>,
+    by_id: HashMap<KeyId, Arc<KeyPolicy>>,
     pub(crate) prices: Arc<PriceBook>,
 }
 
@@ -66,8 +67,10 @@ impl Known {
                 .map(Arc::new)
                 .map_err(|cause| KnownError::Prices { version, cause })?,
         };
-        let keys = snapshot.keys.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
-        Ok(Self { version, pepper, conversations, keys, prices })
+        let keys: HashMap<_, _> =
+            snapshot.keys.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
+        let by_id = keys.values().map(|key| (key.key.clone(), Arc::clone(key))).collect();
+        Ok(Self { version, pepper, conversations, keys, by_id, prices })
     }
 
     /// The key under which messages are digested: the same for all gateways of one billing, and
@@ -81,9 +84,9 @@ impl Known {
         self.keys.get(hash)
     }
 
-    /// The key of that public id. Looks at every key: not for the path of a request.
+    /// The key of that public id.
     pub(crate) fn key_of(&self, id: &KeyId) -> Option<&Arc<KeyPolicy>> {
-        self.keys.values().find(|key| key.key == *id)
+        self.by_id.get(id)
     }
 
     /// The key with this secret.

@@ -3,6 +3,7 @@
 //! Redis is never the truth: what was spent is in the ledger, and counters that are not there are
 //! loaded from it again.
 
+mod roll;
 mod script;
 
 use std::{fmt, time::Duration};
@@ -14,7 +15,8 @@ use redis::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::step::{Base, Extended, Kind, Line, Post, Posted, Reserved, Use};
+use crate::step::{Base, Extended, Kind, Line, Loaded, Post, Posted, Reserved, Use};
+pub(crate) use roll::Roll;
 use script::Unexpected;
 
 /// How long a connection may take to be made.
@@ -43,6 +45,9 @@ pub enum SharedError {
         /// The bound.
         wait_ms: u128,
     },
+    /// The server has lost what it held.
+    #[error("redis: the books that it held are gone")]
+    Forgot,
     /// The answer is not one of the script's.
     #[error("redis: {operation}: an answer that the script does not give")]
     Unexpected {
@@ -142,7 +147,24 @@ impl SharedBooks {
         script::extended(&answer).map_err(|_| unexpected(OPERATION))
     }
 
-    /// See [`crate::Books::renew`].
+    /// See [`crate::Books::hold`].
+    ///
+    /// # Errors
+    /// [`SharedError`]: whether it holds is not known; asking again is safe.
+    pub async fn hold(
+        &self,
+        customer: &CustomerId,
+        id: RequestId,
+        at: Lease,
+        lines: &[Line],
+    ) -> Result<(), SharedError> {
+        const OPERATION: &str = "hold";
+        let mut call = script::step(OPERATION, customer, Some(id), at.lease_ms, at.now);
+        script::add_lines(&mut call, lines);
+        self.call(OPERATION, &call).await.map(drop)
+    }
+
+    /// See [`crate::Books::renew`]; where in `ids` those are that are not there.
     ///
     /// # Errors
     /// [`SharedError`]: whether it was renewed is not known.
@@ -151,13 +173,14 @@ impl SharedBooks {
         customer: &CustomerId,
         at: Lease,
         ids: &[RequestId],
-    ) -> Result<(), SharedError> {
+    ) -> Result<Vec<usize>, SharedError> {
         const OPERATION: &str = "renew";
         let mut call = script::step(OPERATION, customer, None, at.lease_ms, at.now);
         for id in ids {
             call.arg(id.to_string());
         }
-        self.call(OPERATION, &call).await.map(drop)
+        let answer = self.call(OPERATION, &call).await?;
+        script::missing(&answer).map_err(|_| unexpected(OPERATION))
     }
 
     /// See [`crate::Books::settle`].
@@ -202,12 +225,14 @@ impl SharedBooks {
         &self,
         customer: &CustomerId,
         now: Option<u64>,
+        seen: &[(NodeId, u64)],
         bases: &[Base],
-    ) -> Result<(), SharedError> {
+    ) -> Result<Loaded, SharedError> {
         const OPERATION: &str = "load";
         let mut call = script::step(OPERATION, customer, None, 0, now);
-        script::add_bases(&mut call, bases);
-        self.call(OPERATION, &call).await.map(drop)
+        script::add_bases(&mut call, seen, bases);
+        let answer = self.call(OPERATION, &call).await?;
+        script::loaded(&answer).map_err(|_| unexpected(OPERATION))
     }
 
     /// How far counters are used; `None` for one that is not there.

@@ -6,11 +6,20 @@ use permille_types::{CustomerId, NodeId, RequestId};
 use redis::{Script, ScriptInvocation};
 
 use crate::step::{
-    Base, Blocked, Extended, IDLE_MS, Kind, Line, Post, Posted, Reserved, SETTLED_MS, SWEEP_MAX,
-    Use,
+    BEHIND_MAX, Base, Blocked, Extended, Kind, LATE_MS, LOG_MAX, Line, Loaded, Post, Posted,
+    REFRESH_AGAIN_MS, REFRESH_MS, Reserved, SCALE, SETTLED_MS, SWEEP_MAX, Use, idle_ms,
 };
 
-static STEP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("step.lua")));
+/// The constants of the machine, and the machine.
+static STEP: LazyLock<Script> = LazyLock::new(|| {
+    let (idle_money, idle) = (idle_ms(Kind::Money), idle_ms(Kind::Open));
+    Script::new(&format!(
+        "local SCALE, IDLE_MONEY, IDLE, SETTLED = {SCALE}, {idle_money}, {idle}, {SETTLED_MS}\n\
+         local SWEEP, REFRESH, REFRESH_AGAIN = {SWEEP_MAX}, {REFRESH_MS}, {REFRESH_AGAIN_MS}\n\
+         local LATE, LOG, BEHIND = {LATE_MS}, {LOG_MAX}, {BEHIND_MAX}\n{}",
+        include_str!("step.lua"),
+    ))
+});
 
 /// Begins a step on the books of `customer`; `now` is the server's own time when absent.
 pub(super) fn step(
@@ -22,16 +31,13 @@ pub(super) fn step(
 ) -> ScriptInvocation<'static> {
     let mut call = STEP.prepare_invoke();
     // What is in braces decides the slot of a cluster: all of a customer lies together.
-    for part in ["counters", "reservations", "due"] {
+    for part in ["counters", "reservations", "due", "log"] {
         call.key(format!("permille:{{{customer}}}:{part}"));
     }
     call.arg(operation)
         .arg(now.map_or_else(String::new, |now| now.to_string()))
         .arg(id.map_or_else(String::new, |id| id.to_string()))
-        .arg(lease_ms)
-        .arg(IDLE_MS)
-        .arg(SETTLED_MS)
-        .arg(SWEEP_MAX);
+        .arg(lease_ms);
     call
 }
 
@@ -65,11 +71,12 @@ pub(super) fn add_posts(
     }
 }
 
-pub(super) fn add_bases(call: &mut ScriptInvocation<'_>, bases: &[Base]) {
-    for Base { counter, spent, seen } in bases {
-        let seen: Vec<String> =
-            seen.iter().map(|(node, sequence)| format!("{node}\u{1f}{sequence}\u{1e}")).collect();
-        call.arg(&**counter).arg(*spent).arg(seen.concat());
+pub(super) fn add_bases(call: &mut ScriptInvocation<'_>, seen: &[(NodeId, u64)], bases: &[Base]) {
+    let seen: Vec<String> =
+        seen.iter().map(|(node, sequence)| format!("{node}\u{1f}{sequence}\u{1e}")).collect();
+    call.arg(seen.concat());
+    for Base { counter, spent } in bases {
+        call.arg(&**counter).arg(*spent);
     }
 }
 
@@ -86,6 +93,23 @@ fn uses(texts: &[String]) -> Result<Vec<Use>, Unexpected> {
     pairs.map(|pair| Ok(Use { used: number(pair.first())?, held: number(pair.get(1))? })).collect()
 }
 
+pub(super) fn places(texts: &[String]) -> Result<Vec<usize>, Unexpected> {
+    texts.iter().map(|place| number(Some(place))).collect()
+}
+
+pub(super) fn missing(answer: &[String]) -> Result<Vec<usize>, Unexpected> {
+    places(answer.get(1..).ok_or(Unexpected)?)
+}
+
+pub(super) fn loaded(answer: &[String]) -> Result<Loaded, Unexpected> {
+    match answer.first().map(String::as_str) {
+        Some("g") => Ok(Loaded::Now),
+        Some("o") => Ok(Loaded::Outdated),
+        Some("b") => Ok(Loaded::Behind),
+        _ => Err(Unexpected),
+    }
+}
+
 fn blocked(texts: &[String]) -> Result<Blocked, Unexpected> {
     let wait = texts.get(3).filter(|text| !text.is_empty());
     Ok(Blocked {
@@ -98,12 +122,14 @@ fn blocked(texts: &[String]) -> Result<Blocked, Unexpected> {
 pub(super) fn reserved(answer: &[String]) -> Result<Reserved, Unexpected> {
     let (what, rest) = answer.split_first().ok_or(Unexpected)?;
     match what.as_str() {
-        "g" => Ok(Reserved::Granted(uses(rest)?)),
-        "b" => Ok(Reserved::Blocked(blocked(rest)?)),
-        "u" => {
-            let places = rest.iter().map(|place| number(Some(place)));
-            Ok(Reserved::Unknown(places.collect::<Result<_, _>>()?))
+        "g" => {
+            let (count, rest) = rest.split_first().ok_or(Unexpected)?;
+            let count: usize = number(Some(count))?;
+            let (stale, rest) = rest.split_at_checked(count).ok_or(Unexpected)?;
+            Ok(Reserved::Granted { uses: uses(rest)?, stale: places(stale)? })
         }
+        "b" => Ok(Reserved::Blocked(blocked(rest)?)),
+        "u" => Ok(Reserved::Unknown(places(rest)?)),
         _ => Err(Unexpected),
     }
 }

@@ -1,14 +1,13 @@
 -- One step on the books of one customer: the machine of books.rs, atomic inside Redis.
 --
--- KEYS: counters (hash), reservations (hash), due (sorted set); one hash tag, so one slot.
--- ARGV: operation, now in ms ('' is the server's own time), request id, lease ms, idle ms,
---       settled ms, most to sweep; then what the operation takes.
+-- KEYS: counters (hash), reservations (hash), due (sorted set), log (hash of nodes); one hash tag,
+--       so one slot. Beside the log is a sorted set of each node's settlements, `log:NODE`.
+-- ARGV: operation, now in ms ('' is the server's own time), request id, lease ms; then what the
+--       operation takes. Constants (script.rs) stand before this text.
 -- Amounts go to HINCRBY as the text they came as, so that sums are exact; only comparisons use
 -- Lua's numbers, which are exact up to 2^53 and off by at most one part in 10^15 above.
-local counters, reservations, due = KEYS[1], KEYS[2], KEYS[3]
-local op, id = ARGV[1], ARGV[3]
-local lease, idle, settled = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local SCALE = 60000
+local counters, reservations, due, logs = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local op, id, lease = ARGV[1], ARGV[3], tonumber(ARGV[4])
 
 local now = tonumber(ARGV[2])
 if not now then
@@ -22,14 +21,18 @@ local function set(counter, field, value) redis.call('HSET', counters, counter .
 local function add(counter, field, amount)
   redis.call('HINCRBY', counters, counter .. field, amount)
 end
--- Every counter has the time of its last use.
-local function exists(counter) return redis.call('HEXISTS', counters, counter .. '|a') == 1 end
+local function has(counter, field)
+  return redis.call('HEXISTS', counters, counter .. field) == 1
+end
+-- Every counter has the time of its last use; one of money is used (|u) once it is loaded.
+local function exists(counter) return has(counter, '|a') end
+local function idle_of(kind) return kind == 'm' and IDLE_MONEY or IDLE end
 
-local function create(counter)
+local function create(kind, counter)
   if exists(counter) then return end
-  redis.call('HSET', counters, counter .. '|a', text(now), counter .. '|u', '0',
-    counter .. '|h', '0')
-  redis.call('ZADD', due, text(now + idle), '#' .. counter)
+  redis.call('HSET', counters, counter .. '|a', text(now), counter .. '|h', '0')
+  if kind ~= 'm' then set(counter, '|u', '0') end
+  redis.call('ZADD', due, text(now + idle_of(kind)), '#' .. kind .. counter)
 end
 
 local function void(record)
@@ -38,22 +41,24 @@ local function void(record)
   end
 end
 
-local function forget(counter)
+local function forget(kind, counter)
   local at = get(counter, '|a')
   if not at then return end
+  local idle = idle_of(kind)
   local unused = now - tonumber(at) >= idle
   if unused and tonumber(get(counter, '|h')) == 0 then
     redis.call('HDEL', counters, counter .. '|a', counter .. '|u', counter .. '|h',
-      counter .. '|q')
+      counter .. '|q', counter .. '|f')
   else
-    redis.call('ZADD', due, text((unused and now or tonumber(at)) + idle), '#' .. counter)
+    redis.call('ZADD', due, text((unused and now or tonumber(at)) + idle), '#' .. kind .. counter)
   end
 end
 
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', text(now), 'LIMIT', 0, ARGV[7])) do
+local overdue = redis.call('ZRANGEBYSCORE', due, '-inf', text(now), 'LIMIT', 0, SWEEP)
+for _, member in ipairs(overdue) do
   redis.call('ZREM', due, member)
   if string.sub(member, 1, 1) == '#' then
-    forget(string.sub(member, 2))
+    forget(string.sub(member, 2, 2), string.sub(member, 3))
   else
     local record = redis.call('HGET', reservations, member)
     if record and record ~= 'S' then void(record) end
@@ -61,8 +66,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', text(now), 'LIM
   end
 end
 
-local function leaked(counter, limit)
-  local used, at = get(counter, '|u'), get(counter, '|a')
+local function leaked(used, at, limit)
   if not used then return 0 end
   return math.max(0, tonumber(used) - limit * math.max(0, now - tonumber(at)))
 end
@@ -72,17 +76,30 @@ local function touch(counter)
 end
 
 local function leak(counter, limit)
-  set(counter, '|u', text(leaked(counter, limit)))
+  set(counter, '|u', text(leaked(get(counter, '|u'), get(counter, '|a'), limit)))
   touch(counter)
 end
 
+-- The lines of a step, no counter twice, each with what its counter is: as many fields as six
+-- limits have are read at once, because each call costs a microsecond.
 local function lines(from)
-  local read = {}
+  local read, fields = {}, {}
   for at = from, #ARGV, 5 do
+    local counter = ARGV[at + 1]
     read[#read + 1] = {
-      kind = ARGV[at], counter = ARGV[at + 1], limit = tonumber(ARGV[at + 2]),
+      kind = ARGV[at], counter = counter, limit = tonumber(ARGV[at + 2]),
       take = ARGV[at + 3], fresh = ARGV[at + 4] == '1',
     }
+    for _, field in ipairs({ '|a', '|u', '|h', '|f' }) do
+      fields[#fields + 1] = counter .. field
+    end
+  end
+  if #read == 0 then return read end
+  local values = redis.call('HMGET', counters, unpack(fields))
+  for place, line in ipairs(read) do
+    local at = place * 4 - 3
+    line.at, line.used, line.held, line.refresh =
+      values[at], values[at + 1], values[at + 2] or '0', values[at + 3]
   end
   return read
 end
@@ -94,31 +111,27 @@ local function held_of(line)
 end
 
 -- What is used in the unit of the limit, as text.
-local function used_of(line)
-  local used = get(line.counter, '|u') or '0'
-  if line.kind == 'r' or line.kind == 't' then
-    return text(math.ceil(tonumber(used) / SCALE))
-  end
-  return used
+local function used_of(kind, used)
+  if kind == 'r' or kind == 't' then return text(math.ceil(tonumber(used or '0') / SCALE)) end
+  return used or '0'
 end
 
 local function blocked(line)
-  local held = get(line.counter, '|h') or '0'
   local used, wanted, room, wait
   if line.kind == 'r' or line.kind == 't' then
-    local scaled = leaked(line.counter, line.limit)
+    local scaled = leaked(line.used, line.at, line.limit)
     local more = line.kind == 'r' and 1 or tonumber(held_of(line))
     used = text(math.ceil(scaled / SCALE))
-    wanted = scaled + (tonumber(held) + more) * SCALE
+    wanted = scaled + (tonumber(line.held) + more) * SCALE
     room = line.limit * SCALE
     if line.limit > 0 then wait = text(math.ceil((wanted - room) / line.limit)) end
   elseif line.kind == 'o' then
-    used, wanted, room = '0', tonumber(held) + 1, line.limit
+    used, wanted, room = '0', tonumber(line.held) + 1, line.limit
   else
-    used = get(line.counter, '|u') or '0'
-    wanted, room = tonumber(used) + tonumber(held) + tonumber(line.take), line.limit
+    used = line.used or '0'
+    wanted, room = tonumber(used) + tonumber(line.held) + tonumber(line.take), line.limit
   end
-  if wanted > room then return { used, held, wait or '' } end
+  if wanted > room then return { used, line.held, wait or '' } end
 end
 
 local function first_blocked(all)
@@ -128,106 +141,200 @@ local function first_blocked(all)
   end
 end
 
--- Takes a line; what is to be remembered of it.
-local function take(line)
-  create(line.counter)
-  if line.kind == 'r' then
-    leak(line.counter, line.limit)
-    add(line.counter, '|u', text(SCALE))
-    return ''
+-- Takes every line; what is to be remembered of them.
+local function take(all)
+  local record, sets = '', {}
+  local function put(line, field, value)
+    sets[#sets + 1] = line.counter .. field
+    sets[#sets + 1] = value
   end
-  if line.kind == 't' then
-    leak(line.counter, line.limit)
-  else
-    set(line.counter, '|a', text(now))
+  for _, line in ipairs(all) do
+    local is_rate = line.kind == 'r' or line.kind == 't'
+    if is_rate then
+      local used = leaked(line.used, line.at, line.limit)
+      if line.kind == 'r' then used = used + SCALE end
+      line.used = text(used)
+      put(line, '|u', line.used)
+    elseif not line.used then
+      line.used = '0'
+      put(line, '|u', '0')
+      if line.kind == 'm' then
+        line.refresh = text(now + REFRESH)
+        put(line, '|f', line.refresh)
+      end
+    end
+    if not line.at then
+      redis.call('ZADD', due, text(now + idle_of(line.kind)), '#' .. line.kind .. line.counter)
+    end
+    if not line.at or not is_rate or now > tonumber(line.at) then put(line, '|a', text(now)) end
+    if line.kind == 'r' then
+      if not line.at then put(line, '|h', '0') end
+    else
+      local held = held_of(line)
+      local sum = redis.call('HINCRBY', counters, line.counter .. '|h', held)
+      -- Beyond 2^53 a number of Lua is not exact; what the field says is.
+      line.held = sum < 2^53 and text(sum) or get(line.counter, '|h')
+      record = record .. line.counter .. '\31' .. held .. '\30'
+    end
   end
-  local held = held_of(line)
-  add(line.counter, '|h', held)
-  return line.counter .. '\31' .. held .. '\30'
+  redis.call('HSET', counters, unpack(sets))
+  return record
 end
 
-local function uses(all)
-  local answer = { 'g' }
+local function uses(all, stale)
+  local answer = { 'g', text(#stale) }
+  for _, place in ipairs(stale) do answer[#answer + 1] = text(place - 1) end
   for _, line in ipairs(all) do
-    answer[#answer + 1] = used_of(line)
-    answer[#answer + 1] = get(line.counter, '|h') or '0'
+    answer[#answer + 1] = used_of(line.kind, line.used)
+    answer[#answer + 1] = line.held
   end
   return answer
 end
 
+local function open(record)
+  redis.call('HSET', reservations, id, record)
+  redis.call('ZADD', due, text(now + lease), id)
+end
+
 local function reserve()
-  local all = lines(8)
-  if redis.call('HEXISTS', reservations, id) == 1 then return uses(all) end
+  local all = lines(5)
+  if redis.call('HEXISTS', reservations, id) == 1 then return uses(all, {}) end
   local unknown = { 'u' }
   for place, line in ipairs(all) do
-    if line.kind == 'm' and not line.fresh and not exists(line.counter) then
+    if line.kind == 'm' and not line.fresh and not line.used then
       unknown[#unknown + 1] = text(place - 1)
     end
   end
   if #unknown > 1 then return unknown end
   local refused = first_blocked(all)
   if refused then return refused end
-  local record = ''
-  for _, line in ipairs(all) do record = record .. take(line) end
-  redis.call('HSET', reservations, id, record)
-  redis.call('ZADD', due, text(now + lease), id)
-  return uses(all)
+  if #all == 0 then
+    open('')
+    return uses(all, {})
+  end
+  local stale = {}
+  open(take(all))
+  for place, line in ipairs(all) do
+    if line.kind == 'm' and tonumber(line.refresh) <= now then stale[#stale + 1] = place end
+  end
+  for _, place in ipairs(stale) do set(all[place].counter, '|f', text(now + REFRESH_AGAIN)) end
+  return uses(all, stale)
+end
+
+local function hold()
+  local record = redis.call('HGET', reservations, id)
+  if record == 'S' then return { 'g' } end
+  if record then
+    redis.call('ZADD', due, 'GT', text(now + lease), id)
+    return { 'g' }
+  end
+  record = ''
+  for _, line in ipairs(lines(5)) do
+    if line.kind ~= 'r' then
+      create(line.kind, line.counter)
+      local held = held_of(line)
+      add(line.counter, '|h', held)
+      record = record .. line.counter .. '\31' .. held .. '\30'
+    end
+  end
+  open(record)
+  return { 'g' }
 end
 
 local function extend()
-  local all = lines(8)
+  local all = lines(5)
   local record = redis.call('HGET', reservations, id)
   if not record or record == 'S' then return { 'x' } end
   for _, line in ipairs(all) do
-    if not exists(line.counter) then return { 'x' } end
+    if not line.used then return { 'x' } end
   end
   local refused = first_blocked(all)
   if refused then return refused end
-  for _, line in ipairs(all) do record = record .. take(line) end
+  if #all > 0 then record = record .. take(all) end
   redis.call('HSET', reservations, id, record)
   redis.call('ZADD', due, 'GT', text(now + lease), id)
   return { 'g' }
 end
 
--- ARGV from 8: the ids.
+-- ARGV from 5: the ids. Answers where those are that are not there.
 local function renew()
-  for at = 8, #ARGV do
+  local answer = { 'g' }
+  for at = 5, #ARGV do
     local record = redis.call('HGET', reservations, ARGV[at])
-    if record and record ~= 'S' then
+    if not record then
+      answer[#answer + 1] = text(at - 5)
+    elseif record ~= 'S' then
       redis.call('ZADD', due, 'GT', text(now + lease), ARGV[at])
     end
   end
-  return { 'g' }
+  return answer
+end
+
+local function pairs_of(record)
+  return string.gmatch(record, '([^\31]+)\31([^\30]+)\30')
+end
+
+local function log_of(node) return logs .. ':' .. node end
+
+-- How far the log of a node is trimmed; how far the ledger was seen to be, and since when.
+local function mark_of(node)
+  local mark = redis.call('HGET', logs, node)
+  if not mark then return 0 end
+  local trimmed, booked, since = string.match(mark, '^(%d+) (%d*) (%d*)$')
+  return tonumber(trimmed), tonumber(booked), tonumber(since)
+end
+
+-- Lists what an event adds to counters of money; false where it was listed before.
+local function list(node, sequence, posted)
+  local log = log_of(node)
+  if tonumber(sequence) <= mark_of(node) then return false end
+  if redis.call('ZCOUNT', log, sequence, sequence) > 0 then return false end
+  redis.call('HSETNX', logs, node, '0  ')
+  redis.call('ZADD', log, sequence, sequence .. '\29' .. posted)
+  redis.call('PEXPIRE', log, text(2 * IDLE))
+  return true
 end
 
 -- Whether the counter was loaded with event `sequence` of `node`.
-local function has(counter, node, sequence)
-  for known, seen in string.gmatch(get(counter, '|q') or '', '([^\31]+)\31([^\30]+)\30') do
+local function is_seen(counter, node, sequence)
+  for known, seen in pairs_of(get(counter, '|q') or '') do
     if known == node then return tonumber(sequence) <= tonumber(seen) end
   end
   return false
 end
 
--- ARGV from 8: node, sequence; then kind, counter, limit, amount of each post.
+-- ARGV from 5: node, sequence; then kind, counter, limit, amount of each post.
 local function settle()
-  local node, sequence = ARGV[8], ARGV[9]
+  local node, sequence = ARGV[5], ARGV[6]
   local record = redis.call('HGET', reservations, id)
   if record == 'S' then return { 'a' } end
   if record then void(record) end
-  for at = 10, #ARGV, 4 do
+  redis.call('HSET', reservations, id, 'S')
+  redis.call('ZADD', due, text(now + SETTLED), id)
+  local posted = ''
+  for at = 7, #ARGV, 4 do
+    if ARGV[at] == 'm' and ARGV[at + 3] ~= '0' then
+      posted = posted .. ARGV[at + 1] .. '\31' .. ARGV[at + 3] .. '\30'
+    end
+  end
+  local is_long = false
+  if posted ~= '' then
+    if not list(node, sequence, posted) then return { 'a' } end
+    is_long = redis.call('HINCRBY', logs, '\29', 1) % LOG == 0
+  end
+  for at = 7, #ARGV, 4 do
     local kind, counter, limit = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
     local amount = ARGV[at + 3]
     if kind == 't' then
-      create(counter)
+      create(kind, counter)
       leak(counter, limit)
       add(counter, '|u', text(tonumber(amount) * SCALE))
-    elseif exists(counter) and not has(counter, node, sequence) then
+    elseif has(counter, '|u') and not is_seen(counter, node, sequence) then
       add(counter, '|u', amount)
       touch(counter)
+      if is_long and tonumber(get(counter, '|f')) > now then set(counter, '|f', text(now)) end
     end
   end
-  redis.call('HSET', reservations, id, 'S')
-  redis.call('ZADD', due, text(now + settled), id)
   return { 'g' }
 end
 
@@ -241,26 +348,67 @@ local function release()
   return { 'g' }
 end
 
--- ARGV from 8: counter, spent and what is in it, of each.
+-- Whether a counter is loaded with an answer of the ledger that is newer than `seen`.
+local function is_newer(counter, seen)
+  if not has(counter, '|u') then return false end
+  for node, known in pairs_of(get(counter, '|q') or '') do
+    if (seen[node] or 0) < tonumber(known) then return true end
+  end
+  return false
+end
+
+-- Strikes out of a node's log what the ledger has had for so long that it is surely told.
+local function trim(node, up_to)
+  local trimmed, booked, since = mark_of(node)
+  if booked and now - since < LATE then return end
+  if booked then
+    redis.call('ZREMRANGEBYSCORE', log_of(node), '-inf', text(booked))
+    trimmed = math.max(trimmed, booked)
+  end
+  redis.call('HSET', logs, node, text(trimmed) .. ' ' .. text(up_to) .. ' ' .. text(now))
+end
+
+-- ARGV from 5: up to where each node is in the ledger; counter and what was spent, of each.
 local function load()
-  for at = 8, #ARGV, 3 do
-    local counter = ARGV[at]
-    if not exists(counter) then
-      create(counter)
-      redis.call('HSET', counters, counter .. '|u', ARGV[at + 1], counter .. '|q', ARGV[at + 2])
+  local seen, nodes, later, loading = {}, {}, 0, {}
+  for node, sequence in pairs_of(ARGV[5]) do seen[node] = tonumber(sequence) end
+  for _, node in ipairs(redis.call('HKEYS', logs)) do
+    if node ~= '\29' then
+      if mark_of(node) > (seen[node] or 0) then return { 'o' } end
+      later = later + redis.call('ZCOUNT', log_of(node), '(' .. text(seen[node] or 0), '+inf')
+      nodes[#nodes + 1] = node
     end
+  end
+  if later > BEHIND then return { 'b' } end
+  for at = 6, #ARGV, 2 do
+    local counter = ARGV[at]
+    create('m', counter)
+    if not is_newer(counter, seen) then
+      loading[counter] = true
+      redis.call('HSET', counters, counter .. '|u', ARGV[at + 1], counter .. '|q', ARGV[5],
+        counter .. '|f', text(now + REFRESH))
+    end
+  end
+  for _, node in ipairs(nodes) do
+    local from = '(' .. text(seen[node] or 0)
+    for _, event in ipairs(redis.call('ZRANGEBYSCORE', log_of(node), from, '+inf')) do
+      for counter, amount in pairs_of(string.match(event, '\29(.*)$')) do
+        if loading[counter] then add(counter, '|u', amount) end
+      end
+    end
+    trim(node, seen[node] or 0)
   end
   return { 'g' }
 end
 
--- ARGV from 8: counter and kind of each.
+-- ARGV from 5: counter and kind of each.
 local function read()
   local answer = { 'g' }
-  for at = 8, #ARGV, 2 do
-    local line = { counter = ARGV[at], kind = ARGV[at + 1] }
-    if exists(line.counter) then
-      answer[#answer + 1] = used_of(line)
-      answer[#answer + 1] = get(line.counter, '|h')
+  for at = 5, #ARGV, 2 do
+    local counter, used = ARGV[at], get(ARGV[at], '|u')
+    if used then
+      answer[#answer + 1] = used_of(ARGV[at + 1], used)
+      answer[#answer + 1] = get(counter, '|h')
     else
       answer[#answer + 1] = ''
       answer[#answer + 1] = ''
@@ -270,9 +418,9 @@ local function read()
 end
 
 local operations = {
-  reserve = reserve, extend = extend, renew = renew, settle = settle, release = release,
-  load = load, read = read,
+  reserve = reserve, hold = hold, extend = extend, renew = renew, settle = settle,
+  release = release, load = load, read = read,
 }
 local answer = operations[op]()
-for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, text(2 * idle)) end
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, text(2 * IDLE)) end
 return answer

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use permille_limits::{Base, Books, Extended, Kind, Lease, Line, Post, Posted, Reserved, Use};
+use permille_limits::{
+    Base, Books, Extended, Kind, Lease, Line, Loaded, Post, Posted, Reserved, Use,
+};
 use permille_types::{CustomerId, NodeId, RequestId};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
@@ -31,7 +33,8 @@ enum Op {
     Renew { id: usize },
     Settle { id: usize, node: usize, sequence: u64, amount: u64 },
     Release { id: usize },
-    Load { counter: usize, spent: u64, sequence: u64 },
+    Hold { id: usize, mask: u8, take: u64, lease: u64 },
+    Load { counter: usize, spent: u64, seen: [u64; 2] },
 }
 
 fn op() -> impl Strategy<Value = (u64, Op)> {
@@ -46,13 +49,16 @@ fn op() -> impl Strategy<Value = (u64, Op)> {
         4 => (id.clone(), 0..2_usize, 1..40_u64, 0..500_u64).prop_map(
             |(id, node, sequence, amount)| Op::Settle { id, node, sequence, amount }
         ),
-        1 => id.prop_map(|id| Op::Release { id }),
-        2 => (4..7_usize, 0..300_u64, 0..20_u64)
-            .prop_map(|(counter, spent, sequence)| Op::Load { counter, spent, sequence }),
+        1 => id.clone().prop_map(|id| Op::Release { id }),
+        1 => (id, any::<u8>(), 0..100_u64, 1..5_000_u64)
+            .prop_map(|(id, mask, take, lease)| Op::Hold { id, mask, take, lease }),
+        2 => (4..7_usize, 0..300_u64, 0..40_u64, 0..40_u64)
+            .prop_map(|(counter, spent, a, b)| Op::Load { counter, spent, seen: [a, b] }),
     ];
-    // Mostly small steps of the clock; now and then an hour, and a day.
+    // Mostly small steps of the clock; now and then half a minute, an hour, and a day.
     let step = prop_oneof![
         20 => 0..3_000_u64,
+        2 => 10_000..70_000_u64,
         1 => 3_600_000..4_000_000_u64,
         1 => 80_000_000..100_000_000_u64,
     ];
@@ -86,6 +92,8 @@ enum Answer {
     Reserved(Reserved),
     Extended(Extended),
     Posted(Posted),
+    Renewed(bool),
+    Loaded(Loaded),
     Done,
 }
 
@@ -95,13 +103,36 @@ enum Answer {
 struct Model {
     open: BTreeMap<usize, (u64, Vec<(usize, u64)>)>,
     settled: BTreeMap<usize, u64>,
-    spent: BTreeMap<usize, (u64, [u64; 2])>,
+    /// What each event of each node was told to add.
+    told: BTreeMap<(usize, u64), u64>,
+    /// What counters were loaded with, and up to which event of each node that is complete.
+    loaded: BTreeMap<usize, (u64, [u64; 2])>,
 }
 
 impl Model {
     fn held(&self, counter: usize) -> u64 {
         let holds = self.open.values().flat_map(|(_, holds)| holds);
         holds.filter(|(place, _)| *place == counter).map(|(_, held)| held).sum()
+    }
+
+    /// What the ledger said and what it lacked.
+    fn spent(&self, counter: usize) -> Option<u64> {
+        let (base, seen) = self.loaded.get(&counter)?;
+        let later = self.told.iter().filter(|((node, sequence), _)| *sequence > seen[*node]);
+        Some(base + later.map(|(_, amount)| amount).sum::<u64>())
+    }
+
+    fn hold(&mut self, id: usize, due: u64, lines: &[Line]) {
+        let holds = lines.iter().filter_map(|line| {
+            let held = match line.kind {
+                Kind::Requests => return None,
+                Kind::Tokens => line.take.min(line.limit),
+                Kind::Open => 1,
+                Kind::Money => line.take,
+            };
+            Some((place_of(line), held))
+        });
+        self.open.insert(id, (due, holds.collect()));
     }
 }
 
@@ -114,27 +145,27 @@ fn check(model: &mut Model, now: u64, op: &Op, answer: &Answer, books: &Books) {
     model.open.retain(|_, (due, _)| *due > now);
     model.settled.retain(|_, due| *due > now);
     match (op, answer) {
-        (Op::Reserve { id, mask, take, lease, raise }, Answer::Reserved(Reserved::Granted(_))) => {
+        (
+            Op::Reserve { id, mask, take, lease, raise },
+            Answer::Reserved(Reserved::Granted { .. }),
+        ) => {
             if model.open.contains_key(id) || model.settled.contains_key(id) {
                 return;
             }
-            let mut holds = Vec::new();
-            for line in lines(*mask, *take, *raise) {
-                let place = place_of(&line);
-                let held = match line.kind {
-                    Kind::Requests => continue,
-                    Kind::Tokens => line.take.min(line.limit),
-                    Kind::Open => 1,
-                    Kind::Money => line.take,
-                };
-                let spent = model.spent.get(&place).map_or(0, |(spent, _)| *spent);
-                if line.kind != Kind::Tokens {
-                    let all = spent + model.held(place) + held;
-                    assert!(all <= line.limit, "{line:?} was let in at {all}");
-                }
-                holds.push((place, held));
+            let lines = lines(*mask, *take, *raise);
+            model.hold(*id, now + lease, &lines);
+            for line in lines.iter().filter(|l| matches!(l.kind, Kind::Money | Kind::Open)) {
+                let place = place_of(line);
+                let all = model.spent(place).unwrap_or(0) + model.held(place);
+                assert!(all <= line.limit, "{line:?} was let in at {all}");
             }
-            model.open.insert(*id, (now + lease, holds));
+        }
+        (Op::Hold { id, mask, take, lease }, _) => {
+            if let Some((due, _)) = model.open.get_mut(id) {
+                *due = (*due).max(now + lease);
+            } else if !model.settled.contains_key(id) {
+                model.hold(*id, now + lease, &lines(*mask, *take, 0));
+            }
         }
         (Op::Extend { id, take, raise }, Answer::Extended(Extended::Granted)) => {
             let more = money_lines(*take, *raise).iter().map(|l| (place_of(l), l.take)).collect();
@@ -143,34 +174,41 @@ fn check(model: &mut Model, now: u64, op: &Op, answer: &Answer, books: &Books) {
             holds.extend(more);
             *due = (*due).max(now + 1_000);
         }
-        (Op::Renew { id }, _) => {
+        (Op::Renew { id }, Answer::Renewed(is_there)) => {
+            let known = model.open.contains_key(id) || model.settled.contains_key(id);
+            assert_eq!(*is_there, known);
             if let Some((due, _)) = model.open.get_mut(id) {
                 *due = (*due).max(now + 1_000);
             }
         }
-        (Op::Settle { id, node, sequence, amount }, Answer::Posted(Posted::Now)) => {
-            assert!(!model.settled.contains_key(id), "settled twice");
-            model.open.remove(id);
-            for (spent, seen) in model.spent.values_mut() {
-                if *sequence > seen[*node] {
-                    *spent += amount;
-                }
+        (Op::Settle { id, node, sequence, amount }, Answer::Posted(posted)) => {
+            if model.settled.contains_key(id) {
+                assert_eq!(*posted, Posted::Before, "settled twice");
+                return;
             }
-            model.settled.insert(*id, now + 3_600_000);
+            model.open.remove(id);
+            model.settled.insert(*id, now + 120_000);
+            if *posted == Posted::Now && *amount > 0 {
+                let before = model.told.insert((*node, *sequence), *amount);
+                assert_eq!(before, None, "told twice");
+            }
         }
         (Op::Release { id }, _) => drop(model.open.remove(id)),
-        (Op::Load { counter, spent, sequence }, _) => {
-            let fresh = books.read(COUNTERS[*counter].1).unwrap();
-            if !model.spent.contains_key(counter) {
-                assert_eq!(fresh.used, *spent);
-                model.spent.insert(*counter, (*spent, [*sequence, 0]));
+        (Op::Load { counter, spent, seen }, Answer::Loaded(Loaded::Now)) => {
+            let is_older = model
+                .loaded
+                .get(counter)
+                .is_some_and(|(_, known)| (0..2).any(|node| seen[node] < known[node]));
+            if !is_older {
+                model.loaded.insert(*counter, (*spent, *seen));
             }
         }
         _ => {}
     }
-    for (place, (spent, _)) in &model.spent {
+    for place in model.loaded.keys() {
         let is = books.read(COUNTERS[*place].1).unwrap();
-        assert_eq!(is, Use { used: *spent, held: model.held(*place) }, "{}", COUNTERS[*place].1);
+        let used = model.spent(*place).unwrap();
+        assert_eq!(is, Use { used, held: model.held(*place) }, "{}", COUNTERS[*place].1);
     }
     for place in [2, 3] {
         let held = books.read(COUNTERS[place].1).map_or(0, |is| is.held);
@@ -186,10 +224,7 @@ fn in_memory(books: &mut Books, now: u64, ids: &[RequestId], nodes: &[NodeId], o
         Op::Extend { id, take, raise } => {
             Answer::Extended(books.extend(now, ids[*id], 1_000, &money_lines(*take, *raise)))
         }
-        Op::Renew { id } => {
-            books.renew(now, ids[*id], 1_000);
-            Answer::Done
-        }
+        Op::Renew { id } => Answer::Renewed(books.renew(now, ids[*id], 1_000)),
         Op::Settle { id, node, sequence, amount } => {
             let event = (&nodes[*node], *sequence);
             Answer::Posted(books.settle(now, ids[*id], event, &posts(*amount)))
@@ -198,15 +233,22 @@ fn in_memory(books: &mut Books, now: u64, ids: &[RequestId], nodes: &[NodeId], o
             books.release(now, ids[*id]);
             Answer::Done
         }
-        Op::Load { counter, spent, sequence } => {
-            books.load(now, &base(*counter, *spent, *sequence, &nodes[0]));
+        Op::Hold { id, mask, take, lease } => {
+            books.hold(now, ids[*id], *lease, &lines(*mask, *take, 0));
             Answer::Done
+        }
+        Op::Load { counter, spent, seen } => {
+            Answer::Loaded(books.load(now, &up_to(seen, nodes), &[base(*counter, *spent)]))
         }
     }
 }
 
-fn base(counter: usize, spent: u64, sequence: u64, node: &NodeId) -> Base {
-    Base { counter: COUNTERS[counter].1.into(), spent, seen: vec![(node.clone(), sequence)] }
+fn base(counter: usize, spent: u64) -> Base {
+    Base { counter: COUNTERS[counter].1.into(), spent }
+}
+
+fn up_to(seen: &[u64; 2], nodes: &[NodeId]) -> Vec<(NodeId, u64)> {
+    nodes.iter().cloned().zip(*seen).collect()
 }
 
 async fn in_redis(
@@ -228,8 +270,8 @@ async fn in_redis(
             Answer::Extended(books.extend(whose, ids[*id], at(1_000), &lines).await.unwrap())
         }
         Op::Renew { id } => {
-            books.renew(whose, at(1_000), &[ids[*id]]).await.unwrap();
-            Answer::Done
+            let missing = books.renew(whose, at(1_000), &[ids[*id]]).await.unwrap();
+            Answer::Renewed(missing.is_empty())
         }
         Op::Settle { id, node, sequence, amount } => {
             let event = (&nodes[*node], *sequence);
@@ -241,10 +283,14 @@ async fn in_redis(
             books.release(whose, ids[*id], Some(now)).await.unwrap();
             Answer::Done
         }
-        Op::Load { counter, spent, sequence } => {
-            let base = base(*counter, *spent, *sequence, &nodes[0]);
-            books.load(whose, Some(now), &[base]).await.unwrap();
+        Op::Hold { id, mask, take, lease } => {
+            books.hold(whose, ids[*id], at(*lease), &lines(*mask, *take, 0)).await.unwrap();
             Answer::Done
+        }
+        Op::Load { counter, spent, seen } => {
+            let base = base(*counter, *spent);
+            let loaded = books.load(whose, Some(now), &up_to(seen, nodes), &[base]).await;
+            Answer::Loaded(loaded.unwrap())
         }
     }
 }
@@ -263,12 +309,12 @@ proptest! {
         ops in vec(op(), 1..80)
     ) {
         let (ids, nodes) = setup();
-        let (mut books, mut model, mut now) = (Books::default(), Model::default(), 0);
+        let (mut books, mut model, mut now) = (Books::shared(), Model::default(), 0);
         for (step, op) in &ops {
             now += step;
             // Idle counters are forgotten: the books say when, the model what.
             books.sweep(now);
-            model.spent.retain(|place, _| books.read(COUNTERS[*place].1).is_some());
+            model.loaded.retain(|place, _| books.read(COUNTERS[*place].1).is_some());
             let answer = in_memory(&mut books, now, &ids, &nodes, op);
             check(&mut model, now, op, &answer, &books);
         }
@@ -292,7 +338,7 @@ fn memory_and_redis_give_the_same_answers_to_any_interleaving() {
         cases.set(cases.get() + 1);
         // What is in braces is the hash tag; this one has some itself.
         let whose = customer(&format!("case-{}{{}}", cases.get()));
-        let mut books = Books::default();
+        let mut books = Books::shared();
         let mut now = 1_000;
         for (step, op) in &ops {
             now += step;

@@ -1,6 +1,6 @@
 //! What each step does, in memory.
 
-use permille_limits::{Blocked, Books, Extended, Kind, Post, Posted, Reserved, Use};
+use permille_limits::{Blocked, Books, Extended, Kind, Loaded, Post, Posted, Reserved, Use};
 
 use crate::support::{base, id, line, money, node, spent};
 
@@ -9,12 +9,12 @@ const HOUR: u64 = 60 * 60 * 1_000;
 
 fn with_money(amount: u64) -> Books {
     let mut books = Books::default();
-    books.load(0, &base("m", amount));
+    books.load(0, &[], &[base("m", amount)]);
     books
 }
 
 fn is_granted(reserved: &Reserved) -> bool {
-    matches!(reserved, Reserved::Granted(_))
+    matches!(reserved, Reserved::Granted { .. })
 }
 
 fn blocked(reserved: &Reserved) -> Blocked {
@@ -84,10 +84,8 @@ fn an_overage_is_carried_and_blocks_until_it_is_covered() {
 
 #[test]
 fn a_settlement_told_twice_counts_once_and_one_that_is_in_the_base_not_at_all() {
-    let mut books = Books::default();
-    let mut loaded = base("m", 50);
-    loaded.seen = vec![(node("a"), 7)];
-    books.load(0, &loaded);
+    let mut books = Books::shared();
+    books.load(0, &[(node("a"), 7)], &[base("m", 50)]);
     let (known, new) = (id(), id());
 
     assert_eq!(books.settle(0, known, (&node("a"), 7), &[spent(20)]), Posted::Now);
@@ -197,6 +195,118 @@ fn idle_counters_are_forgotten_but_not_what_is_held() {
     assert_eq!(books.read("m"), Some(Use { used: 7, held: 1 }));
     books.release(26 * HOUR, open);
     books.sweep(60 * HOUR);
+
+    assert!(books.is_empty(), "{books:?}");
+}
+
+#[test]
+fn what_settles_while_a_counter_is_loaded_is_in_it_once() {
+    let mut books = Books::shared();
+    assert_eq!(books.reserve(0, id(), LEASE, &[money(100, 1)]), Reserved::Unknown(vec![0]));
+    // The ledger is asked now: it has events of `a` up to 3. Event 3 is told late, 4 is not booked.
+    for (sequence, amount) in [(3, 30), (4, 4)] {
+        books.settle(0, id(), (&node("a"), sequence), &[spent(amount)]);
+    }
+    books.settle(0, id(), (&node("b"), 1), &[spent(2)]);
+
+    assert_eq!(books.load(0, &[(node("a"), 3)], &[base("m", 30)]), Loaded::Now);
+
+    assert_eq!(books.read("m"), Some(Use { used: 36, held: 0 }));
+}
+
+#[test]
+fn a_counter_in_use_is_loaded_again_each_minute_and_finds_what_nobody_told() {
+    let mut books = Books::shared();
+    books.load(0, &[(node("a"), 1)], &[base("m", 10)]);
+    let ask = |books: &mut Books, now| books.reserve(now, id(), LEASE, &[money(1_000, 1)]);
+    let stale = |reserved: Reserved| match reserved {
+        Reserved::Granted { stale, .. } => stale,
+        other => panic!("{other:?}"),
+    };
+    books.settle(1, id(), (&node("b"), 7), &[spent(5)]);
+
+    assert!(stale(ask(&mut books, 59_999)).is_empty());
+    assert_eq!(stale(ask(&mut books, 60_000)), [0]);
+    assert!(stale(ask(&mut books, 60_001)).is_empty(), "one is told so");
+    assert_eq!(stale(ask(&mut books, 65_000)), [0], "and another when it did not load");
+    // `a` was killed when it had handed over event 2, of 20, and not told it.
+    let seen = [(node("a"), 2), (node("b"), 6)];
+    assert_eq!(books.load(65_001, &seen, &[base("m", 30)]), Loaded::Now);
+
+    assert_eq!(books.read("m"), Some(Use { used: 35, held: 4 }), "four leases still run");
+    books.settle(65_002, id(), (&node("a"), 2), &[spent(20)]);
+    assert_eq!(books.read("m").unwrap().used, 35, "told late, it counts once");
+    // An answer that was asked for before and comes after is older.
+    books.load(65_003, &[(node("a"), 1), (node("b"), 7)], &[base("m", 15)]);
+    assert_eq!(books.read("m").unwrap().used, 35);
+}
+
+#[test]
+fn what_the_ledger_has_had_for_long_is_not_remembered_and_an_older_answer_is_refused() {
+    let mut books = Books::shared();
+    for sequence in 1..=3 {
+        books.settle(0, id(), (&node("a"), sequence), &[spent(1)]);
+    }
+    books.load(0, &[(node("a"), 2)], &[base("m", 2)]);
+    // Within ten seconds the ledger's answers change nothing of what is remembered.
+    books.load(9_000, &[(node("a"), 3)], &[base("m", 3)]);
+    assert_eq!(books.load(9_001, &[(node("a"), 1)], &[base("n", 0)]), Loaded::Now);
+
+    books.load(10_000, &[(node("a"), 3)], &[base("m", 3)]);
+
+    assert_eq!(books.load(10_001, &[(node("a"), 1)], &[base("o", 0)]), Loaded::Outdated);
+    assert_eq!(books.read("o"), None);
+    assert_eq!(books.settle(10_002, id(), (&node("a"), 2), &[spent(1)]), Posted::Before);
+    assert_eq!(books.read("m").unwrap().used, 3);
+}
+
+#[test]
+fn a_ledger_that_lacks_too_much_loads_nothing() {
+    let mut books = Books::shared();
+    for sequence in 1..=20_001 {
+        books.settle(0, id(), (&node("a"), sequence), &[spent(1)]);
+    }
+
+    assert_eq!(books.load(0, &[], &[base("m", 0)]), Loaded::Behind);
+    assert_eq!(books.read("m"), None);
+    assert_eq!(books.load(0, &[(node("a"), 1)], &[base("m", 1)]), Loaded::Now);
+    assert_eq!(books.read("m").unwrap().used, 20_001);
+}
+
+#[test]
+fn a_reservation_that_the_books_lost_is_made_again_whatever_room_there_is() {
+    let mut books = Books::shared();
+    let (open, settled) = (id(), id());
+    books.settle(0, settled, (&node("a"), 1), &[spent(10)]);
+    let lines = [money(100, 90), line(Kind::Open, "o", 1, 1)];
+    assert!(!books.renew(0, open, LEASE), "it is not there");
+
+    for request in [open, open, settled] {
+        books.hold(0, request, LEASE, &lines);
+    }
+
+    assert_eq!(books.read("m"), None, "it holds, and was never loaded");
+    assert!(matches!(books.reserve(0, id(), LEASE, &lines), Reserved::Unknown(_)));
+    books.load(0, &[], &[base("m", 20)]);
+    assert_eq!(books.read("m"), Some(Use { used: 30, held: 90 }));
+    assert_eq!(blocked(&books.reserve(0, id(), LEASE, &lines)).line, 0);
+    assert!(books.renew(0, open, LEASE));
+    books.settle(1, open, (&node("a"), 2), &[spent(5)]);
+    assert_eq!(books.read("m"), Some(Use { used: 35, held: 0 }));
+    assert_eq!(books.read("o"), Some(Use::default()));
+}
+
+#[test]
+fn one_gateway_alone_remembers_no_settlement_and_forgets_money_after_ten_minutes() {
+    let mut books = with_money(0);
+    for sequence in 1..=1_000 {
+        let open = id();
+        books.reserve(0, open, LEASE, &[money(u64::MAX, 1)]);
+        books.settle(0, open, (&node("a"), sequence), &[spent(1)]);
+    }
+    assert_eq!(books.read("m").unwrap().used, 1_000);
+
+    books.sweep(HOUR / 6);
 
     assert!(books.is_empty(), "{books:?}");
 }

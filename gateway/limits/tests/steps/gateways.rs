@@ -31,9 +31,13 @@ impl Gateway {
     ) -> Self {
         let place = Place::Shared(books, away);
         let limits = Limits::new(place, node(name), Arc::clone(ledger) as _);
-        let tended = Arc::clone(&limits);
-        let tending = tokio::spawn(async move { tended.tend(CancellationToken::new()).await });
+        let tending = tend(&limits);
         Self { limits, node: node(name), ledger: Arc::clone(ledger), tending }
+    }
+
+    /// Looks after the books again, after `tending` was aborted.
+    pub(crate) fn tend_again(&mut self) {
+        self.tending = tend(&self.limits);
     }
 
     /// Books what a request used and puts it in the place of what it held.
@@ -41,6 +45,11 @@ impl Gateway {
         let sequence = self.ledger.book(&self.node, "m", amount);
         open.settle(sequence, vec![spent(amount)]);
     }
+}
+
+fn tend(limits: &Arc<Limits>) -> tokio::task::JoinHandle<()> {
+    let tended = Arc::clone(limits);
+    tokio::spawn(async move { tended.tend(CancellationToken::new()).await })
 }
 
 pub(crate) fn fleet(redis: &Redis, away: WhenAway, ledger: &Arc<Ledger>) -> Vec<Gateway> {
@@ -187,6 +196,28 @@ async fn what_a_killed_gateway_held_comes_back_with_its_leases_and_not_before() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_gateway_handed_over_and_did_not_tell_is_counted_when_it_is_loaded_again() {
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    let open = gateways[0].limits.reserve(&whose, id(), &[money(1_000, 10)]).await.unwrap();
+    gateways[0].settle(open, 10);
+    eventually("it is told", async || read(&redis, &whose, "m").await.used == 10).await;
+
+    // Billing has these, of a gateway that was killed before it told them.
+    for amount in [100, 200] {
+        ledger.book(&node("gw-killed"), "m", amount);
+    }
+    redis.age("acme", "m").await;
+    drop(gateways[1].limits.reserve(&whose, id(), &[money(1_000, 10)]).await.unwrap());
+
+    eventually("all is counted, once", async || {
+        read(&redis, &whose, "m").await == Use { used: 310, held: 0 }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_while_the_reservation_is_made_holds_nothing() {
     let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
     let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
@@ -227,4 +258,24 @@ async fn in_one_process_the_same_holds_without_redis() {
     drop(open);
     let is = limits.read(&whose, Kind::Money, "m").await.unwrap();
     assert_eq!(is, Use { used: 500, held: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn usage_is_handed_over_once_redis_has_it_or_is_away() {
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateway = Gateway::start("gw-1", redis.books(), WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    let open = gateway.limits.reserve(&whose, id(), &[money(1_000, 10)]).await.unwrap();
+    gateway.limits.told_up_to(u64::MAX).await;
+
+    redis.freeze();
+    open.settle(7, vec![spent(10)]);
+    gateway.limits.told_up_to(6).await;
+    let told = gateway.limits.told_up_to(7);
+    tokio::pin!(told);
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut told).await.is_err());
+    redis.thaw();
+    told.await;
+
+    assert_eq!(read(&redis, &whose, "m").await, Use { used: 10, held: 0 });
 }

@@ -10,7 +10,7 @@ use permille_limits::{Kind, Refused, SharedBooks, Use, WhenAway};
 use crate::{
     gateways::{Gateway, fleet, read},
     server::Redis,
-    support::{Ledger, customer, eventually, id, line, money},
+    support::{Ledger, customer, eventually, eventually_some, id, line, money, spent},
 };
 
 async fn noticed(gateways: &[Gateway], whose: &permille_types::CustomerId) {
@@ -24,6 +24,15 @@ async fn noticed(gateways: &[Gateway], whose: &permille_types::CustomerId) {
 async fn back(gateways: &[Gateway]) {
     eventually("redis is back", async || {
         gateways.iter().all(|gateway| !gateway.limits.health().away)
+    })
+    .await;
+}
+
+/// Waits until every gateway has answered the roll and counts in Redis.
+async fn all_there(redis: &Redis, gateways: &[Gateway]) {
+    eventually("all are there", async || {
+        redis.there().await == gateways.len()
+            && gateways.iter().all(|gateway| !gateway.limits.health().away)
     })
     .await;
 }
@@ -60,6 +69,8 @@ async fn shares_serve_on_and_together_spend_no_more_than_was_left_in_the_ledger(
     let (mut redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
     let gateways = fleet(&redis, WhenAway::Share(3), &ledger);
     let whose = customer("acme");
+    // A Redis without data is one that may have lost them.
+    all_there(&redis, &gateways).await;
     for gateway in &gateways {
         let open = gateway.limits.reserve(&whose, id(), &[money(1_000, 100)]).await.unwrap();
         gateway.settle(open, 100);
@@ -140,4 +151,79 @@ async fn what_cannot_be_known_is_refused_and_known_again_later() {
     ledger.away.store(false, Ordering::Relaxed);
     assert!(gateways[0].limits.reserve(&whose, id(), &[money(100, 10)]).await.is_ok());
     assert_eq!(ledger.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_back_first_keeps_to_its_share_until_the_others_have_told_what_they_served() {
+    let (mut redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let mut gateways = fleet(&redis, WhenAway::Share(3), &ledger);
+    let whose = customer("acme");
+    all_there(&redis, &gateways).await;
+    redis.kill();
+    noticed(&gateways, &whose).await;
+    // This one does not find back for a while, and billing has nothing of what it serves.
+    gateways[2].tending.abort();
+    let mut sequence = 1_000;
+    let mut serve = async |gateways: &[Gateway], place: usize| {
+        let mut served = 0;
+        let limits = &gateways[place].limits;
+        while let Ok(open) = limits.reserve(&whose, id(), &[money(900, 10)]).await {
+            sequence += 1;
+            open.settle(sequence, vec![spent(10)]);
+            served += 1;
+        }
+        served
+    };
+    assert_eq!(serve(&gateways, 2).await, 30, "its third");
+    assert_eq!(serve(&gateways, 0).await, 30);
+
+    redis.start_empty().await;
+    eventually("two have told", async || {
+        gateways[..2].iter().all(|gateway| gateway.limits.health().waiting == 0)
+    })
+    .await;
+    let mut served = 0;
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_secs(2) {
+        served += serve(&gateways, 0).await + serve(&gateways, 1).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(served, 30, "the third of the one that had served nothing");
+    assert!(gateways[0].limits.health().away, "one has not told yet");
+
+    gateways[2].tend_again();
+    back(&gateways).await;
+    for gateway in &gateways {
+        assert!(gateway.limits.reserve(&whose, id(), &[money(900, 1)]).await.is_err());
+    }
+    assert_eq!(read(&redis, &whose, "m").await, Use { used: 900, held: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_open_when_redis_loses_its_data_is_held_again_before_anybody_else_is_served() {
+    let (mut redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    let lines = [money(100, 60), line(Kind::Open, "o", 1, 1)];
+    all_there(&redis, &gateways).await;
+    let open = gateways[0].limits.reserve(&whose, id(), &lines).await.unwrap();
+
+    for _ in 0..2 {
+        redis.kill();
+        redis.start_empty().await;
+        let refused = eventually_some("somebody is answered", async || {
+            match gateways[1].limits.reserve(&whose, id(), &lines).await {
+                Err(Refused::Unavailable) => None,
+                other => Some(other),
+            }
+        })
+        .await;
+        let Err(Refused::Blocked(blocked)) = refused else { panic!("served twice") };
+        assert_eq!(blocked.is, Use { used: 0, held: 60 });
+    }
+    gateways[0].settle(open, 20);
+
+    let is = Use { used: 20, held: 0 };
+    eventually("it has settled", async || read(&redis, &whose, "m").await == is).await;
+    assert!(gateways[1].limits.reserve(&whose, id(), &lines).await.is_ok());
 }

@@ -80,6 +80,25 @@ impl Redis {
         self.answers().await;
     }
 
+    async fn connection(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// How many gateways have answered the roll.
+    pub(crate) async fn there(&self) -> usize {
+        let mut connection = self.connection().await;
+        let asked = redis::cmd("HLEN").arg("permille:{gateways}:here").clone();
+        asked.query_async(&mut connection).await.unwrap()
+    }
+
+    /// Makes a counter due to be loaded again.
+    pub(crate) async fn age(&self, customer: &str, counter: &str) {
+        let mut connection = self.connection().await;
+        let (key, field) = (format!("permille:{{{customer}}}:counters"), format!("{counter}|f"));
+        redis::cmd("HSET").arg(key).arg(field).arg(0).exec_async(&mut connection).await.unwrap();
+    }
+
     /// Stops it from answering, without closing a connection.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");

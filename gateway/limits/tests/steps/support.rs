@@ -2,14 +2,17 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use chrono::DateTime;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use permille_limits::{Base, Kind, Line, LoadError, Post, Spendings};
+use permille_limits::{Base, Booked, Kind, Line, LoadError, Post, Settlement, Spendings};
 use permille_types::{CustomerId, Level, NodeId, RequestId, SpendAccount};
 
 /// How long a condition may take on a busy machine before a test gives up.
@@ -43,27 +46,38 @@ pub(crate) fn spent(amount: u64) -> Post {
 }
 
 pub(crate) fn base(counter: &str, spent: u64) -> Base {
-    Base { counter: counter.into(), spent, seen: Vec::new() }
+    Base { counter: counter.into(), spent }
 }
 
 /// Waits for a condition, with a deadline.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    eventually_some(what, async || condition().await.then_some(())).await;
+}
+
+/// Waits for an answer, with a deadline.
+pub(crate) async fn eventually_some<T>(
+    what: &str,
+    mut answer: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     let mut every = tokio::time::interval(Duration::from_millis(5));
-    while !condition().await {
+    loop {
+        if let Some(answer) = answer().await {
+            return answer;
+        }
         assert!(Instant::now() < deadline, "gave up waiting until {what}");
         every.tick().await;
     }
 }
 
 /// Whose event, which, and what it adds to which counter.
-type Booked = (NodeId, u64, HashMap<String, u64>);
+type Event = (NodeId, u64, HashMap<String, u64>);
 
 /// A ledger: what was settled, by node and sequence number, booked at once.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    booked: Mutex<Vec<Booked>>,
-    pub(crate) away: std::sync::atomic::AtomicBool,
+    booked: Mutex<Vec<Event>>,
+    pub(crate) away: AtomicBool,
 }
 
 impl Ledger {
@@ -81,26 +95,41 @@ impl Ledger {
     pub(crate) fn count(&self) -> usize {
         self.booked.lock().len()
     }
-}
 
-impl Spendings for Ledger {
-    fn bases<'a>(
-        &'a self,
-        _: &'a CustomerId,
-        counters: Vec<(Arc<str>, Arc<SpendAccount>)>,
-    ) -> BoxFuture<'a, Result<Vec<Base>, LoadError>> {
-        if self.away.load(std::sync::atomic::Ordering::Relaxed) {
-            return Box::pin(std::future::ready(Err("the ledger is away".into())));
-        }
+    fn journals(&self) -> Vec<(NodeId, u64)> {
         let mut seen: HashMap<NodeId, u64> = HashMap::new();
         for (node, sequence, _) in self.booked.lock().iter() {
             seen.insert(node.clone(), *sequence);
         }
-        let seen: Vec<_> = seen.into_iter().collect();
-        let bases = counters.into_iter().map(|(counter, account)| {
-            let spent = self.sum(&account.id);
-            Base { counter, spent, seen: seen.clone() }
-        });
-        Box::pin(std::future::ready(Ok(bases.collect())))
+        seen.into_iter().collect()
+    }
+}
+
+impl Spendings for Ledger {
+    fn booked<'a>(
+        &'a self,
+        _: &'a CustomerId,
+        accounts: &'a [Arc<SpendAccount>],
+    ) -> BoxFuture<'a, Result<Booked, LoadError>> {
+        if self.away.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(Err("the ledger is away".into())));
+        }
+        let nano = accounts.iter().map(|account| self.sum(&account.id)).collect();
+        Box::pin(std::future::ready(Ok(Booked { nano, journals: self.journals() })))
+    }
+
+    fn with_unbooked(
+        &self,
+        _: &CustomerId,
+        accounts: &[Arc<SpendAccount>],
+        _: &Booked,
+        load: &mut dyn FnMut(&[u64]),
+    ) -> Result<(), LoadError> {
+        load(&vec![0; accounts.len()]);
+        Ok(())
+    }
+
+    fn unbooked_settlements(&self) -> BoxFuture<'_, Result<Vec<Settlement>, LoadError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 }

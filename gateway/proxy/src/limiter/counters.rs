@@ -96,19 +96,6 @@ pub(super) fn kind(measure: Measure) -> Kind {
     }
 }
 
-/// Whether what `event` cost is part of `account`.
-pub(super) fn is_of(event: &UsageEvent, account: &SpendAccount) -> bool {
-    let id = match account.level {
-        Level::Customer => event.customer.as_str(),
-        Level::Project => event.project.as_str(),
-        Level::Key => event.key.as_str(),
-        Level::Session => event.session.as_str(),
-    };
-    id == account.id
-        && account.from.is_none_or(|from| event.at >= from)
-        && account.until.is_none_or(|until| event.at < until)
-}
-
 /// Every limit of a key, its own requests per minute in its place among them.
 pub(super) fn limits_of(key: &KeyPolicy) -> Vec<Limit> {
     let own = key.rpm.map(|rpm| Limit {

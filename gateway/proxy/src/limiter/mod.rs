@@ -7,16 +7,22 @@ mod counters;
 mod reserved;
 mod spendings;
 mod told;
+mod unbooked;
 mod worst;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
-use permille_journal::Journal;
+use parking_lot::Mutex;
+use permille_journal::{Journal, JournalError};
 use permille_limits::{
-    Blocked, Health, Kind, Limits, OutputLengths, Place, Post, Refused, SharedBooks, SharedError,
-    Use, WhenAway,
+    Blocked, Health, Kind, Limits, LoadError, OutputLengths, Place, Post, Refused, SharedBooks,
+    SharedError, Use, WhenAway,
 };
 use permille_rating::{price_book::PriceBook, rate::rate, round::to_nano};
 use permille_types::{
@@ -28,18 +34,22 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Away, LimitsConfig},
     context::InSession,
-    known::{Knowledge, chain},
+    known::{Knowledge, Known, chain},
     metrics::Metrics,
     refusal::Refusal,
 };
 use counters::{Subject, kind, limits_of};
+use unbooked::Unbooked;
 use worst::{Unpriced, Worst, worst};
 
 pub(crate) use reserved::Reserved;
 
-/// A settlement that was written so long ago is not told again after a restart: it may have been
-/// told before, and nobody remembers.
-const TOLD_AGAIN_MAX: TimeDelta = TimeDelta::minutes(50);
+/// Tokens that were used so long ago are no part of a minute's rate any more.
+const RATES_TIME: TimeDelta = TimeDelta::minutes(1);
+/// What billing acknowledged is kept for so long beside it: a load takes two seconds at most.
+const KEPT_TIME: Duration = Duration::from_secs(3);
+/// Pause after the journal could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// Refused rates that are remembered, and how long at most: a full minute's worth is free again by
 /// then.
@@ -55,6 +65,10 @@ pub(crate) struct Limiter {
     metrics: Arc<Metrics>,
     /// Rates that were refused, by counter and limit, and until when they surely are.
     closed: Cache<(Arc<str>, u64), DateTime<Utc>>,
+    /// What was settled and billing may not have.
+    unbooked: Arc<Unbooked>,
+    /// How far billing was, second by second.
+    acknowledged: Mutex<VecDeque<(Instant, u64)>>,
 }
 
 /// What the limiter stands on.
@@ -81,12 +95,18 @@ impl Limiter {
                 Place::Shared(SharedBooks::open(url, wait)?, away)
             }
         };
-        let spendings =
-            spendings::Spent { control, journal: journal.clone(), knowledge: knowledge.clone() };
+        let unbooked = Arc::new(Unbooked::default());
+        let spendings = spendings::Spent {
+            control,
+            journal: journal.clone(),
+            knowledge: knowledge.clone(),
+            unbooked: Arc::clone(&unbooked),
+        };
         let limits = Limits::new(place, journal.node().clone(), Arc::new(spendings));
         let lengths = OutputLengths::default();
         let closed = Cache::builder().max_capacity(CLOSED_MAX).time_to_live(CLOSED_TIME).build();
-        Ok(Self { limits, lengths, knowledge, journal, metrics, closed })
+        let acknowledged = Mutex::default();
+        Ok(Self { limits, lengths, knowledge, journal, metrics, closed, unbooked, acknowledged })
     }
 
     /// How the shared books fare.
@@ -96,10 +116,26 @@ impl Limiter {
 
     /// Looks after the books until `stop`; on return everything settled is told, within a bound.
     pub(crate) async fn tend(&self, clock: &dyn Clock, stop: CancellationToken) {
-        if self.limits.is_shared() {
-            self.tell_again(clock);
+        tokio::join!(self.read_journal(clock, &stop), self.limits.tend(stop.clone()));
+    }
+
+    /// Waits, within a bound, until the shared books have every settlement up to `sequence`.
+    pub(crate) async fn told_up_to(&self, sequence: u64) {
+        self.limits.told_up_to(sequence).await;
+    }
+
+    /// Billing has everything up to `sequence`, as of `now`. Told every second.
+    pub(crate) fn acknowledged(&self, sequence: u64, now: Instant) {
+        let mut acknowledged = self.acknowledged.lock();
+        let is_long_ago = |at: &(Instant, u64)| now.saturating_duration_since(at.0) >= KEPT_TIME;
+        let mut up_to = None;
+        while let Some((_, sequence)) = acknowledged.pop_front_if(|first| is_long_ago(first)) {
+            up_to = Some(sequence);
         }
-        self.limits.tend(stop).await;
+        acknowledged.push_back((now, sequence));
+        if let Some(up_to) = up_to {
+            self.unbooked.drop_up_to(up_to);
+        }
     }
 
     /// Refuses a request of `key` while a rate of requests that refused one before leaves no room:
@@ -197,58 +233,100 @@ impl Limiter {
             if own { known.policy(&key.hash) } else { known.key_of(&event.key) }
         });
         let key = now.map_or(key, |now| &**now);
-        if event.key != key.key {
-            // The creator's key is gone. The ledger has the cost, for counters that are loaded.
-            return;
-        }
-        if key.limits.is_empty() && key.rpm.is_none() && reserved.is_none() {
+        // A customer has one currency, whichever key it is.
+        let prices = known.as_deref().map(|known| &*known.prices);
+        let nano = prices.map_or(0, |prices| cost_nano(event, prices, key.currency));
+        let is_limited = !key.limits.is_empty() || key.rpm.is_some() || reserved.is_some();
+        // Where the creator's key is gone, the ledger has the cost, for counters that are loaded.
+        if event.key != key.key || !is_limited {
+            self.unbooked.settled(sequence, event, nano, || {});
             return;
         }
         if let (Ended::Complete, Some(output)) = (event.ended, event.output_total) {
             self.lengths.learn(&key.key, output);
         }
-        let prices = known.as_deref().map(|known| &*known.prices);
-        let posts = posts(event, key, prices);
-        match reserved {
-            Some(reserved) => {
-                let spent = posts.iter().filter(|post| post.kind == Kind::Money);
-                if spent.map(|post| post.amount).max() > Some(reserved.nano()) {
-                    self.metrics.limits.overages.inc();
-                }
-                reserved.settle(sequence, posts);
+        let posts = posts(event, key, nano);
+        if let Some(reserved) = &reserved {
+            let spent = posts.iter().filter(|post| post.kind == Kind::Money);
+            if spent.map(|post| post.amount).max() > Some(reserved.nano()) {
+                self.metrics.limits.overages.inc();
             }
-            None => self.limits.post(&key.customer, event.request_id, sequence, posts),
         }
+        self.unbooked.settled(sequence, event, nano, || match reserved {
+            Some(reserved) => reserved.settle(sequence, posts),
+            None => self.limits.post(&key.customer, event.request_id, sequence, posts),
+        });
     }
 
-    /// Tells the shared books what this node settled before it was started and may not have told:
-    /// what was open when it died holds nothing any more, and has cost what its record says.
-    fn tell_again(&self, clock: &dyn Clock) {
-        let Some(known) = self.knowledge.current() else { return };
-        let now = clock.now();
-        let told = self.journal.uncommitted(|written| {
-            let Ok(event) = UsageEvent::from_json(&written.payload) else { return };
-            let recent = now - event.at < TOLD_AGAIN_MAX;
-            if let Some(key) = known.key_of(&event.key)
-                && (event.ended == Ended::Orphaned || recent)
-            {
-                self.settled(&event, key, None, written.sequence);
+    /// Reads what this node settled before it was started and billing may not have, once there are
+    /// prices to rate it.
+    async fn read_journal(&self, clock: &dyn Clock, stop: &CancellationToken) {
+        let mut versions = self.knowledge.versions();
+        while self.knowledge.current().is_none() {
+            tokio::select! {
+                changed = versions.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
             }
-        });
-        if let Err(error) = told {
-            tracing::warn!(error = %chain(&error), "the journal was not told to the limits");
+        }
+        loop {
+            let earlier = Earlier {
+                journal: self.journal.clone(),
+                known: self.knowledge.current(),
+                unbooked: Arc::clone(&self.unbooked),
+                limits: self.limits.is_shared().then(|| Arc::clone(&self.limits)),
+                now: clock.now(),
+            };
+            let read = tokio::task::spawn_blocking(move || earlier.read()).await;
+            match read.map_err(LoadError::from).and_then(|read| read.map_err(LoadError::from)) {
+                Ok(()) => return self.unbooked.is_read(),
+                Err(error) => tracing::error!(
+                    error = %chain(&*error),
+                    "the journal cannot be read: requests of limited money are refused"
+                ),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(READ_AGAIN) => {}
+                () = stop.cancelled() => return,
+            }
         }
     }
 }
 
-/// What `event` adds to the counters of `key`.
-fn posts(event: &UsageEvent, key: &KeyPolicy, prices: Option<&PriceBook>) -> Vec<Post> {
+/// What this node settled before it was started.
+struct Earlier {
+    journal: Journal,
+    known: Option<Arc<Known>>,
+    unbooked: Arc<Unbooked>,
+    /// The books that others share, which may not have been told.
+    limits: Option<Arc<Limits>>,
+    now: DateTime<Utc>,
+}
+
+impl Earlier {
+    fn read(&self) -> Result<(), JournalError> {
+        let Some(known) = &self.known else { return Ok(()) };
+        self.journal.uncommitted(|written| {
+            // An event that does not read is none that costs anything; billing quarantines it.
+            let Ok(event) = UsageEvent::from_json(&written.payload) else { return };
+            let Some(key) = known.key_of(&event.key) else { return };
+            let nano = cost_nano(&event, &known.prices, key.currency);
+            self.unbooked.found(written.sequence, &event, nano);
+            // What was open when it died holds nothing any more, and has cost what its record says.
+            if let Some(limits) = &self.limits {
+                let mut posts = posts(&event, key, nano);
+                if self.now - event.at > RATES_TIME {
+                    posts.retain(|post| post.kind == Kind::Money);
+                }
+                limits.post(&event.customer, event.request_id, written.sequence, posts);
+            }
+        })?;
+        Ok(())
+    }
+}
+
+/// What `event`, which costs `nano`, adds to the counters of `key`.
+fn posts(event: &UsageEvent, key: &KeyPolicy, nano: u64) -> Vec<Post> {
     let subject = Subject::of_event(key, event);
-    let money = key.limits.iter().any(|limit| limit.measure.is_money());
-    let nano = match prices.filter(|_| money) {
-        Some(prices) => cost_nano(event, prices, key.currency),
-        None => 0,
-    };
     let tokens = match (event.input_total, event.output_total) {
         (None, None) => event.tokens.values().fold(0, |sum: u64, count| sum.saturating_add(*count)),
         (input, output) => input.unwrap_or_default().saturating_add(output.unwrap_or_default()),
