@@ -21,6 +21,10 @@ use crate::{
 /// that is extrapolated from the document's length.
 const DOCUMENT_BYTES_KEPT: usize = 256 * 1024;
 
+/// Longest document that is kept until it is known whether it came in one piece, in bytes: no value
+/// in it can be too large to be read.
+const WHOLE_BYTES_MAX: usize = 64 * 1024;
+
 /// What turns events into facts.
 #[derive(Debug)]
 struct Meter {
@@ -39,7 +43,10 @@ enum Body {
     Sse(Scanner, bool),
     /// Many documents, in lines or in a list.
     Elements(ElementScanner),
-    /// One document.
+    /// One document, of which one piece has come, or none. Most replies are whole with it, and are
+    /// read at once when they are asked for.
+    Piece(Bytes),
+    /// One document, in pieces.
     Json(Document),
 }
 
@@ -67,7 +74,7 @@ impl Reader {
         };
         let body = match config.framing {
             Framing::Sse => Body::Sse(Scanner::new(), true),
-            Framing::Json => Body::Json(meter.document()),
+            Framing::Json => Body::Piece(Bytes::new()),
             Framing::JsonLines => Body::Elements(ElementScanner::new(Form::Lines)),
             Framing::JsonArray => Body::Elements(ElementScanner::new(Form::List)),
         };
@@ -85,7 +92,7 @@ impl Reader {
                     if !held.is_empty() {
                         out.push(Piece::Pass(held));
                     }
-                    self.body = Body::Json(self.meter.document());
+                    self.body = Body::Piece(Bytes::new());
                 }
                 Some(_) => *undecided = false,
             }
@@ -93,11 +100,20 @@ impl Reader {
         match &mut self.body {
             Body::Sse(scanner, _) => scanner.push(&bytes, &mut self.meter, out),
             Body::Elements(scanner) => scanner.push(&bytes, &mut self.meter, out),
+            Body::Piece(piece) => {
+                if piece.is_empty() && bytes.len() <= WHOLE_BYTES_MAX {
+                    *piece = bytes.clone();
+                } else if !bytes.is_empty() {
+                    let mut document = self.meter.document();
+                    document.push(piece);
+                    document.push(&bytes);
+                    self.body = Body::Json(document);
+                }
+                pass(bytes, out);
+            }
             Body::Json(document) => {
                 document.push(&bytes);
-                if !bytes.is_empty() {
-                    out.push(Piece::Pass(bytes));
-                }
+                pass(bytes, out);
             }
         }
     }
@@ -110,7 +126,7 @@ impl Reader {
         let rest = match &mut self.body {
             Body::Sse(scanner, _) => scanner.finish(&mut self.meter),
             Body::Elements(scanner) => scanner.finish(&mut self.meter),
-            Body::Json(_) => None,
+            Body::Piece(_) | Body::Json(_) => None,
         };
         self.meter.facts.tap_error = tap_error;
         rest.map(|(raw, verdict)| match verdict {
@@ -126,8 +142,12 @@ impl Reader {
 
     /// Whether the reply's end was seen.
     pub(crate) fn is_terminal(&self) -> bool {
-        self.meter.facts.terminal
-            || matches!(&self.body, Body::Json(document) if document.is_closed())
+        let is_closed = match &self.body {
+            Body::Piece(piece) => self.meter.document_of(piece).is_closed(),
+            Body::Json(document) => document.is_closed(),
+            Body::Sse(..) | Body::Elements(_) => false,
+        };
+        self.meter.facts.terminal || is_closed
     }
 
     /// The text that came in events so far.
@@ -138,19 +158,15 @@ impl Reader {
     /// Everything known now. The text is in it where usage is not complete, or it is asked for.
     pub(crate) fn reading(&self, with_text: bool) -> Reading {
         let (mut facts, mut parser) = (self.meter.facts.light_clone(), self.meter.parser.clone());
-        if let Body::Json(document) = &self.body {
-            parser.document(document, b"", &mut facts);
-            facts.terminal = document.is_closed();
-            facts.output_final = true;
-        }
+        let text = match &self.body {
+            Body::Sse(..) | Body::Elements(_) => Cow::Borrowed(&self.meter.facts.text),
+            Body::Piece(piece) => Cow::Owned(self.meter.piece(piece, &mut parser, &mut facts)),
+            Body::Json(document) => Cow::Owned(read(document, &mut parser, &mut facts)),
+        };
         // A body that ended cleanly has no more to say.
         facts.output_final |= facts.ended && !facts.abandoned && facts.parts.output.is_some();
         let failed = facts.is_failed();
         let usage = parser.usage(self.meter.endpoint, &facts);
-        let text = match &self.body {
-            Body::Sse(..) | Body::Elements(_) => Cow::Borrowed(&self.meter.facts.text),
-            Body::Json(document) => Cow::Owned(parser.document_text(document)),
-        };
         let counted = usage.as_ref().is_some_and(crate::Usage::is_complete);
         Reading {
             usage,
@@ -171,7 +187,39 @@ impl Reader {
     }
 }
 
+/// Takes over what a document reports as far as it has come, and gives its text.
+fn read(document: &Document, parser: &mut Parser, facts: &mut Facts) -> DeliveredText {
+    parser.document(document, b"", facts);
+    facts.terminal = document.is_closed();
+    facts.output_final = true;
+    parser.document_text(document)
+}
+
+fn pass(bytes: Bytes, out: &mut Vec<Piece>) {
+    if !bytes.is_empty() {
+        out.push(Piece::Pass(bytes));
+    }
+}
+
 impl Meter {
+    /// The same of the only piece that has come: in one reading where it is a whole reply of the
+    /// family's ordinary shape, else as it would be read in pieces.
+    fn piece(&self, piece: &[u8], parser: &mut Parser, facts: &mut Facts) -> DeliveredText {
+        let json = piece.get(start_of_document(piece)..).unwrap_or_default();
+        if self.endpoint.is_embedding() || !parser.whole_document(json, facts) {
+            return read(&self.document_of(piece), parser, facts);
+        }
+        facts.terminal = true;
+        facts.output_final = true;
+        std::mem::take(&mut facts.text)
+    }
+
+    fn document_of(&self, piece: &[u8]) -> Document {
+        let mut document = self.document();
+        document.push(piece);
+        document
+    }
+
     fn document(&self) -> Document {
         // An embeddings reply delivers no text.
         let kept = if self.endpoint.is_embedding() { 0 } else { DOCUMENT_BYTES_KEPT };

@@ -55,6 +55,13 @@ pub(crate) trait WireFamily {
     /// text so far, only what is new of it.
     fn text(&mut self, json: &[u8], text: &mut DeliveredText);
 
+    /// Reads a whole reply document at once: what [`Self::document`] and [`Self::text`] make of it.
+    /// False, and nothing is noted, where it has not the ordinary shape, or the family has no such
+    /// way.
+    fn whole_document(&mut self, _json: &[u8], _facts: &mut Facts) -> bool {
+        false
+    }
+
     /// What this reply's numbers include.
     fn convention(&self) -> Convention {
         Self::CONVENTION
@@ -122,6 +129,13 @@ macro_rules! parsers {
             ) -> Verdict {
                 match self {
                     $(Self::$name(parser) => parser.document(document, name, facts)),+
+                }
+            }
+
+            /// See [`WireFamily::whole`].
+            pub(crate) fn whole_document(&mut self, json: &[u8], facts: &mut Facts) -> bool {
+                match self {
+                    $(Self::$name(parser) => parser.whole_document(json, facts)),+
                 }
             }
 

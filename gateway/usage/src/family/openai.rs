@@ -163,6 +163,21 @@ impl WireFamily for OpenAi {
         Verdict::Plain
     }
 
+    fn whole_document(&mut self, json: &[u8], facts: &mut Facts) -> bool {
+        let Some(reply) = object::<Chunk<'_>>(json) else { return false };
+        facts.note_id(reply.id.as_str());
+        facts.note_model(reply.model.as_str());
+        facts.note_tier(reply.service_tier.as_str());
+        facts.error |= reply.error.is_given() && !reply.usage.is_present();
+        facts.error |= reply.error_code.is_present();
+        if reply.usage.is_present() {
+            facts.parts.merge(&usage_parts(reply.usage));
+        }
+        reply.error.note_stop(&mut facts.text);
+        reply.choices.iter().for_each(|choice| choice_text(choice, &mut facts.text));
+        true
+    }
+
     fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         if let Some(chunk) = object::<Chunk<'_>>(json) {
             chunk.error.note_stop(text);

@@ -34,6 +34,11 @@ impl Failure<'_> {
         self.0.is_some_and(present)
     }
 
+    /// Whether the key holds anything but `null`.
+    pub(super) fn is_given(self) -> bool {
+        self.0.is_some()
+    }
+
     /// Notes where it is the content filter's.
     pub(super) fn note_stop(self, text: &mut DeliveredText) {
         #[derive(Deserialize)]
