@@ -131,7 +131,7 @@ async fn journal(gateway: &Gateway) -> Vec<UsageEvent> {
     let mut events = Vec::new();
     let journal = opened.journal;
     journal
-        .uncommitted(|event| events.push(UsageEvent::from_json(&event.payload).unwrap()))
+        .uncommitted(|event| events.push(UsageEvent::from_payload(&event.payload).unwrap()))
         .unwrap();
     journal.close().await.unwrap();
     events

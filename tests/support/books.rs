@@ -71,7 +71,7 @@ pub async fn customers(ledger: &Ledger, count: usize) {
         let new = NewKey { customer: customer.clone(), project, name: None, rpm: None };
         let key = ledger.create_key(new).await.unwrap().key;
         let event = october(number, customer.as_str(), key.id.as_str());
-        let payload = Bytes::from(event.to_json().unwrap());
+        let payload = Bytes::from(event.to_payload().unwrap());
         events.push(Sequenced { sequence: u64::try_from(number).unwrap(), payload });
     }
     let accepted = ledger.accept(&Batch { node: "n1".parse().unwrap(), events }).await.unwrap();

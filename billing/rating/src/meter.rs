@@ -41,21 +41,16 @@ const TERMS: [(Term, &str); 4] = [
     (Term::Minimum, "minimum"),
 ];
 
-/// Every unit with its name.
-const UNITS: [(Unit, &str); 5] = [
-    (Unit::Requests, "requests"),
-    (Unit::Seconds, "seconds"),
-    (Unit::Images, "images"),
-    (Unit::Searches, "searches"),
-    (Unit::Characters, "characters"),
-];
+/// Every unit.
+const UNITS: [Unit; 5] =
+    [Unit::Requests, Unit::Seconds, Unit::Images, Unit::Searches, Unit::Characters];
 
 impl Meter {
     /// The meter of that name: a unit or term where the name is one, else a token class, known or
     /// not.
     #[must_use]
     pub fn named(text: &str) -> Self {
-        let unit = UNITS.iter().find(|(_, name)| *name == text).map(|(unit, _)| Self::Units(*unit));
+        let unit = UNITS.iter().find(|unit| unit.as_str() == text).copied().map(Self::Units);
         let term = || TERMS.iter().find(|(_, name)| *name == text).map(|(t, _)| Self::Term(*t));
         unit.or_else(term).unwrap_or_else(|| Self::Tokens(TokenClass::named(text)))
     }
@@ -65,7 +60,7 @@ impl Meter {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Tokens(class) => class.as_str(),
-            Self::Units(unit) => unit_name(*unit),
+            Self::Units(unit) => unit.as_str(),
             Self::Term(term) => term_name(*term),
         }
     }
@@ -89,7 +84,7 @@ impl Meter {
                 let place = TokenClass::KNOWN.iter().position(|known| known == class);
                 (0, place.unwrap_or(usize::MAX), class.as_str())
             }
-            Self::Units(unit) => (1, 0, unit_name(*unit)),
+            Self::Units(unit) => (1, 0, unit.as_str()),
             Self::Term(term) => (2, TERMS.iter().take_while(|(t, _)| t != term).count(), ""),
         }
     }
@@ -97,11 +92,7 @@ impl Meter {
 
 /// The names of all units, for messages and for the keys of a price file.
 pub(crate) fn unit_names() -> impl Iterator<Item = &'static str> {
-    UNITS.iter().map(|(_, name)| *name)
-}
-
-fn unit_name(unit: Unit) -> &'static str {
-    UNITS.iter().find(|(known, _)| *known == unit).map_or("unknown_unit", |(_, name)| *name)
+    UNITS.iter().map(|unit| unit.as_str())
 }
 
 fn term_name(term: Term) -> &'static str {
@@ -156,8 +147,8 @@ mod tests {
 
     #[test]
     fn every_unit_has_the_name_that_its_json_has() {
-        for (unit, name) in UNITS {
-            assert_eq!(serde_json::to_value(unit).unwrap(), name);
+        for unit in UNITS {
+            assert_eq!(serde_json::to_value(unit).unwrap(), unit.as_str());
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{CustomerId, NodeId, SessionId, Snapshot, SpendQuery, Spent, UsageEve
 pub struct Sequenced {
     /// Journal sequence number; grows, with gaps.
     pub sequence: u64,
-    /// The event's JSON, exactly as the journal holds it: billing compares these bytes (B6).
+    /// The event as the journal holds it, byte for byte: see [`UsageEvent::from_payload`].
     pub payload: Bytes,
 }
 

@@ -12,6 +12,7 @@ mod family;
 mod id;
 mod limit;
 mod money;
+mod packed;
 mod policy;
 mod price;
 mod tokens;
@@ -29,6 +30,7 @@ pub use id::{
 pub use iso_currency::Currency;
 pub use limit::{Level, Limit, Measure, NodeSequence, SpendAccount, SpendQuery, Spent};
 pub use money::{Money, MoneyError, NotMoney, PricePerThousand};
+pub use packed::PackedError;
 pub use policy::{KeyHash, KeyPolicy, Snapshot};
 pub use price::{Band, Condition, Derived, Price, Rates, Relative, Side};
 pub use tokens::{TokenClass, TokenCount, TokenCounts, Unit, UnitCounts};

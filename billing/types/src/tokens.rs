@@ -101,5 +101,19 @@ pub enum Unit {
     Characters,
 }
 
+impl Unit {
+    /// The unit's name in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Seconds => "seconds",
+            Self::Images => "images",
+            Self::Searches => "searches",
+            Self::Characters => "characters",
+        }
+    }
+}
+
 /// Units of one reply. An absent unit was not reported.
 pub type UnitCounts = BTreeMap<Unit, u64>;

@@ -10,14 +10,14 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    CustomerId, Endpoint, Family, KeyId, ModelName, ProjectId, RequestId, SessionId, TokenCount,
-    TokenCounts, UnitCounts, UpstreamName,
+    CustomerId, Endpoint, Family, KeyId, ModelName, PackedError, ProjectId, RequestId, SessionId,
+    TokenCount, TokenCounts, UnitCounts, UpstreamName,
 };
 
 /// The version that this build writes.
 pub const USAGE_EVENT_VERSION: u16 = 4;
 /// The oldest version that this build reads.
-const OLDEST_VERSION: u16 = 1;
+pub(crate) const OLDEST_VERSION: u16 = 1;
 
 /// Why bytes are not a usage event.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,9 @@ pub enum UsageEventError {
     /// Not the JSON of an event.
     #[error("read usage event")]
     Malformed(#[source] serde_json::Error),
+    /// Not the packed form of an event.
+    #[error("read packed usage event")]
+    Packed(#[source] PackedError),
     /// Written by a build whose events this one does not know.
     #[error("usage event has version {version}, this build reads up to {USAGE_EVENT_VERSION}")]
     UnknownVersion {
@@ -158,6 +161,29 @@ pub enum Flag {
     Simulated,
 }
 
+impl Flag {
+    /// The flag's name in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UsageMismatch => "usage_mismatch",
+            Self::Unpriced => "unpriced",
+            Self::TapError => "tap_error",
+            Self::Drained => "drained",
+            Self::Cancelled => "cancelled",
+            Self::DrainBound => "drain_bound",
+            Self::HoldExceeded => "hold_exceeded",
+            Self::Background => "background",
+            Self::ContentFilter => "content_filter",
+            Self::Refusal => "refusal",
+            Self::EmptyReply => "empty_reply",
+            Self::LearntRatio => "learnt_ratio",
+            Self::NotBilled => "not_billed",
+            Self::Simulated => "simulated",
+        }
+    }
+}
+
 /// One call to an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -273,7 +299,8 @@ fn in_one_piece<S: Serializer>(at: &DateTime<Utc>, s: S) -> Result<S::Ok, S::Err
 }
 
 impl UsageEvent {
-    /// The event as one line of JSON, the form that journal and intake carry.
+    /// The event as one line of JSON: what proofs and exports hold, and what tells whether two
+    /// events are the same. Journal and hand-over carry [`UsageEvent::to_payload`].
     ///
     /// # Errors
     /// [`UsageEventError::Malformed`] when a value cannot be written as JSON.

@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 use permille_types::{
-    Batch, Ended, Endpoint, Family, Flag, IntakeReply, Intent, KeyPolicy, Progress, Snapshot,
-    Source, SpendQuery, Spent, StoredReply, TokenClass, TurnKind, TurnReply, USAGE_EVENT_VERSION,
-    Unit, UsageEvent, UsageEventError,
+    Batch, Ended, Endpoint, Family, Flag, IntakeReply, Intent, KeyPolicy, PackedError, Progress,
+    Snapshot, Source, SpendQuery, Spent, StoredReply, TokenClass, TurnKind, TurnReply,
+    USAGE_EVENT_VERSION, Unit, UsageEvent, UsageEventError,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -19,6 +19,10 @@ const ESTIMATED: &str = include_str!("golden/usage_event_v3_estimated.json");
 const RESENT: &str = include_str!("golden/usage_event_v4_resent.json");
 const LEAST: &str = include_str!("golden/usage_event_v1_least.json");
 const INTENT: &str = include_str!("golden/intent_v1.json");
+const FULL_PACKED: &str = include_str!("golden/usage_event_v1_full.packed.hex");
+const ESTIMATED_PACKED: &str = include_str!("golden/usage_event_v3_estimated.packed.hex");
+const RESENT_PACKED: &str = include_str!("golden/usage_event_v4_resent.packed.hex");
+const INTENT_PACKED: &str = include_str!("golden/intent_v1.packed.hex");
 const PROGRESS: &str = include_str!("golden/progress_v1.json");
 const PROGRESS_V2: &str = include_str!("golden/progress_v2.json");
 const BATCH: &[u8] = include_bytes!("golden/batch_v1.bin");
@@ -115,6 +119,103 @@ fn an_event_is_written_by_its_own_writer_as_the_golden_file_says() {
 
         assert_eq!(event.to_json().unwrap(), golden.trim_end().as_bytes());
     }
+}
+
+/// The bytes of a golden file in hexadecimal.
+fn bytes(golden: &str) -> Vec<u8> {
+    hex::decode(golden.split_whitespace().collect::<String>()).unwrap()
+}
+
+#[test]
+fn a_packed_event_is_what_its_json_is_byte_for_byte() {
+    for (json, packed) in
+        [(FULL, FULL_PACKED), (ESTIMATED, ESTIMATED_PACKED), (RESENT, RESENT_PACKED)]
+    {
+        let (event, packed) = (UsageEvent::from_json(json.as_bytes()).unwrap(), bytes(packed));
+
+        assert_eq!(hex::encode(event.to_payload().unwrap()), hex::encode(&packed));
+        assert_eq!(UsageEvent::from_payload(&packed).unwrap(), event);
+        assert_eq!(UsageEvent::from_payload(json.as_bytes()).unwrap(), event);
+    }
+    let intent: Intent = serde_json::from_str(INTENT).unwrap();
+    let packed = Intent::to_payload(&intent.event, intent.request_bytes).unwrap();
+    assert_eq!(hex::encode(packed), hex::encode(bytes(INTENT_PACKED)));
+    assert_eq!(Intent::from_payload(&bytes(INTENT_PACKED)).unwrap(), intent);
+    assert_eq!(Intent::from_payload(INTENT.as_bytes()).unwrap(), intent);
+}
+
+#[test]
+fn a_packed_event_of_another_version_is_refused_by_name_whatever_follows() {
+    for version in [0, USAGE_EVENT_VERSION + 1] {
+        let mut packed = bytes(RESENT_PACKED);
+        packed[1] = u8::try_from(version).unwrap();
+        packed.extend_from_slice(b"fields that are not known yet");
+
+        let found = match UsageEvent::from_payload(&packed) {
+            Err(UsageEventError::UnknownVersion { version }) => Some(version),
+            _ => None,
+        };
+
+        assert_eq!(found, Some(version));
+    }
+}
+
+#[test]
+fn a_packed_event_is_refused_when_it_is_cut_or_goes_on() {
+    let whole = bytes(FULL_PACKED);
+    for end in 0..whole.len() {
+        assert!(UsageEvent::from_payload(&whole[..end]).is_err(), "{end} bytes");
+    }
+    let longer = UsageEvent::from_payload(&[whole, vec![0]].concat()).unwrap_err();
+    assert!(matches!(longer, UsageEventError::Packed(PackedError::Longer { bytes: 1 })));
+}
+
+#[test]
+fn every_name_is_the_one_that_json_has() {
+    let units = [Unit::Requests, Unit::Seconds, Unit::Images, Unit::Searches, Unit::Characters];
+    let flags = [
+        Flag::UsageMismatch,
+        Flag::Unpriced,
+        Flag::TapError,
+        Flag::Drained,
+        Flag::Cancelled,
+        Flag::DrainBound,
+        Flag::HoldExceeded,
+        Flag::Background,
+        Flag::ContentFilter,
+        Flag::Refusal,
+        Flag::EmptyReply,
+        Flag::LearntRatio,
+        Flag::NotBilled,
+        Flag::Simulated,
+    ];
+    let ends = [
+        Ended::Complete,
+        Ended::ClientGone,
+        Ended::UpstreamError,
+        Ended::Deadline,
+        Ended::Shutdown,
+        Ended::Orphaned,
+    ];
+    let sources = [Source::Reported, Source::Estimated, Source::Partial, Source::Missing];
+    let kinds = [
+        TurnKind::New,
+        TurnKind::Continue,
+        TurnKind::ToolLoop,
+        TurnKind::Regenerate,
+        TurnKind::Branch,
+    ];
+
+    assert!(units.iter().all(|unit| is_named(unit, unit.as_str())));
+    assert!(flags.iter().all(|flag| is_named(flag, flag.as_str())));
+    assert!(ends.iter().all(|ended| is_named(ended, ended.as_str())));
+    assert!(sources.iter().all(|source| is_named(source, source.as_str())));
+    assert!(kinds.iter().all(|kind| is_named(kind, kind.as_str())));
+}
+
+/// Whether `name` is what `value` is in JSON.
+fn is_named(value: &impl Serialize, name: &str) -> bool {
+    serde_json::to_value(value).unwrap() == Value::from(name)
 }
 
 #[test]

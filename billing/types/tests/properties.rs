@@ -165,6 +165,19 @@ proptest! {
     }
 
     #[test]
+    fn any_event_is_the_same_packed(event in event()) {
+        let payload = event.to_payload().unwrap();
+
+        prop_assert_eq!(&UsageEvent::from_payload(&payload).unwrap(), &event);
+        prop_assert!(payload.len() <= event.to_json().unwrap().len());
+    }
+
+    #[test]
+    fn packed_bytes_that_are_no_event_never_panic(bytes in collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(UsageEvent::from_payload(&[&[1], bytes.as_slice()].concat()).is_err());
+    }
+
+    #[test]
     fn an_event_is_one_line(event in event()) {
         prop_assert!(!event.to_json().unwrap().contains(&b'\n'));
     }

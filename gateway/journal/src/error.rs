@@ -86,7 +86,7 @@ pub enum JournalError {
         request: Uuid,
         /// The cause.
         #[source]
-        cause: Arc<serde_json::Error>,
+        cause: Arc<UsageEventError>,
     },
     /// No room for what was asked.
     #[error("journal is full: {reason}")]
@@ -133,7 +133,7 @@ pub enum JournalError {
         /// The bound.
         bytes_max: usize,
     },
-    /// The value cannot be written as JSON.
+    /// The value cannot be written.
     #[error("encode {what}")]
     Encode {
         /// What.

@@ -34,7 +34,7 @@
 //! |---|---|
 //! | 0..4 | CRC32C of everything after it: header and payload |
 //! | 4..8 | length of the payload |
-//! | 8 | record version, 1 |
+//! | 8 | record version, 2 |
 //! | 9 | kind: 1 intent, 2 progress, 3 settled, 4 gap |
 //! | 10..12 | zero |
 //! | 12..20 | sequence number |
@@ -42,7 +42,12 @@
 //! | 28..36 | when this was written, microseconds since 1970 |
 //! | 36..52 | request id; zero for a gap |
 //! | 52..68 | chain value: SHA-256 of (previous chain value ‖ bytes 4..52 ‖ payload), 16 bytes |
-//! | 68.. | payload: the JSON of an intent, a progress, a usage event, or a gap |
+//! | 68.. | payload: an intent, a progress, a usage event, or a gap |
+//!
+//! Intents and events are packed, see `permille_types`; progress and gaps, which are few, are JSON.
+//! Records of version 1 differ only in that all their payloads are JSON. They are read as those of
+//! version 2, whose payloads say by their first byte what they are; a build that knows only
+//! version 1 refuses a journal with packed records by name.
 //!
 //! Inside a segment sequence numbers grow by one. A segment's first number leaves room for as
 //! many records as the segment before it could hold, so that its name is known when it is
@@ -69,8 +74,8 @@ pub const RECORD_HEADER_BYTES: u64 = 68;
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// The version of segment headers that this build writes.
 pub const FORMAT_VERSION: u16 = 1;
-/// The version of records that this build writes.
-pub const RECORD_VERSION: u8 = 1;
+/// The version of records that this build writes; it reads those before it too.
+pub const RECORD_VERSION: u8 = 2;
 
 pub(crate) const SEGMENT_SUFFIX: &str = ".segment";
 pub(crate) const CORRUPT_SUFFIX: &str = ".segment.corrupt";
@@ -251,7 +256,7 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record<'_>, Fault> {
     if crc32c::crc32c(covered) != u32::from_le_bytes(array(bytes, 0)?) {
         return Err(Fault::Invalid);
     }
-    if version != RECORD_VERSION {
+    if version > RECORD_VERSION {
         return Err(Fault::Newer { what: "record version", found: version.into() });
     }
     let newer_kind = Fault::Newer { what: "record kind", found: code.into() };

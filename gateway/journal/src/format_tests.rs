@@ -1,4 +1,4 @@
-//! Published bytes of format version 1, and what decoding refuses.
+//! Published bytes of format version 1 and record versions 1 and 2, and what decoding refuses.
 
 use super::*;
 
@@ -29,8 +29,8 @@ fn golden(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_record_of_version_1_keeps_its_published_bytes() {
-    let golden = golden(include_str!("../tests/golden/record-v1.hex"));
+fn a_record_of_version_2_keeps_its_published_bytes() {
+    let golden = golden(include_str!("../tests/golden/record-v2.hex"));
 
     let mut bytes = Vec::new();
     let chain = encode_record(&mut bytes, &head(), b"fedcba9876543210", PAYLOAD).unwrap();
@@ -40,6 +40,16 @@ fn a_record_of_version_1_keeps_its_published_bytes() {
     assert_eq!((record.head, record.chain, record.payload), (head(), chain, PAYLOAD));
     assert!(record.continues(b"fedcba9876543210"));
     assert!(!record.continues(b"fedcba9876543211"));
+}
+
+#[test]
+fn a_record_of_version_1_still_reads() {
+    let golden = golden(include_str!("../tests/golden/record-v1.hex"));
+
+    let record = decode_record(&golden).unwrap();
+
+    assert_eq!((record.head, record.payload), (head(), PAYLOAD));
+    assert!(record.continues(b"fedcba9876543210"));
 }
 
 #[test]
@@ -78,11 +88,11 @@ fn a_record_cut_anywhere_is_refused() {
 fn a_record_of_a_newer_version_is_named_and_not_taken_for_damage() {
     let mut bytes = Vec::new();
     encode_record(&mut bytes, &head(), &[7; 16], PAYLOAD).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let checksum = crc32c::crc32c(&bytes[4..]);
     bytes[..4].copy_from_slice(&checksum.to_le_bytes());
 
-    assert_eq!(decode_record(&bytes), Err(Fault::Newer { what: "record version", found: 2 }));
+    assert_eq!(decode_record(&bytes), Err(Fault::Newer { what: "record version", found: 3 }));
 }
 
 #[test]

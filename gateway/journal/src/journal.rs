@@ -30,9 +30,6 @@ const PREPARE_WAIT: Duration = Duration::from_millis(50);
 /// Records that are read back at once by [`Journal::uncommitted`].
 const UNCOMMITTED_AT_ONCE: usize = 1_024;
 
-/// Room for the JSON of a typical record.
-const PAYLOAD_BYTES: usize = 1024;
-
 /// What a background thread does until the journal ends.
 type Run = fn(&Shared);
 
@@ -132,23 +129,32 @@ impl Journal {
     /// [`JournalError::AlreadyAdmitted`], [`JournalError::AlreadySettled`];
     /// [`JournalError::Failed`] and [`JournalError::Closed`] when the journal has stopped.
     pub fn admit(&self, intent: &Intent) -> Result<(), JournalError> {
-        self.write_intent(intent, false).map(|_| ())
+        self.write_intent(&intent.event, intent.request_bytes, false).map(|_| ())
     }
 
-    /// Like [`Journal::admit`]; the future waits for the sync in
+    /// Like [`Journal::admit`] of an intent with these parts; the future waits for the sync in
     /// [`SyncMode::IntentAndSettle`] and resolves at once in the other modes.
     ///
     /// # Errors
     /// As [`Journal::admit`].
-    pub fn admit_durable(&self, intent: &Intent) -> Result<Durable, JournalError> {
+    pub fn admit_durable(
+        &self,
+        event: &UsageEvent,
+        request_bytes: u64,
+    ) -> Result<Durable, JournalError> {
         let wait = self.shared.mode == SyncMode::IntentAndSettle;
-        let sequence = self.write_intent(intent, wait)?;
+        let sequence = self.write_intent(event, request_bytes, wait)?;
         Ok(self.durable(sequence, wait))
     }
 
-    fn write_intent(&self, intent: &Intent, sync: bool) -> Result<u64, JournalError> {
-        let payload = encode("intent", intent)?;
-        let request = intent.event.request_id.as_uuid();
+    fn write_intent(
+        &self,
+        event: &UsageEvent,
+        request_bytes: u64,
+        sync: bool,
+    ) -> Result<u64, JournalError> {
+        let payload = encoded("intent", Intent::to_payload(event, request_bytes))?;
+        let request = event.request_id.as_uuid();
         let shared = &*self.shared;
         let now_us = shared.now_us();
         let mut state = shared.state.lock();
@@ -178,7 +184,8 @@ impl Journal {
     /// [`JournalError::NotOpen`] for a request that is not open; [`JournalError::Full`] when
     /// only room for settled records is left: the request then simply has less progress.
     pub fn progress(&self, progress: &Progress) -> Result<(), JournalError> {
-        let payload = encode("progress", progress)?;
+        let payload = serde_json::to_vec(progress).map_err(UsageEventError::Malformed);
+        let payload = encoded("progress", payload)?;
         let request = progress.request_id.as_uuid();
         let now_us = self.shared.now_us();
         let mut state = self.shared.state.lock();
@@ -208,7 +215,7 @@ impl Journal {
     /// [`JournalError::Full`] only for a request without intent, or when records were far
     /// larger than the reserve; [`JournalError::Failed`], [`JournalError::Closed`].
     pub fn settle(&self, event: &UsageEvent) -> Result<Settled, JournalError> {
-        let payload = encode("usage event", event)?;
+        let payload = encoded("usage event", event.to_payload())?;
         let request = event.request_id.as_uuid();
         let shared = &*self.shared;
         let now_us = shared.now_us();
@@ -423,11 +430,9 @@ fn record_bytes(payload: &[u8]) -> u64 {
     u64::try_from(payload.len()).unwrap_or(u64::MAX).saturating_add(RECORD_HEADER_BYTES)
 }
 
-fn encode(what: &'static str, value: &impl serde::Serialize) -> Result<Vec<u8>, JournalError> {
-    let mut payload = Vec::with_capacity(PAYLOAD_BYTES);
-    serde_json::to_writer(&mut payload, value).map_err(|cause| JournalError::Encode {
-        what,
-        cause: Arc::new(UsageEventError::Malformed(cause)),
-    })?;
-    Ok(payload)
+pub(crate) fn encoded(
+    what: &'static str,
+    payload: Result<Vec<u8>, UsageEventError>,
+) -> Result<Vec<u8>, JournalError> {
+    payload.map_err(|cause| JournalError::Encode { what, cause: Arc::new(cause) })
 }

@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use permille_types::{Clock, Ended, Intent, Progress, Source, UsageEvent};
+use permille_types::{Clock, Ended, Intent, Progress, Source, UsageEvent, UsageEventError};
 use uuid::Uuid;
 
 use crate::{
     Damage, DamageKind, FullReason, JournalConfig, JournalError, JournalFile, RecoveryReport,
     format::{Chain, Kind, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES},
-    journal::close_request,
+    journal::{close_request, encoded},
     scan::Tail,
     segment::{Place, Prepared, Segment, next_first, read_payload},
     state::{Entry, OpenRequest, State},
@@ -91,10 +91,7 @@ impl<'a> Repair<'a> {
         }
         for (request, open) in std::mem::take(&mut self.open) {
             let event = self.orphan(request, open)?;
-            let payload = event.to_json().map_err(|cause| JournalError::Encode {
-                what: "usage event",
-                cause: Arc::new(cause),
-            })?;
+            let payload = encoded("usage event", event.to_payload())?;
             self.append(Kind::Settled, request, &payload)?;
             let sequence = self.state.stats.written_sequence;
             close_request(&mut self.state, request, sequence);
@@ -136,12 +133,11 @@ impl<'a> Repair<'a> {
     /// The event of a request that was open when the process died.
     fn orphan(&self, request: Uuid, open: OpenRequest) -> Result<UsageEvent, JournalError> {
         let unreadable = |cause| JournalError::UnreadableIntent { request, cause: Arc::new(cause) };
-        let intent: Intent =
-            serde_json::from_slice(&self.read(open.intent)?).map_err(unreadable)?;
-        let progress = match open.progress {
-            Some(place) => Some(serde_json::from_slice(&self.read(place)?).map_err(unreadable)?),
-            None => None,
-        };
+        let intent = Intent::from_payload(&self.read(open.intent)?).map_err(unreadable)?;
+        let progress = open.progress.map(|place| self.read(place)).transpose()?;
+        let progress = progress.map(|payload| serde_json::from_slice(&payload));
+        let progress = progress.transpose().map_err(UsageEventError::Malformed);
+        let progress = progress.map_err(unreadable)?;
         Ok(orphaned(intent, progress, self.now_us))
     }
 

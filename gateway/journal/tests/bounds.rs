@@ -134,7 +134,7 @@ async fn surviving(sync: SyncMode, settle: bool) -> usize {
     let fs = MemFs::new();
     let journal = in_mode(&fs, sync);
     let request = event(1, 5);
-    journal.admit_durable(&intent(&request)).unwrap().await.unwrap();
+    journal.admit_durable(&intent(&request).event, 100).unwrap().await.unwrap();
     if settle {
         journal.settle(&request).unwrap().await.unwrap();
     }

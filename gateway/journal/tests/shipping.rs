@@ -58,7 +58,7 @@ impl Intake for Billing {
             }
             let sequence = batch.events.last().unwrap().sequence;
             let read =
-                |event: &permille_types::Sequenced| UsageEvent::from_json(&event.payload).unwrap();
+                |event: &permille_types::Sequenced| UsageEvent::from_payload(&event.payload).unwrap();
             let events: Vec<UsageEvent> = batch.events.iter().map(read).collect();
             let refused = self.refuses.lock().unwrap().clone();
             if events.iter().any(|event| Some(event.request_id.to_string()) == refused) {
@@ -123,22 +123,22 @@ async fn an_answer_that_is_lost_means_the_same_events_again() {
 async fn a_segment_goes_only_after_billing_has_all_of_it() {
     let fs = MemFs::new();
     let journal = open(&fs).unwrap().journal;
-    settle(&journal, 0..100).await;
+    settle(&journal, 0..400).await;
     let batch = journal.next_batch(1_000, 1 << 30).await.unwrap();
     let segments = journal.stats().segments;
     assert!(segments > 4, "the script crosses segments: {segments}");
 
     // Not acknowledged: a crash gives all of it again.
     let again = open(&fs.crash(Loss::Everything)).unwrap();
-    assert_eq!(common::shippable(&again.journal).await.len(), 100);
+    assert_eq!(common::shippable(&again.journal).await.len(), 400);
 
-    journal.acknowledge(batch.events[49].sequence).unwrap();
+    journal.acknowledge(batch.events[199].sequence).unwrap();
     while journal.stats().segments >= segments {
         tokio::task::yield_now().await;
     }
     let again = open(&fs.crash(Loss::Nothing)).unwrap();
     let left = common::shippable(&again.journal).await;
-    assert!(left.len() >= 50, "{} of the 50 that billing does not have", left.len());
+    assert!(left.len() >= 200, "{} of the 200 that billing does not have", left.len());
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,13 @@ impl Policy {
     /// Marks an event for which nobody pays. A client that leaves never makes its own reply free
     /// (M7): its ending is none of those that a policy can spare.
     pub(crate) fn apply(&self, event: &mut UsageEvent) {
+        if self.spares(event) {
+            event.flag(Flag::NotBilled);
+        }
+    }
+
+    /// Whether the customer pays nothing for it.
+    pub(crate) fn spares(&self, event: &UsageEvent) -> bool {
         let has = |flag: Flag| event.flags.contains(&flag);
         let broken = matches!(
             event.ended,
@@ -48,9 +55,7 @@ impl Policy {
             (has(Flag::ContentFilter), self.content_filter),
             (has(Flag::Refusal), self.refusal),
         ];
-        if spared.into_iter().any(|(applies, payer)| applies && payer == Payer::Nobody) {
-            event.flag(Flag::NotBilled);
-        }
+        spared.into_iter().any(|(applies, payer)| applies && payer == Payer::Nobody)
     }
 }
 

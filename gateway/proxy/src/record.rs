@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use permille_journal::{JournalError, Settled};
 use permille_session::{Placed, Replied};
 use permille_types::{
-    Ended, Endpoint, Flag, Intent, KeyPolicy, ModelName, Progress, Source, TokenClass, TokenCount,
+    Ended, Endpoint, Flag, KeyPolicy, ModelName, Progress, Source, TokenClass, TokenCount,
     TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
 };
 use permille_usage::{Ahead, Counted, Estimator, Reading, Stop, Tap, Usage};
@@ -83,15 +83,17 @@ impl Record {
     ) -> Result<Self, Refusal> {
         let mut record = Self::new(metering, request, attempts)?;
         record.reserved = request.reserved.take();
-        // As it reads should we die now.
-        let mut event = record.event.clone();
-        record.policy.apply(&mut event);
-        let intent = Intent {
-            event,
-            request_bytes: u64::try_from(record.request_body.len()).unwrap_or(u64::MAX),
-        };
-        let admitted =
-            record.metering.journal.admit_durable(&intent).map_err(|cause| unrecordable(&cause))?;
+        let request_bytes = u64::try_from(record.request_body.len()).unwrap_or(u64::MAX);
+        // As it reads should we die now; how it ends decides anew who pays.
+        let spared = record.policy.spares(&record.event);
+        if spared {
+            record.event.flags.push(Flag::NotBilled);
+        }
+        let admitted = record.metering.journal.admit_durable(&record.event, request_bytes);
+        if spared {
+            record.event.flags.pop();
+        }
+        let admitted = admitted.map_err(|cause| unrecordable(&cause))?;
         let mut unsent = Unsent(Some(record));
         admitted.await.map_err(|cause| unrecordable(&cause))?;
         let gone = || Refusal::JournalUnavailable { reason: "the record is gone".to_owned() };

@@ -7,7 +7,7 @@ use permille_rating::{
     price_book::PriceBook,
     rate::{Rated, provider_cost, rate},
 };
-use permille_types::{Currency, Flag, Source, UsageEvent};
+use permille_types::{Currency, Flag, Source, UsageEvent, UsageEventError};
 use rust_decimal::Decimal;
 
 use crate::{
@@ -42,9 +42,18 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
+    /// That of a payload which is no event.
+    pub(super) fn unreadable(cause: &UsageEventError) -> Self {
+        Self {
+            reason: QuarantineReason::Unreadable,
+            detail: Chain(cause).to_string(),
+            request_id: None,
+        }
+    }
+
     /// That of an event whose amounts do not fit the books they would be added to.
     pub(super) fn too_large(payload: &[u8], cause: &LedgerError) -> Self {
-        let event = UsageEvent::from_json(payload).ok();
+        let event = UsageEvent::from_payload(payload).ok();
         Self {
             reason: QuarantineReason::OutOfRange,
             detail: Chain(cause).to_string(),
@@ -54,13 +63,8 @@ impl Refusal {
 }
 
 impl Candidate {
-    /// Reads and rates `payload`.
-    pub(super) fn read(payload: &[u8], catalogue: &Catalogue) -> Result<Self, Refusal> {
-        let mut event = UsageEvent::from_json(payload).map_err(|cause| Refusal {
-            reason: QuarantineReason::Unreadable,
-            detail: Chain(&cause).to_string(),
-            request_id: None,
-        })?;
+    /// Rates an event that came from a journal.
+    pub(super) fn read(mut event: UsageEvent, catalogue: &Catalogue) -> Result<Self, Refusal> {
         // What is rated now must be what is read from the row later.
         event.at = column::stored_instant(event.at);
         for text in [&mut event.service_tier, &mut event.region].into_iter().flatten() {

@@ -8,7 +8,7 @@ mod candidate;
 mod deltas;
 mod rerate;
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use chrono::{DateTime, Utc};
 use permille_types::{
@@ -178,14 +178,20 @@ impl Books {
         event: &Sequenced,
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        let refusal = match Candidate::read(&event.payload, catalogue) {
-            Ok(found) => match self.book(connection, &found, &event.payload, now).await? {
-                None => return Ok(()),
-                Some(conflict) => conflict,
-            },
-            Err(refusal) => {
-                refuse_newer(&event.payload)?;
-                refusal
+        let refusal = match UsageEvent::from_payload(&event.payload) {
+            Ok(read) => {
+                let hash = Sha256::digest(content(&event.payload, &read));
+                match Candidate::read(read, catalogue) {
+                    Ok(found) => match self.book(connection, &found, &hash, now).await? {
+                        None => return Ok(()),
+                        Some(conflict) => conflict,
+                    },
+                    Err(refusal) => refusal,
+                }
+            }
+            Err(cause) => {
+                refuse_newer(&cause)?;
+                Refusal::unreadable(&cause)
             }
         };
         self.set_aside(connection, node, event, refusal, now).await
@@ -218,6 +224,11 @@ impl Books {
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         let reason = refusal.reason;
+        let payload = match UsageEvent::from_payload(&event.payload) {
+            Ok(read) => content(&event.payload, &read),
+            Err(_) => Cow::Borrowed(&*event.payload),
+        };
+        let hash = Sha256::digest(&payload);
         let quarantined = Quarantined {
             id: public_id("qtn_", now)?,
             node: node.clone(),
@@ -225,10 +236,9 @@ impl Books {
             reason,
             detail: refusal.detail,
             request_id: refusal.request_id,
-            payload: event.payload.to_vec(),
+            payload: payload.into_owned(),
             created_at: now,
         };
-        let hash = Sha256::digest(&event.payload);
         let new = quarantine::insert(connection, &quarantined, &hash).await?;
         let counter = match reason {
             _ if !new => &mut self.accepted.duplicates,
@@ -244,7 +254,7 @@ impl Books {
         &mut self,
         connection: &mut Connection,
         found: &Candidate,
-        payload: &[u8],
+        hash: &[u8],
         now: DateTime<Utc>,
     ) -> Result<Option<Refusal>, LedgerError> {
         if let Some(derived) = &found.rated.derived
@@ -252,13 +262,12 @@ impl Books {
         {
             price::keep(connection, derived, now).await?;
         }
-        let hash = Sha256::digest(payload);
         let pricing = found.pricing();
         let event = &found.event;
         let leaf = self.trees.next(connection, &event.customer, &found.month).await?;
-        if usage::insert(connection, event, &hash, &pricing, leaf).await? == Inserted::IdTaken {
+        if usage::insert(connection, event, hash, &pricing, leaf).await? == Inserted::IdTaken {
             let stored = usage::payload_sha256(connection, &found.event.request_id).await?;
-            if stored.as_deref() == Some(hash.as_slice()) {
+            if stored.as_deref() == Some(hash) {
                 self.accepted.duplicates = self.accepted.duplicates.saturating_add(1);
                 return Ok(None);
             }
@@ -283,13 +292,20 @@ impl Books {
     }
 }
 
+/// What tells an event from another one of its id (B6): its JSON, in whatever form it came. So the
+/// same event from a journal of an earlier build, which held JSON, is the same content.
+fn content<'a>(payload: &'a [u8], event: &UsageEvent) -> Cow<'a, [u8]> {
+    let json = if payload.starts_with(b"{") { None } else { event.to_json().ok() };
+    json.map_or(Cow::Borrowed(payload), Cow::Owned)
+}
+
 /// Refuses an event that a newer gateway wrote. Quarantined, it would be acknowledged and never
 /// booked; refused, it stays in its journal until this half is upgraded too (D2).
-fn refuse_newer(payload: &[u8]) -> Result<(), LedgerError> {
-    match UsageEvent::from_json(payload) {
-        Err(UsageEventError::UnknownVersion { version }) if version > USAGE_EVENT_VERSION => {
+fn refuse_newer(cause: &UsageEventError) -> Result<(), LedgerError> {
+    match cause {
+        UsageEventError::UnknownVersion { version } if *version > USAGE_EVENT_VERSION => {
             let accepted = format!("up to {USAGE_EVENT_VERSION}; upgrade billing before gateways");
-            Err(LedgerError::invalid("version of a usage event", &version, accepted))
+            Err(LedgerError::invalid("version of a usage event", version, accepted))
         }
         _ => Ok(()),
     }

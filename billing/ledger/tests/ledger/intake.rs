@@ -67,6 +67,25 @@ async fn a_payload_differs_even_when_only_its_spelling_does() {
     assert_eq!(accepted.conflicts, 1);
 }
 
+/// A gateway that was upgraded sends once more what it wrote before, and another one of a fleet may
+/// have settled the same request in the other form.
+#[tokio::test]
+async fn the_same_event_is_the_same_content_in_either_form() {
+    let books = Books::open().await;
+    let (first, second) = (books.event(1), books.event(2));
+    let json = |event: &permille_types::UsageEvent| event.to_json().unwrap();
+    let packed = |event: &permille_types::UsageEvent| event.to_payload().unwrap();
+    let sent = [json(&first), packed(&second)];
+    assert_eq!(books.ledger.accept(&raw_batch("n1", 1, &sent)).await.unwrap().booked, 2);
+    let before = books.dump().await;
+
+    let again = raw_batch("n2", 1, &[packed(&first), json(&second)]);
+    let again = books.ledger.accept(&again).await.unwrap();
+
+    assert_eq!((again.booked, again.duplicates, again.conflicts), (0, 2, 0));
+    assert_eq!(books.dump().await, before);
+}
+
 #[tokio::test]
 async fn what_cannot_be_booked_is_kept_byte_for_byte_and_stops_nothing() {
     let books = Books::open().await;

@@ -264,7 +264,7 @@ pub(crate) fn request_id(number: u32) -> RequestId {
 }
 
 pub(crate) fn batch(node: &str, first: u64, events: &[UsageEvent]) -> Batch {
-    let payloads: Vec<Vec<u8>> = events.iter().map(|event| event.to_json().unwrap()).collect();
+    let payloads: Vec<Vec<u8>> = events.iter().map(|event| event.to_payload().unwrap()).collect();
     raw_batch(node, first, &payloads)
 }
 

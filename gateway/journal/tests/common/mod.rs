@@ -116,5 +116,5 @@ pub async fn shippable(journal: &Journal) -> Vec<UsageEvent> {
         return Vec::new();
     }
     let batch = journal.next_batch(100_000, 1 << 30).await.unwrap();
-    batch.events.iter().map(|event| UsageEvent::from_json(&event.payload).unwrap()).collect()
+    batch.events.iter().map(|event| UsageEvent::from_payload(&event.payload).unwrap()).collect()
 }

@@ -307,7 +307,7 @@ impl Earlier {
         let Some(known) = &self.known else { return Ok(()) };
         self.journal.uncommitted(|written| {
             // An event that does not read is none that costs anything; billing quarantines it.
-            let Ok(event) = UsageEvent::from_json(&written.payload) else { return };
+            let Ok(event) = UsageEvent::from_payload(&written.payload) else { return };
             let Some(key) = known.key_of(&event.key) else { return };
             let nano = cost_nano(&event, &known.prices, key.currency);
             self.unbooked.found(written.sequence, &event, nano);

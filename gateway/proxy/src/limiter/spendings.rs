@@ -53,7 +53,7 @@ impl Spendings for Spent {
                 let known = knowledge.current().ok_or("no snapshot of keys and prices yet")?;
                 let mut all = Vec::new();
                 journal.uncommitted(|written| {
-                    let Ok(event) = UsageEvent::from_json(&written.payload) else { return };
+                    let Ok(event) = UsageEvent::from_payload(&written.payload) else { return };
                     let Some(key) = known.key_of(&event.key) else { return };
                     let nano = cost_nano(&event, &known.prices, key.currency);
                     let mut posts = posts(&event, key, nano);

@@ -206,5 +206,5 @@ async fn recovered(world: &World, disk: MemFs) -> Vec<UsageEvent> {
     let config = JournalConfig::new(&world.journal_folder, "node-1".parse().unwrap());
     let opened = Journal::open(Arc::new(disk), &config, Arc::new(SystemClock)).unwrap();
     let batch = opened.journal.next_batch(10_000, 1 << 24).await.unwrap();
-    batch.events.iter().map(|event| UsageEvent::from_json(&event.payload).unwrap()).collect()
+    batch.events.iter().map(|event| UsageEvent::from_payload(&event.payload).unwrap()).collect()
 }

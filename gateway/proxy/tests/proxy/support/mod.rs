@@ -74,7 +74,7 @@ impl Intake for Billing {
         let mut sequence = 0;
         for event in batch.events {
             sequence = event.sequence;
-            rows.push(UsageEvent::from_json(&event.payload).unwrap());
+            rows.push(UsageEvent::from_payload(&event.payload).unwrap());
         }
         *self.accepted.lock() = sequence;
         Box::pin(std::future::ready(Ok(Ack { sequence })))
