@@ -1,5 +1,5 @@
 //! The dependency direction of `docs/architecture.md`, checked over `cargo metadata`:
-//! types ← (usage, rating, limits, session, reconcile) ← (journal, ledger, documents)
+//! types ← (usage, rating, limits, session, reconcile, otlp) ← (journal, ledger, documents)
 //! ← (proxy, service)
 //! ← permille.
 
@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("permille-rating", &["permille-types"]),
     ("permille-limits", &["permille-types"]),
     ("permille-session", &["permille-types"]),
+    ("permille-otlp", &["permille-types"]),
     ("permille-journal", &["permille-types"]),
     // A meter must not verify itself: the simulated provider shares nothing with the gateway.
     ("permille-simulator", &[]),
@@ -38,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "permille-journal",
             "permille-limits",
             "permille-session",
+            "permille-otlp",
         ],
     ),
     (

@@ -7,6 +7,7 @@ mod budget;
 mod error;
 mod issuer;
 mod load;
+mod otlp;
 mod redis;
 mod sections;
 mod show;
@@ -93,6 +94,19 @@ impl Config {
     /// [`ConfigError::Key`] names the entry that is none.
     pub(crate) fn budgets(&self) -> Result<Vec<permille_service::Budget>, ConfigError> {
         budget::budgets(&self.settings.budget)
+    }
+
+    /// Where OpenTelemetry's signals go, with the headers for it read.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] names the variable or file that fails.
+    pub(crate) fn otlp(
+        &self,
+        instance: String,
+    ) -> Result<Option<permille_proxy::config::OtlpConfig>, ConfigError> {
+        let Some(section) = &self.settings.otlp else { return Ok(None) };
+        let read = otlp::read(section, self.folder(), instance);
+        read.map(Some).map_err(|error| error.in_file(self.file.as_deref()))
     }
 
     /// Who issues invoices, with the picture of its logo read.

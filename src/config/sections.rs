@@ -11,8 +11,8 @@ use http::Uri;
 use permille_journal::SyncMode;
 use permille_ledger::{PostgresAddress, StoreAddress};
 use permille_proxy::config::{
-    AliasSection, GatewaySection, LimitsSection, MeteringSection, PolicySection, PricingSection,
-    RoutingSection, Sharing, UpstreamConfig, UpstreamSection,
+    AliasSection, GatewaySection, LimitsSection, MeteringSection, OtlpSection, PolicySection,
+    PricingSection, RoutingSection, Sharing, UpstreamConfig, UpstreamSection,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,9 @@ pub(crate) struct Settings {
     pub(crate) issuer: IssuerSection,
     /// `[log]`.
     pub(crate) log: LogSection,
+    /// `[otlp]`: where OpenTelemetry's signals go; absent, nothing is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) otlp: Option<OtlpSection>,
 }
 
 /// `[console]`.
@@ -335,6 +338,9 @@ impl Settings {
             check_url("billing.url", url)?;
         }
         self.issuer.check()?;
+        if let Some(otlp) = &self.otlp {
+            super::otlp::check(otlp)?;
+        }
         let mut names = BTreeSet::new();
         for (place, upstream) in self.upstream.iter().enumerate() {
             let key = |field: &str| format!("upstream[{place}].{field}");
@@ -414,7 +420,7 @@ impl Settings {
     }
 }
 
-fn check_url(key: &str, text: &str) -> Result<(), ConfigError> {
+pub(super) fn check_url(key: &str, text: &str) -> Result<(), ConfigError> {
     let accepted = "accepted: http://HOST[:PORT][/PATH] or https://…";
     let uri: Uri =
         text.parse().map_err(|_| ConfigError::value(key, format!("is not a URL, {accepted}")))?;
@@ -459,7 +465,7 @@ pub(super) fn beside(folder: Option<&Path>, file: &Path) -> PathBuf {
 
 /// A secret from exactly one of a variable and a file. The problem never quotes a value that may
 /// itself be the secret.
-fn read_secret(
+pub(super) fn read_secret(
     (env_key, env): (&str, Option<&str>),
     (file_key, file): (&str, Option<&Path>),
     folder: Option<&Path>,

@@ -159,6 +159,26 @@ fn a_budget_is_an_amount_above_zero_and_one_of_a_customer() {
 }
 
 #[test]
+fn opentelemetry_is_off_until_it_has_an_endpoint_and_its_headers_stay_secret() {
+    assert!(load("").1.unwrap().otlp("node-1".to_owned()).unwrap().is_none());
+    check("[otlp]\nprotocol = \"grpc\"", &["`otlp.endpoint`", "is missing"]);
+    let otlp = |more: &str| format!("[otlp]\nendpoint = \"http://127.0.0.1:4318\"\n{more}");
+    check(&otlp("protocol = \"http/json\""), &["`otlp.protocol`", "http/protobuf, grpc"]);
+    check(&otlp("sample_ratio = 2.0"), &["`otlp.sample_ratio`", "from 0 (none) to 1 (all)"]);
+    check(&otlp("spans_max = 0"), &["`otlp.spans_max`", "is 0", "1 to 1000000"]);
+    check("[otlp]\nendpoint = \"collector:4317\"", &["`otlp.endpoint`", "accepted: http://"]);
+
+    let (dir, config) = load(&otlp("headers_file = \"headers\""));
+    let config = config.unwrap();
+    std::fs::write(dir.path().join("headers"), "authorization=Bearer%20hunter2\n").unwrap();
+    let read = config.otlp("node-1".to_owned()).unwrap().unwrap();
+
+    assert_eq!(read.instance, "node-1");
+    let shown = format!("{read:?} {} {}", config.to_toml().unwrap(), config.to_json().unwrap());
+    assert!(shown.contains("headers_file") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn a_missing_credential_names_the_upstream_and_the_variable() {
     let entry = |line: &str| {
         format!(

@@ -60,7 +60,9 @@ impl GatewayPart {
         if let Some(provider) = &provider {
             upstreams = simulated_upstreams(provider.address())?;
         }
-        let journal = open_journal(config, folder, folder.node(lock)?).await?;
+        let node = folder.node(lock)?;
+        let otlp = config.otlp(node.to_string())?;
+        let journal = open_journal(config, folder, node).await?;
         let gateway_config = GatewayConfig {
             gateway: settings.gateway.clone(),
             upstreams,
@@ -75,6 +77,7 @@ impl GatewayPart {
             },
             hold_max: Duration::from_millis(settings.journal.hold_max_ms),
             sharing: settings.redis.as_ref().map(|redis| settings.session.sharing(redis)),
+            otlp,
         };
         let foundation = Foundation {
             journal: journal.clone(),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::credential::CredentialPlace;
 pub use limits::{Away, LimitsConfig, LimitsSection};
 pub use metering::{ClientGone, MeteringSection, Payer, PolicySection, Share};
+pub use permille_otlp::{OtlpConfig, OtlpSection};
 pub use permille_session::Sharing;
 pub use routing::{AliasSection, Choose, RetryOn, RoutingSection};
 
@@ -40,6 +41,8 @@ pub struct GatewayConfig {
     pub hold_max: Duration,
     /// Where several gateways share the conversations that are open; absent, each has its own.
     pub sharing: Option<Sharing>,
+    /// Where OpenTelemetry's signals go; absent, nothing is sent.
+    pub otlp: Option<OtlpConfig>,
 }
 
 /// `[gateway]`: the data plane's listener.

@@ -10,6 +10,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use permille_journal::{Health, Journal};
 use permille_limits::{Budget, SharedError};
+use permille_otlp::{Counters, OtlpError, Telemetry};
 use permille_session::{Bounds, Recogniser};
 use permille_types::{Ack, Batch, Clock, ControlError, ControlPlane, Intake};
 use prometheus::Registry;
@@ -55,6 +56,9 @@ pub enum GatewayError {
     /// Two routes contradict each other.
     #[error("build the routes")]
     Routes(#[from] matchit::InsertError),
+    /// Nothing can be sent to the OpenTelemetry collector.
+    #[error("start OpenTelemetry as [otlp] says")]
+    Otlp(#[from] OtlpError),
     /// A metric is registered twice.
     #[error("register metrics")]
     Metrics(#[from] prometheus::Error),
@@ -102,6 +106,9 @@ impl Gateway {
                 + seconds(config.metering.drain_seconds_max)
                 + TIDY_UP,
         };
+        let counters = Counters::register(foundation.registry)?;
+        let otlp = config.otlp.as_ref();
+        let telemetry = otlp.map(|otlp| Telemetry::start(otlp, &counters)).transpose()?;
         let metering = Metering::new(
             foundation.journal,
             Arc::clone(&foundation.control),
@@ -113,7 +120,7 @@ impl Gateway {
                 Some(sharing) => Recogniser::sharing(Bounds::default(), sharing)?,
                 None => Recogniser::alone(Bounds::default()),
             },
-            Arc::clone(&metrics),
+            (Arc::clone(&metrics), telemetry),
         );
         let shared = Arc::new(Shared {
             clock: foundation.clock,
@@ -188,6 +195,9 @@ impl Gateway {
             if let Err(cause) = task.await {
                 tracing::error!(%cause, "a background task failed");
             }
+        }
+        if let Some(telemetry) = &shared.metering.telemetry {
+            telemetry.clone().stop().await;
         }
     }
 }

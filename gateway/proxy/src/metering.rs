@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use permille_journal::Journal;
 use permille_limits::Budget;
+use permille_otlp::Telemetry;
 use permille_session::Recogniser;
 use permille_types::{ControlPlane, Ended};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -37,6 +38,8 @@ pub(crate) struct Metering {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stored: StoredResponses,
     pub(crate) limiter: Limiter,
+    /// What OpenTelemetry is told through; absent where it is told nothing.
+    pub(crate) telemetry: Option<Telemetry>,
     /// The conversations that are open.
     pub(crate) recogniser: Arc<Recogniser>,
     /// Cancelled when the grace of a shutdown is over: nothing is read on any more.
@@ -52,7 +55,7 @@ impl Metering {
         auditor: Auditor,
         limiter: Limiter,
         recogniser: Recogniser,
-        metrics: Arc<Metrics>,
+        (metrics, telemetry): (Arc<Metrics>, Option<Telemetry>),
     ) -> Arc<Self> {
         Arc::new(Self {
             stored: StoredResponses::new(control, journal.clone()),
@@ -66,6 +69,7 @@ impl Metering {
             deadline: Duration::from_secs(config.gateway.deadline_seconds.into()),
             tasks: TaskTracker::new(),
             metrics,
+            telemetry,
             recogniser: Arc::new(recogniser),
             cut: CancellationToken::new(),
         })

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use parking_lot::{Mutex, MutexGuard};
 use permille_journal::{JournalError, Settled};
+use permille_otlp::Trace;
 use permille_session::{Placed, Replied};
 use permille_types::{
     Ended, Endpoint, Flag, KeyPolicy, ModelName, Progress, Source, TokenClass, TokenCount,
@@ -66,6 +67,8 @@ pub(crate) struct Record {
     /// Whose limits it meets, and what it holds of them.
     key: Arc<KeyPolicy>,
     reserved: Option<Reserved>,
+    /// Its span, where OpenTelemetry is told of it.
+    pub(crate) trace: Option<Trace>,
     /// What has been counted of a long reply already; most replies are not long.
     ahead: Option<SharedAhead>,
 }
@@ -167,6 +170,7 @@ impl Record {
             metering,
             key: Arc::clone(&head.key),
             reserved: None,
+            trace: None,
             ahead: None,
         })
     }
@@ -230,6 +234,7 @@ impl Record {
             }
             _ => self.attempts.end(call_ended, reading, &counted.tokens),
         }
+        let server = upstream.clone();
         self.event.region = upstream.as_ref().and_then(|upstream| upstream.region.clone());
         self.event.upstream = upstream.map(|upstream| upstream.name.clone());
         self.event.attempts = self.attempts.list();
@@ -259,6 +264,10 @@ impl Record {
         let settled = self.metering.journal.settle(&self.event)?;
         let reserved = self.reserved.take();
         self.metering.limiter.settled(&self.event, &self.key, reserved, settled.sequence());
+        if let Some(telemetry) = &self.metering.telemetry {
+            let server = server.as_ref().map(|upstream| upstream.server());
+            telemetry.end(self.trace.take(), &self.event, server.as_ref());
+        }
         self.metering.stored.note(&self.event);
         Ok(settled)
     }

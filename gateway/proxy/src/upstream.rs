@@ -16,6 +16,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use permille_otlp::Server;
 use permille_types::{Family, ModelName, UpstreamName};
 use permille_usage::ApiDescription;
 use rustls::{
@@ -212,6 +213,16 @@ impl Upstream {
 
     pub(crate) fn serves(&self, model: &ModelName) -> bool {
         self.models.is_match(model.as_str())
+    }
+
+    /// What OpenTelemetry is told of it.
+    pub(crate) fn server(&self) -> Server<'_> {
+        let usual = if self.scheme == uri::Scheme::HTTPS { 443 } else { 80 };
+        Server {
+            provider: &self.provider,
+            address: self.authority.host(),
+            port: self.authority.port_u16().unwrap_or(usual),
+        }
     }
 
     /// The full target of `path` (which begins with `/`) at this upstream.

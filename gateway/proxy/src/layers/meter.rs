@@ -62,10 +62,14 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            let calls = calls(&mut request);
+            let mut calls = calls(&mut request);
             let (asked, attempts) = (calls.asked, calls.attempts.clone());
-            let record =
+            let mut record =
                 Record::open(Arc::clone(&metering), &mut request, attempts.clone()).await?;
+            if let Some(telemetry) = &metering.telemetry {
+                let head = &request.targeted.classified.routed;
+                record.trace = telemetry.begin(head.endpoint, head.at, &mut calls.headers);
+            }
             metering.metrics.overhead_seconds.observe(record.elapsed().as_secs_f64());
             let place = request.targeted.classified.routed.held.take();
             let call = Box::pin(inner.call(calls));

@@ -22,6 +22,7 @@ mod http2;
 mod limits;
 mod native;
 mod odd_replies;
+mod otlp;
 mod policies;
 #[path = "../../../session/tests/shared/server.rs"]
 #[allow(dead_code, reason = "what is needed of it here is less")]

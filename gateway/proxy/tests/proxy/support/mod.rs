@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "read by the tests beside it only")]
 
 pub mod case;
+pub mod collector;
 pub mod recorded;
 pub mod scripted;
 
@@ -256,6 +257,7 @@ impl World {
             limits: LimitsConfig::default(),
             hold_max: Duration::from_secs(20),
             sharing: None,
+            otlp: None,
         };
         let fs = Arc::new(RealFs);
         let sync = SyncMode::default();
