@@ -48,6 +48,7 @@ mod summary;
 mod text;
 mod token;
 mod usage;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -112,6 +113,10 @@ pub use summary::{
 };
 pub use token::{CreatedToken, ROLES, Role, Token, TokenId};
 pub use usage::{AttemptRow, UsageFilter, UsageRow};
+pub use webhook::{
+    Attempted, Delivery, DeliveryState, DueDelivery, EventKind, NewWebhook, SignedWebhook,
+    WEBHOOK_SECRET_PREFIX, WEBHOOKS_MAX, Webhook, WebhookBacklog,
+};
 
 use catalogue::Catalogue;
 use error::During;
@@ -188,6 +193,12 @@ impl Ledger {
     /// Waits for running statements and closes the store. Later calls fail.
     pub async fn close(&self) {
         self.store.close().await;
+    }
+
+    /// The time by the ledger's own clock.
+    #[must_use]
+    pub fn time(&self) -> DateTime<Utc> {
+        self.now()
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {

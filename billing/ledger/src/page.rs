@@ -1,5 +1,6 @@
 //! Pages of a list: where the last one ended and how many rows this one may have.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::LedgerError;
@@ -51,6 +52,32 @@ impl Page {
     }
 }
 
+impl Page {
+    /// The page of a list that was read as a whole because it is short by nature. `cursor` tells
+    /// the items apart.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a cursor that is none of the list's.
+    pub fn of<T>(
+        &self,
+        items: Vec<T>,
+        cursor: impl Fn(&T) -> String,
+    ) -> Result<Listing<T>, LedgerError> {
+        let before = match &self.after {
+            None => 0,
+            Some(after) => items
+                .iter()
+                .position(|item| cursor(item) == *after)
+                .map(|place| place.saturating_add(1))
+                .ok_or_else(|| {
+                    LedgerError::invalid("cursor", after, "the `next_cursor` of a page")
+                })?,
+        };
+        let rest = items.into_iter().skip(before).collect();
+        Ok(Listing::cut(self, rest, cursor))
+    }
+}
+
 impl Default for Page {
     fn default() -> Self {
         Self { after: None, limit: PAGE_ROWS_DEFAULT }
@@ -58,7 +85,8 @@ impl Default for Page {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub struct Listing<T> {
     /// The rows.
     pub items: Vec<T>,
@@ -98,6 +126,19 @@ mod tests {
         assert!(Page::new(None, Some(0)).is_err());
         assert!(Page::new(None, Some(1_001)).is_err());
         assert!(Page::new(None, Some(1_000)).is_ok());
+    }
+
+    #[test]
+    fn a_short_list_is_read_in_pages_too() {
+        let items = || vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let page = |after: Option<&str>| Page::new(after.map(str::to_owned), Some(2)).unwrap();
+
+        let first = page(None).of(items(), Clone::clone).unwrap();
+        let last = page(first.next_cursor.as_deref()).of(items(), Clone::clone).unwrap();
+
+        assert_eq!((first.items.concat(), first.next_cursor.as_deref()), ("ab".into(), Some("b")));
+        assert_eq!((last.items.concat(), last.next_cursor), ("c".into(), None));
+        assert!(page(Some("z")).of(items(), Clone::clone).is_err());
     }
 
     #[test]

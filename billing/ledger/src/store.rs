@@ -161,6 +161,7 @@ fn migrator(engine: Engine) -> Migrator {
         28 "0028_payment.sql",
         29 "0029_fx_rate.sql",
         30 "0030_reconciliation.sql",
+        32 "0032_webhook.sql",
     ])
 }
 

@@ -3,6 +3,7 @@
 use std::{cmp::Ordering, fmt};
 
 use permille_types::{TokenClass, Unit};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One thing that is counted and priced. Written as its name: `input_uncached`, `searches`.
@@ -114,6 +115,15 @@ impl Ord for Meter {
 impl fmt::Display for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl JsonSchema for Meter {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Meter".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "examples": ["input_uncached", "searches", "fee"]})
     }
 }
 

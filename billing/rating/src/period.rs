@@ -7,6 +7,7 @@ use chrono::{
     DateTime, Datelike, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc,
 };
 use chrono_tz::{GapInfo, Tz};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a text or instant has no period.
@@ -27,7 +28,7 @@ pub enum PeriodError {
 }
 
 /// A half-open span of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Period {
     /// First instant inside.

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const HOUR_MINUTES: u16 = 60;
@@ -62,6 +63,19 @@ impl fmt::Display for DayWindow {
         let parts = |minutes: u16| (minutes.div_euclid(HOUR_MINUTES), minutes % HOUR_MINUTES);
         let ((hour, minute), (end_hour, end_minute)) = (parts(self.start), parts(self.end));
         write!(f, "{hour:02}:{minute:02}-{end_hour:02}:{end_minute:02}")
+    }
+}
+
+impl JsonSchema for DayWindow {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DayWindow".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^([01][0-9]|2[0-4]):[0-5][0-9]-([01][0-9]|2[0-4]):[0-5][0-9]$",
+            "examples": ["16:30-00:30"],
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A provider's request and reply format. Decides which parser reads a reply: always the family
@@ -10,7 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Providers that speak another one's format are upstreams of that family: Qianfan v2, `DashScope`
 /// compatible mode, `TokenHub`, GLM, `DeepSeek`, Moonshot, `OpenRouter`, vLLM and `SGLang` are
 /// `openai`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Family {
@@ -97,7 +100,9 @@ impl FromStr for Family {
 }
 
 /// What a client asked for: an operation, whatever the family that offers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Endpoint {

@@ -4,11 +4,15 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use chrono::{DateTime, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// Longest accepted text identifier, in bytes: what fits an index row and a log line.
 const ID_BYTES_MAX: usize = 256;
+
+/// Text without control characters, as a schema says it.
+const ON_ONE_LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +87,19 @@ macro_rules! text_id {
                 write!(f, "{}({})", stringify!($name), self.0)
             }
         }
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": ID_BYTES_MAX,
+                    "pattern": ON_ONE_LINE,
+                })
+            }
+        }
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.serialize_str(&self.0)
@@ -139,7 +156,9 @@ text_id!(
 );
 
 /// One request through the gateway. Ours (`UUIDv7`), never the provider's or the client's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct RequestId(Uuid);
 
 impl RequestId {

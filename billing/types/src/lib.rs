@@ -15,6 +15,7 @@ mod money;
 mod packed;
 mod policy;
 mod price;
+pub mod schema;
 mod tokens;
 mod usage;
 mod wire;

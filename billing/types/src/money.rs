@@ -4,9 +4,10 @@ use std::{fmt, str::FromStr};
 
 use iso_currency::Currency;
 use rust_decimal::Decimal;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::TokenCount;
+use crate::{TokenCount, schema::DecimalText};
 
 /// Why a money operation has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +147,15 @@ impl PricePerThousand {
         let scale = product.scale().checked_add(3).ok_or_else(overflow)?;
         product.set_scale(scale).map_err(|_| overflow())?;
         Ok(product.normalize())
+    }
+}
+
+impl JsonSchema for PricePerThousand {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PricePerThousand".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        DecimalText::json_schema(generator)
     }
 }
 

@@ -7,12 +7,13 @@ use chrono::{DateTime, NaiveDate, Utc, Weekday};
 use chrono_tz::Tz;
 use iso_currency::Currency;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{CustomerId, DayWindow, PricePerThousand, PriceVersion, TokenClass, TokenCount, Unit};
 
 /// One entry of the price book: prices of the models that match, over `[from, until)`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// Names this entry on every row that it priced (B3).
@@ -29,6 +30,7 @@ pub struct Price {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     /// Currency of every amount in this entry.
+    #[schemars(with = "crate::schema::CurrencyCode")]
     pub currency: Currency,
     /// First instant at which the price holds.
     pub from: DateTime<Utc>,
@@ -52,7 +54,18 @@ pub struct Price {
 
 /// Who takes the amount of a price.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
@@ -71,7 +84,7 @@ impl Side {
 }
 
 /// A price as a percentage of another one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Relative {
     /// Taken off the list price, 0 to 100.
@@ -81,7 +94,7 @@ pub enum Relative {
 }
 
 /// Where a derived price comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Derived {
     /// The price with the amounts.
@@ -91,7 +104,7 @@ pub struct Derived {
 }
 
 /// Prices by token class and by unit. A class without a price is unpriced, not free (B4).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
     /// Price per thousand tokens.
@@ -103,7 +116,7 @@ pub struct Rates {
 }
 
 /// Prices that replace the others when a condition holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Band {
     /// When the band applies.
@@ -114,7 +127,7 @@ pub struct Band {
 
 /// When a band applies. Every given part must hold. Everything it asks is on the usage row or
 /// written out here, so that the price alone says what a row costs.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
     /// Input tokens of the request strictly above this number.
@@ -140,5 +153,6 @@ pub struct Condition {
     pub except_holidays: Vec<NaiveDate>,
     /// Whose wall clock hours, days and dates are read from; absent is UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::TimeZone>")]
     pub time_zone: Option<Tz>,
 }

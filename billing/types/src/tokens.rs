@@ -3,13 +3,16 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A quantity of tokens.
 pub type TokenCount = u64;
 
 /// One disjoint class of tokens: direction, modality, cache state, cache lifetime.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct TokenClass(Cow<'static, str>);
 
@@ -85,7 +88,9 @@ impl fmt::Display for TokenClass {
 pub type TokenCounts = BTreeMap<TokenClass, TokenCount>;
 
 /// A billable quantity that is not a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Unit {

@@ -6,7 +6,9 @@
 mod repo;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 pub(crate) use repo::{entries, insert};
 
@@ -14,6 +16,8 @@ use crate::{LedgerError, Role, Token, TokenId, store::Connection};
 
 /// Longest idempotency key, in bytes: a UUID has 36, and what people use is near it.
 const KEY_BYTES_MAX: usize = 255;
+/// What is noted when something is made.
+pub(crate) const CREATE: &str = "create";
 
 /// Who changes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +88,7 @@ impl Instruction {
 }
 
 /// One change, as it was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
     /// When.
     pub at: DateTime<Utc>,
@@ -133,6 +137,51 @@ pub(crate) struct Change<'a> {
 pub(crate) struct Repeated {
     /// The id of what it made, where it made something new.
     pub(crate) result: Option<String>,
+}
+
+/// What was asked for, as a digest: what a repeated call is told by, where the text is long or not
+/// for every reader of the trail.
+pub(crate) fn digest(asked: &impl std::fmt::Debug) -> String {
+    hex::encode(Sha256::digest(format!("{asked:?}")))
+}
+
+/// Notes that something was made, so that the same call makes it once.
+pub(crate) async fn note_made(
+    connection: &mut Connection,
+    subject: Subject<'_>,
+    request: &str,
+    result: &str,
+    instruction: &Instruction,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let change = Change {
+        action: CREATE,
+        from: None,
+        to: None,
+        detail: None,
+        request,
+        result: Some(result),
+    };
+    insert(connection, subject, change, instruction, at).await
+}
+
+/// Refuses to make something again whose secret was shown once.
+pub(crate) async fn refuse_made(
+    connection: &mut Connection,
+    subject: Subject<'_>,
+    request: &str,
+    instruction: &Instruction,
+) -> Result<(), LedgerError> {
+    let Some(made) = repeated(connection, subject, CREATE, request, instruction).await? else {
+        return Ok(());
+    };
+    let made = made.result.unwrap_or_default();
+    let key = instruction.key().unwrap_or_default();
+    let reason = format!(
+        "made `{made}`, whose secret was shown then and cannot be shown again; accepted: to revoke \
+         it and to make another under another key"
+    );
+    Err(LedgerError::refused("idempotency key", key, reason))
 }
 
 /// This very call, if it was made before under its key.

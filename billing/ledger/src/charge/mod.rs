@@ -13,6 +13,7 @@ use permille_rating::{
 };
 use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
 const TEXT_BYTES_MAX: usize = 256 * 1024;
 
 /// A charge, as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ListedCharge {
     /// Its version, as invoices name it.
     pub version: PriceVersion,
@@ -38,6 +39,7 @@ pub struct ListedCharge {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub customer: Option<CustomerId>,
     /// Currency of its amounts.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// It prices months that begin then or later.
     pub from: DateTime<Utc>,

@@ -10,6 +10,7 @@ mod repo;
 
 use chrono::{DateTime, Utc};
 use permille_rating::period::Period;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use repo::closed_before;
@@ -24,6 +25,7 @@ use crate::{
     invoiced::AFTER_ALL_MONTHS,
     store::Connection,
     text,
+    webhook::{self, Event, EventKind},
 };
 use checks::Survey;
 
@@ -35,7 +37,7 @@ const SIGN: &str = "sign";
 const REOPEN: &str = "reopen";
 
 /// Whether a month is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CloseState {
     /// It can be changed.
@@ -54,7 +56,7 @@ impl CloseState {
 }
 
 /// Something that must be in order before a month is closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// Its name.
     pub name: String,
@@ -65,7 +67,7 @@ pub struct Check {
 }
 
 /// Somebody who has signed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Signature {
     /// In which role: `operator` for engineering, `finance`.
     pub role: String,
@@ -85,7 +87,7 @@ pub struct Signature {
 }
 
 /// How far the close of a month is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Close {
     /// The month, such as `2026-11`.
     pub period: String,
@@ -383,7 +385,38 @@ async fn note(
     };
     // A close that is repeated changes nothing or is refused by its state: no key is spent.
     let by = Instruction::new(instruction.by().clone(), None)?;
-    audit::insert(connection, subject(period), change, &by, at).await
+    audit::insert(connection, subject(period), change, &by, at).await?;
+    tell(connection, period, action, instruction, at).await
+}
+
+/// Lets webhooks know of a step of a close.
+async fn tell(
+    connection: &mut Connection,
+    period: &str,
+    action: &str,
+    instruction: &Instruction,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    /// A step of a close, as events tell of it.
+    #[derive(Serialize)]
+    struct News<'a> {
+        period: &'a str,
+        role: &'a str,
+    }
+    let kind = match action {
+        "prepare" => EventKind::PeriodPrepared,
+        "sign" => EventKind::PeriodSigned,
+        "close" => EventKind::PeriodClosed,
+        _ => EventKind::PeriodReopened,
+    };
+    let event = Event {
+        kind,
+        customer: None,
+        subject: format!("period {period}"),
+        once: None,
+        data: &News { period, role: instruction.by().role().as_str() },
+    };
+    webhook::tell(connection, event, at).await
 }
 
 fn subject(period: &str) -> Subject<'_> {

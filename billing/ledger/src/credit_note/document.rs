@@ -7,6 +7,7 @@ use permille_rating::{
 };
 use permille_types::{Currency, DocumentNumber, InvoiceId, ModelName, ProjectId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Invoice, InvoiceCustomer, InvoiceIssuer};
@@ -15,7 +16,7 @@ use crate::{Invoice, InvoiceCustomer, InvoiceIssuer};
 pub const CREDIT_NOTE_VERSION: u16 = 2;
 
 /// The invoice that a note credits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditedInvoice {
     /// Its id.
@@ -25,7 +26,7 @@ pub struct CreditedInvoice {
 }
 
 /// What is taken back of one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditNoteLine {
     /// Place of the line on the invoice, from 1.
@@ -42,7 +43,7 @@ pub struct CreditNoteLine {
 }
 
 /// A credit note. Amounts are above zero: they lower what is owed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditNote {
     /// Shape of this document: [`CREDIT_NOTE_VERSION`].
@@ -63,6 +64,7 @@ pub struct CreditNote {
     /// The billed month of the invoice.
     pub period: String,
     /// Currency of every amount.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// Why.
     pub reason: String,

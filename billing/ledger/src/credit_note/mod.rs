@@ -13,6 +13,7 @@ use permille_rating::{
 };
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use document::{CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditedInvoice};
@@ -43,7 +44,7 @@ pub struct NewCredit {
 }
 
 /// A credit note as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CreditNoteSummary {
     /// Its id.
     pub id: InvoiceId,
@@ -54,6 +55,7 @@ pub struct CreditNoteSummary {
     /// Whose.
     pub customer: CustomerId,
     /// Currency of the amount.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// What it takes back, with tax.
     pub gross: Decimal,
@@ -122,6 +124,7 @@ impl Ledger {
             result: Some(note.id.as_str()),
         };
         audit::insert(&mut tx, subject, change, instruction, now).await?;
+        invoice::tell_credit(&mut tx, &of.invoice, &note).await?;
         tx.commit().await.during("commit credit note")?;
         Ok(note)
     }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use permille_rating::invoice::TaxTerms;
 use permille_types::{Currency, CustomerId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use repo::{all, find};
@@ -23,15 +24,17 @@ use crate::{
 };
 
 /// Who is billed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Customer {
     /// Their id, a slug.
     pub id: CustomerId,
     /// Their name, as an invoice shows it.
     pub name: String,
     /// The one currency they are billed in: a price in another one does not apply.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// Whose months and hours their invoices follow.
+    #[schemars(with = "permille_types::schema::TimeZone")]
     pub time_zone: Tz,
     /// How their invoices are taxed; absent where nothing is said of it.
     #[serde(skip_serializing_if = "TaxTerms::is_none")]
@@ -87,6 +90,30 @@ impl Ledger {
         new: NewCustomer,
         terms: CustomerTerms,
     ) -> Result<Customer, LedgerError> {
+        self.make_customer(new, terms, None).await
+    }
+
+    /// The same in somebody's name: under their idempotency key it is added once.
+    ///
+    /// # Errors
+    /// As [`Ledger::create_customer_with`]; [`LedgerError::Refused`] when the key was spent on
+    /// another call.
+    pub async fn create_customer_by(
+        &self,
+        new: NewCustomer,
+        terms: CustomerTerms,
+        instruction: &Instruction,
+    ) -> Result<Customer, LedgerError> {
+        self.make_customer(new, terms, Some(instruction)).await
+    }
+
+    async fn make_customer(
+        &self,
+        new: NewCustomer,
+        terms: CustomerTerms,
+        instruction: Option<&Instruction>,
+    ) -> Result<Customer, LedgerError> {
+        let request = audit::digest(&(&new, &terms));
         let CustomerTerms { tax, tax_id, billing_address, purchase_order, notes } =
             terms.checked()?;
         let name = slug::checked_name(&new.name)?.to_owned();
@@ -110,8 +137,22 @@ impl Ledger {
         };
 
         let mut tx = self.store.write().await?;
+        if let Some(instruction) = instruction {
+            let made = subject(&customer.id);
+            let repeated = audit::repeated(&mut tx, made, audit::CREATE, &request, instruction);
+            if repeated.await?.is_some() {
+                return repo::find(&mut tx, &customer.id)
+                    .await?
+                    .ok_or_else(|| LedgerError::not_found("customer", &customer.id));
+            }
+        }
         repo::insert(&mut tx, &customer).await?;
         project::insert_default(&mut tx, &customer).await?;
+        if let Some(instruction) = instruction {
+            let (made, id) = (subject(&customer.id), customer.id.as_str());
+            let at = customer.created_at;
+            audit::note_made(&mut tx, made, &request, id, instruction, at).await?;
+        }
         self.commit_change(tx).await?;
         Ok(customer)
     }

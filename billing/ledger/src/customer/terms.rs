@@ -1,6 +1,7 @@
 //! What an invoice of a customer says beside its lines: taxes, address, order, notes.
 
 use permille_rating::invoice::{TaxError, TaxTerms};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
 use crate::{Customer, LedgerError, slug, text};
@@ -56,6 +57,18 @@ impl<'de> Deserialize<'de> for TextChange {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let given = Option::<String>::deserialize(d)?;
         Ok(given.map_or(Self::Clear, Self::Set))
+    }
+}
+
+impl JsonSchema for TextChange {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TextChange".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Option::<String>::json_schema(generator)
     }
 }
 

@@ -21,6 +21,7 @@ use permille_rating::{
 };
 use permille_types::{Currency, CustomerId, InvoiceId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -70,13 +71,14 @@ pub struct NewGrant {
 }
 
 /// Prepaid credit of a customer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Grant {
     /// Its id.
     pub id: String,
     /// Whose it is.
     pub customer: CustomerId,
     /// Currency of its amounts.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// How much it pays in all.
     pub amount: Decimal,

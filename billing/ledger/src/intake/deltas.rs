@@ -207,7 +207,7 @@ impl Deltas {
         for ((customer, id), delta) in &self.sessions {
             session::add(connection, customer, id, delta).await?;
         }
-        spending::write(connection, &self.spending).await?;
+        spending::write(connection, &self.spending, at).await?;
         posting::post(connection, &self.costs, subject, at).await
     }
 

@@ -8,13 +8,17 @@ mod candidate;
 mod deltas;
 mod rerate;
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashSet},
+};
 
 use chrono::{DateTime, Utc};
 use permille_types::{
-    Ack, Batch, Flag, NodeId, PriceVersion, Sequenced, USAGE_EVENT_VERSION, UsageEvent,
-    UsageEventError,
+    Ack, Batch, CustomerId, Flag, ModelName, NodeId, PriceVersion, Sequenced, USAGE_EVENT_VERSION,
+    UsageEvent, UsageEventError,
 };
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use deltas::{Billed, BilledCost, BilledRequest, BilledTokens};
@@ -32,6 +36,7 @@ use crate::{
     store::Connection,
     stored_response,
     usage::{self, Inserted, Pricing},
+    webhook::{self, Event, EventKind},
 };
 use candidate::{Candidate, Refusal};
 use deltas::{Booking, Deltas};
@@ -153,6 +158,8 @@ struct Books {
     trees: Trees,
     /// Derived prices that this batch has stored.
     kept: HashSet<PriceVersion>,
+    /// Whose requests are held, for want of a price of which model.
+    held: BTreeSet<(CustomerId, ModelName)>,
 }
 
 impl Books {
@@ -167,7 +174,13 @@ impl Books {
             mismatched: 0,
             billed: Billed::default(),
         };
-        Self { accepted, deltas: Deltas::default(), trees: Trees::default(), kept: HashSet::new() }
+        Self {
+            accepted,
+            deltas: Deltas::default(),
+            trees: Trees::default(),
+            kept: HashSet::new(),
+            held: BTreeSet::new(),
+        }
     }
 
     async fn take(
@@ -205,6 +218,9 @@ impl Books {
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         self.trees.write(connection).await?;
+        for (customer, model) in &self.held {
+            tell_held(connection, customer, model, now).await?;
+        }
         let subject = format!("usage of node {node} up to {}", self.accepted.ack.sequence);
         self.deltas.write(connection, &subject, now).await
     }
@@ -284,6 +300,7 @@ impl Books {
         accepted.booked = accepted.booked.saturating_add(1);
         if pricing == Pricing::Held {
             accepted.unpriced = accepted.unpriced.saturating_add(1);
+            self.held.insert((event.customer.clone(), event.model().clone()));
         }
         if found.event.flags.contains(&Flag::UsageMismatch) {
             accepted.mismatched = accepted.mismatched.saturating_add(1);
@@ -297,6 +314,27 @@ impl Books {
 fn content<'a>(payload: &'a [u8], event: &UsageEvent) -> Cow<'a, [u8]> {
     let json = if payload.starts_with(b"{") { None } else { event.to_json().ok() };
     json.map_or(Cow::Borrowed(payload), Cow::Owned)
+}
+
+/// Tells, once a day, that requests are held for want of a price.
+async fn tell_held(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    model: &ModelName,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    /// What is held, as events tell of it.
+    #[derive(Serialize)]
+    struct News<'a> {
+        customer: &'a CustomerId,
+        model: &'a ModelName,
+    }
+    let subject = format!("held {customer}/{model}");
+    let once = Some(format!("{subject} {}", at.date_naive()));
+    let data = &News { customer, model };
+    let kind = EventKind::UsageHeld;
+    webhook::tell(connection, Event { kind, customer: Some(customer), subject, once, data }, at)
+        .await
 }
 
 /// Refuses an event that a newer gateway wrote. Quarantined, it would be acknowledged and never

@@ -8,6 +8,7 @@ use permille_rating::{
 };
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId, ProjectId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -18,7 +19,7 @@ use crate::RecordHead;
 pub const INVOICE_VERSION: u16 = 3;
 
 /// Who pays.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvoiceCustomer {
     /// Their id.
@@ -67,7 +68,7 @@ pub struct InvoiceIssuer {
 }
 
 /// What one cost centre owes of an invoice, before tax.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvoiceProject {
     /// Its id, as lines name it.
@@ -88,7 +89,7 @@ pub struct InvoiceTexts {
 }
 
 /// The billed month.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvoicePeriod {
     /// The month, such as `2026-11`.
@@ -98,11 +99,12 @@ pub struct InvoicePeriod {
     /// First instant after.
     pub end: DateTime<Utc>,
     /// Whose wall clock bounds it.
+    #[schemars(with = "permille_types::schema::TimeZone")]
     pub time_zone: Tz,
 }
 
 /// What has become of the amount of an issued invoice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Standing {
     /// What was paid.
@@ -117,7 +119,7 @@ pub struct Standing {
 }
 
 /// An invoice: what is billed, and what a reader must know about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Invoice {
     /// Shape of this document: [`INVOICE_VERSION`].
@@ -144,6 +146,7 @@ pub struct Invoice {
     /// The billed month.
     pub period: InvoicePeriod,
     /// Currency of every amount.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// The customer's purchase order.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,8 +11,8 @@ use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use super::{
-    INVOICE_VERSION, Invoice, Stored, compute::month, found, money, repo, state::Step, stored,
-    subject,
+    INVOICE_VERSION, Invoice, Stored, compute::month, found, money, news, repo, state::Step,
+    stored, subject,
 };
 use crate::{
     Instruction, Ledger, LedgerError,
@@ -139,6 +139,7 @@ impl Ledger {
         };
         audit::insert(&mut tx, subject, change, instruction, now).await?;
         let done = super::stored(&mut tx, id).await?.invoice;
+        news::tell_step(&mut tx, step, &done, now).await?;
         tx.commit().await.during("commit a step of an invoice")?;
         Ok(done)
     }

@@ -8,6 +8,7 @@ mod compute;
 mod document;
 mod life;
 mod money;
+mod news;
 mod payment;
 mod repo;
 mod signed;
@@ -17,6 +18,7 @@ mod verify;
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use document::{
@@ -37,13 +39,14 @@ use crate::{
 use compute::compute;
 pub(crate) use compute::month;
 pub(crate) use money::{discrepancies, post_credit};
+pub(crate) use news::tell_credit;
 pub(crate) use payment::settle_credited;
 pub(crate) use repo::{make_stale, not_issued};
 pub(crate) use signed::amounts_of;
 pub use signed::{SignedAmounts, SignedSum};
 
 /// A stored invoice as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct InvoiceSummary {
     /// Its id.
     pub id: InvoiceId,
@@ -57,6 +60,7 @@ pub struct InvoiceSummary {
     /// How far it is.
     pub state: InvoiceState,
     /// Currency of the total.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// What is to be paid.
     pub total: Decimal,
@@ -200,6 +204,7 @@ impl Ledger {
             // Drafting again is harmless, so it spends no key.
             let by = Instruction::new(instruction.by().clone(), None)?;
             audit::insert(tx, subject(&id), change, &by, now).await?;
+            news::tell_draft(tx, &invoice, now).await?;
         }
         Ok(invoice)
     }

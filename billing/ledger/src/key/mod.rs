@@ -4,13 +4,16 @@ mod repo;
 
 use chrono::{DateTime, Utc};
 use permille_types::{CustomerId, KeyHash, KeyId, ProjectId};
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Serialize;
 
 pub(crate) use repo::{all, find};
 
 use crate::{
-    Change, Ledger, LedgerError, LimitChanges, Limits, Listing, Page, customer,
+    Change, Instruction, Ledger, LedgerError, LimitChanges, Limits, Listing, Page,
+    audit::{self, Subject},
+    customer,
     limit::{self, Owner},
     project,
     secret::{KEY_PREFIX, StoredSecret, mint, public_id},
@@ -18,7 +21,7 @@ use crate::{
 };
 
 /// A virtual key, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Key {
     /// Its public id, on every usage row.
     pub id: KeyId,
@@ -88,8 +91,32 @@ impl Ledger {
     pub async fn create_key_with(
         &self,
         new: NewKey,
-        mut limits: LimitChanges,
+        limits: LimitChanges,
     ) -> Result<CreatedKey, LedgerError> {
+        self.make_key(new, limits, None).await
+    }
+
+    /// The same in somebody's name: under their idempotency key one is made, whose secret is not
+    /// told again.
+    ///
+    /// # Errors
+    /// As [`Ledger::create_key`]; [`LedgerError::Refused`] when the key was spent before.
+    pub async fn create_key_by(
+        &self,
+        new: NewKey,
+        limits: LimitChanges,
+        instruction: &Instruction,
+    ) -> Result<CreatedKey, LedgerError> {
+        self.make_key(new, limits, Some(instruction)).await
+    }
+
+    async fn make_key(
+        &self,
+        new: NewKey,
+        mut limits: LimitChanges,
+        instruction: Option<&Instruction>,
+    ) -> Result<CreatedKey, LedgerError> {
+        let request = audit::digest(&(&new, &limits));
         if let Some(rpm) = new.rpm {
             limits.rpm = Change::Set(rpm);
         }
@@ -118,6 +145,14 @@ impl Ledger {
             .ok_or_else(|| LedgerError::not_found("customer", &key.customer))?;
         if !project::exists(&mut tx, &key.customer, &key.project).await? {
             return Err(LedgerError::not_found("project", &key.project));
+        }
+        let of_customer = Subject { noun: "keys of", id: key.customer.as_str() };
+        if let Some(instruction) = instruction {
+            audit::refuse_made(&mut tx, of_customer, &request, instruction).await?;
+            let made = key.id.as_str();
+            let noted =
+                audit::note_made(&mut tx, of_customer, &request, made, instruction, created_at);
+            noted.await?;
         }
         let (limits, fields) = limits.of(&Limits::default(), customer.currency)?;
         key.rpm = limits.rpm;

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use permille_rating::round::{from_nano, to_nano};
 use permille_types::{Currency, Measure, Money};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Over which time money is counted, by the customer's own clock.
@@ -118,6 +119,15 @@ impl fmt::Display for Budgets {
             budget.fmt(f)?;
         }
         Ok(())
+    }
+}
+
+impl JsonSchema for Budgets {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Budgets".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "examples": ["5 CNY/day, 50 CNY/month"]})
     }
 }
 

@@ -1,6 +1,7 @@
 //! Changes of limits: what each field becomes, and what is no limit.
 
 use permille_types::Currency;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
 use super::{
@@ -54,21 +55,38 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     }
 }
 
+impl<T: JsonSchema> JsonSchema for Change<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("ChangeOf{}", T::schema_name()).into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Option::<T>::json_schema(generator)
+    }
+}
+
 /// Changes of one owner's limits.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("examples" = [{"tpm": 100_000, "budget": "50 CNY/month", "rpm": null}]))]
 pub struct LimitChanges {
     /// Requests per minute.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub rpm: Change<u32>,
     /// Tokens per minute.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub tpm: Change<u64>,
     /// Requests at once.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub concurrency: Change<u32>,
     /// Money by period.
     pub budget: Change<String>,
     /// Money of each session.
     pub session_budget: Change<String>,
     /// From which part on answers warn, in percent.
+    #[schemars(range(min = 1, max = 100))]
     pub warn_percent: Change<u8>,
 }
 

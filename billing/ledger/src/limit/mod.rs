@@ -7,11 +7,12 @@ mod change;
 mod repo;
 
 use permille_types::{CustomerId, KeyId, Level, Limit, Measure, ProjectId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use budget::{Budget, Budgets, Per};
 pub use change::{Change, LimitChanges};
-pub(crate) use repo::all;
+pub(crate) use repo::{all, find};
 
 use crate::{
     Instruction, Ledger, LedgerError,
@@ -23,7 +24,7 @@ use crate::{
 const WARN_PERCENT: u8 = 80;
 
 /// How much may be used. What is absent is not limited.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Requests per minute. That of a key is [`crate::Key::rpm`], and never here.
@@ -53,9 +54,14 @@ impl Limits {
         *self == Self::default()
     }
 
+    /// From which part on answers warn, in percent.
+    pub(crate) fn warn_percent(&self) -> u8 {
+        self.warn_percent.unwrap_or(WARN_PERCENT)
+    }
+
     /// What the gateway enforces of them, at `level`.
     pub(crate) fn enforced(&self, level: Level) -> Vec<Limit> {
-        let warn_percent = self.warn_percent.unwrap_or(WARN_PERCENT);
+        let warn_percent = self.warn_percent();
         let limit = |level, measure, max| Limit { level, measure, max, warn_percent };
         let mut limits = Vec::new();
         limits.extend(self.rpm.map(|max| limit(level, Measure::RequestsPerMinute, u64::from(max))));

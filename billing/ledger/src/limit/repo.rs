@@ -60,7 +60,7 @@ pub(super) async fn put_key_rpm(
     changed(OPERATION, 1, done.rows_affected())
 }
 
-pub(super) async fn find(
+pub(crate) async fn find(
     connection: &mut Connection,
     owner: &Owner,
 ) -> Result<Option<Limits>, LedgerError> {

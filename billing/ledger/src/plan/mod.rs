@@ -14,6 +14,7 @@ use permille_rating::{
     plan::{Plan, parse_plans},
 };
 use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -32,7 +33,7 @@ const TEXT_BYTES_MAX: usize = 256 * 1024;
 pub const NO_PLAN: &str = "none";
 
 /// A plan, as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ListedPlan {
     /// Its version.
     pub version: PriceVersion,
@@ -41,6 +42,7 @@ pub struct ListedPlan {
     /// What kind of plan it is.
     pub kind: &'static str,
     /// Currency of its amounts.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// When it was added.
     pub added_at: DateTime<Utc>,
@@ -65,7 +67,7 @@ impl ListedPlan {
 }
 
 /// Which plan a customer has from when on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CustomerPlan {
     /// From when on.
     pub from: DateTime<Utc>,

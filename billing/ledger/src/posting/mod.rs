@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use permille_rating::round::{from_nano, to_nano};
 use permille_types::{Currency, CustomerId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Ledger, LedgerError, column, secret::public_id, store::Connection};
@@ -26,11 +27,12 @@ pub(crate) type CostKey = (CustomerId, Currency, bool);
 pub(crate) type Costs = BTreeMap<(CustomerId, &'static str, bool), (Currency, Decimal)>;
 
 /// What the entries of an account add up to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AccountBalance {
     /// The account.
     pub account: String,
     /// The currency.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// Debits less credits, in 10⁻⁹ of the currency unit.
     pub amount_nano: i64,

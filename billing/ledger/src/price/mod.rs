@@ -24,6 +24,7 @@ use chrono::{DateTime, Utc};
 use permille_rating::import::{Diff, diff};
 use permille_rating::price_book::{PriceBook, PriceBookError, names, price_version};
 use permille_types::{Currency, CustomerId, Price, PriceVersion, Relative, Side};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use effective::{effective, holding};
@@ -32,7 +33,7 @@ pub(crate) use repo::all;
 use crate::{Ledger, LedgerError, Listing, Page, Rerated, catalogue::Catalogue, store::Connection};
 
 /// Who put an entry into the book.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PriceOrigin {
     /// It comes with Permille.
@@ -69,7 +70,7 @@ impl StoredPrice {
 }
 
 /// An entry of the price book and when it holds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ListedPrice {
     /// The entry; its `until` is when it was given an end or something took over.
     pub price: Price,

@@ -6,12 +6,17 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use permille_types::{CustomerId, ProjectId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use repo::{all, exists, names};
 
 use crate::{
-    Customer, Ledger, LedgerError, Limits, Listing, Page, customer, limit::Owner, slug,
+    Customer, Instruction, Ledger, LedgerError, Limits, Listing, Page,
+    audit::{self, Subject},
+    customer,
+    limit::Owner,
+    slug,
     store::Connection,
 };
 
@@ -19,7 +24,7 @@ use crate::{
 pub const DEFAULT_PROJECT: &str = "default";
 
 /// A cost centre inside a customer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Project {
     /// Whose it is.
     pub customer: CustomerId,
@@ -52,6 +57,28 @@ impl Ledger {
     /// [`LedgerError::NotFound`] for an unknown customer, [`LedgerError::Invalid`] for a bad id or
     /// name, [`LedgerError::AlreadyExists`] for a taken id, else the store's failure.
     pub async fn create_project(&self, new: NewProject) -> Result<Project, LedgerError> {
+        self.make_project(new, None).await
+    }
+
+    /// The same in somebody's name: under their idempotency key it is added once.
+    ///
+    /// # Errors
+    /// As [`Ledger::create_project`]; [`LedgerError::Refused`] when the key was spent on another
+    /// call.
+    pub async fn create_project_by(
+        &self,
+        new: NewProject,
+        instruction: &Instruction,
+    ) -> Result<Project, LedgerError> {
+        self.make_project(new, Some(instruction)).await
+    }
+
+    async fn make_project(
+        &self,
+        new: NewProject,
+        instruction: Option<&Instruction>,
+    ) -> Result<Project, LedgerError> {
+        let request = audit::digest(&new);
         let name = slug::checked_name(&new.name)?.to_owned();
         let id = match &new.id {
             Some(id) => slug::checked("id", id)?.to_owned(),
@@ -65,7 +92,20 @@ impl Ledger {
         customer::find(&mut tx, &project.customer)
             .await?
             .ok_or_else(|| LedgerError::not_found("customer", &project.customer))?;
+        let id = format!("{}/{}", project.customer, project.id);
+        let made = Subject { noun: "project", id: &id };
+        if let Some(instruction) = instruction {
+            let repeated = audit::repeated(&mut tx, made, audit::CREATE, &request, instruction);
+            if repeated.await?.is_some() {
+                let found = repo::find(&mut tx, &project.customer, &project.id).await?;
+                return found.ok_or_else(|| LedgerError::not_found("project", &project.id));
+            }
+        }
         repo::insert(&mut tx, &project).await?;
+        if let Some(instruction) = instruction {
+            let at = project.created_at;
+            audit::note_made(&mut tx, made, &request, &id, instruction, at).await?;
+        }
         self.commit_change(tx).await?;
         Ok(project)
     }

@@ -79,6 +79,30 @@ pub(crate) async fn exists(
     .map(|count| count == 1)
 }
 
+pub(super) async fn find(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    id: &ProjectId,
+) -> Result<Option<Project>, LedgerError> {
+    sql::query_as::<Row>(
+        "select
+             customer,
+             id,
+             name,
+             created_at
+         from project
+         where customer = $1
+           and id = $2",
+    )
+    .bind(customer.as_str())
+    .bind(id.as_str())
+    .fetch_optional(connection)
+    .await
+    .during("find project")?
+    .map(Project::try_from)
+    .transpose()
+}
+
 pub(super) async fn list(
     connection: &mut Connection,
     customer: Option<&CustomerId>,

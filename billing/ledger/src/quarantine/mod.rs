@@ -7,6 +7,7 @@ mod repo;
 
 use chrono::{DateTime, Utc};
 use permille_types::NodeId;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use repo::insert;
@@ -14,7 +15,7 @@ pub(crate) use repo::insert;
 use crate::{Ledger, LedgerError, Listing, Page};
 
 /// Why a payload was not booked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum QuarantineReason {
     /// It is no usage event that this build reads.
@@ -60,7 +61,7 @@ impl QuarantineReason {
 }
 
 /// A payload that was not booked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Quarantined {
     /// Its id here.
     pub id: String,

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use permille_rating::proof::{Hash, Tree, record};
 use permille_types::{CustomerId, DocumentNumber, UsageEvent};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use evidence::RecordEntry;
@@ -21,7 +22,7 @@ use crate::{Ledger, LedgerError, catalogue::Catalogue, error::During, store::Con
 const CATCH_UP_ROWS_MAX: i64 = 500;
 
 /// The records of a month, as an invoice prints them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecordHead {
     /// The month, such as `2026-11`.

@@ -3,6 +3,7 @@
 use permille_rating::facts::{Amounts, Counts};
 use permille_types::TokenCount;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::decimal_string;
@@ -12,7 +13,7 @@ const PERMILLE: u64 = 1_000;
 
 /// What of the cost of a turn, a session or many sessions is hidden. Amounts are exact, in the
 /// currency of the cost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HiddenCost {
     /// Input tokens that had been sent or received before, an estimate; absent where no request's
     /// place in a conversation is known.

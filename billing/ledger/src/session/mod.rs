@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, Price, SessionId, TokenCounts, TurnKind};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub(crate) use delta::SessionDelta;
@@ -34,7 +35,7 @@ use crate::{
 pub const SESSION_ROWS_MAX: u32 = 10_000;
 
 /// A multi-turn conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Session {
     /// Whose it is.
     pub customer: CustomerId,
@@ -54,6 +55,7 @@ pub struct Session {
     #[serde(serialize_with = "decimal_string")]
     pub cost: Decimal,
     /// Currency of the cost.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// What of the cost is hidden.
     pub hidden: HiddenCost,
@@ -69,7 +71,7 @@ pub struct Session {
 }
 
 /// One turn of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Turn {
     /// Its number, from 1.
     pub turn: u32,
@@ -95,7 +97,7 @@ pub struct Turn {
 }
 
 /// A session with its turns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SessionDetail {
     /// The session.
     pub session: Session,

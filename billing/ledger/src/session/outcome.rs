@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use permille_types::{CustomerId, Ended, SessionId, TurnKind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Session, repo};
@@ -13,7 +14,9 @@ use crate::{Ledger, LedgerError, TokenId, error::During};
 pub const SESSION_IDLE: TimeDelta = TimeDelta::minutes(30);
 
 /// What somebody said of a session's result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The result was taken.
@@ -49,7 +52,7 @@ impl Outcome {
 }
 
 /// An outcome, and who said so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ToldOutcome {
     /// The outcome.
     pub outcome: Outcome,
@@ -60,7 +63,9 @@ pub struct ToldOutcome {
 }
 
 /// What the requests of a session let infer, by the first rule that holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum InferredOutcome {
     /// Its last request is not [`SESSION_IDLE`] ago: it may go on.

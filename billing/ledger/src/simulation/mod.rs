@@ -11,6 +11,7 @@ use permille_rating::{
 };
 use permille_types::{Currency, CustomerId, Money, ProjectId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// What a plan would have made of a month.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Simulation {
     /// The plan's name.
     pub plan: String,
@@ -37,11 +38,12 @@ pub struct Simulation {
 }
 
 /// What a plan would have made of a customer's month. Amounts are in `currency`, before tax.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SimulatedCustomer {
     /// Who.
     pub customer: CustomerId,
     /// Currency of every amount.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// Sessions of the month.
     pub sessions: u64,
@@ -72,7 +74,7 @@ pub struct SimulatedCustomer {
 
 /// A month in which every session has one more turn: all quantities grow alike, by what the turn
 /// after a session's last one costs on average.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OneMoreTurn {
     /// Usage at its own prices.
     #[serde(serialize_with = "normalized")]

@@ -4,6 +4,7 @@
 //! comes to the same sum. What a session has cost stands in its own row. Not what is invoiced:
 //! invoices round once, on their lines.
 
+mod news;
 mod repo;
 
 use std::collections::BTreeMap;
@@ -42,15 +43,16 @@ pub(crate) fn add(
     Ok(())
 }
 
-/// Writes what a batch adds.
+/// Writes what a batch adds, and tells of the budgets that it takes over a threshold.
 pub(crate) async fn write(
     connection: &mut Connection,
     deltas: &SpendingDeltas,
+    at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     for (key, nano) in deltas {
         repo::add(connection, key, *nano).await?;
     }
-    Ok(())
+    news::tell(connection, deltas, at).await
 }
 
 impl Ledger {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, Money};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -46,7 +47,7 @@ impl Default for SummaryFilter {
 }
 
 /// What sessions cost. A session is as much of it as lies in the time that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Summary {
     /// Whose requests; absent where everybody's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,9 +65,10 @@ pub struct Summary {
 }
 
 /// What the sessions of customers of one currency cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CurrencySummary {
     /// The currency of all amounts.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// Sessions.
     pub sessions: u64,
@@ -112,7 +114,7 @@ pub struct CurrencySummary {
 }
 
 /// How amounts are spread. Ranks are nearest ranks; the mean is rounded to 10⁻⁹.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Distribution {
     /// Sum ÷ number.
     #[serde(serialize_with = "decimal_string")]
@@ -132,7 +134,7 @@ pub struct Distribution {
 }
 
 /// What the requests of one turn cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TurnCost {
     /// The turn's number; the last one stands for all later ones too, as `33+`.
     pub turn: String,
@@ -147,7 +149,7 @@ pub struct TurnCost {
 }
 
 /// Sessions of one outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OutcomeCost {
     /// The outcome.
     pub outcome: &'static str,
@@ -161,7 +163,7 @@ pub struct OutcomeCost {
 }
 
 /// Where a flat fee loses money.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BreakEven {
     /// The fee.
     #[serde(serialize_with = "decimal_string")]
@@ -173,11 +175,12 @@ pub struct BreakEven {
 }
 
 /// What a customer's sessions cost them and their provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CustomerSummary {
     /// Who.
     pub customer: CustomerId,
     /// The currency of all amounts.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// Sessions.
     pub sessions: u64,
@@ -195,7 +198,7 @@ pub struct CustomerSummary {
 }
 
 /// What is left of a customer's cost when providers have taken theirs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Margin {
     /// What providers take for all calls, by the entries of side `cost`, as far as it is known.
     #[serde(serialize_with = "decimal_string")]

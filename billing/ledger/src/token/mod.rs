@@ -6,11 +6,14 @@ use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use permille_types::{CustomerId, KeyHash};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
 use crate::{
-    Ledger, LedgerError, Listing, Page, customer,
+    Instruction, Ledger, LedgerError, Listing, Page,
+    audit::{self, Subject},
+    customer,
     secret::{StoredSecret, TOKEN_PREFIX, is_well_formed, mint, public_id},
     slug,
 };
@@ -86,6 +89,18 @@ impl fmt::Display for Role {
     }
 }
 
+impl JsonSchema for Role {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Role".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "enum": ["admin", "finance", "operator", "customer", "gateway"],
+        })
+    }
+}
+
 impl Serialize for Role {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(self.as_str())
@@ -93,7 +108,7 @@ impl Serialize for Role {
 }
 
 /// A token's public id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TokenId(String);
 
 impl TokenId {
@@ -126,7 +141,7 @@ impl FromStr for TokenId {
 }
 
 /// A token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Token {
     /// Its public id.
     pub id: TokenId,
@@ -172,6 +187,30 @@ impl Ledger {
         role: Role,
         name: Option<&str>,
     ) -> Result<CreatedToken, LedgerError> {
+        self.make_token(role, name, None).await
+    }
+
+    /// The same in somebody's name: under their idempotency key one is made, whose secret is not
+    /// told again.
+    ///
+    /// # Errors
+    /// As [`Ledger::create_token`]; [`LedgerError::Refused`] when the key was spent before.
+    pub async fn create_token_by(
+        &self,
+        role: Role,
+        name: Option<&str>,
+        instruction: &Instruction,
+    ) -> Result<CreatedToken, LedgerError> {
+        self.make_token(role, name, Some(instruction)).await
+    }
+
+    async fn make_token(
+        &self,
+        role: Role,
+        name: Option<&str>,
+        instruction: Option<&Instruction>,
+    ) -> Result<CreatedToken, LedgerError> {
+        let request = audit::digest(&(&role, name));
         let name = name.map(slug::checked_name).transpose()?.map(str::to_owned);
         let created_at = self.now();
         let minted = mint(TOKEN_PREFIX, &self.pepper)?;
@@ -193,6 +232,12 @@ impl Ledger {
             customer::find(&mut tx, customer)
                 .await?
                 .ok_or_else(|| LedgerError::not_found("customer", customer))?;
+        }
+        if let Some(instruction) = instruction {
+            let of_role = Subject { noun: "tokens of", id: token.role.as_str() };
+            audit::refuse_made(&mut tx, of_role, &request, instruction).await?;
+            let made = token.id.as_str();
+            audit::note_made(&mut tx, of_role, &request, made, instruction, created_at).await?;
         }
         repo::insert(&mut tx, &token).await?;
         self.commit(tx).await?;

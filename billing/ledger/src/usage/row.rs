@@ -6,6 +6,7 @@ use permille_types::{
     ProjectId, RequestId, SessionId, Source, TokenCount, TokenCounts, TurnKind, UnitCounts,
     UpstreamName, UsageEvent,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Pricing, StoredUsage};
@@ -13,7 +14,7 @@ use crate::column;
 
 /// One settled request. Names and forms are those of the project's published interface; what is
 /// unknown is absent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UsageRow {
     /// Our id of the request.
     pub request_id: RequestId,
@@ -97,6 +98,7 @@ pub struct UsageRow {
     pub billed_cost: Option<String>,
     /// Currency of the cost.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<permille_types::schema::CurrencyCode>")]
     pub currency: Option<Currency>,
     /// Every upstream call, in order.
     pub attempts: Vec<AttemptRow>,

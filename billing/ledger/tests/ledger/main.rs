@@ -42,3 +42,4 @@ mod sums;
 pub(crate) mod support;
 mod terms;
 mod verified_terms;
+mod webhooks;

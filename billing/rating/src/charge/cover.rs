@@ -2,6 +2,7 @@
 
 use permille_types::{ModelName, MoneyError, Unit};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Meter, exact, price_book::names};
@@ -29,7 +30,7 @@ pub enum Meters {
 }
 
 /// What one of a charge's quantity is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Per {
     /// One token.
     #[serde(rename = "token")]

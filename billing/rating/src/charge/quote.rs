@@ -2,6 +2,7 @@
 
 use permille_types::{Currency, MoneyError};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Charge, ChargeKind, TierPrice, Tiers};
@@ -43,7 +44,7 @@ pub struct Quote {
 }
 
 /// One line of a quote: `quantity × unit_price + flat = amount`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuoteLine {
     /// What the line is.
@@ -66,7 +67,7 @@ pub struct QuoteLine {
 }
 
 /// What a line of a quote is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LineKind {
     /// The price of usage.

@@ -2,6 +2,7 @@
 
 use permille_types::{Price, PriceVersion, Rates};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 const JUMP: Decimal = Decimal::ONE_HUNDRED;
 
 /// What an import would change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diff {
     /// Entries of models, customers, providers or currencies without one at that time.
     pub added: Vec<Price>,
@@ -24,7 +25,7 @@ pub struct Diff {
 }
 
 /// An entry that takes over from another one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// The new entry.
     pub price: Price,
@@ -37,7 +38,7 @@ pub struct Change {
 }
 
 /// An amount that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AmountChange {
     /// 0 outside every band.
     pub band: u32,

@@ -2,6 +2,7 @@
 
 use permille_types::PriceVersion;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 
 /// A charge over the quantities of a month: with its terms and these numbers anyone can do it
 /// again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppliedCharge {
     /// Which, as the lines that it covers name it.

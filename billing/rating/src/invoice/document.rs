@@ -3,6 +3,7 @@
 use chrono_tz::Tz;
 use permille_types::{Currency, CustomerId, InvoiceId, ModelName, PriceVersion, ProjectId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AppliedCharge, AppliedCredit, InvoiceError, MonthBill, Prepaid, TaxTerms};
@@ -80,7 +81,7 @@ pub struct InvoiceDocument {
 
 /// One line: one project, model, class or unit, price version and band; or a term of a contract,
 /// whose `model` is what the term is called and whose `price_version` names it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvoiceLine {
     /// The month, such as `2026-10`, whose late usage this line bills; absent on a line of the
@@ -137,7 +138,7 @@ pub struct InvoiceLine {
 }
 
 /// One tax rate on the document's net.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaxLine {
     /// The tax as it reads on the invoice.

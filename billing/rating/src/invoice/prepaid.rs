@@ -2,6 +2,7 @@
 
 use permille_types::Currency;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{InvoiceError, InvoiceLine};
@@ -22,7 +23,7 @@ pub struct Prepaid<'a> {
 }
 
 /// What a grant pays of an invoice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppliedCredit {
     /// The grant.

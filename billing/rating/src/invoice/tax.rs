@@ -5,6 +5,7 @@
 
 use permille_types::{Currency, MoneyError};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::TaxLine;
@@ -18,7 +19,7 @@ const TEXT_BYTES_MAX: usize = 256;
 const PERCENT_PLACES_MAX: u32 = 4;
 
 /// How a customer's invoices are taxed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "treatment", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TaxTerms {
     /// No tax, and nothing is said of it.
@@ -39,7 +40,7 @@ pub enum TaxTerms {
 }
 
 /// A tax and its rate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaxRate {
     /// The tax as it reads on the invoice, such as `VAT`.

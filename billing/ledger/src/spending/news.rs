@@ -1,0 +1,155 @@
+//! What webhooks are told of budgets: that spending has passed the part from which on answers warn,
+//! and that it has reached the whole.
+//!
+//! Looked at in the transaction that books the spending, so of every budget and period each is told
+//! once. The gateway counts reservations too and refuses on its own; it may do so a little earlier.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use permille_rating::{
+    period::{Period, day_of, period_of},
+    round::from_nano,
+};
+use permille_types::{CustomerId, Level, SpendAccount};
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use super::{SpendingDeltas, repo};
+use crate::{
+    Budget, LedgerError, Per, column, customer,
+    limit::{self, Owner},
+    store::Connection,
+    webhook::{self, Event, EventKind},
+};
+
+/// A budget, as events tell of it.
+#[derive(Serialize)]
+struct News<'a> {
+    customer: &'a CustomerId,
+    level: Level,
+    id: &'a str,
+    /// Such as `50 CNY/month`.
+    budget: String,
+    /// The period of the budget that was spent in; absent where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period: Option<Period>,
+    spent: Decimal,
+    warn_percent: u8,
+}
+
+/// Tells of the budgets that `deltas`, which are written already, have taken over a threshold.
+pub(super) async fn tell(
+    connection: &mut Connection,
+    deltas: &SpendingDeltas,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let kinds = [EventKind::LimitWarning, EventKind::LimitExhausted];
+    if deltas.is_empty() || !webhook::tells(connection, &kinds).await? {
+        return Ok(());
+    }
+    let mut owners: BTreeMap<Owner, BTreeMap<DateTime<Utc>, i64>> = BTreeMap::new();
+    for (key, nano) in deltas {
+        let owner = Owner { customer: key.customer.clone(), level: key.level, id: key.id.clone() };
+        owners.entry(owner).or_default().insert(key.day, *nano);
+    }
+    for (owner, days) in &owners {
+        let Some(limits) = limit::find(connection, owner).await? else { continue };
+        let Some(budgets) = &limits.budget else { continue };
+        let Some(customer) = customer::find(connection, &owner.customer).await? else { continue };
+        for budget in budgets.iter() {
+            for (period, added) in by_period(days, budget.per, customer.time_zone)? {
+                let spending = Spending { owner, budget, period, added };
+                spending.tell(connection, limits.warn_percent(), at).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What was added to each period of a budget.
+fn by_period(
+    days: &BTreeMap<DateTime<Utc>, i64>,
+    per: Per,
+    zone: Tz,
+) -> Result<Vec<(Option<Period>, i64)>, LedgerError> {
+    let mut periods: BTreeMap<Option<DateTime<Utc>>, (Option<Period>, i64)> = BTreeMap::new();
+    for (day, nano) in days {
+        let unreadable = |_| LedgerError::corrupt("spending_day.day", day);
+        let period = match per {
+            Per::Day => Some(day_of(*day, zone).map_err(unreadable)?),
+            Per::Month => Some(period_of(*day, zone).map_err(unreadable)?),
+            Per::Total => None,
+        };
+        let start = period.map(|period| period.start);
+        let (_, sum) = periods.entry(start).or_insert((period, 0));
+        *sum = column::add_count("spending of a period", *sum, *nano)?;
+    }
+    Ok(periods.into_values().collect())
+}
+
+/// What was spent of one budget in one period.
+struct Spending<'a> {
+    owner: &'a Owner,
+    budget: &'a Budget,
+    period: Option<Period>,
+    /// What the batch has added.
+    added: i64,
+}
+
+impl Spending<'_> {
+    async fn tell(
+        &self,
+        connection: &mut Connection,
+        warn_percent: u8,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        let account = SpendAccount {
+            level: self.owner.level,
+            id: self.owner.id.clone(),
+            from: self.period.map(|period| period.start),
+            until: self.period.map(|period| period.end),
+        };
+        let after = repo::sum(connection, &self.owner.customer, &account).await?;
+        let before = after.saturating_sub(self.added);
+        let whole = i64::try_from(self.budget.nano).unwrap_or(i64::MAX);
+        // A warning at 80 percent comes with the first nano-unit that is above them.
+        let warned = i128::from(whole).saturating_mul(i128::from(warn_percent)).div_euclid(100);
+        let warned = i64::try_from(warned).unwrap_or(i64::MAX);
+        for (kind, threshold) in
+            [(EventKind::LimitWarning, warned), (EventKind::LimitExhausted, whole)]
+        {
+            if before < threshold && threshold <= after {
+                self.write(connection, kind, after, warn_percent, at).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        connection: &mut Connection,
+        kind: EventKind,
+        spent: i64,
+        warn_percent: u8,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        let Owner { customer, level, id } = self.owner;
+        let news = News {
+            customer,
+            level: *level,
+            id,
+            budget: self.budget.to_string(),
+            period: self.period,
+            spent: from_nano(spent),
+            warn_percent,
+        };
+        let subject = format!("limit {customer}/{}/{id}", level.as_str());
+        let start = self.period.map_or(0, |period| column::micros(period.start));
+        let once = format!("{} {subject} {} {start}", kind.as_str(), news.budget);
+        let event =
+            Event { kind, customer: Some(customer), subject, once: Some(once), data: &news };
+        webhook::tell(connection, event, at).await
+    }
+}
