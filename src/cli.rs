@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     command::{
-        charge, close, customer, fx, grant, health, invoice, journal, key, margin, plan, price, project, quote, reconcile, session, simulate, token, usage, verify,
+        charge, close, customer, fx, grant, health, invoice, journal, key, margin, plan, price,
+        project, quote, reconcile, session, simulate, token, usage, verify,
     },
     config::Overrides,
 };
@@ -24,8 +25,20 @@ pub(crate) struct Cli {
     /// Print JSON: one document, or one line for each item of a list.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Make the change of this command at most once, however often it is run with this key.
+    #[arg(long, global = true, value_name = "KEY", value_parser = idempotency_key)]
+    pub(crate) idempotency_key: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What the API accepts, with room for a number behind it.
+fn idempotency_key(text: &str) -> Result<String, String> {
+    let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.is_empty() || text.len() > 240 || !printable {
+        return Err("accepted: 1 to 240 printable characters of ASCII without blanks".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// What to do.
@@ -95,6 +108,8 @@ pub(crate) enum Command {
     /// Journals that were left behind.
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Print the description of the billing API, an OpenAPI 3.1 document.
+    Openapi,
     /// The built-in simulated provider alone.
     #[command(hide = true)]
     Simulator(Simulator),

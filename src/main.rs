@@ -66,6 +66,7 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         output: Output::new(cli.json),
         data: cli.data.clone(),
         overrides: cli.overrides(),
+        idempotency_key: cli.idempotency_key.clone(),
     };
     match &cli.command {
         Command::Serve(_) => serve::all(&context).await,
@@ -94,5 +95,6 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Reconcile(asked) => command::reconcile::run(&context, asked).await,
         Command::Journal(command) => command::journal::run(&context, command).await,
         Command::Health(health) => command::health::run(&context, *health).await,
+        Command::Openapi => command::openapi::run(&context),
     }
 }

@@ -23,6 +23,18 @@ pub(crate) enum ApiError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// No answer came to a change, which may have been made.
+    #[error(
+        "no answer came, and the change may be made: the same command with `--idempotency-key \
+         {key}` makes it at most once"
+    )]
+    Unsure {
+        /// The key that the change was asked for under.
+        key: String,
+        /// Why there is no answer.
+        #[source]
+        cause: Box<ApiError>,
+    },
     /// It takes too long.
     #[error("the billing API gave no answer within {seconds} s")]
     Slow {

@@ -8,7 +8,10 @@ mod error;
 mod http;
 mod in_process;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use ::http::{Method, Request, Response, header};
 use bytes::Bytes;
@@ -42,6 +45,9 @@ const FOLDER_POLL: Duration = Duration::from_millis(50);
 pub(crate) struct Api {
     transport: Transport,
     token: SecretString,
+    /// The idempotency key of the first change; further ones have their number behind it.
+    key: Option<String>,
+    changes: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -69,14 +75,14 @@ impl Api {
         loop {
             if let Some(lock) = folder.try_lock()? {
                 let (local, token) = in_process::InProcess::open(folder, lock, config).await?;
-                return Ok(Self { transport: Transport::InProcess(Box::new(local)), token });
+                return Ok(Self::over(Transport::InProcess(Box::new(local)), token));
             }
             // The record may be that of a server that crashed, while a command has the lock.
             let console = folder.server()?.and_then(|server| server.console);
             if let (Some(console), Some(token)) = (console, folder.cli_token()?) {
                 let transport = http::HttpTransport::new(console);
                 if transport.is_reachable().await {
-                    return Ok(Self { transport: Transport::Http(Box::new(transport)), token });
+                    return Ok(Self::over(Transport::Http(Box::new(transport)), token));
                 }
             }
             if tokio::time::Instant::now() > deadline {
@@ -87,6 +93,15 @@ impl Api {
         }
     }
 
+    fn over(transport: Transport, token: SecretString) -> Self {
+        Self { transport, token, key: None, changes: AtomicU32::new(0) }
+    }
+
+    /// The same client, whose changes are made under `key`, where there is one.
+    pub(crate) fn under(self, key: Option<String>) -> Self {
+        Self { key, ..self }
+    }
+
     /// The same client in the name of another token.
     pub(crate) fn bearing(self, token: SecretString) -> Self {
         Self { token, ..self }
@@ -94,7 +109,7 @@ impl Api {
 
     /// A client of the API at a known address.
     pub(crate) fn at(console: std::net::SocketAddr, token: SecretString) -> Self {
-        Self { transport: Transport::Http(Box::new(http::HttpTransport::new(console))), token }
+        Self::over(Transport::Http(Box::new(http::HttpTransport::new(console))), token)
     }
 
     /// Reads one document.
@@ -180,15 +195,28 @@ impl Api {
         body: Bytes,
     ) -> Result<Box<RawValue>, ApiError> {
         let mut request = self.request(&method, path, "application/json");
-        if method == Method::POST {
-            let key = permille_types::RequestId::new(SystemClock.now());
+        let key = (method == Method::POST).then(|| self.idempotency_key());
+        if let Some(key) = &key {
             request = request
                 .header(header::CONTENT_TYPE, "application/json")
-                .header("idempotency-key", key.to_string());
+                .header("idempotency-key", key);
         }
         let request = request.body(Full::new(body)).map_err(ApiError::Uri)?;
         let answer = async { collect(self.open(request).await?).await };
-        read(in_time(answer).await??)
+        match (in_time(answer).await.flatten(), key) {
+            (Err(cause), Some(key)) => Err(ApiError::Unsure { key, cause: Box::new(cause) }),
+            (answer, _) => read(answer?),
+        }
+    }
+
+    /// That of the next change: the one that was asked for, or a new one.
+    fn idempotency_key(&self) -> String {
+        let before = self.changes.fetch_add(1, Ordering::Relaxed);
+        match &self.key {
+            None => permille_types::RequestId::new(SystemClock.now()).to_string(),
+            Some(key) if before == 0 => key.clone(),
+            Some(key) => format!("{key}/{}", before.saturating_add(1)),
+        }
     }
 
     fn request(&self, method: &Method, path: &str, accept: &str) -> ::http::request::Builder {

@@ -17,6 +17,7 @@ pub(crate) mod journal;
 pub(crate) mod key;
 mod limits;
 pub(crate) mod margin;
+pub(crate) mod openapi;
 pub(crate) mod plan;
 pub(crate) mod price;
 mod price_import;
@@ -55,6 +56,8 @@ pub(crate) struct Context {
     pub(crate) data: PathBuf,
     /// `--config` and the flags over it.
     pub(crate) overrides: Overrides,
+    /// `--idempotency-key`.
+    pub(crate) idempotency_key: Option<String>,
 }
 
 impl Context {
@@ -73,6 +76,7 @@ impl Context {
     pub(crate) async fn api(&self) -> Result<Api, CliError> {
         let config = self.config()?;
         let api = Api::connect(&DataFolder::open(&self.data)?, &config).await?;
+        let api = api.under(self.idempotency_key.clone());
         // Whoever signs or approves does so in their own name and role.
         Ok(match std::env::var(TOKEN_VARIABLE) {
             Ok(token) if !token.is_empty() => api.bearing(token.into()),

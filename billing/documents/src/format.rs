@@ -62,6 +62,18 @@ pub struct UnknownName {
 }
 
 impl Format {
+    /// Every form.
+    pub const ALL: [Self; 8] = [
+        Self::Pdf,
+        Self::Html,
+        Self::Csv,
+        Self::Json,
+        Self::Focus,
+        Self::Ubl,
+        Self::Hledger,
+        Self::Beancount,
+    ];
+
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -7,12 +7,13 @@ use std::cmp::Ordering;
 use chrono::{DateTime, Utc};
 use permille_types::{ModelName, MoneyError};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{exact, price_book::names, written::normalized};
 
 /// Prepaid credit with what is left of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Its id.

@@ -1,7 +1,9 @@
 //! Who may do what. Every route asks here first; nothing is open to a caller without a token.
 
+use std::{marker::PhantomData, ops::Deref};
+
 use axum::extract::FromRequestParts;
-use http::{header, request::Parts};
+use http::{Method, header, request::Parts};
 use permille_ledger::{Actor, Instruction, Role, TokenId};
 use permille_types::CustomerId;
 use secrecy::SecretString;
@@ -11,48 +13,94 @@ use crate::{billing::Billing, problem::Problem};
 /// Under one value of it a call changes things once.
 ///
 /// Source: draft-ietf-httpapi-idempotency-key-header.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// What a route does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
-    ReadCustomers,
-    WriteCustomers,
-    /// What invoices of a customer say.
-    WriteTerms,
-    ReadKeys,
-    WriteKeys,
-    ManageTokens,
-    ReadPrices,
-    WritePrices,
-    ReadUsage,
-    /// What providers take, and what is left.
-    ReadMargins,
-    /// Saying what became of a session.
-    WriteOutcomes,
-    ReadInvoices,
-    WriteInvoices,
-    ReadAudit,
+/// What a route does, and who may. The roles are checked where the caller is made, so a handler
+/// that takes one cannot forget to ask, and the API's description reads them from its type.
+pub(crate) trait Action: Send + Sync + 'static {
+    /// Names of the roles.
+    const ROLES: &'static [&'static str];
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident: $($role:literal)+;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) struct $name;
+
+        impl Action for $name {
+            const ROLES: &'static [&'static str] = &[$($role),+];
+        }
+    )+};
+}
+
+actions! {
+    /// Look at customers, projects and their limits.
+    ReadCustomers: "admin" "finance" "operator" "customer";
+    /// Add customers and projects, and limit them.
+    WriteCustomers: "admin" "operator";
+    /// Change what invoices of a customer say.
+    WriteTerms: "admin" "finance";
+    /// Look at keys.
+    ReadKeys: "admin" "operator" "customer";
+    /// Make, limit and revoke keys.
+    WriteKeys: "admin" "operator";
+    /// Make and revoke tokens.
+    ManageTokens: "admin";
+    /// Look at prices, charges and plans.
+    ReadPrices: "admin" "finance" "operator" "customer";
+    /// Change them.
+    WritePrices: "admin" "finance";
+    /// Look at usage and sessions.
+    ReadUsage: "admin" "finance" "operator" "customer";
+    /// Look at what providers take, and what is left.
+    ReadMargins: "admin" "finance";
+    /// Say what became of a session.
+    WriteOutcomes: "admin" "operator" "customer";
+    /// Look at invoices, credit notes and grants.
+    ReadInvoices: "admin" "finance" "customer";
+    /// Take a step in the life of an invoice, grant credit.
+    WriteInvoices: "admin" "finance";
+    /// Look at balances and at who changed what.
+    ReadAudit: "admin" "finance";
     /// Look at the close of a month and sign it.
-    SignClose,
-    ReadQuarantine,
+    SignClose: "admin" "finance" "operator";
+    /// Look at what is in quarantine.
+    ReadQuarantine: "admin" "operator";
+    /// Read what this API is.
+    ReadDescription: "admin" "finance" "operator" "customer" "gateway";
     /// Intake, snapshots and turns.
-    ServeGateways,
+    ServeGateways: "gateway";
 }
 
 /// The bearer of a valid token.
 #[derive(Debug)]
-pub(crate) struct Caller {
+pub(crate) struct Bearer {
     role: Role,
     actor: Actor,
     /// The header `Idempotency-Key`.
     idempotency_key: Option<String>,
 }
 
-impl Caller {
-    /// Refuses the caller unless its role may do this.
-    pub(crate) fn may(&self, action: Action) -> Result<(), Problem> {
-        if allows(&self.role, action) {
+/// A bearer whose role may do `A`.
+#[derive(Debug)]
+pub(crate) struct Caller<A> {
+    bearer: Bearer,
+    action: PhantomData<A>,
+}
+
+impl<A> Deref for Caller<A> {
+    type Target = Bearer;
+
+    fn deref(&self) -> &Bearer {
+        &self.bearer
+    }
+}
+
+impl Bearer {
+    /// Refuses the bearer unless its role may do this too.
+    pub(crate) fn may<A: Action>(&self) -> Result<(), Problem> {
+        if A::ROLES.contains(&self.role.as_str()) {
             Ok(())
         } else {
             Err(Problem::forbidden(self.role.as_str()))
@@ -92,52 +140,7 @@ fn unknown(customer: &CustomerId) -> Problem {
     Problem::not_found(format!("customer `{customer}` is unknown"))
 }
 
-fn allows(role: &Role, action: Action) -> bool {
-    use Action::{
-        ReadAudit, ReadCustomers, ReadInvoices, ReadKeys, ReadMargins, ReadPrices, ReadQuarantine,
-        ReadUsage, ServeGateways, SignClose, WriteCustomers, WriteInvoices, WriteKeys,
-        WriteOutcomes, WritePrices, WriteTerms,
-    };
-    match role {
-        Role::Admin => action != ServeGateways,
-        Role::Gateway => action == ServeGateways,
-        Role::Finance => {
-            matches!(
-                action,
-                ReadCustomers
-                    | ReadPrices
-                    | WritePrices
-                    | ReadUsage
-                    | ReadMargins
-                    | ReadInvoices
-                    | WriteInvoices
-                    | WriteTerms
-                    | ReadAudit
-                    | SignClose
-            )
-        }
-        Role::Operator => matches!(
-            action,
-            ReadCustomers
-                | WriteCustomers
-                | ReadKeys
-                | WriteKeys
-                | ReadPrices
-                | ReadUsage
-                | WriteOutcomes
-                | ReadQuarantine
-                | SignClose
-        ),
-        Role::Customer(_) => {
-            matches!(
-                action,
-                ReadCustomers | ReadKeys | ReadPrices | ReadUsage | WriteOutcomes | ReadInvoices
-            )
-        }
-    }
-}
-
-impl FromRequestParts<Billing> for Caller {
+impl<A: Action> FromRequestParts<Billing> for Caller<A> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, billing: &Billing) -> Result<Self, Problem> {
@@ -155,6 +158,12 @@ impl FromRequestParts<Billing> for Caller {
             .ok_or_else(Problem::unauthenticated)?;
         let token = billing.ledger.authenticate(&secret).await?;
         let token = token.ok_or_else(Problem::unauthenticated)?;
-        Ok(Self { actor: Actor::of(&token), role: token.role, idempotency_key })
+        let bearer = Bearer { actor: Actor::of(&token), role: token.role, idempotency_key };
+        bearer.may::<A>()?;
+        if parts.method == Method::POST {
+            // A key that could not be spent is refused where none is spent too.
+            bearer.instruction()?;
+        }
+        Ok(Self { bearer, action: PhantomData })
     }
 }

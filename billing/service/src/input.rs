@@ -1,6 +1,6 @@
 //! What callers send: path, query and body, parsed at the edge with errors that name the field.
 
-use std::error::Error;
+use std::{error::Error, marker::PhantomData};
 
 use axum::{
     Json,
@@ -8,8 +8,9 @@ use axum::{
     extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request},
 };
 use http::{HeaderMap, StatusCode, header, request::Parts};
-use permille_ledger::{PAGE_ROWS_MAX, Page};
+use permille_ledger::{Listing, PAGE_ROWS_MAX, Page};
 use permille_types::CustomerId;
+use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{billing::Billing, problem::Problem};
@@ -31,6 +32,18 @@ impl FromRequestParts<Billing> for Segment {
         let text = Path::<String>::from_request_parts(parts, billing).await;
         // Only an escape that is no UTF-8 does not read, and no id is such.
         text.map(|Path(text)| Self(text)).map_err(|_| Problem::no_path())
+    }
+}
+
+/// The two variable parts of a path, as text.
+pub(crate) struct Segments(pub(crate) String, pub(crate) String);
+
+impl FromRequestParts<Billing> for Segments {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, billing: &Billing) -> Result<Self, Problem> {
+        let texts = Path::<(String, String)>::from_request_parts(parts, billing).await;
+        texts.map(|Path((first, second))| Self(first, second)).map_err(|_| Problem::no_path())
     }
 }
 
@@ -78,37 +91,28 @@ fn accepted(parameter: &str) -> Option<String> {
 }
 
 /// A body that has not been read: the caller's role is asked first.
-pub(crate) struct Body(Request);
+pub(crate) struct Body<T>(Request, PhantomData<T>);
 
-impl FromRequest<Billing> for Body {
+/// A body that may be left out: it then says nothing.
+pub(crate) struct OptionalBody<T>(Body<T>);
+
+impl<T> FromRequest<Billing> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &Billing) -> Result<Self, Problem> {
-        Ok(Self(request))
+        Ok(Self(request, PhantomData))
     }
 }
 
-impl Body {
-    /// The JSON that people send. Unknown fields are refused, not ignored.
-    pub(crate) async fn read<T: DeserializeOwned>(self) -> Result<T, Problem> {
-        self.read_up_to(BODY_BYTES_MAX).await
-    }
+impl<T: Send> FromRequest<Billing> for OptionalBody<T> {
+    type Rejection = Problem;
 
-    /// The same, of at most `bytes_max` bytes.
-    pub(crate) async fn read_up_to<T: DeserializeOwned>(
-        self,
-        bytes_max: usize,
-    ) -> Result<T, Problem> {
-        let bytes = self.bytes("application/json", bytes_max).await?;
-        from_json(&bytes)
+    async fn from_request(request: Request, billing: &Billing) -> Result<Self, Problem> {
+        Body::from_request(request, billing).await.map(Self)
     }
+}
 
-    /// The same, where no body at all says nothing.
-    pub(crate) async fn read_if_any<T: DeserializeOwned + Default>(self) -> Result<T, Problem> {
-        let bytes = self.bytes("application/json", BODY_BYTES_MAX).await?;
-        if bytes.is_empty() { Ok(T::default()) } else { from_json(&bytes) }
-    }
-
+impl<T> Body<T> {
     /// At most `bytes_max` bytes that are not said to be something else than `accepted`.
     pub(crate) async fn bytes(
         self,
@@ -128,7 +132,33 @@ impl Body {
     }
 }
 
+impl<T: DeserializeOwned> Body<T> {
+    /// The JSON that people send. Unknown fields are refused, not ignored.
+    pub(crate) async fn read(self) -> Result<T, Problem> {
+        self.read_up_to(BODY_BYTES_MAX).await
+    }
+
+    /// The same, of at most `bytes_max` bytes.
+    pub(crate) async fn read_up_to(self, bytes_max: usize) -> Result<T, Problem> {
+        let bytes = self.bytes("application/json", bytes_max).await?;
+        from_json(&bytes)
+    }
+}
+
+impl<T: DeserializeOwned + Default> OptionalBody<T> {
+    /// The JSON that people send. Unknown fields are refused, not ignored.
+    pub(crate) async fn read(self) -> Result<T, Problem> {
+        let bytes = self.0.bytes("application/json", BODY_BYTES_MAX).await?;
+        if bytes.is_empty() { Ok(T::default()) } else { from_json(&bytes) }
+    }
+}
+
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // A list of values would be taken for the fields in their order, which nobody means.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let detail = "the body is not accepted: it is a list; accepted: an object";
+        return Err(Problem::invalid(detail));
+    }
     Json::from_bytes(bytes).map(|Json(body)| body).map_err(|cause| {
         Problem::invalid(format!("the body is not accepted: {}", innermost(&cause)))
     })
@@ -152,11 +182,15 @@ fn innermost(error: &dyn Error) -> String {
 }
 
 /// The query of a list that can be restricted to a customer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListParams {
+    /// Whose; everyone's when absent.
     pub(crate) customer: Option<CustomerId>,
+    /// Most items of the page, 100 when absent.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
@@ -167,10 +201,13 @@ impl ListParams {
 }
 
 /// The query of a list of everything.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PageParams {
+    /// Most items of the page, 100 when absent.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
@@ -180,6 +217,19 @@ impl PageParams {
     }
 }
 
+/// A step that needs no word.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// A page of a trail, whose entries only their place tells apart.
+pub(crate) fn in_order<T>(page: &Page, items: Vec<T>) -> Result<Listing<T>, Problem> {
+    let numbered: Vec<(usize, T)> = items.into_iter().enumerate().collect();
+    let Listing { items, next_cursor } = page.of(numbered, |(place, _)| place.to_string())?;
+    let items = items.into_iter().map(|(_, item)| item).collect();
+    Ok(Listing { items, next_cursor })
+}
+
 /// An id in a path. What cannot be one does not exist.
 pub(crate) fn id<T: std::str::FromStr>(noun: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::not_found(format!("{noun} `{text}` is unknown")))
@@ -187,7 +237,12 @@ pub(crate) fn id<T: std::str::FromStr>(noun: &str, text: &str) -> Result<T, Prob
 
 /// An amount of money in a body: a decimal as text.
 pub(crate) fn amount<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|_| {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, places) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    // The parser also takes signs, blanks of digits and powers of ten, which read as mistakes.
+    let read = if digits(whole) && digits(places) { text.parse().ok() } else { None };
+    read.ok_or_else(|| {
         let accepted = "a decimal such as 12.50";
         Problem::invalid(format!("{field} `{text}` is not accepted; accepted: {accepted}"))
     })

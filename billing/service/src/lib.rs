@@ -9,10 +9,12 @@ mod billing;
 mod export;
 mod input;
 mod metrics;
+mod openapi;
+mod output;
 mod problem;
 mod routes;
 mod session_metrics;
 
 pub use billing::Billing;
 pub use metrics::{Budget, Metrics};
-pub use routes::router;
+pub use routes::{openapi, router};

@@ -8,12 +8,31 @@ use permille_ledger::{KEY_PREFIX, LedgerError, TOKEN_PREFIX};
 use permille_types::ControlError;
 use serde::Serialize;
 
+use crate::input::BODY_BYTES_MAX;
+
 /// Longest detail, in characters: what a terminal shows. The beginning of a longer one names the
 /// field and the end what is accepted, so the middle goes.
 const DETAIL_CHARS_MAX: usize = 2_000;
 /// From so many characters on, what follows the prefix of a secret is taken for one: half of a
 /// real one, and more than names have.
 const SECRET_CHARS_MIN: usize = 24;
+
+/// Every code of a refusal. They stay as they are: clients compare them.
+pub(crate) const CODES: [&str; 13] = [
+    "already_exists",
+    "busy",
+    "conflict",
+    "export_failed",
+    "forbidden",
+    "invalid",
+    "method_not_allowed",
+    "not_expressible",
+    "not_found",
+    "store_failed",
+    "too_large",
+    "unauthenticated",
+    "unsupported_media_type",
+];
 
 /// Why a request got no document.
 #[derive(Debug)]
@@ -94,12 +113,66 @@ impl Problem {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, code: "busy", detail: detail.into() }
     }
 
+    /// A document could not be written out, which is not the store's fault.
+    pub(crate) fn export_failed(error: &dyn std::error::Error) -> Self {
+        let mut detail = format!("the export failed: {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            detail.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, code: "export_failed", detail }
+    }
+
     pub(crate) fn failed() -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: "store_failed",
             detail: "the store failed; the server's log says why".to_owned(),
         }
+    }
+}
+
+/// A refusal as it is sent: the members of RFC 9457, and our code.
+#[derive(Serialize)]
+struct Document {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+}
+
+impl Problem {
+    fn document(&self) -> Document {
+        Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: presentable(&self.detail),
+            code: self.code,
+        }
+    }
+
+    /// A refusal of that status, as the API's description shows it.
+    pub(crate) fn example(status: StatusCode) -> serde_json::Value {
+        let problem = match status {
+            StatusCode::UNAUTHORIZED => Self::unauthenticated(),
+            StatusCode::FORBIDDEN => Self::forbidden("operator"),
+            StatusCode::NOT_FOUND => Self::not_found("customer `acme` is unknown"),
+            StatusCode::CONFLICT => Self::conflict(
+                "invoice `2026-000007` has billed 2026-10; late usage is on the next invoice",
+            ),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(BODY_BYTES_MAX),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                Self::media_type("text/plain", "application/json")
+            }
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                Self::invalid("limit `5000` is not accepted; accepted: 1 to 1000")
+            }
+            _ => Self::failed(),
+        };
+        serde_json::to_value(problem.document()).unwrap_or_default()
     }
 }
 
@@ -170,23 +243,7 @@ fn masked(text: &str, prefix: &str) -> String {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        /// The members of RFC 9457, and our code.
-        #[derive(Serialize)]
-        struct Document<'a> {
-            r#type: &'static str,
-            title: &'a str,
-            status: u16,
-            detail: &'a str,
-            code: &'static str,
-        }
-        let document = Document {
-            r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            detail: &presentable(&self.detail),
-            code: self.code,
-        };
-        let mut response = (self.status, axum::Json(document)).into_response();
+        let mut response = (self.status, axum::Json(self.document())).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         if self.status == StatusCode::UNAUTHORIZED {

@@ -57,8 +57,9 @@ impl Intake for Billing {
                 return Err(away());
             }
             let sequence = batch.events.last().unwrap().sequence;
-            let read =
-                |event: &permille_types::Sequenced| UsageEvent::from_payload(&event.payload).unwrap();
+            let read = |event: &permille_types::Sequenced| {
+                UsageEvent::from_payload(&event.payload).unwrap()
+            };
             let events: Vec<UsageEvent> = batch.events.iter().map(read).collect();
             let refused = self.refuses.lock().unwrap().clone();
             if events.iter().any(|event| Some(event.request_id.to_string()) == refused) {

@@ -398,7 +398,7 @@ async fn tell(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     /// A step of a close, as events tell of it.
-    #[derive(Serialize)]
+    #[derive(Serialize, JsonSchema)]
     struct News<'a> {
         period: &'a str,
         role: &'a str,

@@ -8,6 +8,7 @@ use chrono::{Days, NaiveDate};
 use permille_rating::fx::{FxRate, FxRates};
 use permille_types::Currency;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -44,7 +45,7 @@ pub struct FxChange {
 }
 
 /// What came of rates that were set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct FxImport {
     /// New ones.
     pub added: u64,

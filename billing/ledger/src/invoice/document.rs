@@ -36,7 +36,7 @@ pub struct InvoiceCustomer {
 
 /// Who issues, as it read when the invoice was drafted: later changes of the configuration leave
 /// what was issued as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvoiceIssuer {
     /// The legal name.

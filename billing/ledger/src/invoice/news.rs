@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Invoice, InvoiceState, state::Step};
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// An invoice, as events tell of it: enough to know whether to ask for the whole.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct News<'a> {
     invoice: Option<&'a InvoiceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -21,13 +22,14 @@ struct News<'a> {
     customer: &'a CustomerId,
     period: &'a str,
     state: InvoiceState,
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     currency: Currency,
     total: Decimal,
     #[serde(skip_serializing_if = "Option::is_none")]
     credit_note: Option<CreditNews<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CreditNews<'a> {
     id: &'a InvoiceId,
     number: &'a DocumentNumber,
@@ -43,7 +45,7 @@ pub(super) async fn tell_step(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let kind = match step {
-        Step::Approve => EventKind::InvoiceApproved,
+        Step::Approve { .. } => EventKind::InvoiceApproved,
         Step::Finalize => EventKind::InvoiceFinalized,
         Step::Pay => EventKind::InvoicePaid,
         Step::Void => EventKind::InvoiceVoided,

@@ -12,7 +12,7 @@ use super::{
     Invoice, InvoiceState, Standing, Stored,
     life::NOTE_BYTES_MAX,
     money::{self, Payment},
-    repo,
+    news, repo,
     state::Step,
     stored, subject,
 };
@@ -120,6 +120,9 @@ impl Ledger {
             result: None,
         };
         audit::insert(&mut tx, of, change, instruction, now).await?;
+        if to != from && to == InvoiceState::Paid {
+            news::tell_step(&mut tx, Step::Pay, &done, now).await?;
+        }
         tx.commit().await.during("commit a payment of an invoice")?;
         Ok(done)
     }
@@ -187,5 +190,7 @@ pub(crate) async fn settle_credited(
         return Ok(from);
     }
     repo::advance(connection, &id, from, paid, at).await?;
+    let done = stored(connection, &id).await?.invoice;
+    news::tell_step(connection, Step::Pay, &done, at).await?;
     Ok(paid)
 }

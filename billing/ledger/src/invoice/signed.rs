@@ -2,6 +2,7 @@
 
 use permille_types::Currency;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -9,7 +10,7 @@ use super::repo;
 use crate::{LedgerError, column, store::Connection};
 
 /// The invoices of a month that are not void, as whoever signed saw them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignedAmounts {
     /// One entry for each currency.
     pub sums: Vec<SignedSum>,
@@ -19,9 +20,10 @@ pub struct SignedAmounts {
 }
 
 /// What invoices in one currency add up to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignedSum {
     /// The currency.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// How many invoices.
     pub invoices: u64,

@@ -12,6 +12,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use permille_rating::fx::{FX_DAYS_MAX_DEFAULT, FxRate};
 use permille_types::{Currency, CustomerId, ModelName, SessionId};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -31,7 +32,7 @@ const GROUPS_DEFAULT: usize = 100;
 const FX_DAYS_MAX: u32 = 31;
 
 /// What margins are told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MarginBy {
     /// Each customer.
@@ -92,9 +93,10 @@ impl MarginFilter {
 }
 
 /// Margins in one currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MarginReport {
     /// Of every amount but those that were left out.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// Whose; absent where everybody's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +124,7 @@ pub struct MarginReport {
 }
 
 /// The margin of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MarginGroup {
     /// Whose; absent by model.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,7 +140,7 @@ pub struct MarginGroup {
 }
 
 /// Sums over requests of which both sides are known in the report's currency.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct MarginSums {
     /// Requests in these sums.
     pub requests: u64,
@@ -166,7 +168,7 @@ pub struct MarginSums {
 }
 
 /// Requests that are in no sum for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MarginLeftOut {
     /// `no_price`, `no_provider_price`, `several_provider_prices`, `no_rate`.
     pub reason: &'static str,
@@ -185,9 +187,10 @@ pub struct MarginLeftOut {
 }
 
 /// An amount that was not converted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MarginAmount {
     /// Its currency.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// The amount.
     #[serde(serialize_with = "decimal_string")]
@@ -195,9 +198,10 @@ pub struct MarginAmount {
 }
 
 /// A rate that converted something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UsedRate {
     /// From this currency into that of the report.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub from: Currency,
     /// Amounts of this day (UTC).
     pub day: NaiveDate,

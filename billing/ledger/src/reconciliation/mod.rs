@@ -6,6 +6,7 @@ mod repo;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -49,7 +50,7 @@ pub struct NewReconciliation {
 }
 
 /// A reconciliation as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReconciliationSummary {
     /// Its id.
     pub id: String,
@@ -70,7 +71,7 @@ pub struct ReconciliationSummary {
 }
 
 /// Who signed a reconciliation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReconciliationSignature {
     /// When.
     pub at: DateTime<Utc>,
@@ -81,11 +82,12 @@ pub struct ReconciliationSignature {
 }
 
 /// A reconciliation whole.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Reconciliation {
     /// What lists show.
     pub summary: ReconciliationSummary,
     /// The report as it was made.
+    #[schemars(with = "serde_json::Value")]
     pub report: Box<RawValue>,
     /// Who did what with it.
     pub history: Vec<AuditEntry>,

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{Days, NaiveDate};
 use permille_types::{Currency, MoneyError};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use file::{FxFile, FxFileError};
@@ -27,12 +28,14 @@ use crate::{exact, round::round_rate};
 pub const FX_DAYS_MAX_DEFAULT: u32 = 9;
 
 /// How much one unit of a currency was worth in another one on a day, as somebody published it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FxRate {
     /// The currency of which one unit is valued.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub base: Currency,
     /// The currency it is valued in.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub quote: Currency,
     /// The day for which it was published.
     pub day: NaiveDate,
@@ -43,7 +46,7 @@ pub struct FxRate {
 }
 
 /// What a currency was worth on a day, and which rates say so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Worth {
     /// Factor from the one currency to the other.
     pub rate: Decimal,

@@ -36,7 +36,7 @@ pub struct InvoiceHead {
 }
 
 /// An invoice: lines that add up to `subtotal`, taxes, and what is to be paid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvoiceDocument {
     /// Shape of this document: [`INVOICE_VERSION`].
@@ -49,8 +49,10 @@ pub struct InvoiceDocument {
     /// The billed period.
     pub period: Period,
     /// The time zone whose wall clock bounds the period.
+    #[schemars(with = "permille_types::schema::TimeZone")]
     pub time_zone: Tz,
     /// Currency of every amount.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     pub currency: Currency,
     /// Sorted by project, model, class or unit, price version, band; then late usage of earlier
     /// months, by month.
@@ -231,7 +233,7 @@ impl InvoiceDocument {
     /// when another build wrote it.
     pub fn from_json(bytes: &[u8]) -> Result<Self, InvoiceError> {
         /// The one field that every version shares.
-        #[derive(Deserialize)]
+        #[derive(Deserialize, JsonSchema)]
         struct Versioned {
             version: u16,
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 use permille_types::{CustomerId, PriceVersion};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Month, PartPlan};
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// What an invoice bills by beside prices. Nothing of it is there where prices are all.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvoiceTerms {
     /// Months in which a plan or a charge held, the invoice's own first.
@@ -37,7 +38,7 @@ pub struct InvoiceTerms {
 }
 
 /// The terms of a month.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MonthTerms {
     /// The month, such as `2026-11`.
@@ -50,7 +51,7 @@ pub struct MonthTerms {
 }
 
 /// The terms of a part of a month.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartTerms {
     /// From when to when.

@@ -1,6 +1,6 @@
 //! SHA-256 of leaves and nodes.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, hash::Hash as Hashable, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ const NODE: [u8; 1] = [1];
 
 /// A hash of a tree; as text 64 hexadecimal digits.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, std::hash::Hash, Serialize, Deserialize, JsonSchema,
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hashable, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(into = "String", try_from = "String")]
 pub struct Hash([u8; 32]);

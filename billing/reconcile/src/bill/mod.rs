@@ -19,6 +19,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use permille_types::Currency;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{class, decimal};
@@ -31,7 +32,9 @@ pub use mapping::{BUILT_IN, Mapping};
 pub const BILL_CELLS_MAX: usize = 100_000;
 
 /// What sums are by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct CellKey {
     /// A day of the provider.
@@ -47,7 +50,7 @@ pub struct CellKey {
 }
 
 /// A sum of lines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BillCell {
     /// What it is of.
@@ -64,7 +67,7 @@ pub struct BillCell {
 }
 
 /// What was read of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BillFile {
     /// Its name.
@@ -87,13 +90,15 @@ pub struct BillFile {
 }
 
 /// A bill in our words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bill {
     /// Of every amount; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<permille_types::schema::CurrencyCode>")]
     pub currency: Option<Currency>,
     /// Whose days.
+    #[schemars(with = "permille_types::schema::TimeZone")]
     pub time_zone: Tz,
     /// The files.
     pub files: Vec<BillFile>,

@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use permille_types::Currency;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -24,7 +25,7 @@ pub const REPORT_VERSION: u16 = 1;
 pub const LISTED_MAX: usize = 5_000;
 
 /// Who compared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunBy {
     /// Their token.
     pub token: String,
@@ -36,7 +37,7 @@ pub struct RunBy {
 }
 
 /// What was compared, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Scope {
     /// Whose bill.
     pub provider: String,
@@ -50,7 +51,7 @@ pub struct Scope {
 }
 
 /// Sums of comparisons.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Sums {
     /// How many.
     pub comparisons: u64,
@@ -63,7 +64,7 @@ pub struct Sums {
 }
 
 /// Sums by how comparisons ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OfStatus {
     /// How.
     pub status: Status,
@@ -72,7 +73,7 @@ pub struct OfStatus {
 }
 
 /// Sums by the first reason of comparisons.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OfReason {
     /// One of [`crate::compare::REASONS`]; `none` where nothing differs.
     pub code: String,
@@ -81,7 +82,7 @@ pub struct OfReason {
 }
 
 /// Sums by model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OfModel {
     /// Which; absent for lines without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,7 +92,7 @@ pub struct OfModel {
 }
 
 /// A reconciliation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Of this shape.
     pub version: u16,
@@ -105,8 +106,10 @@ pub struct Report {
     pub scope: Scope,
     /// Of every amount; absent of a usage export.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<permille_types::schema::CurrencyCode>")]
     pub currency: Option<Currency>,
     /// Whose days.
+    #[schemars(with = "permille_types::schema::TimeZone")]
     pub time_zone: Tz,
     /// The first day of the bill.
     pub first: NaiveDate,

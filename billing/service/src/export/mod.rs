@@ -226,7 +226,7 @@ impl From<DocumentError> for Problem {
             DocumentError::UsageChanged { .. } => Self::conflict(error.to_string()),
             _ => {
                 tracing::error!(error = &error as &dyn std::error::Error, "an export failed");
-                Self::failed()
+                Self::export_failed(&error)
             }
         }
     }
@@ -246,7 +246,7 @@ impl From<ExportError> for Problem {
             ExportError::Fonts(cause) => cause.into(),
             ExportError::Task(_) | ExportError::ClientGone => {
                 tracing::error!(error = &error as &dyn std::error::Error, "an export failed");
-                Self::failed()
+                Self::export_failed(&error)
             }
         }
     }

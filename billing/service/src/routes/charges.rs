@@ -4,53 +4,57 @@
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use http::StatusCode;
-use permille_ledger::ListedCharge;
+use permille_ledger::{ListedCharge, Listing};
 use permille_types::PriceVersion;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ReadPrices, WritePrices},
     billing::Billing,
-    input::{Body, Segment, id},
+    input::{Body, PageParams, Params, Segment, id},
     problem::Problem,
 };
 
-/// Charges: there are few, so a list has one page.
-#[derive(Debug, Serialize)]
+/// The charges that were added.
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Charges {
     items: Vec<ListedCharge>,
 }
 
 /// Charges to add.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"toml": "[[charge]]\nname = \"tokens\"\nkind = \"graduated\"\ncurrency = \"USD\"\nfrom = 2027-01-01T00:00:00Z\ntiers = [{ up_to = \"5000\", unit = \"7\" }, { unit = \"6\" }]\n"}]))]
 pub(super) struct New {
     /// `[[charge]]` entries in TOML.
     toml: String,
 }
 
 /// The end of a charge.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"until": "2027-01-01T00:00:00Z"}]))]
 pub(super) struct End {
+    /// It prices months that begin before.
     until: DateTime<Utc>,
 }
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
-) -> Result<Json<Charges>, Problem> {
-    caller.may(Action::ReadPrices)?;
+    caller: Caller<ReadPrices>,
+    Params(params): Params<PageParams>,
+) -> Result<Json<Listing<ListedCharge>>, Problem> {
+    let page = params.page()?;
     let items = billing.ledger.charges(caller.scope(None)?.as_ref()).await?;
-    Ok(Json(Charges { items }))
+    Ok(Json(page.of(items, |charge| charge.version.to_string())?))
 }
 
 pub(super) async fn show(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadPrices>,
     Segment(text): Segment,
 ) -> Result<Json<ListedCharge>, Problem> {
-    caller.may(Action::ReadPrices)?;
     let version: PriceVersion = id("charge", &text)?;
     let charge = billing.ledger.charge(&version).await?;
     if charge.customer.as_ref().is_some_and(|whose| caller.owns(whose).is_err()) {
@@ -61,10 +65,9 @@ pub(super) async fn show(
 
 pub(super) async fn create(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    caller: Caller<WritePrices>,
+    body: Body<New>,
 ) -> Result<(StatusCode, Json<Charges>), Problem> {
-    caller.may(Action::WritePrices)?;
     let New { toml } = body.read().await?;
     let items = billing.ledger.add_charges(&toml, &caller.instruction()?).await?;
     Ok((StatusCode::CREATED, Json(Charges { items })))
@@ -72,11 +75,10 @@ pub(super) async fn create(
 
 pub(super) async fn end(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WritePrices>,
     Segment(text): Segment,
-    body: Body,
+    body: Body<End>,
 ) -> Result<Json<ListedCharge>, Problem> {
-    caller.may(Action::WritePrices)?;
     let End { until } = body.read().await?;
     let version: PriceVersion = id("charge", &text)?;
     Ok(Json(billing.ledger.end_charge(&version, until, &caller.instruction()?).await?))

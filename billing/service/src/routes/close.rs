@@ -2,74 +2,71 @@
 
 use axum::{Json, extract::State};
 use permille_ledger::Close;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, SignClose, WriteInvoices},
     billing::Billing,
-    input::{Body, Segment},
+    input::{Body, Nothing, OptionalBody, Segment},
     problem::Problem,
 };
 
 /// A signature.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Signing {
+#[schemars(extend("examples" = [{"accept": "the open invoice is disputed"}]))]
+pub(super) struct Signing {
     /// Why although a check is not in order.
+    #[schemars(length(min = 1, max = 1000))]
     accept: Option<String>,
 }
 
 /// Why a closed month is opened again.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Reopening {
+#[schemars(extend("examples" = [{"reason": "a provider sent a correction"}]))]
+pub(super) struct Reopening {
+    /// Why.
+    #[schemars(length(min = 1, max = 1000))]
     reason: String,
 }
 
-/// A step that needs no word.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
 pub(super) async fn show(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<SignClose>,
     Segment(period): Segment,
 ) -> Result<Json<Close>, Problem> {
-    caller.may(Action::SignClose)?;
     Ok(Json(billing.ledger.close_report(&period).await?))
 }
 
 pub(super) async fn prepare(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteInvoices>,
     Segment(period): Segment,
-    body: Body,
+    body: OptionalBody<Nothing>,
 ) -> Result<Json<Close>, Problem> {
-    caller.may(Action::WriteInvoices)?;
-    let Nothing {} = body.read_if_any().await?;
+    let Nothing {} = body.read().await?;
     Ok(Json(billing.ledger.prepare_close(&period, &caller.instruction()?).await?))
 }
 
 pub(super) async fn sign(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<SignClose>,
     Segment(period): Segment,
-    body: Body,
+    body: OptionalBody<Signing>,
 ) -> Result<Json<Close>, Problem> {
-    caller.may(Action::SignClose)?;
-    let Signing { accept } = body.read_if_any().await?;
+    let Signing { accept } = body.read().await?;
     let instruction = caller.instruction()?;
     Ok(Json(billing.ledger.sign_close(&period, accept.as_deref(), &instruction).await?))
 }
 
 pub(super) async fn reopen(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteInvoices>,
     Segment(period): Segment,
-    body: Body,
+    body: Body<Reopening>,
 ) -> Result<Json<Close>, Problem> {
-    caller.may(Action::WriteInvoices)?;
     let Reopening { reason } = body.read().await?;
     Ok(Json(billing.ledger.reopen_period(&period, &reason, &caller.instruction()?).await?))
 }

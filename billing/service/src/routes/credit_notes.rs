@@ -1,25 +1,32 @@
 //! `/api/v1/credit-notes`, and the credit of an invoice.
 
-use axum::{Json, extract::State, response::IntoResponse};
-use http::{StatusCode, header};
+use axum::{Json, extract::State};
+use http::StatusCode;
 use permille_ledger::{CreditNote, CreditNoteSummary, CreditScope, Listing, NewCredit};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Action, Caller},
+    access::{Bearer, Caller, ReadInvoices, WriteInvoices},
     billing::Billing,
     input::{Body, ListParams, Params, Segment, amount, id},
+    output::Issued,
     problem::Problem,
 };
 
 /// What to credit of an invoice: all that is left, an amount of it, or of one line.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"amount": "12.50", "line": 1, "reason": "wrong model"}]))]
 pub(super) struct New {
     /// Before tax, a decimal.
+    #[schemars(regex(pattern = r"^-?[0-9]+(\.[0-9]+)?$"))]
     amount: Option<String>,
     /// Place of a line on the invoice, from 1.
+    #[schemars(range(min = 1))]
     line: Option<usize>,
+    /// Why.
+    #[schemars(length(min = 1, max = 1000))]
     reason: String,
 }
 
@@ -36,12 +43,11 @@ impl New {
 
 pub(super) async fn create(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteInvoices>,
     Segment(text): Segment,
-    body: Body,
+    body: Body<New>,
 ) -> Result<(StatusCode, Json<CreditNote>), Problem> {
-    caller.may(Action::WriteInvoices)?;
-    let new: New = body.read().await?;
+    let new = body.read().await?;
     let new = NewCredit { scope: new.scope()?, reason: new.reason };
     let invoice = id("invoice", &text)?;
     let instruction = caller.instruction()?;
@@ -51,10 +57,9 @@ pub(super) async fn create(
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadInvoices>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<CreditNoteSummary>>, Problem> {
-    caller.may(Action::ReadInvoices)?;
     let page = params.page()?;
     let customer = caller.scope(params.customer)?;
     Ok(Json(billing.ledger.credit_notes(customer.as_ref(), &page).await?))
@@ -63,19 +68,18 @@ pub(super) async fn list(
 /// The document as it was made: the stored bytes themselves.
 pub(super) async fn show(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadInvoices>,
     Segment(text): Segment,
-) -> Result<impl IntoResponse, Problem> {
-    caller.may(Action::ReadInvoices)?;
+) -> Result<Issued<CreditNote>, Problem> {
     refuse_unseen(&billing, &caller, &text).await?;
     let document = billing.ledger.credit_note_document(&text).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], document))
+    Ok(Issued::new(document))
 }
 
 /// Refuses a note that the caller may not see.
 pub(super) async fn refuse_unseen(
     billing: &Billing,
-    caller: &Caller,
+    caller: &Bearer,
     text: &str,
 ) -> Result<(), Problem> {
     let note = billing.ledger.credit_note(text).await?;

@@ -7,22 +7,31 @@ use permille_ledger::{
     TextChange,
 };
 use permille_types::{Currency, CustomerId};
-use serde::{Deserialize, Deserializer, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ReadAudit, ReadCustomers, WriteCustomers, WriteTerms},
     billing::Billing,
-    input::{Body, ListParams, Params, Segment, id},
+    input::{Body, ListParams, PageParams, Params, Segment, id, in_order},
     problem::Problem,
 };
 
 /// A customer to add.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"name": "Acme Ltd.", "id": "acme", "currency": "CNY", "time_zone": "Asia/Shanghai"}]))]
 pub(super) struct New {
+    /// Its id; made of the name when absent.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,62}$"))]
     id: Option<String>,
+    /// Its name, as invoices show it.
+    #[schemars(length(min = 1, max = 256))]
     name: String,
+    /// Its currency (ISO 4217), for good.
+    #[schemars(regex(pattern = r"^[A-Za-z]{3}$"))]
     currency: String,
+    /// Its time zone (IANA), for good; UTC when absent.
     time_zone: Option<String>,
     #[serde(default)]
     tax: TaxTerms,
@@ -34,8 +43,9 @@ pub(super) struct New {
 
 /// What is to change of a customer: an absent field stays; a `null` takes a text away, and is
 /// refused where there must be something.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"purchase_order": "PO-2026-7", "notes": null}]))]
 pub(super) struct Changes {
     #[serde(default, deserialize_with = "something")]
     name: Option<String>,
@@ -60,10 +70,9 @@ fn something<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadCustomers>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<Customer>>, Problem> {
-    caller.may(Action::ReadCustomers)?;
     let page = params.page()?;
     if let Some(own) = caller.scope(params.customer)? {
         let items = vec![billing.ledger.customer(&own).await?];
@@ -74,10 +83,9 @@ pub(super) async fn list(
 
 pub(super) async fn show(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadCustomers>,
     Segment(text): Segment,
 ) -> Result<Json<Customer>, Problem> {
-    caller.may(Action::ReadCustomers)?;
     let customer: CustomerId = id("customer", &text)?;
     caller.owns(&customer)?;
     Ok(Json(billing.ledger.customer(&customer).await?))
@@ -85,11 +93,10 @@ pub(super) async fn show(
 
 pub(super) async fn create(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    caller: Caller<WriteCustomers>,
+    body: Body<New>,
 ) -> Result<(StatusCode, Json<Customer>), Problem> {
-    caller.may(Action::WriteCustomers)?;
-    let new: New = body.read().await?;
+    let new = body.read().await?;
     let currency = Currency::from_code(&new.currency.to_ascii_uppercase()).ok_or_else(|| {
         Problem::invalid(format!(
             "currency `{}` is not accepted; accepted: an ISO 4217 code such as CNY or USD",
@@ -110,20 +117,22 @@ pub(super) async fn create(
         notes: new.notes,
     };
     if terms != CustomerTerms::default() {
-        caller.may(Action::WriteTerms)?;
+        caller.may::<WriteTerms>()?;
     }
     let new = NewCustomer { id: new.id, name: new.name, currency, time_zone };
-    Ok((StatusCode::CREATED, Json(billing.ledger.create_customer_with(new, terms).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(billing.ledger.create_customer_by(new, terms, &caller.instruction()?).await?),
+    ))
 }
 
 pub(super) async fn change(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteTerms>,
     Segment(text): Segment,
-    body: Body,
+    body: Body<Changes>,
 ) -> Result<Json<Customer>, Problem> {
-    caller.may(Action::WriteTerms)?;
-    let changes: Changes = body.read().await?;
+    let changes = body.read().await?;
     let changes = CustomerChanges {
         name: changes.name,
         tax: changes.tax,
@@ -138,17 +147,13 @@ pub(super) async fn change(
 }
 
 /// Who changed what a customer's invoices say.
-#[derive(Debug, Serialize)]
-pub(super) struct History {
-    items: Vec<AuditEntry>,
-}
-
 pub(super) async fn history(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ReadAudit>,
     Segment(text): Segment,
-) -> Result<Json<History>, Problem> {
-    caller.may(Action::ReadAudit)?;
+    Params(params): Params<PageParams>,
+) -> Result<Json<Listing<AuditEntry>>, Problem> {
+    let page = params.page()?;
     let items = billing.ledger.customer_history(&id("customer", &text)?).await?;
-    Ok(Json(History { items }))
+    Ok(Json(in_order(&page, items)?))
 }

@@ -6,23 +6,31 @@ use axum::{
 };
 use http::header;
 use permille_documents::{Format, Grain, Language, UnknownName};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{credit_notes, invoices};
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ReadInvoices},
     billing::Billing,
     export::{Wanted, Written},
     input::{Params, Segment, id},
+    openapi::{Output, Sketch},
     problem::Problem,
 };
 
 /// How the document is wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
+    /// The form.
+    #[schemars(extend("enum" = Format::ALL.map(Format::as_str)))]
     format: String,
+    /// The language of what people read, `en` when absent.
+    #[schemars(extend("enum" = ["en", "zh"]))]
     lang: Option<String>,
+    /// What a row of a CSV is, `lines` when absent; only beside `format=csv`.
+    #[schemars(extend("enum" = ["lines", "sessions", "requests"]))]
     detail: Option<String>,
 }
 
@@ -48,37 +56,50 @@ impl Query {
 
 pub(super) async fn invoice(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadInvoices>,
     Segment(text): Segment,
     Params(query): Params<Query>,
-) -> Result<Response, Problem> {
-    caller.may(Action::ReadInvoices)?;
+) -> Result<File, Problem> {
     let wanted = query.wanted()?;
     invoices::visible(&billing, &caller, &text).await?;
     let id = id("invoice", &text)?;
-    Ok(file(wanted.format, billing.exports.invoice(&billing.ledger, &id, wanted).await?))
+    let written = billing.exports.invoice(&billing.ledger, &id, wanted).await?;
+    Ok(File { format: wanted.format, written })
 }
 
 pub(super) async fn credit_note(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadInvoices>,
     Segment(text): Segment,
     Params(query): Params<Query>,
-) -> Result<Response, Problem> {
-    caller.may(Action::ReadInvoices)?;
+) -> Result<File, Problem> {
     let wanted = query.wanted()?;
     credit_notes::refuse_unseen(&billing, &caller, &text).await?;
-    Ok(file(wanted.format, billing.exports.credit_note(&billing.ledger, &text, wanted).await?))
+    let written = billing.exports.credit_note(&billing.ledger, &text, wanted).await?;
+    Ok(File { format: wanted.format, written })
 }
 
-/// The answer: a file by its name, never guessed to be something else and never a page of ours.
-fn file(format: Format, written: Written) -> Response {
-    let disposition = format!("attachment; filename=\"{}\"", written.file_name);
-    let headers = [
-        (header::CONTENT_TYPE, format.media_type().to_owned()),
-        (header::CONTENT_DISPOSITION, disposition),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (header::CACHE_CONTROL, "private, no-store".to_owned()),
-    ];
-    (headers, written.body).into_response()
+/// A file by its name, never guessed to be something else and never a page of ours.
+pub(super) struct File {
+    format: Format,
+    written: Written,
+}
+
+impl IntoResponse for File {
+    fn into_response(self) -> Response {
+        let disposition = format!("attachment; filename=\"{}\"", self.written.file_name);
+        let headers = [
+            (header::CONTENT_TYPE, self.format.media_type().to_owned()),
+            (header::CONTENT_DISPOSITION, disposition),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+            (header::CACHE_CONTROL, "private, no-store".to_owned()),
+        ];
+        (headers, self.written.body).into_response()
+    }
+}
+
+impl Output for File {
+    fn describe(sketch: &mut Sketch) {
+        sketch.gives_file(Format::ALL.iter().map(|format| format.media_type()));
+    }
 }

@@ -4,44 +4,58 @@ use axum::{Json, extract::State};
 use chrono::NaiveDate;
 use permille_ledger::{FxChange, FxFilter, FxImport, FxRate, Listing, Page};
 use permille_types::Currency;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ReadMargins, WritePrices},
     billing::Billing,
     input::{Body, Params},
     problem::Problem,
 };
 
 /// Rates to keep.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct New {
+pub(super) struct New {
+    /// Which.
     rates: Vec<FxRate>,
+    /// Whether a rate that is there already may become another one.
     #[serde(default)]
     replace: bool,
+    /// Whether a rate may be far from the one before.
     #[serde(default)]
     accept_jumps: bool,
 }
 
 /// Which rates are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
+    /// Of this currency only.
+    #[schemars(with = "Option<permille_types::schema::CurrencyCode>")]
     base: Option<Currency>,
+    /// In this currency only.
+    #[schemars(with = "Option<permille_types::schema::CurrencyCode>")]
     quote: Option<Currency>,
+    /// The first day.
+    #[schemars(extend("format" = "date"))]
     since: Option<String>,
+    /// The day behind the last one.
+    #[schemars(extend("format" = "date"))]
     until: Option<String>,
+    /// Most items of the page, 100 when absent.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ReadMargins>,
     Params(listed): Params<Listed>,
 ) -> Result<Json<Listing<FxRate>>, Problem> {
-    caller.may(Action::ReadMargins)?;
     let page = Page::new(listed.cursor, listed.limit)?;
     let filter = FxFilter {
         base: listed.base,
@@ -54,10 +68,9 @@ pub(super) async fn list(
 
 pub(super) async fn set(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    caller: Caller<WritePrices>,
+    body: Body<New>,
 ) -> Result<Json<FxImport>, Problem> {
-    caller.may(Action::WritePrices)?;
     let New { rates, replace, accept_jumps } = body.read().await?;
     let how = FxChange { replace, accept_jumps };
     Ok(Json(billing.ledger.set_fx_rates(&rates, how, &caller.instruction()?).await?))

@@ -13,7 +13,7 @@ use permille_types::{
 use serde::Deserialize;
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ServeGateways},
     billing::Billing,
     input::{Body, INTAKE_BYTES_MAX, Params},
     problem::Problem,
@@ -44,10 +44,9 @@ pub(super) struct OfResponse {
 
 pub(super) async fn intake(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    _: Caller<ServeGateways>,
+    body: Body<Batch>,
 ) -> Result<Json<IntakeReply>, Problem> {
-    caller.may(Action::ServeGateways)?;
     let body = body.bytes(BATCH_MEDIA_TYPE, INTAKE_BYTES_MAX).await?;
     let batch = Batch::from_wire(body).map_err(|cause| Problem::invalid(cause.to_string()))?;
     let ack = billing.accept(batch).await?;
@@ -56,10 +55,9 @@ pub(super) async fn intake(
 
 pub(super) async fn snapshot(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ServeGateways>,
     Params(Known { known }): Params<Known>,
 ) -> Result<Response, Problem> {
-    caller.may(Action::ServeGateways)?;
     Ok(match ControlPlane::snapshot(&billing, known).await? {
         Some(snapshot) => Json(snapshot).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
@@ -68,30 +66,27 @@ pub(super) async fn snapshot(
 
 pub(super) async fn turn(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ServeGateways>,
     Params(OfSession { customer, session }): Params<OfSession>,
 ) -> Result<Json<TurnReply>, Problem> {
-    caller.may(Action::ServeGateways)?;
     let turn = ControlPlane::last_turn(&billing, &customer, &session).await?;
     Ok(Json(TurnReply { version: WIRE_VERSION, turn }))
 }
 
 pub(super) async fn stored_response(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ServeGateways>,
     Params(OfResponse { customer, id }): Params<OfResponse>,
 ) -> Result<Json<StoredReply>, Problem> {
-    caller.may(Action::ServeGateways)?;
     let response = ControlPlane::stored_response(&billing, &customer, &id).await?;
     Ok(Json(StoredReply { version: WIRE_VERSION, response }))
 }
 
 pub(super) async fn spent(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    _: Caller<ServeGateways>,
+    body: Body<SpendQuery>,
 ) -> Result<Json<Spent>, Problem> {
-    caller.may(Action::ServeGateways)?;
-    let query: SpendQuery = body.read().await?;
+    let query = body.read().await?;
     Ok(Json(ControlPlane::spent(&billing, &query).await?))
 }

@@ -1,56 +1,70 @@
 //! `/api/v1/invoices`: previews and drafts share one computation; a step of an invoice's life is
 //! one call.
 
-use axum::{Json, extract::State, response::IntoResponse};
-use http::header;
+use axum::{Json, extract::State};
 use permille_ledger::{AuditEntry, Invoice, InvoiceSummary, InvoiceTexts, Listing, RecordEntry};
 use permille_types::{CustomerId, InvoiceId};
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::{
-    access::{Action, Caller},
+    access::{Bearer, Caller, ReadAudit, ReadInvoices, WriteInvoices},
     billing::Billing,
-    input::{Body, ListParams, PageParams, Params, Segment, amount, id},
+    input::{
+        Body, ListParams, Nothing, OptionalBody, PageParams, Params, Segment, amount, id, in_order,
+    },
+    output::Issued,
     problem::Problem,
 };
 
 /// Which month of whom.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"customer": "acme", "period": "2026-10"}]))]
 pub(super) struct Month {
+    /// Whose.
     customer: CustomerId,
+    /// The month, by their own calendar.
+    #[schemars(regex(pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])$"))]
     period: String,
 }
 
 /// A month to draft, and what its invoice says instead of the customer's own texts.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"customer": "acme", "period": "2026-10", "purchase_order": "PO-2026-7"}]))]
 pub(super) struct Draft {
+    /// Whose.
     customer: CustomerId,
+    /// The month, by their own calendar.
+    #[schemars(regex(pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])$"))]
     period: String,
+    /// Their purchase order, instead of the customer's own.
+    #[schemars(length(max = 256))]
     purchase_order: Option<String>,
+    /// What else it says, in lines.
+    #[schemars(length(max = 2000))]
     notes: Option<String>,
 }
 
-/// A step that needs no word.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
 /// What whoever approves a draft has seen.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Approval {
+#[schemars(extend("examples" = [{"expected_total": "1234.56"}]))]
+pub(super) struct Approval {
     /// The draft's total, a decimal; any when absent.
     expected_total: Option<String>,
 }
 
 /// Money that has come, or that went back.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Payment {
+#[schemars(extend("examples" = [{"amount": "100.00", "reference": "bank 2026-11-03 0017"}]))]
+pub(super) struct Payment {
     /// A decimal; all that is due, or is to be paid back, when absent.
     amount: Option<String>,
+    /// The payment's own reference.
+    #[schemars(length(min = 1, max = 1000))]
     reference: Option<String>,
 }
 
@@ -61,18 +75,20 @@ impl Payment {
 }
 
 /// Why an invoice is of no effect.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Voiding {
+#[schemars(extend("examples" = [{"reason": "billed to the wrong customer"}]))]
+pub(super) struct Voiding {
+    /// Why.
+    #[schemars(length(min = 1, max = 1000))]
     reason: String,
 }
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadInvoices>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<InvoiceSummary>>, Problem> {
-    caller.may(Action::ReadInvoices)?;
     let page = params.page()?;
     let customer = caller.scope(params.customer)?;
     Ok(Json(billing.ledger.invoices(customer.as_ref(), &page).await?))
@@ -80,33 +96,30 @@ pub(super) async fn list(
 
 pub(super) async fn show(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadInvoices>,
     Segment(text): Segment,
 ) -> Result<Json<Invoice>, Problem> {
-    caller.may(Action::ReadInvoices)?;
     Ok(Json(visible(&billing, &caller, &text).await?))
 }
 
 /// The document as it was issued: the stored bytes themselves.
 pub(super) async fn document(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadInvoices>,
     Segment(text): Segment,
-) -> Result<impl IntoResponse, Problem> {
-    caller.may(Action::ReadInvoices)?;
+) -> Result<Issued<Invoice>, Problem> {
     visible(&billing, &caller, &text).await?;
     let document = billing.ledger.invoice_document(&id("invoice", &text)?).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], document))
+    Ok(Issued::new(document))
 }
 
 /// The records that the invoice was made of.
 pub(super) async fn records(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadInvoices>,
     Segment(text): Segment,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Listing<RecordEntry>>, Problem> {
-    caller.may(Action::ReadInvoices)?;
     visible(&billing, &caller, &text).await?;
     let page = params.page()?;
     Ok(Json(billing.ledger.invoice_records(&id("invoice", &text)?, &page).await?))
@@ -115,7 +128,7 @@ pub(super) async fn records(
 /// The invoice, if the caller may see it.
 pub(super) async fn visible(
     billing: &Billing,
-    caller: &Caller,
+    caller: &Bearer,
     text: &str,
 ) -> Result<Invoice, Problem> {
     let id: InvoiceId = id("invoice", text)?;
@@ -128,38 +141,32 @@ pub(super) async fn visible(
 }
 
 /// Everything that was done to an invoice.
-#[derive(Debug, Serialize)]
-pub(super) struct History {
-    items: Vec<AuditEntry>,
-}
-
 pub(super) async fn history(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ReadAudit>,
     Segment(text): Segment,
-) -> Result<Json<History>, Problem> {
-    caller.may(Action::ReadAudit)?;
+    Params(params): Params<PageParams>,
+) -> Result<Json<Listing<AuditEntry>>, Problem> {
+    let page = params.page()?;
     let items = billing.ledger.invoice_history(&id("invoice", &text)?).await?;
-    Ok(Json(History { items }))
+    Ok(Json(in_order(&page, items)?))
 }
 
 pub(super) async fn preview(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    caller: Caller<ReadInvoices>,
+    body: Body<Month>,
 ) -> Result<Json<Invoice>, Problem> {
-    caller.may(Action::ReadInvoices)?;
-    let month: Month = body.read().await?;
+    let month = body.read().await?;
     caller.owns(&month.customer)?;
     Ok(Json(billing.ledger.preview_invoice(&month.customer, &month.period).await?))
 }
 
 pub(super) async fn draft(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    caller: Caller<WriteInvoices>,
+    body: Body<Draft>,
 ) -> Result<Json<Invoice>, Problem> {
-    caller.may(Action::WriteInvoices)?;
     let Draft { customer, period, purchase_order, notes } = body.read().await?;
     let texts = InvoiceTexts { purchase_order, notes };
     let instruction = caller.instruction()?;
@@ -169,12 +176,11 @@ pub(super) async fn draft(
 
 pub(super) async fn approve(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteInvoices>,
     Segment(text): Segment,
-    body: Body,
+    body: OptionalBody<Approval>,
 ) -> Result<Json<Invoice>, Problem> {
-    caller.may(Action::WriteInvoices)?;
-    let Approval { expected_total } = body.read_if_any().await?;
+    let Approval { expected_total } = body.read().await?;
     let expected = expected_total.as_deref().map(|text| amount("expected_total", text));
     let (id, expected) = (id("invoice", &text)?, expected.transpose()?);
     let instruction = caller.instruction()?;
@@ -183,24 +189,22 @@ pub(super) async fn approve(
 
 pub(super) async fn finalize(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteInvoices>,
     Segment(text): Segment,
-    body: Body,
+    body: OptionalBody<Nothing>,
 ) -> Result<Json<Invoice>, Problem> {
-    caller.may(Action::WriteInvoices)?;
-    let Nothing {} = body.read_if_any().await?;
+    let Nothing {} = body.read().await?;
     let id = id("invoice", &text)?;
     Ok(Json(billing.ledger.finalize_invoice(&id, &caller.instruction()?).await?))
 }
 
 pub(super) async fn pay(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteInvoices>,
     Segment(text): Segment,
-    body: Body,
+    body: OptionalBody<Payment>,
 ) -> Result<Json<Invoice>, Problem> {
-    caller.may(Action::WriteInvoices)?;
-    let payment: Payment = body.read_if_any().await?;
+    let payment: Payment = body.read().await?;
     let (id, amount) = (id("invoice", &text)?, payment.amount()?);
     let (reference, instruction) = (payment.reference.as_deref(), caller.instruction()?);
     let ledger = &billing.ledger;
@@ -209,12 +213,11 @@ pub(super) async fn pay(
 
 pub(super) async fn refund(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteInvoices>,
     Segment(text): Segment,
-    body: Body,
+    body: OptionalBody<Payment>,
 ) -> Result<Json<Invoice>, Problem> {
-    caller.may(Action::WriteInvoices)?;
-    let payment: Payment = body.read_if_any().await?;
+    let payment: Payment = body.read().await?;
     let (id, amount) = (id("invoice", &text)?, payment.amount()?);
     let (reference, instruction) = (payment.reference.as_deref(), caller.instruction()?);
     Ok(Json(billing.ledger.refund_invoice(&id, amount, reference, &instruction).await?))
@@ -222,11 +225,10 @@ pub(super) async fn refund(
 
 pub(super) async fn void(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteInvoices>,
     Segment(text): Segment,
-    body: Body,
+    body: Body<Voiding>,
 ) -> Result<Json<Invoice>, Problem> {
-    caller.may(Action::WriteInvoices)?;
     let Voiding { reason } = body.read().await?;
     let id = id("invoice", &text)?;
     Ok(Json(billing.ledger.void_invoice(&id, &reason, &caller.instruction()?).await?))

@@ -1,25 +1,21 @@
 //! Limits of customers, projects and keys: `/api/v1/{noun}/{id}/limits`.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use permille_ledger::{LimitChanges, Limited, Limits};
 use permille_types::{CustomerId, KeyId};
 
 use crate::{
-    access::{Action, Caller},
+    access::{Bearer, Caller, ReadCustomers, ReadKeys, WriteCustomers, WriteKeys},
     billing::Billing,
-    input::{Body, Segment, id},
+    input::{Body, Segment, Segments, id},
     problem::Problem,
 };
 
 pub(super) async fn customer(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadCustomers>,
     Segment(text): Segment,
 ) -> Result<Json<Limits>, Problem> {
-    caller.may(Action::ReadCustomers)?;
     let customer: CustomerId = id("customer", &text)?;
     caller.owns(&customer)?;
     Ok(Json(billing.ledger.limits(&Limited::Customer(customer)).await?))
@@ -27,21 +23,19 @@ pub(super) async fn customer(
 
 pub(super) async fn set_customer(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteCustomers>,
     Segment(text): Segment,
-    body: Body,
+    body: Body<LimitChanges>,
 ) -> Result<Json<Limits>, Problem> {
-    caller.may(Action::WriteCustomers)?;
     let whose = Limited::Customer(id("customer", &text)?);
     change(&billing, &caller, &whose, body).await
 }
 
 pub(super) async fn project(
     State(billing): State<Billing>,
-    caller: Caller,
-    Path((customer, text)): Path<(String, String)>,
+    caller: Caller<ReadCustomers>,
+    Segments(customer, text): Segments,
 ) -> Result<Json<Limits>, Problem> {
-    caller.may(Action::ReadCustomers)?;
     let customer: CustomerId = id("customer", &customer)?;
     caller.owns(&customer)?;
     let whose = Limited::Project(customer, id("project", &text)?);
@@ -50,21 +44,19 @@ pub(super) async fn project(
 
 pub(super) async fn set_project(
     State(billing): State<Billing>,
-    caller: Caller,
-    Path((customer, text)): Path<(String, String)>,
-    body: Body,
+    caller: Caller<WriteCustomers>,
+    Segments(customer, text): Segments,
+    body: Body<LimitChanges>,
 ) -> Result<Json<Limits>, Problem> {
-    caller.may(Action::WriteCustomers)?;
     let whose = Limited::Project(id("customer", &customer)?, id("project", &text)?);
     change(&billing, &caller, &whose, body).await
 }
 
 pub(super) async fn key(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadKeys>,
     Segment(text): Segment,
 ) -> Result<Json<Limits>, Problem> {
-    caller.may(Action::ReadKeys)?;
     let key: KeyId = id("key", &text)?;
     caller.owns(&billing.ledger.key(&key).await?.customer)?;
     Ok(Json(billing.ledger.limits(&Limited::Key(key)).await?))
@@ -72,21 +64,20 @@ pub(super) async fn key(
 
 pub(super) async fn set_key(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteKeys>,
     Segment(text): Segment,
-    body: Body,
+    body: Body<LimitChanges>,
 ) -> Result<Json<Limits>, Problem> {
-    caller.may(Action::WriteKeys)?;
     change(&billing, &caller, &Limited::Key(id("key", &text)?), body).await
 }
 
 async fn change(
     billing: &Billing,
-    caller: &Caller,
+    caller: &Bearer,
     whose: &Limited,
-    body: Body,
+    body: Body<LimitChanges>,
 ) -> Result<Json<Limits>, Problem> {
-    let changes: LimitChanges = body.read().await?;
+    let changes = body.read().await?;
     let instruction = caller.instruction()?;
     let limits = billing.ledger.change_limits(whose, changes, &instruction).await?;
     billing.until_gateway_knows().await;

@@ -4,34 +4,43 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use permille_ledger::{MarginFilter, MarginReport};
 use permille_types::{Currency, CustomerId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ReadMargins},
     billing::Billing,
     input::Params,
     problem::Problem,
 };
 
 /// Which margins are asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
+    /// What everything is converted to.
+    #[schemars(with = "permille_types::schema::CurrencyCode")]
     currency: Currency,
+    /// Whose; everyone's when absent.
     customer: Option<CustomerId>,
+    /// Requests from here on.
     since: Option<DateTime<Utc>>,
+    /// Requests before this.
     until: Option<DateTime<Utc>>,
+    /// What a group is, `customer` when absent.
+    #[schemars(extend("enum" = ["customer", "model", "session"]))]
     by: Option<String>,
+    /// Most groups.
     limit: Option<usize>,
+    /// How many days old a rate may be.
     fx_days: Option<u32>,
 }
 
 pub(super) async fn report(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ReadMargins>,
     Params(asked): Params<Asked>,
 ) -> Result<Json<MarginReport>, Problem> {
-    caller.may(Action::ReadMargins)?;
     let defaults = MarginFilter::new(asked.currency);
     let filter = MarginFilter {
         customer: asked.customer,

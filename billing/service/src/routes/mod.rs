@@ -22,83 +22,189 @@ mod simulate;
 mod tokens;
 mod usage;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
-use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, SPENT_PATH, STORED_RESPONSE_PATH, TURN_PATH};
+use std::sync::OnceLock;
 
-use crate::{billing::Billing, problem::Problem};
+use axum::{Json, Router, routing};
+use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, SPENT_PATH, STORED_RESPONSE_PATH, TURN_PATH};
+use serde_json::Value;
+
+use crate::{
+    access::{Caller, ReadDescription},
+    billing::Billing,
+    openapi::{BASE, Routes, get, post},
+    problem::Problem,
+};
 
 /// All routes over `billing`. Each requires a token.
 pub fn router(billing: Billing) -> Router {
-    let people = Router::new()
-        .route("/customers", get(customers::list).post(customers::create))
-        .route("/customers/{id}", get(customers::show).post(customers::change))
-        .route("/customers/{id}/history", get(customers::history))
-        .route("/customers/{id}/plans", get(plans::of_customer).post(plans::assign))
-        .route("/plans", get(plans::list).post(plans::create))
-        .route("/plans/{name}", get(plans::show))
-        .route("/grants", get(grants::list).post(grants::create))
-        .route("/balances", get(balances::list))
-        .route("/projects", get(projects::list).post(projects::create))
-        .route("/keys", get(keys::list).post(keys::create))
-        .route("/keys/{id}", get(keys::show))
-        .route("/keys/{id}/revoke", post(keys::revoke))
-        .route("/keys/{id}/limits", get(limits::key).post(limits::set_key))
-        .route("/customers/{id}/limits", get(limits::customer).post(limits::set_customer))
-        .route("/projects/{customer}/{id}/limits", get(limits::project).post(limits::set_project))
-        .route("/tokens", get(tokens::list).post(tokens::create))
-        .route("/tokens/{id}/revoke", post(tokens::revoke))
-        .route("/prices", get(prices::list))
-        .route("/prices/import", post(prices::import))
-        .route("/prices/{version}", get(prices::show))
-        .route("/charges", get(charges::list).post(charges::create))
-        .route("/charges/{version}", get(charges::show))
-        .route("/charges/{version}/end", post(charges::end))
-        .route("/simulate", post(simulate::simulate))
-        .route("/usage", get(usage::list))
-        .route("/usage/quarantine", get(usage::quarantine))
-        .route("/sessions", get(sessions::list))
-        .route("/session-summary", get(sessions::summary))
-        .route("/sessions/{id}", get(sessions::show))
-        .route("/sessions/{id}/outcome", post(sessions::tell))
-        .route("/invoices", get(invoices::list))
-        .route("/invoices/preview", post(invoices::preview))
-        .route("/invoices/draft", post(invoices::draft))
-        .route("/invoices/{id}", get(invoices::show))
-        .route("/invoices/{id}/document", get(invoices::document))
-        .route("/invoices/{id}/records", get(invoices::records))
-        .route("/invoices/{id}/export", get(exports::invoice))
-        .route("/invoices/{id}/history", get(invoices::history))
-        .route("/invoices/{id}/approve", post(invoices::approve))
-        .route("/invoices/{id}/finalize", post(invoices::finalize))
-        .route("/invoices/{id}/pay", post(invoices::pay))
-        .route("/invoices/{id}/refund", post(invoices::refund))
-        .route("/invoices/{id}/void", post(invoices::void))
-        .route("/invoices/{id}/credit", post(credit_notes::create))
-        .route("/credit-notes", get(credit_notes::list))
-        .route("/credit-notes/{id}", get(credit_notes::show))
-        .route("/credit-notes/{id}/export", get(exports::credit_note))
-        .route("/close/{period}", get(close::show).post(close::prepare))
-        .route("/close/{period}/sign", post(close::sign))
-        .route("/close/{period}/reopen", post(close::reopen))
-        .route("/fx-rates", get(fx::list).post(fx::set))
-        .route("/margin", get(margin::report))
-        .route("/reconciliations", get(reconciliations::list).post(reconciliations::create))
-        .route("/reconciliations/{id}", get(reconciliations::show))
-        .route("/reconciliations/{id}/export", get(reconciliations::export))
-        .route("/reconciliations/{id}/sign", post(reconciliations::sign));
     let gateways = Router::new()
-        .route(INTAKE_PATH, post(internal::intake))
-        .route(SNAPSHOT_PATH, get(internal::snapshot))
-        .route(TURN_PATH, get(internal::turn))
-        .route(STORED_RESPONSE_PATH, get(internal::stored_response))
-        .route(SPENT_PATH, post(internal::spent));
+        .route(INTAKE_PATH, routing::post(internal::intake))
+        .route(SNAPSHOT_PATH, routing::get(internal::snapshot))
+        .route(TURN_PATH, routing::get(internal::turn))
+        .route(STORED_RESPONSE_PATH, routing::get(internal::stored_response))
+        .route(SPENT_PATH, routing::post(internal::spent));
     Router::new()
-        .nest("/api/v1", people)
+        .nest(BASE, people().into_router())
         .merge(gateways)
         .fallback(async || Problem::no_path())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(billing)
+}
+
+/// The routes for people and programs.
+fn people() -> Routes {
+    Routes::default()
+        .route(
+            "/customers",
+            get(customers::list, "Customers, in the order of their ids")
+                .post(customers::create, "Add a customer"),
+        )
+        .route(
+            "/customers/{id}",
+            get(customers::show, "One customer")
+                .post(customers::change, "Change what a customer's invoices say"),
+        )
+        .route(
+            "/customers/{id}/history",
+            get(customers::history, "Who changed what a customer's invoices say"),
+        )
+        .route(
+            "/customers/{id}/plans",
+            get(plans::of_customer, "Plans that a customer has had and will have")
+                .post(plans::assign, "Give a customer a plan"),
+        )
+        .route("/plans", get(plans::list, "Plans").post(plans::create, "Add plans"))
+        .route("/plans/{name}", get(plans::show, "One plan"))
+        .route(
+            "/grants",
+            get(grants::list, "Grants of prepaid credit")
+                .post(grants::create, "Grant prepaid credit"),
+        )
+        .route("/balances", get(balances::list, "What the entries of each account add up to"))
+        .route(
+            "/projects",
+            get(projects::list, "Projects: cost centres of customers")
+                .post(projects::create, "Add a project"),
+        )
+        .route(
+            "/keys",
+            get(keys::list, "Virtual API keys")
+                .post(keys::create, "Make a key, whose secret is shown this once"),
+        )
+        .route("/keys/{id}", get(keys::show, "One key"))
+        .route("/keys/{id}/revoke", post(keys::revoke, "Revoke a key"))
+        .route(
+            "/keys/{id}/limits",
+            get(limits::key, "A key's limits").post(limits::set_key, "Limit a key"),
+        )
+        .route(
+            "/customers/{id}/limits",
+            get(limits::customer, "A customer's limits")
+                .post(limits::set_customer, "Limit a customer"),
+        )
+        .route(
+            "/projects/{customer}/{id}/limits",
+            get(limits::project, "A project's limits").post(limits::set_project, "Limit a project"),
+        )
+        .route(
+            "/tokens",
+            get(tokens::list, "Tokens for this API")
+                .post(tokens::create, "Make a token, whose secret is shown this once"),
+        )
+        .route("/tokens/{id}/revoke", post(tokens::revoke, "Revoke a token"))
+        .route("/prices", get(prices::list, "Entries of the price book"))
+        .route(
+            "/prices/import",
+            post(prices::import, "Import prices, or look at what would change"),
+        )
+        .route("/prices/{version}", get(prices::show, "One entry of the price book"))
+        .route(
+            "/charges",
+            get(charges::list, "Charges: prices of the sums of months")
+                .post(charges::create, "Add charges"),
+        )
+        .route("/charges/{version}", get(charges::show, "One charge"))
+        .route("/charges/{version}/end", post(charges::end, "End a charge"))
+        .route("/simulate", post(simulate::simulate, "What a plan would have made of a month"))
+        .route("/usage", get(usage::list, "Settled requests"))
+        .route("/usage/quarantine", get(usage::quarantine, "Usage events that could not be booked"))
+        .route("/sessions", get(sessions::list, "Multi-turn sessions"))
+        .route(
+            "/session-summary",
+            get(sessions::summary, "What sessions cost over a stretch of time"),
+        )
+        .route("/sessions/{id}", get(sessions::show, "One session, turn by turn"))
+        .route("/sessions/{id}/outcome", post(sessions::tell, "Say what became of a session"))
+        .route("/invoices", get(invoices::list, "Invoices"))
+        .route(
+            "/invoices/preview",
+            post(invoices::preview, "What a month would be billed as usage stands now"),
+        )
+        .route("/invoices/draft", post(invoices::draft, "Draft the invoice of a month"))
+        .route("/invoices/{id}", get(invoices::show, "One invoice as it stands now"))
+        .route(
+            "/invoices/{id}/document",
+            get(invoices::document, "The document of an invoice as it was issued"),
+        )
+        .route(
+            "/invoices/{id}/records",
+            get(invoices::records, "The records that an invoice was made of"),
+        )
+        .route("/invoices/{id}/export", get(exports::invoice, "An invoice as a file"))
+        .route(
+            "/invoices/{id}/history",
+            get(invoices::history, "Everything that was done to an invoice"),
+        )
+        .route("/invoices/{id}/approve", post(invoices::approve, "Approve a draft"))
+        .route(
+            "/invoices/{id}/finalize",
+            post(invoices::finalize, "Give an approved invoice its number"),
+        )
+        .route(
+            "/invoices/{id}/pay",
+            post(invoices::pay, "Note that an invoice is paid, whole or in part"),
+        )
+        .route(
+            "/invoices/{id}/refund",
+            post(invoices::refund, "Note that money was paid back on an invoice"),
+        )
+        .route("/invoices/{id}/void", post(invoices::void, "Take an invoice back"))
+        .route("/invoices/{id}/credit", post(credit_notes::create, "Credit an invoice"))
+        .route("/credit-notes", get(credit_notes::list, "Credit notes"))
+        .route("/credit-notes/{id}", get(credit_notes::show, "One credit note as it was made"))
+        .route("/credit-notes/{id}/export", get(exports::credit_note, "A credit note as a file"))
+        .route(
+            "/close/{period}",
+            get(close::show, "How far the close of a month is")
+                .post(close::prepare, "Prepare the close of a month"),
+        )
+        .route("/close/{period}/sign", post(close::sign, "Sign the close of a month"))
+        .route("/close/{period}/reopen", post(close::reopen, "Open a closed month again"))
+        .route(
+            "/fx-rates",
+            get(fx::list, "Exchange rates by day").post(fx::set, "Keep exchange rates"),
+        )
+        .route("/margin", get(margin::report, "What was billed less what providers took"))
+        .route(
+            "/reconciliations",
+            get(reconciliations::list, "Providers' bills that were compared with our side")
+                .post(reconciliations::create, "Compare a provider's bill with our side"),
+        )
+        .route("/reconciliations/{id}", get(reconciliations::show, "One reconciliation"))
+        .route(
+            "/reconciliations/{id}/export",
+            get(reconciliations::export, "The report of a reconciliation as a file"),
+        )
+        .route("/reconciliations/{id}/sign", post(reconciliations::sign, "Sign a reconciliation"))
+        .route("/openapi.json", get(openapi_document, "This description"))
+}
+
+/// The description of the routes under `/api/v1`: an OpenAPI 3.1 document.
+pub fn openapi() -> &'static Value {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    DOCUMENT.get_or_init(|| people().describe())
+}
+
+async fn openapi_document(_: Caller<ReadDescription>) -> Result<Json<&'static Value>, Problem> {
+    Ok(Json(openapi()))
 }

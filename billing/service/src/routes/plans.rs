@@ -3,34 +3,37 @@
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use http::StatusCode;
-use permille_ledger::{CustomerPlan, ListedPlan};
+use permille_ledger::{CustomerPlan, ListedPlan, Listing};
 use permille_types::CustomerId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Action, Caller},
+    access::{Bearer, Caller, ReadCustomers, ReadPrices, WritePrices, WriteTerms},
     billing::Billing,
-    input::{Body, Segment, id},
+    input::{Body, PageParams, Params, Segment, id},
     problem::Problem,
 };
 
-/// Plans: there are few, so a list has one page.
-#[derive(Debug, Serialize)]
+/// The plans that were added.
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Plans {
     items: Vec<ListedPlan>,
 }
 
 /// Plans to add.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"toml": "[[plan]]\nname = \"team\"\nkind = \"subscription\"\ncurrency = \"CNY\"\nfee = \"99\"\n"}]))]
 pub(super) struct New {
     /// `[[plan]]` entries in TOML.
     toml: String,
 }
 
 /// A plan for a customer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"plan": "team", "from": "2027-01-01T00:00:00Z"}]))]
 pub(super) struct Assigned {
     /// Its name or version; `none` for usage at its own prices.
     plan: String,
@@ -39,26 +42,27 @@ pub(super) struct Assigned {
 }
 
 /// Which plans a customer has had and will have.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct CustomerPlans {
     items: Vec<CustomerPlan>,
 }
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
-) -> Result<Json<Plans>, Problem> {
-    caller.may(Action::ReadPrices)?;
+    caller: Caller<ReadPrices>,
+    Params(params): Params<PageParams>,
+) -> Result<Json<Listing<ListedPlan>>, Problem> {
+    let page = params.page()?;
     let items = billing.ledger.plans().await?;
-    Ok(Json(Plans { items: visible(&billing, &caller, items).await? }))
+    let items = visible(&billing, &caller, items).await?;
+    Ok(Json(page.of(items, |plan| plan.version.to_string())?))
 }
 
 pub(super) async fn show(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadPrices>,
     Segment(text): Segment,
 ) -> Result<Json<ListedPlan>, Problem> {
-    caller.may(Action::ReadPrices)?;
     let plan = billing.ledger.plan(&text).await?;
     let found = visible(&billing, &caller, vec![plan]).await?.pop();
     found.map(Json).ok_or_else(|| Problem::not_found(format!("plan `{text}` is unknown")))
@@ -67,7 +71,7 @@ pub(super) async fn show(
 /// A plan may be agreed with somebody: a customer sees those that it has.
 async fn visible(
     billing: &Billing,
-    caller: &Caller,
+    caller: &Bearer,
     mut plans: Vec<ListedPlan>,
 ) -> Result<Vec<ListedPlan>, Problem> {
     if let Some(own) = caller.scope(None)? {
@@ -79,10 +83,9 @@ async fn visible(
 
 pub(super) async fn create(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    caller: Caller<WritePrices>,
+    body: Body<New>,
 ) -> Result<(StatusCode, Json<Plans>), Problem> {
-    caller.may(Action::WritePrices)?;
     let New { toml } = body.read().await?;
     let items = billing.ledger.add_plans(&toml, &caller.instruction()?).await?;
     Ok((StatusCode::CREATED, Json(Plans { items })))
@@ -90,22 +93,23 @@ pub(super) async fn create(
 
 pub(super) async fn of_customer(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadCustomers>,
     Segment(text): Segment,
-) -> Result<Json<CustomerPlans>, Problem> {
-    caller.may(Action::ReadCustomers)?;
+    Params(params): Params<PageParams>,
+) -> Result<Json<Listing<CustomerPlan>>, Problem> {
+    let page = params.page()?;
     let customer: CustomerId = id("customer", &text)?;
     caller.owns(&customer)?;
-    Ok(Json(CustomerPlans { items: billing.ledger.customer_plans(&customer).await? }))
+    let items = billing.ledger.customer_plans(&customer).await?;
+    Ok(Json(page.of(items, |plan| plan.from.to_rfc3339())?))
 }
 
 pub(super) async fn assign(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteTerms>,
     Segment(text): Segment,
-    body: Body,
+    body: Body<Assigned>,
 ) -> Result<Json<CustomerPlans>, Problem> {
-    caller.may(Action::WriteTerms)?;
     let Assigned { plan, from } = body.read().await?;
     let customer: CustomerId = id("customer", &text)?;
     let instruction = caller.instruction()?;

@@ -4,32 +4,37 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use permille_ledger::{ListedPrice, Listing, Page, PriceDiff, PriceFilter, PriceOrigin};
 use permille_types::{Currency, Price, PriceVersion};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ReadPrices, WritePrices},
     billing::Billing,
     input::{Body, IMPORT_BYTES_MAX, Params, Segment, id},
     problem::Problem,
 };
 
 /// Which entries.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PriceQuery {
     model: Option<String>,
+    #[schemars(with = "Option<permille_types::schema::CurrencyCode>")]
     currency: Option<Currency>,
+    /// Only what holds at this instant.
     at: Option<DateTime<Utc>>,
+    /// Most items of the page, 100 when absent.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadPrices>,
     Params(query): Params<PriceQuery>,
 ) -> Result<Json<Listing<ListedPrice>>, Problem> {
-    caller.may(Action::ReadPrices)?;
     let page = Page::new(query.cursor.clone(), query.limit)?;
     let PriceQuery { model, currency, at, .. } = query;
     let filter = PriceFilter { model, currency, at, reader: caller.scope(None)? };
@@ -38,10 +43,9 @@ pub(super) async fn list(
 
 pub(super) async fn show(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadPrices>,
     Segment(text): Segment,
 ) -> Result<Json<ListedPrice>, Problem> {
-    caller.may(Action::ReadPrices)?;
     let version: PriceVersion = id("price version", &text)?;
     let price = billing.ledger.price(&version).await?;
     if !price.visible_to(caller.scope(None)?.as_ref()) {
@@ -51,9 +55,11 @@ pub(super) async fn show(
 }
 
 /// Prices to import, or to look at what an import would change.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"prices": [], "apply": false}]))]
 pub(super) struct Import {
+    /// Entries, each with the version that it should have.
     prices: Vec<Price>,
     /// Whether to change anything.
     #[serde(default)]
@@ -64,7 +70,7 @@ pub(super) struct Import {
 }
 
 /// What an import changes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ImportAnswer {
     diff: PriceDiff,
     applied: bool,
@@ -74,10 +80,9 @@ pub(super) struct ImportAnswer {
 
 pub(super) async fn import(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    _: Caller<WritePrices>,
+    body: Body<Import>,
 ) -> Result<Json<ImportAnswer>, Problem> {
-    caller.may(Action::WritePrices)?;
     let Import { prices, apply, accept_jumps } = body.read_up_to(IMPORT_BYTES_MAX).await?;
     let diff = billing.ledger.diff_prices(&prices)?;
     if !apply {

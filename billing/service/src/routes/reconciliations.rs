@@ -20,14 +20,16 @@ use permille_reconcile::{
     report::{self, Parts, Report, RunBy, Scope, Signed},
 };
 use permille_types::UpstreamName;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ReadMargins, WriteInvoices},
     billing::Billing,
     input::{Body, IMPORT_BYTES_MAX, Params, Segment},
+    openapi::{Output, Sketch},
     problem::Problem,
 };
 
@@ -39,61 +41,69 @@ const PROVIDER_BYTES_MAX: usize = 100;
 const DAYS_MAX: i64 = 400;
 
 /// A bill to compare.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct New {
+pub(super) struct New {
+    /// What is compared with what.
     scope: Scope,
+    /// What the provider says.
     bill: Bill,
 }
 
 /// A signature.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Signing {
+#[schemars(extend("examples" = [{"note": "the difference is a rounding of the provider"}]))]
+pub(super) struct Signing {
+    /// What whoever signs says.
+    #[schemars(length(min = 1, max = 1000))]
     note: String,
 }
 
 /// Which reconciliations are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
+    /// Of this provider only.
     provider: Option<String>,
+    /// Most items of the page, 100 when absent.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
 /// How a report is wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
+    /// The form.
+    #[schemars(extend("enum" = ["text", "csv", "html", "json"]))]
     format: String,
 }
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ReadMargins>,
     Params(listed): Params<Listed>,
 ) -> Result<Json<Listing<ReconciliationSummary>>, Problem> {
-    caller.may(Action::ReadMargins)?;
     let page = Page::new(listed.cursor, listed.limit)?;
     Ok(Json(billing.ledger.reconciliations(listed.provider.as_deref(), &page).await?))
 }
 
 pub(super) async fn show(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ReadMargins>,
     Segment(id): Segment,
 ) -> Result<Json<Reconciliation>, Problem> {
-    caller.may(Action::ReadMargins)?;
     Ok(Json(billing.ledger.reconciliation(&id).await?))
 }
 
 pub(super) async fn create(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
+    caller: Caller<WriteInvoices>,
+    body: Body<New>,
 ) -> Result<(StatusCode, Json<Reconciliation>), Problem> {
-    caller.may(Action::WriteInvoices)?;
     let New { scope, bill } = body.read_up_to(IMPORT_BYTES_MAX).await?;
     let instruction = caller.instruction()?;
     let asked = side(&scope, &bill)?;
@@ -122,11 +132,10 @@ pub(super) async fn create(
 
 pub(super) async fn sign(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteInvoices>,
     Segment(id): Segment,
-    body: Body,
+    body: Body<Signing>,
 ) -> Result<Json<Reconciliation>, Problem> {
-    caller.may(Action::WriteInvoices)?;
     let Signing { note } = body.read().await?;
     Ok(Json(billing.ledger.sign_reconciliation(&id, &note, &caller.instruction()?).await?))
 }
@@ -134,11 +143,10 @@ pub(super) async fn sign(
 /// The report as people read it.
 pub(super) async fn export(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ReadMargins>,
     Segment(id): Segment,
     Params(wanted): Params<Wanted>,
-) -> Result<Response, Problem> {
-    caller.may(Action::ReadMargins)?;
+) -> Result<File, Problem> {
     let Reconciliation { summary, report, .. } = billing.ledger.reconciliation(&id).await?;
     let read: Report = serde_json::from_str(report.get()).map_err(|cause| failed(&cause))?;
     let signed = summary.signed.map(|signed| Signed {
@@ -161,13 +169,33 @@ pub(super) async fn export(
         }
     };
     let ending = if wanted.format == "text" { "txt" } else { &wanted.format };
-    let headers = [
-        (header::CONTENT_TYPE, kind.to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}.{ending}\"", read.id)),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (header::CACHE_CONTROL, "private, no-store".to_owned()),
-    ];
-    Ok((headers, body).into_response())
+    Ok(File { kind, name: format!("{}.{ending}", read.id), body })
+}
+
+/// A report by its name, never guessed to be something else and never a page of ours.
+pub(super) struct File {
+    kind: &'static str,
+    name: String,
+    body: String,
+}
+
+impl IntoResponse for File {
+    fn into_response(self) -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, self.kind.to_owned()),
+            (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", self.name)),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+            (header::CACHE_CONTROL, "private, no-store".to_owned()),
+        ];
+        (headers, self.body).into_response()
+    }
+}
+
+impl Output for File {
+    fn describe(sketch: &mut Sketch) {
+        let media_types = ["text/plain", "text/csv", "text/html", "application/json"];
+        sketch.gives_file(media_types.into_iter());
+    }
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Problem {

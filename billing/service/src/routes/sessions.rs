@@ -1,66 +1,83 @@
 //! `/api/v1/sessions`: multi-turn conversations, what each turn cost and what became of them.
 
 use axum::{Json, extract::State};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use permille_ledger::{
     Listing, OUTCOMES, Outcome, Page, Session, SessionDetail, Summary, SummaryFilter,
 };
 use permille_types::{CustomerId, Money, SessionId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Action, Caller},
+    access::{Bearer, Caller, ReadMargins, ReadUsage, WriteOutcomes},
     billing::Billing,
     input::{Body, Params, Segment, id},
     problem::Problem,
 };
 
+/// Longest stretch of time of a summary, in days: a year and what a comparison with the month
+/// before it needs.
+const SUMMARY_DAYS_MAX: i64 = 400;
+
 /// Whose session.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Owner {
     customer: Option<CustomerId>,
 }
 
 /// What became of a session.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"outcome": "accepted", "customer": "acme"}]))]
 pub(super) struct Telling {
+    /// What became of it.
+    #[schemars(extend("enum" = ["accepted", "rejected", "resolved", "abandoned"]))]
     outcome: String,
+    /// Whose session; needed where there are several customers.
     customer: Option<CustomerId>,
 }
 
 /// Which sessions are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     customer: Option<CustomerId>,
+    /// Only sessions of at least so many turns.
     turns_min: Option<u32>,
+    /// Most items of the page, 100 when absent.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
 /// Which requests are summed up.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
+    /// Whose; everyone's when absent.
     customer: Option<CustomerId>,
+    /// Requests from then on; at most 400 days before `until`.
     since: Option<DateTime<Utc>>,
+    /// Requests before; now when absent.
     until: Option<DateTime<Utc>>,
+    /// A fee for any number of sessions, such as `99 CNY`, to compare with.
     flat_fee: Option<String>,
 }
 
 /// What sessions cost over a stretch of time.
 pub(super) async fn summary(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadUsage>,
     Params(asked): Params<Asked>,
 ) -> Result<Json<Summary>, Problem> {
-    caller.may(Action::ReadUsage)?;
+    let since = since(&asked, billing.ledger.time())?;
     let filter = SummaryFilter {
         flat_fee: asked.flat_fee.as_deref().map(fee).transpose()?,
         customer: caller.scope(asked.customer)?,
-        since: asked.since,
+        since: Some(since),
         until: asked.until,
         ..SummaryFilter::default()
     };
@@ -68,10 +85,25 @@ pub(super) async fn summary(
         Problem::busy("another summary of sessions is being made; ask again in some seconds")
     })?;
     let mut summary = billing.ledger.summary(&filter).await?;
-    if caller.may(Action::ReadMargins).is_err() {
+    if caller.may::<ReadMargins>().is_err() {
         summary.hide_margins();
     }
     Ok(Json(summary))
+}
+
+/// Where the stretch of time begins, which is bounded: every row of it is read.
+fn since(asked: &Asked, now: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
+    let end = asked.until.unwrap_or(now);
+    let longest = TimeDelta::days(SUMMARY_DAYS_MAX);
+    let earliest = end.checked_sub_signed(longest).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    match asked.since {
+        None => Ok(earliest),
+        Some(since) if since >= earliest => Ok(since),
+        Some(since) => Err(Problem::invalid(format!(
+            "since `{since}` is not accepted; accepted: at most {SUMMARY_DAYS_MAX} days before \
+             until, which is now when absent"
+        ))),
+    }
 }
 
 /// An amount and its currency.
@@ -85,10 +117,9 @@ fn fee(text: &str) -> Result<Money, Problem> {
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadUsage>,
     Params(listed): Params<Listed>,
 ) -> Result<Json<Listing<Session>>, Problem> {
-    caller.may(Action::ReadUsage)?;
     let page = Page::new(listed.cursor, listed.limit)?;
     let customer = caller.scope(listed.customer)?;
     let turns_min = listed.turns_min.unwrap_or_default();
@@ -97,11 +128,10 @@ pub(super) async fn list(
 
 pub(super) async fn show(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadUsage>,
     Segment(text): Segment,
     Params(owner): Params<Owner>,
 ) -> Result<Json<SessionDetail>, Problem> {
-    caller.may(Action::ReadUsage)?;
     let session: SessionId = id("session", &text)?;
     let customer = owner_of(&billing, &caller, owner.customer).await?;
     Ok(Json(billing.ledger.session(&customer, &session).await?))
@@ -110,13 +140,12 @@ pub(super) async fn show(
 /// Keeps what the caller says of a session's result. The same again changes nothing.
 pub(super) async fn tell(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<WriteOutcomes>,
     Segment(text): Segment,
-    body: Body,
+    body: Body<Telling>,
 ) -> Result<Json<Session>, Problem> {
-    caller.may(Action::WriteOutcomes)?;
     let session: SessionId = id("session", &text)?;
-    let telling: Telling = body.read().await?;
+    let telling = body.read().await?;
     let outcome = outcome(&telling.outcome)?;
     let customer = owner_of(&billing, &caller, telling.customer).await?;
     let told = billing.ledger.tell_outcome(&customer, &session, outcome, caller.token()).await?;
@@ -133,7 +162,7 @@ fn outcome(text: &str) -> Result<Outcome, Problem> {
 /// Whose session is meant.
 async fn owner_of(
     billing: &Billing,
-    caller: &Caller,
+    caller: &Bearer,
     asked: Option<CustomerId>,
 ) -> Result<CustomerId, Problem> {
     match caller.scope(asked)? {

@@ -4,63 +4,64 @@ use axum::{Json, extract::State};
 use http::StatusCode;
 use permille_ledger::{Listing, Role, Token, TokenId};
 use permille_types::CustomerId;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ManageTokens},
     billing::Billing,
     input::{Body, PageParams, Params, Segment, id},
+    output::WithSecret,
     problem::Problem,
 };
 
 /// A token to make.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"role": "finance", "name": "month close"}]))]
 pub(super) struct New {
+    /// What it may do.
+    #[schemars(extend("enum" = ["admin", "finance", "operator", "customer", "gateway"]))]
     role: String,
+    /// Whose rows a token of role customer sees; only beside that role.
     customer: Option<CustomerId>,
+    /// Who or what uses it.
+    #[schemars(length(min = 1, max = 256))]
     name: Option<String>,
 }
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ManageTokens>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Listing<Token>>, Problem> {
-    caller.may(Action::ManageTokens)?;
     Ok(Json(billing.ledger.tokens(&params.page()?).await?))
 }
 
 pub(super) async fn create(
     State(billing): State<Billing>,
-    caller: Caller,
-    body: Body,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    caller.may(Action::ManageTokens)?;
-    let new: New = body.read().await?;
+    caller: Caller<ManageTokens>,
+    body: Body<New>,
+) -> Result<(StatusCode, Json<WithSecret<Token>>), Problem> {
+    let new = body.read().await?;
     let role = Role::named(&new.role, new.customer)?;
-    let created = billing.ledger.create_token(role, new.name.as_deref()).await?;
-    Ok((StatusCode::CREATED, Json(with_secret(&created.token, &created.secret)?)))
+    let created =
+        billing.ledger.create_token_by(role, new.name.as_deref(), &caller.instruction()?).await?;
+    Ok((StatusCode::CREATED, Json(WithSecret { made: created.token, secret: created.secret })))
 }
 
 pub(super) async fn revoke(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ManageTokens>,
     Segment(text): Segment,
 ) -> Result<Json<Token>, Problem> {
-    caller.may(Action::ManageTokens)?;
     let token: TokenId = id("token", &text)?;
-    Ok(Json(billing.ledger.revoke_token(&token).await?))
-}
-
-/// What was made, with the secret that is shown this once.
-pub(super) fn with_secret(made: &impl Serialize, secret: &SecretString) -> Result<Value, Problem> {
-    let mut document = serde_json::to_value(made)
-        .map_err(|cause| Problem::invalid(format!("the answer cannot be written: {cause}")))?;
-    if let Some(fields) = document.as_object_mut() {
-        fields.insert("secret".to_owned(), Value::from(secret.expose_secret()));
+    if token == *caller.token() {
+        let detail = format!(
+            "token `{token}` is the one that asks, which would lock its owner out; accepted: to \
+             revoke it with another token of role admin"
+        );
+        return Err(Problem::conflict(detail));
     }
-    Ok(document)
+    Ok(Json(billing.ledger.revoke_token(&token).await?))
 }

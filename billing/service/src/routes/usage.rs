@@ -4,17 +4,18 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use permille_ledger::{Listing, Page, Quarantined, UsageFilter, UsageRow};
 use permille_types::{CustomerId, RequestId, SessionId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Action, Caller},
+    access::{Caller, ReadQuarantine, ReadUsage},
     billing::Billing,
     input::{PageParams, Params},
     problem::Problem,
 };
 
 /// Which rows.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     customer: Option<CustomerId>,
@@ -22,16 +23,18 @@ pub(super) struct Query {
     request: Option<RequestId>,
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
+    /// Most items of the page, 100 when absent.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<u32>,
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    caller: Caller,
+    caller: Caller<ReadUsage>,
     Params(query): Params<Query>,
 ) -> Result<Json<Listing<UsageRow>>, Problem> {
-    caller.may(Action::ReadUsage)?;
     let filter = UsageFilter {
         customer: caller.scope(query.customer)?,
         session: query.session,
@@ -45,9 +48,8 @@ pub(super) async fn list(
 
 pub(super) async fn quarantine(
     State(billing): State<Billing>,
-    caller: Caller,
+    _: Caller<ReadQuarantine>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<Listing<Quarantined>>, Problem> {
-    caller.may(Action::ReadQuarantine)?;
     Ok(Json(billing.ledger.quarantined(&params.page()?).await?))
 }

@@ -1,6 +1,7 @@
 //! Who may ask what: every role on every route, from one table.
 
 use http::Method;
+use permille_service::openapi;
 use permille_types::UsageEvent;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 74] = [
+const ROUTES: [(&str, &str, &str, u16); 75] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -94,6 +95,7 @@ const ROUTES: [(&str, &str, &str, u16); 74] = [
     ("GET", "/reconciliations/{id}", "admin finance", 404),
     ("GET", "/reconciliations/{id}/export", "admin finance", 404),
     ("POST", "/reconciliations/{id}/sign", "admin finance", 404),
+    ("GET", "/openapi.json", "admin finance operator customer gateway", 200),
     ("POST", "INTAKE_PATH", "gateway", 200),
     ("POST", "SPENT_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
@@ -248,20 +250,22 @@ async fn without_a_token_nothing_is_answered() {
     }
 }
 
-/// Reads the routes from the router's source: a new one without a row here is found.
+/// What people ask is in the description, which is made of the routes themselves; what gateways ask
+/// is read from the router's source. A new route without a row here is found.
 #[test]
 fn the_table_has_every_route() {
-    let source = include_str!("../../src/routes/mod.rs");
     let mut routed: Vec<(Method, String)> = Vec::new();
-    for line in source.lines().filter_map(|line| line.trim().strip_prefix(".route(")) {
-        let (path, handlers) = line.split_once(", ").unwrap();
-        for (method, call) in [(Method::GET, "get("), (Method::POST, "post(")] {
-            if handlers.contains(call) {
-                routed.push((method, path.trim_matches('"').to_owned()));
-            }
+    for (path, methods) in openapi()["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let method = method.to_uppercase().parse().unwrap();
+            routed.push((method, path.strip_prefix("/api/v1").unwrap().to_owned()));
         }
-        let other = ["put(", "delete(", "patch(", "any(", "options("];
-        assert!(other.iter().all(|call| !handlers.contains(call)), "{line}");
+    }
+    let source = include_str!("../../src/routes/mod.rs");
+    for line in source.lines().filter_map(|line| line.trim().strip_prefix(".route(")) {
+        let Some((path, handler)) = line.split_once(", routing::") else { continue };
+        let (method, _) = handler.split_once('(').unwrap();
+        routed.push((method.to_uppercase().parse().unwrap(), path.to_owned()));
     }
     let mut listed: Vec<_> =
         table().map(|(method, route, ..)| (method, route.to_owned())).collect();
@@ -270,6 +274,23 @@ fn the_table_has_every_route() {
     listed.sort_by_key(by_path);
 
     assert_eq!(routed, listed);
+}
+
+/// The other test shows that the table is what the routes do.
+#[test]
+fn the_description_names_the_roles_of_the_table() {
+    for (method, route, roles, _) in table().filter(|row| row.1.starts_with('/')) {
+        let path = &openapi()["paths"][format!("/api/v1{route}")];
+        let operation = &path[method.as_str().to_lowercase()];
+
+        let named: Vec<&str> = operation["x-permille-roles"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|role| role.as_str().unwrap())
+            .collect();
+        assert_eq!(named.join(" "), roles, "{method} {route}");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 
 mod access;
 mod charges;
+mod description;
 mod events;
 mod exports;
 mod gateway;
