@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     command::{
         charge, close, customer, fx, grant, health, invoice, journal, key, margin, plan, price,
-        project, quote, reconcile, session, simulate, token, usage, verify,
+        project, quote, reconcile, session, simulate, token, usage, verify, webhook,
     },
     config::Overrides,
 };
@@ -108,6 +108,9 @@ pub(crate) enum Command {
     /// Journals that were left behind.
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Endpoints that are told of changes.
+    #[command(subcommand)]
+    Webhook(webhook::Command),
     /// Print the description of the billing API, an OpenAPI 3.1 document.
     Openapi,
     /// The built-in simulated provider alone.

@@ -95,6 +95,7 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Reconcile(asked) => command::reconcile::run(&context, asked).await,
         Command::Journal(command) => command::journal::run(&context, command).await,
         Command::Health(health) => command::health::run(&context, *health).await,
+        Command::Webhook(command) => command::webhook::run(&context, command).await,
         Command::Openapi => command::openapi::run(&context),
     }
 }

@@ -42,7 +42,8 @@ impl InProcess {
         // Nobody scrapes a command: its metrics end with it.
         let billing = Billing::new(store.ledger, &Registry::new())
             .map_err(|cause| ApiError::Store(Box::new(cause)))?
-            .issuing(config.issuer()?, config.fonts());
+            .issuing(config.issuer()?, config.fonts())
+            .telling(config.settings.webhooks.settings());
         Ok((Self { router: router(billing), _lock: lock }, store.token))
     }
 

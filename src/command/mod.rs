@@ -30,6 +30,7 @@ pub(crate) mod simulate;
 pub(crate) mod token;
 pub(crate) mod usage;
 pub(crate) mod verify;
+pub(crate) mod webhook;
 
 use std::path::{Path, PathBuf};
 

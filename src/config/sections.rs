@@ -22,6 +22,7 @@ use super::{
     budget::{BudgetSection, budgets},
     issuer::IssuerSection,
     redis::RedisSection,
+    webhooks::WebhooksSection,
 };
 
 /// Longest accepted credential, in bytes: far above any real one, below a mistaken file.
@@ -84,6 +85,8 @@ pub(crate) struct Settings {
     /// `[otlp]`: where OpenTelemetry's signals go; absent, nothing is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) otlp: Option<OtlpSection>,
+    /// `[webhooks]`: how endpoints are told of changes.
+    pub(crate) webhooks: WebhooksSection,
 }
 
 /// `[console]`.
@@ -341,6 +344,7 @@ impl Settings {
         if let Some(otlp) = &self.otlp {
             super::otlp::check(otlp)?;
         }
+        self.webhooks.check()?;
         let mut names = BTreeSet::new();
         for (place, upstream) in self.upstream.iter().enumerate() {
             let key = |field: &str| format!("upstream[{place}].{field}");

@@ -37,6 +37,7 @@ pub(super) struct BillingPart {
     billing: permille_service::Billing,
     serving: Part,
     ending: Part,
+    telling: Part,
     /// Where other processes may change the store.
     following: Option<Part>,
 }
@@ -56,7 +57,8 @@ impl BillingPart {
         let Store { ledger, token } = Store::open(folder, lock, config).await?;
         let billing = permille_service::Billing::new(ledger, registry)
             .map_err(|cause| ServeError::start("billing", cause))?
-            .issuing(config.issuer()?, config.fonts());
+            .issuing(config.issuer()?, config.fonts())
+            .telling(config.settings.webhooks.settings());
         billing.watch_budgets(&config.budgets()?).await;
         if let Err(error) = billing.watch_reconciliations().await {
             let error: &dyn std::error::Error = &error;
@@ -69,11 +71,15 @@ impl BillingPart {
         let ending = Part::start("the count of ended sessions", move |stop| {
             count_ended_sessions(counted, idle, stop)
         });
+        let told = billing.clone();
+        let telling = Part::start("the sending of webhooks", move |stop| async move {
+            told.send_webhooks(stop.cancelled()).await;
+        });
         let following = billing.ledger().is_shared().then(|| {
             let billing = billing.clone();
             Part::start("the look for changes", move |stop| follow_changes(billing, stop))
         });
-        Ok(Self { address, token, billing, serving, ending, following })
+        Ok(Self { address, token, billing, serving, ending, telling, following })
     }
 
     /// What a gateway in the same process needs of it.
@@ -107,6 +113,7 @@ impl BillingPart {
         tokio::select! {
             error = self.serving.failed() => error,
             error = self.ending.failed() => error,
+            error = self.telling.failed() => error,
             error = failed(self.following.as_mut()) => error,
         }
     }
@@ -115,6 +122,7 @@ impl BillingPart {
     pub(super) async fn stop(mut self) {
         self.serving.stop().await;
         self.ending.stop().await;
+        self.telling.stop().await;
         if let Some(mut following) = self.following {
             following.stop().await;
         }

@@ -37,6 +37,7 @@ mod command;
 pub mod postgres;
 mod process;
 pub mod prometheus;
+pub mod receiver;
 mod recorded;
 pub mod redis;
 pub mod relay;

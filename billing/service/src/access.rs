@@ -67,6 +67,8 @@ actions! {
     SignClose: "admin" "finance" "operator";
     /// Look at what is in quarantine.
     ReadQuarantine: "admin" "operator";
+    /// Add, look at and remove endpoints that are told of changes.
+    ManageWebhooks: "admin" "operator";
     /// Read what this API is.
     ReadDescription: "admin" "finance" "operator" "customer" "gateway";
     /// Intake, snapshots and turns.

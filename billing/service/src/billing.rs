@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use crate::{
     export::{Exports, frozen},
     metrics::{Budget, Metrics},
+    webhooks::{WebhookSettings, Webhooks},
 };
 
 /// How long a request for a newer snapshot is held open: long enough that idle gateways ask
@@ -40,6 +41,7 @@ pub struct Billing {
     pub(crate) ledger: Ledger,
     pub(crate) exports: Arc<Exports>,
     metrics: Arc<Metrics>,
+    pub(crate) webhooks: Arc<Webhooks>,
     /// The snapshot version of the gateway in this process, where there is one.
     gateway: Arc<OnceLock<watch::Receiver<u64>>>,
     summaries: Arc<Semaphore>,
@@ -54,7 +56,20 @@ impl Billing {
         let metrics = Arc::new(Metrics::register(registry)?);
         let exports = Arc::new(Exports::new(Issuer::default(), Vec::new()));
         let summaries = Arc::new(Semaphore::new(SUMMARIES_MAX));
-        Ok(Self { ledger, exports, metrics, gateway: Arc::default(), summaries })
+        let webhooks = Arc::new(Webhooks::new(WebhookSettings::default()));
+        Ok(Self { ledger, exports, metrics, webhooks, gateway: Arc::default(), summaries })
+    }
+
+    /// The same, whose webhooks are sent as `settings` say.
+    #[must_use]
+    pub fn telling(self, settings: WebhookSettings) -> Self {
+        Self { webhooks: Arc::new(Webhooks::new(settings)), ..self }
+    }
+
+    /// Sends webhooks as they become due, until `stop`.
+    pub async fn send_webhooks(&self, stop: impl Future<Output = ()>) {
+        let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
+        Arc::clone(&self.webhooks).run(ledger, metrics, stop).await;
     }
 
     /// The same, whose documents are issued by `issuer` and, as PDF, set in the fonts of the files

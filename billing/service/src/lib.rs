@@ -14,7 +14,9 @@ mod output;
 mod problem;
 mod routes;
 mod session_metrics;
+mod webhooks;
 
 pub use billing::Billing;
 pub use metrics::{Budget, Metrics};
 pub use routes::{openapi, router};
+pub use webhooks::{RETRIES_MAX, Schedule, WebhookSettings};

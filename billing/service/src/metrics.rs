@@ -14,7 +14,7 @@ use prometheus::{
     Opts, Registry, core::Collector,
 };
 
-use crate::session_metrics::SessionMetrics;
+use crate::{session_metrics::SessionMetrics, webhooks::WebhookMetrics};
 
 /// What a customer is expected to spend. Alerts rest on it; nothing is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,7 @@ pub struct Metrics {
     mismatched: IntCounter,
     pub(crate) batch_seconds: Histogram,
     sessions: SessionMetrics,
+    pub(crate) webhooks: WebhookMetrics,
 }
 
 impl Metrics {
@@ -168,6 +169,7 @@ impl Metrics {
             )?,
             batch_seconds: kept(registry, Histogram::with_opts(batch)?)?,
             sessions: SessionMetrics::register(registry)?,
+            webhooks: WebhookMetrics::register(registry)?,
         })
     }
 

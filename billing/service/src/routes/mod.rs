@@ -21,6 +21,7 @@ mod sessions;
 mod simulate;
 mod tokens;
 mod usage;
+mod webhooks;
 
 use std::sync::OnceLock;
 
@@ -196,6 +197,23 @@ fn people() -> Routes {
             get(reconciliations::export, "The report of a reconciliation as a file"),
         )
         .route("/reconciliations/{id}/sign", post(reconciliations::sign, "Sign a reconciliation"))
+        .route(
+            "/webhooks",
+            get(webhooks::list, "Endpoints that are told of changes")
+                .post(webhooks::add, "Add an endpoint, whose secret is shown this once"),
+        )
+        .route("/webhooks/{id}", get(webhooks::show, "One endpoint"))
+        .route("/webhooks/{id}/rotate", post(webhooks::rotate, "Give an endpoint a new secret"))
+        .route("/webhooks/{id}/remove", post(webhooks::remove, "Remove an endpoint"))
+        .route("/webhooks/{id}/test", post(webhooks::test, "Send an endpoint a test event"))
+        .route(
+            "/webhooks/{id}/deliveries",
+            get(webhooks::deliveries, "What an endpoint was told, newest first"),
+        )
+        .route(
+            "/webhooks/{id}/deliveries/{event}/resend",
+            post(webhooks::resend, "Send an event to an endpoint again"),
+        )
         .route("/openapi.json", get(openapi_document, "This description"))
 }
 

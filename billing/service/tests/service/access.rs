@@ -17,7 +17,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 75] = [
+const ROUTES: [(&str, &str, &str, u16); 83] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -96,6 +96,15 @@ const ROUTES: [(&str, &str, &str, u16); 75] = [
     ("GET", "/reconciliations/{id}/export", "admin finance", 404),
     ("POST", "/reconciliations/{id}/sign", "admin finance", 404),
     ("GET", "/openapi.json", "admin finance operator customer gateway", 200),
+    ("GET", "/webhooks", KEEPERS, 200),
+    // Not to a private address; of an endpoint that nobody has added.
+    ("POST", "/webhooks", KEEPERS, 422),
+    ("GET", "/webhooks/{id}", KEEPERS, 404),
+    ("POST", "/webhooks/{id}/rotate", KEEPERS, 404),
+    ("POST", "/webhooks/{id}/remove", KEEPERS, 404),
+    ("POST", "/webhooks/{id}/test", KEEPERS, 404),
+    ("GET", "/webhooks/{id}/deliveries", KEEPERS, 404),
+    ("POST", "/webhooks/{id}/deliveries/{event}/resend", KEEPERS, 404),
     ("POST", "INTAKE_PATH", "gateway", 200),
     ("POST", "SPENT_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
@@ -165,6 +174,7 @@ impl World {
                 .replace("{customer}", "acme")
                 .replace("{id}", id.as_str().unwrap())
                 .replace("{version}", &encoded(&self.version))
+                .replace("{event}", "evt_unknown")
                 .replace("{name}", "nothing"),
         };
         let body = match (method.as_str(), route) {
@@ -195,6 +205,7 @@ impl World {
             ("POST", "/simulate") => json!({"toml": "", "period": "2026-11"}),
             ("POST", "/charges/{version}/end") => json!({"until": "2027-01-01T00:00:00Z"}),
             ("POST", "/customers/{id}/plans") => json!({"plan": "none"}),
+            ("POST", "/webhooks") => json!({"url": "https://127.0.0.1/"}),
             ("POST", "/grants") => json!({"customer": "acme", "amount": "1", "reason": "a test"}),
             _ => return (path, Vec::new()),
         };
