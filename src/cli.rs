@@ -111,7 +111,7 @@ pub(crate) enum Command {
     /// Endpoints that are told of changes.
     #[command(subcommand)]
     Webhook(webhook::Command),
-    /// Print the description of the billing API, an OpenAPI 3.1 document.
+    /// Print the description of the billing API, an `OpenAPI` 3.1 document.
     Openapi,
     /// The built-in simulated provider alone.
     #[command(hide = true)]

@@ -70,19 +70,19 @@ async fn events_come_signed_and_in_order_and_a_failed_one_comes_again() {
         (log.len() == 2 && log.iter().all(|one| one["state"] == "delivered")).then_some(())
     })
     .await;
-    let received = receiver.received();
-    let mut kinds: Vec<String> = received.iter().map(Received::kind).collect();
+    let sent = receiver.received();
+    let mut kinds: Vec<String> = sent.iter().map(Received::kind).collect();
     kinds.sort();
     kinds.dedup();
     assert_eq!(kinds, ["invoice.drafted", "webhook.test"]);
-    assert_eq!(received.len(), 4, "two attempts failed, a redirect was not followed");
-    for one in &received {
+    assert_eq!(sent.len(), 4, "two attempts failed, a redirect was not followed");
+    for one in &sent {
         assert!(verified(&secret, one), "{one:?}");
         assert!(!verified("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", one));
         assert_eq!(one.headers["content-type"], "application/json");
     }
     let mut by_id: HashMap<&str, Vec<&str>> = HashMap::new();
-    for one in &received {
+    for one in &sent {
         by_id.entry(one.id()).or_default().push(&one.body);
     }
     assert_eq!(by_id.len(), 2, "an event keeps its id");
@@ -137,11 +137,11 @@ async fn a_kill_between_commit_and_delivery_loses_no_event() {
         log(&folder, &webhook).into_iter().find(|one| one["state"] == "delivered")
     })
     .await;
-    let received = receiver.received();
-    assert_eq!(received.len(), 2);
-    assert_eq!(received[0].id(), received[1].id());
-    assert_eq!(received[0].body, received[1].body);
-    assert!(verified(&secret, &received[1]));
+    let sent = receiver.received();
+    assert_eq!(sent.len(), 2);
+    assert_eq!(sent[0].id(), sent[1].id());
+    assert_eq!(sent[0].body, sent[1].body);
+    assert!(verified(&secret, &sent[1]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

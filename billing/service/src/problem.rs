@@ -115,12 +115,9 @@ impl Problem {
 
     /// A document could not be written out, which is not the store's fault.
     pub(crate) fn export_failed(error: &dyn std::error::Error) -> Self {
-        let mut detail = format!("the export failed: {error}");
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            detail.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        let causes: Vec<String> = causes.map(ToString::to_string).collect();
+        let detail = format!("the export failed: {}", causes.join(": "));
         Self { status: StatusCode::SERVICE_UNAVAILABLE, code: "export_failed", detail }
     }
 

@@ -344,7 +344,8 @@ async fn refuse_running(
     Err(LedgerError::refused("period", period, reason))
 }
 
-fn checked(period: &str) -> Result<(), LedgerError> {
+/// Refuses what is no month.
+pub(crate) fn checked(period: &str) -> Result<(), LedgerError> {
     Period::month(period, chrono_tz::UTC)
         .map(drop)
         .map_err(|_| LedgerError::invalid("period", period, "a month such as 2026-11"))

@@ -18,7 +18,7 @@ use crate::{
     CurrencySummary, Customer, Ledger, LedgerError, MarginFilter, MarginSums, SummaryFilter,
     TurnCost,
     catalogue::Catalogue,
-    charge, column, customer,
+    charge, close, column, customer,
     error::Chain,
     invoice::month,
     plan, price, project,
@@ -115,6 +115,8 @@ impl Ledger {
         period: &str,
     ) -> Result<Simulation, LedgerError> {
         let plan = one_plan(text)?;
+        // Also where nobody has the plan's currency.
+        close::checked(period)?;
         let mut reader = self.store.view().await?;
         let mut customers = match whose {
             Some(id) => {

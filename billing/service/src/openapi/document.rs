@@ -50,7 +50,7 @@ pub(super) fn document(operations: &[(&'static str, Operation)]) -> Value {
         };
         (operation.describe)(&mut sketch);
         let methods = paths.entry(format!("{BASE}{path}")).or_insert_with(|| json!({}));
-        methods[operation.method] = written(operation, sketch);
+        insert(methods, operation.method, written(operation, sketch));
     }
     let mut schemas = given.take_definitions(true);
     let mut document = json!({
@@ -73,7 +73,7 @@ pub(super) fn document(operations: &[(&'static str, Operation)]) -> Value {
         schemas.insert(own.clone(), schema);
         renamed.insert(format!("#{SENT}/{name}"), format!("#{COMPONENTS}/{own}").into());
     }
-    document["components"] = components(schemas);
+    insert(&mut document, "components", components(schemas));
     settle(&mut document, &renamed);
     document
 }
@@ -97,10 +97,11 @@ fn components(schemas: Map<String, Value>) -> Value {
             }});
             let mut response = json!({"description": description, "content": content});
             if *status == StatusCode::UNAUTHORIZED {
-                response["headers"] = json!({"WWW-Authenticate": {
+                let header = json!({"WWW-Authenticate": {
                     "required": true,
                     "schema": {"const": "Bearer"},
                 }});
+                insert(&mut response, "headers", header);
             }
             (status.as_str().to_owned(), response)
         })
@@ -151,9 +152,16 @@ fn written(operation: &Operation, sketch: Sketch<'_>) -> Value {
         "responses": sketch.replies,
     });
     if let Some(body) = sketch.body {
-        written["requestBody"] = body;
+        insert(&mut written, "requestBody", body);
     }
     written
+}
+
+/// Adds a field to an object.
+pub(super) fn insert(object: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
 }
 
 /// Points each reference to where its schema came to stand, and lets decimals be strings only: what

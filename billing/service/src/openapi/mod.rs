@@ -1,11 +1,11 @@
-//! The API's description: an OpenAPI 3.1 document, made of the routes and of the types that they
+//! The API's description: an `OpenAPI` 3.1 document, made of the routes and of the types that they
 //! take and give.
 //!
 //! A route that is added to [`Routes`] is in the document; there is no other way to add one. What
 //! it needs of the caller, what it reads and what it answers are told by its handler's type
 //! ([`Described`]); what a field is, by the comment on it. Nothing here decides what a route does.
 //!
-//! Source: OpenAPI Specification 3.1.1, whose schemas are JSON Schema 2020-12.
+//! Source: `OpenAPI` Specification 3.1.1, whose schemas are JSON Schema 2020-12.
 
 mod described;
 mod document;

@@ -4,7 +4,7 @@ use http::StatusCode;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::document::schema_of;
+use super::document::{insert, schema_of};
 use crate::access::IDEMPOTENCY_KEY;
 
 /// One operation, as far as it is known.
@@ -54,9 +54,11 @@ impl Sketch<'_> {
     /// One parameter for each field of `T`.
     pub(super) fn takes_query<T: JsonSchema>(&mut self) {
         let schema = schema_of::<T>(self.sent);
+        let required = schema.get("required").and_then(Value::as_array);
         let required: Vec<&str> =
-            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+            required.into_iter().flatten().filter_map(Value::as_str).collect();
+        let fields = schema.get("properties").and_then(Value::as_object);
+        for (name, schema) in fields.into_iter().flatten() {
             let mut schema = schema.clone();
             let description = schema.as_object_mut().and_then(|it| it.remove("description"));
             let mut parameter = json!({
@@ -65,8 +67,8 @@ impl Sketch<'_> {
                 "required": required.contains(&name.as_str()),
                 "schema": without_null(schema),
             });
-            if let (Some(description), Some(fields)) = (description, parameter.as_object_mut()) {
-                fields.insert("description".to_owned(), description);
+            if let Some(description) = description {
+                insert(&mut parameter, "description", description);
             }
             self.parameters.push(parameter);
         }
@@ -130,17 +132,17 @@ impl Sketch<'_> {
 
 /// A parameter is there or not: no text says `null`.
 fn without_null(mut schema: Value) -> Value {
-    if let Some(types) = schema.get_mut("type") {
-        if let Some(list) = types.as_array_mut() {
-            list.retain(|kind| kind != "null");
-            if let (1, Some(only)) = (list.len(), list.first().cloned()) {
-                *types = only;
-            }
+    if let Some(types) = schema.get_mut("type")
+        && let Some(list) = types.as_array_mut()
+    {
+        list.retain(|kind| kind != "null");
+        if let (1, Some(only)) = (list.len(), list.first().cloned()) {
+            *types = only;
         }
     }
     let alternatives = schema.get_mut("anyOf").and_then(Value::as_array_mut);
     if let Some(alternatives) = alternatives {
-        alternatives.retain(|kind| kind["type"] != "null");
+        alternatives.retain(|kind| kind.get("type").is_none_or(|kind| kind != "null"));
         if let (1, Some(only)) = (alternatives.len(), alternatives.first().cloned()) {
             return only;
         }

@@ -54,7 +54,16 @@ pub fn router(billing: Billing) -> Router {
 
 /// The routes for people and programs.
 fn people() -> Routes {
-    Routes::default()
+    let routes = accounts(Routes::default());
+    let routes = terms(routes);
+    let routes = used(routes);
+    let routes = billed(routes);
+    told(routes)
+}
+
+/// Who is billed, and what they call with.
+fn accounts(routes: Routes) -> Routes {
+    routes
         .route(
             "/customers",
             get(customers::list, "Customers, in the order of their ids")
@@ -69,19 +78,6 @@ fn people() -> Routes {
             "/customers/{id}/history",
             get(customers::history, "Who changed what a customer's invoices say"),
         )
-        .route(
-            "/customers/{id}/plans",
-            get(plans::of_customer, "Plans that a customer has had and will have")
-                .post(plans::assign, "Give a customer a plan"),
-        )
-        .route("/plans", get(plans::list, "Plans").post(plans::create, "Add plans"))
-        .route("/plans/{name}", get(plans::show, "One plan"))
-        .route(
-            "/grants",
-            get(grants::list, "Grants of prepaid credit")
-                .post(grants::create, "Grant prepaid credit"),
-        )
-        .route("/balances", get(balances::list, "What the entries of each account add up to"))
         .route(
             "/projects",
             get(projects::list, "Projects: cost centres of customers")
@@ -113,6 +109,24 @@ fn people() -> Routes {
                 .post(tokens::create, "Make a token, whose secret is shown this once"),
         )
         .route("/tokens/{id}/revoke", post(tokens::revoke, "Revoke a token"))
+}
+
+/// What usage costs, and what was paid for it.
+fn terms(routes: Routes) -> Routes {
+    routes
+        .route(
+            "/customers/{id}/plans",
+            get(plans::of_customer, "Plans that a customer has had and will have")
+                .post(plans::assign, "Give a customer a plan"),
+        )
+        .route("/plans", get(plans::list, "Plans").post(plans::create, "Add plans"))
+        .route("/plans/{name}", get(plans::show, "One plan"))
+        .route(
+            "/grants",
+            get(grants::list, "Grants of prepaid credit")
+                .post(grants::create, "Grant prepaid credit"),
+        )
+        .route("/balances", get(balances::list, "What the entries of each account add up to"))
         .route("/prices", get(prices::list, "Entries of the price book"))
         .route(
             "/prices/import",
@@ -127,6 +141,11 @@ fn people() -> Routes {
         .route("/charges/{version}", get(charges::show, "One charge"))
         .route("/charges/{version}/end", post(charges::end, "End a charge"))
         .route("/simulate", post(simulate::simulate, "What a plan would have made of a month"))
+}
+
+/// What was used.
+fn used(routes: Routes) -> Routes {
+    routes
         .route("/usage", get(usage::list, "Settled requests"))
         .route("/usage/quarantine", get(usage::quarantine, "Usage events that could not be booked"))
         .route("/sessions", get(sessions::list, "Multi-turn sessions"))
@@ -136,6 +155,11 @@ fn people() -> Routes {
         )
         .route("/sessions/{id}", get(sessions::show, "One session, turn by turn"))
         .route("/sessions/{id}/outcome", post(sessions::tell, "Say what became of a session"))
+}
+
+/// What is billed.
+fn billed(routes: Routes) -> Routes {
+    routes
         .route("/invoices", get(invoices::list, "Invoices"))
         .route(
             "/invoices/preview",
@@ -181,6 +205,11 @@ fn people() -> Routes {
         )
         .route("/close/{period}/sign", post(close::sign, "Sign the close of a month"))
         .route("/close/{period}/reopen", post(close::reopen, "Open a closed month again"))
+}
+
+/// Who is told, and what this is.
+fn told(routes: Routes) -> Routes {
+    routes
         .route(
             "/fx-rates",
             get(fx::list, "Exchange rates by day").post(fx::set, "Keep exchange rates"),
@@ -217,7 +246,7 @@ fn people() -> Routes {
         .route("/openapi.json", get(openapi_document, "This description"))
 }
 
-/// The description of the routes under `/api/v1`: an OpenAPI 3.1 document.
+/// The description of the routes under `/api/v1`: an `OpenAPI` 3.1 document.
 pub fn openapi() -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
     DOCUMENT.get_or_init(|| people().describe())

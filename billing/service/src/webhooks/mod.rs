@@ -41,7 +41,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// How long the log of deliveries is kept once they are settled.
 const KEPT_DAYS: i64 = 90;
 /// Between two times that older ones are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(3600);
+const FORGET_EVERY: Duration = Duration::from_hours(1);
 /// A lease outlives the longest attempt: what still holds one then was killed.
 const LEASE: Duration = Duration::from_secs(ATTEMPT_MAX.as_secs() + 5);
 

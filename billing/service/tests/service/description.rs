@@ -269,3 +269,16 @@ async fn a_token_does_not_revoke_itself() {
 
     assert!(refused.contains("another token of role admin"), "{refused}");
 }
+
+#[tokio::test]
+async fn what_is_no_month_is_refused_where_nobody_has_the_currency_of_a_plan() {
+    let api = Api::with_acme().await;
+    let toml = "[[plan]]\nname = \"team\"\nkind = \"metered\"\ncurrency = \"EUR\"\n";
+    for period in ["", "2026-13", "2026"] {
+        let trial = json!({"toml": toml, "period": period});
+
+        let refused = api.post("/api/v1/simulate", &trial).await.problem(422, "invalid");
+
+        assert!(refused.starts_with(&format!("period `{period}`")), "{refused}");
+    }
+}
