@@ -119,14 +119,13 @@ impl Ledger {
                 grant::take(&mut tx, &stored.id, &invoice.credits).await?;
                 money::post_issue(&mut tx, &invoice, now).await?;
             }
-            // Money has a way of its own: it may come in parts.
-            Step::Pay => {}
             Step::Void if from.is_issued() => {
                 refuse_moved(&mut tx, &stored).await?;
                 money::post_void(&mut tx, &invoice, now).await?;
                 grant::give_back(&mut tx, &invoice.credits).await?;
             }
-            Step::Void => {}
+            // Money has a way of its own: it may come in parts.
+            Step::Void | Step::Pay => {}
         }
         repo::advance(&mut tx, &stored.id, from, to, now).await?;
         let change = Change {

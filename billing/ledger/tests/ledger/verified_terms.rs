@@ -218,7 +218,8 @@ fn numbers(value: &Value, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, 
 /// The same document with one value changed, its fields in the order in which they were.
 fn with(document: &str, path: &[String], changed: &Value) -> Option<String> {
     let mut value: Value = serde_json::from_str(document).unwrap();
-    let pointer: String = path.iter().map(|step| format!("/{}", step.replace('/', "~1"))).collect();
+    let steps = path.iter().flat_map(|step| ["/".to_owned(), step.replace('/', "~1")]);
+    let pointer: String = steps.collect();
     *value.pointer_mut(&pointer).unwrap() = changed.clone();
     // What is no invoice any more is refused when it is read.
     let invoice: Invoice = serde_json::from_value(value).ok()?;
@@ -315,7 +316,7 @@ async fn random_months_under_random_terms_are_verified() {
         let mut number = 0;
         let mut issued: Vec<Invoice> = Vec::new();
         for month in ["2026-09", "2026-10", "2026-11"] {
-            for _ in 0..1 + next(5) {
+            for _ in 0..=next(5) {
                 number += 1;
                 let day = 1 + next(28);
                 let late = 9 + next(3);

@@ -243,9 +243,12 @@ impl InvoiceTerms {
         let one = if plans.len() == 1 { plans.pop() } else { None };
         let plan: Plan = one
             .ok_or_else(|| other_text("plan", version, "more than one plan".to_owned()))
-            .and_then(|plan| match plan.version == *version {
-                true => Ok(plan),
-                false => Err(other_text("plan", version, format!("`{}`", plan.version))),
+            .and_then(|plan| {
+                if plan.version == *version {
+                    Ok(plan)
+                } else {
+                    Err(other_text("plan", version, format!("`{}`", plan.version)))
+                }
             })?;
         let is_free = plan.trial.and_then(|trial| trial.free_days()).is_some();
         if part.trial && !is_free {
@@ -261,9 +264,12 @@ impl InvoiceTerms {
             .map_err(|cause| other_text("charge", version, cause.to_string()))?;
         let one = if charges.len() == 1 { charges.pop() } else { None };
         one.ok_or_else(|| other_text("charge", version, "more than one charge".to_owned()))
-            .and_then(|charge| match charge.version == *version {
-                true => Ok(charge),
-                false => Err(other_text("charge", version, format!("`{}`", charge.version))),
+            .and_then(|charge| {
+                if charge.version == *version {
+                    Ok(charge)
+                } else {
+                    Err(other_text("charge", version, format!("`{}`", charge.version)))
+                }
             })
     }
 }
