@@ -9,12 +9,11 @@ pub(crate) fn read(text: &str) -> Option<Decimal> {
     let mantissa = Decimal::from_str_exact(mantissa.trim_start_matches('+')).ok()?.normalize();
     let exponent = exponent.parse::<i32>().ok()?;
     let scale = i32::try_from(mantissa.scale()).ok()?.checked_sub(exponent)?;
-    let (mantissa, scale) = match u32::try_from(scale) {
-        Ok(scale) => (mantissa.mantissa(), scale),
-        Err(_) => {
-            let power = 10_i128.checked_pow(scale.unsigned_abs())?;
-            (mantissa.mantissa().checked_mul(power)?, 0)
-        }
+    let (mantissa, scale) = if let Ok(scale) = u32::try_from(scale) {
+        (mantissa.mantissa(), scale)
+    } else {
+        let power = 10_i128.checked_pow(scale.unsigned_abs())?;
+        (mantissa.mantissa().checked_mul(power)?, 0)
     };
     Decimal::try_from_i128_with_scale(mantissa, scale).ok().map(|value| value.normalize())
 }

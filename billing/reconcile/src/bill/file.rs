@@ -88,7 +88,7 @@ impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         let read = buffer.get(..count).unwrap_or_default();
-        let ends = read.iter().filter(|byte| **byte == b'\n').count();
+        let ends = read.split(|byte| *byte == b'\n').count().saturating_sub(1);
         self.lines = self.lines.saturating_add(u64::try_from(ends).unwrap_or(u64::MAX));
         Ok(count)
     }

@@ -112,13 +112,12 @@ fn day_edges(
             // Tokens move whole; amounts to within the tolerance.
             let known = pair.quantity_difference.zip(after.quantity_difference);
             let known = known.filter(|_| pair.billed_quantity().is_some());
-            let (sum, most) = match known {
-                Some((left, right)) => (decimal::add(left, right), Decimal::ZERO),
-                None => {
-                    let both =
-                        pair.main_difference(has_amounts).zip(after.main_difference(has_amounts));
-                    (both.and_then(|(left, right)| decimal::add(left, right)), tolerance.amount)
-                }
+            let (sum, most) = if let Some((left, right)) = known {
+                (decimal::add(left, right), Decimal::ZERO)
+            } else {
+                let both =
+                    pair.main_difference(has_amounts).zip(after.main_difference(has_amounts));
+                (both.and_then(|(left, right)| decimal::add(left, right)), tolerance.amount)
             };
             let moved = pair.main_difference(has_amounts).is_some_and(|moved| !moved.is_zero());
             if moved && sum.is_some_and(|sum| sum.abs() <= most) {

@@ -119,6 +119,8 @@ pub struct Report {
     pub files: Vec<BillFile>,
     /// The sums of everything. `billed` is what the files total less what was left out of them.
     pub total: Sums,
+    /// The sizes of all differences of comparisons that do not agree, whatever their signs.
+    pub unmatched: Decimal,
     /// By how comparisons ended: they add up to the total.
     pub statuses: Vec<OfStatus>,
     /// By their first reasons: they add up to the total.
@@ -178,12 +180,16 @@ impl Report {
         let Parts { id, at, by, scope, bill, comparisons } = parts;
         let (first, last) = bill.days().unwrap_or_default();
         let mut total = Sums::default();
+        let mut unmatched = Decimal::ZERO;
         let mut statuses: BTreeMap<Status, Sums> = BTreeMap::new();
         let mut reasons: BTreeMap<String, Sums> = BTreeMap::new();
         let mut models: BTreeMap<Option<String>, Sums> = BTreeMap::new();
         for comparison in &comparisons {
             let first = comparison.reasons.first().map_or("none", |reason| &reason.code);
             total.add(comparison)?;
+            if comparison.status != Status::Matched {
+                unmatched = decimal::add(unmatched, comparison.size()).ok_or(TooLarge)?;
+            }
             statuses.entry(comparison.status).or_default().add(comparison)?;
             reasons.entry(first.to_owned()).or_default().add(comparison)?;
             models.entry(comparison.key.model.clone()).or_default().add(comparison)?;
@@ -208,6 +214,7 @@ impl Report {
             last,
             files: bill.files,
             total,
+            unmatched,
             statuses: statuses
                 .into_iter()
                 .map(|(status, sums)| OfStatus { status, sums })
@@ -226,10 +233,8 @@ impl Report {
         let is_money = self.currency.is_some();
         let whole = if is_money { self.total.billed.amount } else { self.total.billed.quantity };
         let whole = whole.filter(|whole| !whole.is_zero())?;
-        let open = self.statuses.iter().filter(|of| of.status != Status::Matched);
-        let open =
-            open.fold(Some(Decimal::ZERO), |sum, of| decimal::add(sum?, of.sums.difference.abs()));
-        let drift = open?.checked_mul(Decimal::ONE_THOUSAND)?.checked_div(whole.abs())?;
+        let open = self.unmatched.checked_mul(Decimal::ONE_THOUSAND)?;
+        let drift = open.checked_div(whole.abs())?;
         Some(drift.round_dp(3).normalize())
     }
 }
