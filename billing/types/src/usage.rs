@@ -3,8 +3,8 @@
 //! One settled event per request, on every ending (M1). Published shapes are pinned by golden
 //! files in `tests/golden/`; a change of shape is a new version. Version 2 adds the model of an
 //! attempt and the flags of who pays; version 3 adds the region and the error bound of an estimate.
-//! Version 4 adds the kind of turn and the resent tokens. What a version adds is absent from those
-//! before.
+//! Version 4 adds the kind of turn and the resent tokens, version 5 the ending `budget`. What a
+//! version adds is absent from those before.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use schemars::JsonSchema;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The version that this build writes.
-pub const USAGE_EVENT_VERSION: u16 = 4;
+pub const USAGE_EVENT_VERSION: u16 = 5;
 /// The oldest version that this build reads.
 pub(crate) const OLDEST_VERSION: u16 = 1;
 
@@ -49,6 +49,8 @@ pub enum Ended {
     UpstreamError,
     /// A time limit ran out.
     Deadline,
+    /// A budget left no room for the rest, and the policy is to stop there.
+    Budget,
     /// The gateway was stopping.
     Shutdown,
     /// The gateway died with the request open; settled at the next start.
@@ -64,6 +66,7 @@ impl Ended {
             Self::ClientGone => "client_gone",
             Self::UpstreamError => "upstream_error",
             Self::Deadline => "deadline",
+            Self::Budget => "budget",
             Self::Shutdown => "shutdown",
             Self::Orphaned => "orphaned",
         }

@@ -17,6 +17,7 @@ const ROUTED: &str = include_str!("golden/usage_event_v2_routed.json");
 const REGIONAL: &str = include_str!("golden/usage_event_v3_regional.json");
 const ESTIMATED: &str = include_str!("golden/usage_event_v3_estimated.json");
 const RESENT: &str = include_str!("golden/usage_event_v4_resent.json");
+const BUDGET: &str = include_str!("golden/usage_event_v5_budget.json");
 const LEAST: &str = include_str!("golden/usage_event_v1_least.json");
 const INTENT: &str = include_str!("golden/intent_v1.json");
 const FULL_PACKED: &str = include_str!("golden/usage_event_v1_full.packed.hex");
@@ -75,6 +76,7 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<UsageEvent>(REGIONAL);
     check::<UsageEvent>(ESTIMATED);
     check::<UsageEvent>(RESENT);
+    check::<UsageEvent>(BUDGET);
     check::<Intent>(INTENT);
     check::<Progress>(PROGRESS);
     check::<Progress>(PROGRESS_V2);
@@ -114,7 +116,7 @@ fn a_published_batch_is_written_back_byte_for_byte() {
 
 #[test]
 fn an_event_is_written_by_its_own_writer_as_the_golden_file_says() {
-    for golden in [FULL, LEAST, ROUTED, REGIONAL, ESTIMATED, RESENT] {
+    for golden in [FULL, LEAST, ROUTED, REGIONAL, ESTIMATED, RESENT, BUDGET] {
         let event = UsageEvent::from_json(golden.as_bytes()).unwrap();
 
         assert_eq!(event.to_json().unwrap(), golden.trim_end().as_bytes());
@@ -267,10 +269,19 @@ fn every_field_of_version_4_means_what_it_meant() {
     let event = UsageEvent::from_json(RESENT.as_bytes()).unwrap();
     let before = UsageEvent::from_json(ESTIMATED.as_bytes()).unwrap();
 
-    assert_eq!(event.version, USAGE_EVENT_VERSION);
+    assert_eq!(event.version, 4);
     assert_eq!(event.turn_kind, Some(TurnKind::ToolLoop));
     assert_eq!(event.resent_tokens, Some(1_850));
     assert_eq!((before.turn_kind, before.resent_tokens), (None, None));
+}
+
+#[test]
+fn every_field_of_version_5_means_what_it_meant() {
+    let event = UsageEvent::from_json(BUDGET.as_bytes()).unwrap();
+
+    assert_eq!(event.version, USAGE_EVENT_VERSION);
+    assert_eq!(event.ended, Ended::Budget);
+    assert_eq!(event.attempts[0].ended, Ended::Budget);
 }
 
 #[test]
@@ -306,11 +317,11 @@ fn answers_of_billing_may_say_more_than_a_gateway_knows() {
 
 #[test]
 fn an_event_of_another_version_is_told_apart_from_a_malformed_one() {
-    let newer = with(FULL, "version", 5);
+    let newer = with(FULL, "version", 6);
     let newer_with_more = with(&String::from_utf8(newer.clone()).unwrap(), "mood", "good");
 
-    assert_eq!(unknown_version(&newer), Some(5));
-    assert_eq!(unknown_version(&newer_with_more), Some(5));
+    assert_eq!(unknown_version(&newer), Some(6));
+    assert_eq!(unknown_version(&newer_with_more), Some(6));
     assert_eq!(unknown_version(&with(FULL, "version", 0)), Some(0));
     for (field, value) in [
         ("version", Value::from("1")),

@@ -91,6 +91,8 @@ pub(crate) struct MeteredBody {
     trailers: Option<HeaderMap>,
     hold: Option<Hold>,
     broken: Option<Broken>,
+    /// Whether its budget has ended the reply.
+    stopped: bool,
     /// Whether the connection had a turn to send what came before the break.
     flushed: bool,
     last_read: Instant,
@@ -115,6 +117,7 @@ impl MeteredBody {
             trailers: None,
             hold: None,
             broken: None,
+            stopped: false,
             flushed: false,
             last_read: Instant::now(),
             tick: None,
@@ -250,6 +253,14 @@ impl MeteredBody {
                 }
             }
         }
+        let stop = match self.read.last() {
+            Some(Piece::Pass(sent)) if self.broken.is_none() => self.exchange.stop(sent),
+            _ => None,
+        };
+        if let Some(error) = stop {
+            self.read.push(Piece::Terminal(error));
+            self.stopped = true;
+        }
         self.pieces.extend(self.read.drain(..));
     }
 
@@ -275,7 +286,11 @@ impl MeteredBody {
 
     /// Settles the record and holds `bytes` until the journal has it.
     fn complete(&mut self, bytes: Option<Bytes>) {
-        let durable = self.exchange.complete();
+        let durable = if self.stopped {
+            self.exchange.settle(Ended::Budget, &[])
+        } else {
+            self.exchange.complete()
+        };
         let bound = Box::pin(tokio::time::sleep(self.exchange.metering.hold_max));
         self.hold = Some(Hold { bytes, durable, since: Instant::now(), bound });
     }

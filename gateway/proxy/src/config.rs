@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::credential::CredentialPlace;
 pub use limits::{Away, LimitsConfig, LimitsSection};
-pub use metering::{ClientGone, MeteringSection, Payer, PolicySection, Share};
+pub use metering::{BudgetEnd, ClientGone, MeteringSection, Payer, PolicySection, Share};
 pub use permille_otlp::{OtlpConfig, OtlpSection};
 pub use permille_session::Sharing;
 pub use routing::{AliasSection, Choose, RetryOn, RoutingSection};

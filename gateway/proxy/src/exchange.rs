@@ -22,7 +22,7 @@ use crate::{
     metering::Metering,
     policy::Policy,
     record::{Record, Reply},
-    refusal::Refusal,
+    refusal::{Framing, Refusal},
     reply,
     reply_body::UpstreamBody,
     stage::Boxed,
@@ -66,6 +66,8 @@ pub(crate) struct Exchange {
     bills_a_rejected_prompt: bool,
     /// Whether only the end of its connection ends the reply.
     ended_by_connection: bool,
+    /// Where an error of ours can end the reply.
+    framing: Option<Framing>,
     /// The request's place and the memory of its body, given back when the exchange has ended.
     held: Option<(Taken, Taken)>,
     /// The room that the reply takes on its way from the upstream.
@@ -94,6 +96,7 @@ impl Exchange {
             asked,
             bills_a_rejected_prompt: false,
             ended_by_connection: false,
+            framing: None,
             held,
             lane: None,
             left: false,
@@ -135,6 +138,7 @@ impl Exchange {
         self.reader = reply::reader(&head, self.asked, upstream);
         self.bills_a_rejected_prompt = reply::bills_a_rejected_prompt(&head, self.asked, upstream);
         self.ended_by_connection = reply::is_ended_by_its_connection(&head);
+        self.framing = Framing::of(&head.headers);
         self.upstream = Upstream::Replying(body);
         head
     }
@@ -234,6 +238,15 @@ impl Exchange {
     pub(crate) fn is_cut_short(&self) -> bool {
         let Reader::Tap(tap) = &self.reader else { return false };
         self.ended_by_connection && reply::lacks_its_end(&tap.reading())
+    }
+
+    /// The error that ends a stream whose budget has no room for the rest, after `sent`: where an
+    /// event ends with it. What was held back of an unfinished one goes nowhere.
+    pub(crate) fn stop(&mut self, sent: &[u8]) -> Option<Bytes> {
+        let framing = self.framing.filter(|framing| framing.ends_with(sent))?;
+        let error = self.record.as_ref()?.stop(framing)?;
+        self.break_off(&mut Vec::new());
+        Some(error)
     }
 
     /// The upstream's reply broke off: what was held back may still go to the client.
@@ -368,6 +381,7 @@ impl Drop for Exchange {
             asked: self.asked,
             bills_a_rejected_prompt: self.bills_a_rejected_prompt,
             ended_by_connection: self.ended_by_connection,
+            framing: self.framing,
             held: self.held.take(),
             lane: self.lane.take(),
             // From here on: a runtime that is shutting down drops the task without polling it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobMatcher};
 use permille_types::{Ended, Endpoint, Flag, UsageEvent};
 
-use crate::config::{ClientGone, MeteringSection, Payer, PolicySection};
+use crate::config::{BudgetEnd, ClientGone, MeteringSection, Payer, PolicySection};
 
 /// Why a `[[policy]]` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,7 @@ pub(crate) struct Policy {
     pub(crate) client_gone: ClientGone,
     pub(crate) drain_time_max: Duration,
     pub(crate) drain_bytes_max: u64,
+    pub(crate) budget_end: BudgetEnd,
     failed_reply: Payer,
     empty_reply: Payer,
     content_filter: Payer,
@@ -83,6 +84,7 @@ impl Policies {
             client_gone: default.client_gone,
             drain_time_max: seconds(default.drain_seconds_max),
             drain_bytes_max: default.drain_bytes_max,
+            budget_end: default.budget_end,
             failed_reply: default.failed_reply,
             empty_reply: default.empty_reply,
             content_filter: default.content_filter,
@@ -120,6 +122,7 @@ impl PolicySection {
             client_gone: self.client_gone.unwrap_or(policy.client_gone),
             drain_time_max: self.drain_seconds_max.map_or(policy.drain_time_max, seconds),
             drain_bytes_max: self.drain_bytes_max.unwrap_or(policy.drain_bytes_max),
+            budget_end: self.budget_end.unwrap_or(policy.budget_end),
             failed_reply: self.failed_reply.unwrap_or(policy.failed_reply),
             empty_reply: self.empty_reply.unwrap_or(policy.empty_reply),
             content_filter: self.content_filter.unwrap_or(policy.content_filter),

@@ -17,11 +17,12 @@ use permille_usage::{Ahead, Counted, Estimator, Reading, Stop, Tap, Usage};
 use crate::{
     attempts::{Attempts, reported},
     auditor::Sampled,
+    config::BudgetEnd,
     context::{Candidate, InSession},
     limiter::Reserved,
     metering::Metering,
     policy::Policy,
-    refusal::Refusal,
+    refusal::{Framing, Refusal},
     stored::Created,
 };
 
@@ -346,6 +347,22 @@ impl Record {
         if let Some(reserved) = &self.reserved {
             reserved.grow(text_bytes(), &self.metering.tasks);
         }
+    }
+
+    /// The error that ends a stream here, in its own format: its budget has no room for the rest,
+    /// and the policy is to stop.
+    pub(crate) fn stop(&self, framing: Framing) -> Option<Bytes> {
+        let full = self.reserved.as_ref()?.full()?;
+        if self.policy.budget_end != BudgetEnd::HardStop {
+            return None;
+        }
+        let refusal = Refusal::budget_ended(full.level, &full.id);
+        Some(refusal.in_stream(
+            self.event.family,
+            self.event.endpoint,
+            self.event.request_id,
+            framing,
+        ))
     }
 
     /// Work that counts what has come of a long reply's text, which is taken from `tap`; absent

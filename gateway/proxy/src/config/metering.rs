@@ -26,6 +26,8 @@ pub struct MeteringSection {
     pub content_filter: Payer,
     /// Who pays for a reply in which the model refused to answer.
     pub refusal: Payer,
+    /// What happens to a stream whose budget leaves no room for the rest of it.
+    pub budget_end: BudgetEnd,
 }
 
 impl Default for MeteringSection {
@@ -42,6 +44,7 @@ impl Default for MeteringSection {
             empty_reply: Payer::Customer,
             content_filter: Payer::Customer,
             refusal: Payer::Customer,
+            budget_end: BudgetEnd::Finish,
         }
     }
 }
@@ -89,6 +92,17 @@ pub enum ClientGone {
     Cancel,
 }
 
+/// What happens to a stream whose budget leaves no room for the rest of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetEnd {
+    /// It completes. What goes beyond the budget is an overage: nothing is served until it is
+    /// covered.
+    Finish,
+    /// It ends with an error, without its terminal event, and is billed to that point.
+    HardStop,
+}
+
 /// Who pays for tokens that a provider charges us for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -134,6 +148,9 @@ pub struct PolicySection {
     /// As in `[metering]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Payer>,
+    /// As in `[metering]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_end: Option<BudgetEnd>,
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What an open request holds of its limits, and how that grows while its reply does.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use permille_limits::{Extended, Kind, Line, Post, Reservation};
+use permille_types::SpendAccount;
 use tokio_util::task::TaskTracker;
 
 use super::worst::Worst;
@@ -23,6 +24,7 @@ pub(crate) struct Reserved {
     /// The limits of money.
     money: Vec<Line>,
     nano_per_thousand: u64,
+    is_bounded: bool,
     growth: Arc<Growth>,
 }
 
@@ -37,6 +39,8 @@ struct Growth {
     under_way: AtomicBool,
     /// Whether one was refused.
     refused: AtomicBool,
+    /// Which budget had no room for it.
+    full: OnceLock<Arc<SpendAccount>>,
 }
 
 impl Reserved {
@@ -47,11 +51,13 @@ impl Reserved {
             nano: worst.nano.into(),
             under_way: false.into(),
             refused: false.into(),
+            full: OnceLock::new(),
         };
         Self {
             reservation,
             money,
             nano_per_thousand: worst.nano_per_thousand,
+            is_bounded: worst.is_bounded,
             growth: Arc::new(growth),
         }
     }
@@ -65,7 +71,7 @@ impl Reserved {
     pub(crate) fn grow(&self, text_bytes: u64, tasks: &TaskTracker) {
         let growth = &self.growth;
         let output = growth.output.load(Ordering::Relaxed);
-        let outgrown = text_bytes / TOKEN_BYTES > output;
+        let outgrown = !self.is_bounded && text_bytes / TOKEN_BYTES > output;
         if self.money.is_empty() || !outgrown || growth.refused.load(Ordering::Relaxed) {
             return;
         }
@@ -76,7 +82,9 @@ impl Reserved {
         let nano = u128::from(self.nano_per_thousand) * u128::from(step) / 1_000 + 1;
         let nano = u64::try_from(nano).unwrap_or(u64::MAX / 2);
         let lines = self.money.iter().map(|line| Line { take: nano, ..line.clone() });
-        let extending = self.reservation.extend(lines.collect());
+        let lines: Vec<Line> = lines.collect();
+        let accounts: Vec<_> = lines.iter().map(|line| line.account.clone()).collect();
+        let extending = self.reservation.extend(lines);
         let growth = Arc::clone(growth);
         drop(tasks.spawn(async move {
             match extending.await {
@@ -84,13 +92,22 @@ impl Reserved {
                     growth.output.fetch_add(step, Ordering::Relaxed);
                     growth.nano.fetch_add(nano, Ordering::Relaxed);
                 }
-                // What goes on beyond is an overage, and carried.
-                Extended::Blocked(_) | Extended::Gone => {
+                // What goes on beyond is an overage, and carried, where the policy is to finish.
+                Extended::Blocked(blocked) => {
+                    if let Some(Some(account)) = accounts.get(blocked.line) {
+                        drop(growth.full.set(Arc::clone(account)));
+                    }
                     growth.refused.store(true, Ordering::Release);
                 }
+                Extended::Gone => growth.refused.store(true, Ordering::Release),
             }
             growth.under_way.store(false, Ordering::Release);
         }));
+    }
+
+    /// The budget that had no room for the rest of the reply.
+    pub(crate) fn full(&self) -> Option<&SpendAccount> {
+        self.growth.full.get().map(|account| &**account)
     }
 
     /// Puts what the request used in the place of what it held.

@@ -28,6 +28,8 @@ pub(super) struct Worst {
     pub(super) nano: u64,
     /// Cost of a thousand tokens of output.
     pub(super) nano_per_thousand: u64,
+    /// Whether the client bounds the output itself, so that it never grows beyond.
+    pub(super) is_bounded: bool,
 }
 
 /// A candidate of the request has no price, so nothing bounds what it costs.
@@ -73,6 +75,7 @@ pub(super) fn worst(request: &Targeted, expected: u64) -> Result<Worst, Unpriced
         // A rounding of each part is in it already; more than this no budget has.
         nano: u64::try_from(nano).unwrap_or(u64::MAX / 2),
         nano_per_thousand: u64::try_from(dearest.output).unwrap_or(u64::MAX / 2),
+        is_bounded: facts.max_output.is_some(),
     })
 }
 

@@ -1,6 +1,9 @@
 //! Why a request is answered by Permille itself, and how that reads in the caller's own format.
 
 mod body;
+mod in_stream;
+
+pub(crate) use in_stream::Framing;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use permille_proxy::config::BudgetEnd;
 use permille_types::{Ended, Level, Limit, Measure};
 use serde_json::Value;
 
@@ -252,4 +253,61 @@ async fn a_long_reply_reserves_more_while_it_runs_and_its_overage_blocks_the_nex
         (world.counted_plain("permille_limit_overages_total") >= 1.0).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hard_stop_ends_a_stream_with_an_error_and_bills_it_to_that_point() {
+    // Room for the 1,024 tokens that are reserved first, and for no more.
+    let max = 1_024 * 600 + 60_000;
+    let world = World::with(|setup: &mut Setup| {
+        setup.limits = vec![limit(Level::Key, Measure::Spend, max)];
+        setup.config.metering.budget_end = BudgetEnd::HardStop;
+    })
+    .await;
+
+    let response = world.post(CHAT, &chat("tokens=20000,chunk_ms=1", true)).await;
+    assert_eq!(response.status(), 200);
+    let headers = response.headers().clone();
+    // The body ends well: the error in it says that the reply is not whole.
+    let body = read_all(response.into_body()).await.unwrap();
+    let text = std::str::from_utf8(&body).unwrap();
+    let events: Vec<&str> = text.trim_end().split("\n\n").collect();
+    let (last, before) = events.split_last().unwrap();
+    let error: Value = serde_json::from_str(last.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(error["error"]["code"], "permille_budget_exceeded", "{error}");
+    let told = error["error"]["message"].as_str().unwrap();
+    assert!(told.contains("key `key_testkey`") && told.contains("billed to this point"), "{told}");
+    assert!(!text.contains("[DONE]"));
+    for event in before {
+        let chunk = event.strip_prefix("data: ").unwrap();
+        assert!(serde_json::from_str::<Value>(chunk).is_ok(), "half an event: {chunk}");
+    }
+
+    let row = world.row_of(&headers).await;
+    assert_eq!(row.ended, Ended::Budget);
+    assert_eq!(row.attempts[0].ended, Ended::Budget);
+    let (output, cost) = (row.output_total.unwrap(), cost_nano(&row));
+    assert!((256..2_500).contains(&output), "{output} tokens of 20,000");
+    assert!(output + 16 >= u64::try_from(before.len()).unwrap() / 2, "{output} of what was sent");
+    assert!(cost > 0 && u64::try_from(cost).unwrap() <= max + max / 2, "{cost} of {max}");
+    // The provider was not read to the end.
+    assert!(before.len() < 20_000, "{} events", before.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hard_stop_lets_finish_what_its_client_has_bounded() {
+    let world = World::with(|setup: &mut Setup| {
+        setup.limits = vec![limit(Level::Key, Measure::Spend, 1_000_000)];
+        setup.config.metering.budget_end = BudgetEnd::HardStop;
+    })
+    .await;
+    let mut body = chat("tokens=1000", true);
+    body["max_tokens"] = 1_200.into();
+
+    let response = world.post(CHAT, &body).await;
+    let headers = response.headers().clone();
+    let text = read_all(response.into_body()).await.unwrap();
+
+    assert!(text.ends_with(b"data: [DONE]\n\n"));
+    assert_eq!(world.row_of(&headers).await.ended, Ended::Complete);
 }
