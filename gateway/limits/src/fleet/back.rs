@@ -24,8 +24,9 @@ const CALL_EVERY: Duration = Duration::from_millis(200);
 /// that one that was killed in the outage does not stop the others for long. Where shares are
 /// served it is a lease: what was held before the outage has ended or is told by then.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// Gateways that answered the roll so lately are there: three answers, of which two may be lost.
-const LATELY: Duration = Duration::from_secs(3);
+/// Gateways that answered the roll so lately are there: ten answers, for a busy machine is late
+/// with some.
+const LATELY: Duration = Duration::from_secs(10);
 /// A gateway that was silent for so long is none.
 const FORGET: Duration = Duration::from_hours(1);
 

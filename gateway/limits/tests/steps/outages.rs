@@ -30,9 +30,16 @@ async fn back(gateways: &[Gateway]) {
 
 /// Waits until every gateway has answered the roll and counts in Redis.
 async fn all_there(redis: &Redis, gateways: &[Gateway]) {
-    eventually("all are there", async || {
-        redis.there().await == gateways.len()
-            && gateways.iter().all(|gateway| !gateway.limits.health().away)
+    let are_back = || gateways.iter().all(|gateway| !gateway.limits.health().away);
+    let first = eventually_some("all are there", async || {
+        let roll = redis.roll().await;
+        (roll.len() == gateways.len() && are_back()).then_some(roll)
+    })
+    .await;
+    // Each learns of the others when it answers again.
+    eventually("all know of each other", async || {
+        let roll = redis.roll().await;
+        first.iter().all(|(node, at)| roll.get(node) > Some(at)) && are_back()
     })
     .await;
 }

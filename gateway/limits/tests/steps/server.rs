@@ -1,6 +1,7 @@
 //! A real Redis as a process of its own, on a socket in a folder of its own.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -85,10 +86,10 @@ impl Redis {
         client.get_multiplexed_async_connection().await.unwrap()
     }
 
-    /// How many gateways have answered the roll.
-    pub(crate) async fn there(&self) -> usize {
+    /// When each gateway last answered the roll.
+    pub(crate) async fn roll(&self) -> BTreeMap<String, u64> {
         let mut connection = self.connection().await;
-        let asked = redis::cmd("HLEN").arg("permille:{gateways}:here").clone();
+        let asked = redis::cmd("HGETALL").arg("permille:{gateways}:here").clone();
         asked.query_async(&mut connection).await.unwrap()
     }
 
