@@ -129,12 +129,15 @@ pub(crate) struct StoreSection {
     /// The file that holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) password_file: Option<PathBuf>,
+    /// Most connections of this process to a database: one writes, the others read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connections: Option<u32>,
 }
 
 impl Default for StoreSection {
     fn default() -> Self {
         let url = "sqlite:permille.db".to_owned();
-        Self { url, password_env: None, password_file: None }
+        Self { url, password_env: None, password_file: None, connections: None }
     }
 }
 
@@ -177,10 +180,14 @@ impl StoreSection {
                 _ if self.has_password() => {
                     return Err(ConfigError::value("store", "a file has no password, remove it"));
                 }
+                _ if self.connections.is_some() => {
+                    let problem = "is for a database, a file has its own, remove it";
+                    return Err(ConfigError::value("store.connections", problem));
+                }
                 path => return Ok(StoreAddress::Sqlite(data.join(path))),
             },
             "postgres" | "postgresql" => match PostgresAddress::new(&self.url, password) {
-                Ok(address) => return Ok(StoreAddress::Postgres(address)),
+                Ok(address) => return self.connected(address).map(StoreAddress::Postgres),
                 Err(cause) => format!("{cause}, the password in `store.password_env` or its file"),
             },
             "redis" | "rediss" => format!("Redis is no store, {ACCEPTED}"),
@@ -188,6 +195,16 @@ impl StoreSection {
             other => format!("`{other}` is not supported, {ACCEPTED}"),
         };
         Err(ConfigError::value("store.url", problem))
+    }
+}
+
+impl StoreSection {
+    fn connected(&self, address: PostgresAddress) -> Result<PostgresAddress, ConfigError> {
+        let Some(connections) = self.connections else { return Ok(address) };
+        address.with_connections(connections).map_err(|_| {
+            let problem = format!("is {connections}, accepted: 2 to 100");
+            ConfigError::value("store.connections", problem)
+        })
     }
 }
 

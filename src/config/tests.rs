@@ -57,6 +57,9 @@ fn engines_that_are_not_supported_are_refused_by_name() {
     check("[redis]\nurl = \"rediss://127.0.0.1\"", &["`redis.url`", "TLS", "redis://"]);
     check("[store]\nurl = \"sqlite:\"", &["`store.url`", "names no file"]);
     check("[store]\npassword_env = \"A\"", &["`store`", "a file has no password"]);
+    check("[store]\nconnections = 9", &["`store.connections`", "a file has its own"]);
+    let database = "[store]\nurl = \"postgres://permille@db/permille\"\n";
+    check(&format!("{database}connections = 1"), &["`store.connections`", "2 to 100"]);
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Where a store is.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
+use super::READERS_MAX;
 use crate::LedgerError;
+
+/// Connections for reading that a process may have to a database. One can serve everyone, in turn;
+/// with a hundred, a few processes take all that a server has.
+const READERS: RangeInclusive<u32> = 1..=99;
 
 /// Where a store is.
 #[derive(Debug, Clone)]
@@ -35,6 +40,7 @@ impl fmt::Display for StoreAddress {
 #[derive(Clone)]
 pub struct PostgresAddress {
     options: Box<PgConnectOptions>,
+    readers_max: u32,
     shown: String,
 }
 
@@ -71,7 +77,25 @@ impl PostgresAddress {
         );
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         let shown = format!("PostgreSQL database {database} at {server}");
-        Ok(Self { options: Box::new(options), shown })
+        Ok(Self { options: Box::new(options), readers_max: READERS_MAX, shown })
+    }
+
+    /// The same database with so many connections of this process at most, 2 to 100: one writes,
+    /// the others read. Without it there are five.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] when there are fewer or more.
+    pub fn with_connections(self, connections: u32) -> Result<Self, LedgerError> {
+        let readers = connections.checked_sub(1).filter(|readers| READERS.contains(readers));
+        let Some(readers_max) = readers else {
+            return Err(LedgerError::invalid("connections", &connections, "2 to 100"));
+        };
+        Ok(Self { readers_max, ..self })
+    }
+
+    /// Connections for reading.
+    pub(super) fn readers_max(&self) -> u32 {
+        self.readers_max
     }
 
     pub(super) fn options(&self) -> PgConnectOptions {
@@ -119,6 +143,18 @@ mod tests {
 
             assert!(error.contains("without a password"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_process_has_one_connection_to_write_and_at_least_one_to_read() {
+        let address = || PostgresAddress::new("postgres://bill@db/ledger", None).unwrap();
+
+        assert_eq!(address().readers_max(), 4);
+        assert_eq!(address().with_connections(2).unwrap().readers_max(), 1);
+        for refused in [0, 1, 101] {
+            let error = address().with_connections(refused).unwrap_err().to_string();
+            assert!(error.contains(&refused.to_string()) && error.contains("2 to 100"), "{error}");
         }
     }
 

@@ -10,8 +10,7 @@ use sqlx::{
 };
 
 use super::{
-    Engine, PostgresAddress, READ_WAIT_MAX, READERS_MAX, STATEMENTS_MAX, WRITE_WAIT_MAX, migrator,
-    refused,
+    Engine, PostgresAddress, READ_WAIT_MAX, STATEMENTS_MAX, WRITE_WAIT_MAX, migrator, refused,
 };
 use crate::{LedgerError, error::During};
 
@@ -50,7 +49,7 @@ pub(super) async fn open(address: &PostgresAddress) -> Result<(PgPool, PgPool), 
     };
     let writer = pool(1, WRITE_WAIT_MAX).connect_lazy_with(options.clone());
     migrate(&writer, address).await?;
-    let readers = pool(READERS_MAX, READ_WAIT_MAX).connect_lazy_with(options);
+    let readers = pool(address.readers_max(), READ_WAIT_MAX).connect_lazy_with(options);
     Ok((readers, writer))
 }
 

@@ -1,6 +1,6 @@
 //! Several processes on one database: as exact as one, and a connection that is lost loses nothing.
 
-use permille_ledger::{Page, Role, UsageFilter};
+use permille_ledger::{Ledger, Page, Role, StoreAddress, UsageFilter};
 use permille_types::Currency;
 use tokio::task::JoinSet;
 
@@ -82,5 +82,38 @@ async fn a_batch_whose_connection_is_cut_is_refused_whole_and_booked_once_when_i
     assert_eq!(books.dump().await, before);
     for booked in [1, 0] {
         assert_eq!(books.ledger.accept(&again).await.unwrap().booked, booked);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_process_keeps_within_the_connections_that_it_is_given() {
+    const OPEN: &str = "select count(*) from pg_stat_activity
+         where datname = current_database() and application_name = 'permille'";
+    let books = Books::open().await;
+    let StoreAddress::Postgres(address) = books.database.address.clone() else {
+        panic!("this binary is for PostgreSQL");
+    };
+    books.ledger.close().await;
+
+    for most in [2, 9] {
+        // Those of a store that was closed end in their own time.
+        while books.value(OPEN).await > 0 {
+            tokio::task::yield_now().await;
+        }
+        let store = StoreAddress::Postgres(address.clone().with_connections(most).unwrap());
+        let ledger = Ledger::open(books.config(&store)).await.unwrap();
+        let mut asked = JoinSet::new();
+        for _ in 0..40 {
+            let ledger = ledger.clone();
+            asked.spawn(async move {
+                ledger.usage(&UsageFilter::default(), &Page::default()).await.unwrap();
+            });
+        }
+        add_customer(&ledger, &format!("c{most}"), Currency::CNY, "UTC").await;
+        asked.join_all().await;
+
+        let open = books.value(OPEN).await;
+        assert!((2..=i64::from(most)).contains(&open), "{open} of {most}");
+        ledger.close().await;
     }
 }
