@@ -17,7 +17,10 @@ use hyper_util::{
 use serde_json::json;
 
 use super::Context;
-use crate::{data_folder::DataFolder, error::CliError};
+use crate::{
+    data_folder::DataFolder,
+    error::{CliError, chain},
+};
 
 /// Longest wait for an answer: supervisors give up as soon.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
@@ -73,18 +76,14 @@ fn reachable(listener: SocketAddr) -> SocketAddr {
 
 /// What it answers; or why it does not.
 async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, String), String> {
-    let uri: Uri = format!("http://{address}{path}").parse().map_err(told)?;
+    let uri: Uri = format!("http://{address}{path}").parse().map_err(|cause| chain(&cause))?;
     let client: Client<HttpConnector, Empty<Bytes>> =
         Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-    let answer = client.get(uri).await.map_err(told)?;
+    let answer = client.get(uri).await.map_err(|cause| chain(&cause))?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|cause| cause.to_string())?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).trim().to_owned()))
-}
-
-fn told(error: impl std::error::Error) -> String {
-    crate::error::chain(&error)
 }
 
 #[cfg(test)]

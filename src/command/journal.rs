@@ -30,8 +30,9 @@ const BYTES_MAX: u64 = 1 << 50;
 /// What to do with journals.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Hand over the usage that a gateway has left in its data folder, instead of starting it again:
-    /// to the billing of `[billing]`, else into the store of `--data`. Again, it changes nothing.
+    /// Hand over the usage that a gateway has left in its data folder, instead of starting it
+    /// again: to the billing of `[billing]`, else into the store of `--data`. Again, it changes
+    /// nothing.
     Ship {
         /// The data folder that was left behind. Refused while its gateway runs.
         folder: PathBuf,

@@ -2,6 +2,7 @@
 //! bills is the same to the token, also while gateways are replaced under load.
 
 #![allow(
+    clippy::cast_precision_loss,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -12,6 +13,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod campaign;
 mod left_behind;
 #[path = "../support/mod.rs"]
 mod support;
@@ -67,7 +69,7 @@ async fn the_fleet_books_what_the_provider_books_to_the_token() {
     assert_eq!(agreed.journaled, agreed.rows, "no segment was full, so all is still there");
     eventually("Prometheus has the same sum", async || {
         let sum = prometheus.value("sum(permille_tokens_total)").await?;
-        (sum == agreed.tokens as f64).then_some(())
+        ((sum - agreed.tokens as f64).abs() < 0.5).then_some(())
     })
     .await;
 }

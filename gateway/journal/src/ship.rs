@@ -18,8 +18,8 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// Pause after billing refused a single event: a person must look at it.
 const REFUSED_RETRY: Duration = Duration::from_mins(1);
-/// How long [`ship_all`] waits for billing that does not answer: above the time in which a restarted
-/// one is back.
+/// How long [`ship_all`] waits for billing that does not answer: above the time in which a
+/// restarted one is back.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the last hand-over may take when the gateway stops. What is left is shipped at the
 /// next start.
