@@ -68,9 +68,8 @@ impl BillingPart {
         let serving = Part::start("the console listener", |stop| serve(listener, router, stop));
         let idle = TimeDelta::seconds(config.settings.session.idle_seconds.into());
         let counted = billing.clone();
-        let ending = Part::start("the count of ended sessions", move |stop| {
-            count_ended_sessions(counted, idle, stop)
-        });
+        let ending =
+            Part::start("the count of ended sessions", move |stop| count(counted, idle, stop));
         let told = billing.clone();
         let telling = Part::start("the sending of webhooks", move |stop| async move {
             told.send_webhooks(stop.cancelled()).await;
@@ -160,13 +159,17 @@ async fn follow_changes(billing: permille_service::Billing, stop: CancellationTo
     }
 }
 
-/// Counts sessions that have ended, until it is told to stop.
-async fn count_ended_sessions(
-    billing: permille_service::Billing,
-    idle: TimeDelta,
-    stop: CancellationToken,
-) {
+/// Counts sessions that have ended and exports the budgets of limits, until it is told to stop.
+async fn count(billing: permille_service::Billing, idle: TimeDelta, stop: CancellationToken) {
+    let mut seen = None;
     loop {
+        match billing.watch_limits(seen).await {
+            Ok(version) => seen = Some(version),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "budgets of limits not read");
+            }
+        }
         if let Err(error) = billing.count_ended_sessions(idle).await {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "ended sessions not counted");

@@ -113,6 +113,19 @@ impl Billing {
         Ok(())
     }
 
+    /// Exports the monthly budgets that limits of customers give, where anything has changed since
+    /// `seen`; gives the version that they are of.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the store fails; then they are as they were.
+    pub async fn watch_limits(&self, seen: Option<u64>) -> Result<u64, LedgerError> {
+        let version = self.ledger.snapshot_version();
+        if seen != Some(version) {
+            self.metrics.watch_limits(self.ledger.monthly_budgets().await?);
+        }
+        Ok(version)
+    }
+
     /// From now on a change of keys is answered once the gateway in this process has it.
     pub fn serve_gateway(&self, versions: watch::Receiver<u64>) {
         if self.gateway.set(versions).is_err() {

@@ -25,6 +25,15 @@ pub struct Budget {
     pub monthly: Money,
 }
 
+/// The budgets that are exported.
+#[derive(Default)]
+struct Watched {
+    /// Customers whose budget the configuration gives: their limits say nothing here.
+    configured: HashSet<CustomerId>,
+    /// Those whose limits give it, with its currency.
+    limited: Vec<(CustomerId, &'static str)>,
+}
+
 /// Distinct values of one label; every further one is counted as `other`.
 const LABEL_VALUES_MAX: usize = 500;
 /// Distinct combinations of the labels of tokens; every further one is counted as `other` in each
@@ -84,6 +93,7 @@ pub struct Metrics {
     monthly_budget: GaugeVec,
     reconciliation_drift: Gauge,
     reconciled_providers: IntGauge,
+    watched: Mutex<Watched>,
     unpriced: IntCounter,
     mismatched: IntCounter,
     pub(crate) batch_seconds: Histogram,
@@ -111,7 +121,7 @@ impl Metrics {
         };
         let budget = Opts::new(
             "permille_monthly_budget",
-            "What a customer is expected to spend in 30 days, by the configuration.",
+            "What a customer is expected to spend in a month: by [[budget]], else by its limit.",
         );
         let events = counters(
             "permille_intake_events_total",
@@ -159,6 +169,7 @@ impl Metrics {
                     "Providers with a bill that was reconciled.",
                 )?,
             )?,
+            watched: Mutex::default(),
             unpriced: counter(
                 "permille_unpriced_requests_total",
                 "Requests held because a model or class had no price.",
@@ -177,9 +188,8 @@ impl Metrics {
     /// seen only in a series that was there before it. They are counted by name, whoever comes.
     pub fn watch(&self, budgets: &[Budget]) {
         for Budget { customer, monthly } in budgets {
-            let labels = [self.customers.value(customer.as_str()), monthly.currency().code()];
-            self.monthly_budget.with_label_values(&labels).set(float(&monthly.amount()));
-            self.cost.with_label_values(&labels);
+            self.expect(self.customers.value(customer.as_str()), *monthly);
+            self.watched.lock().configured.insert(customer.clone());
         }
     }
 
@@ -189,6 +199,30 @@ impl Metrics {
         let largest = drifts.map(float).fold(0.0, f64::max);
         self.reconciliation_drift.set(largest / 1_000.0);
         self.reconciled_providers.set(i64::try_from(last.len()).unwrap_or(i64::MAX));
+    }
+
+    /// The same of the customers whose own limits give a monthly budget, in the place of those
+    /// before. A budget of the configuration comes first.
+    pub(crate) fn watch_limits(&self, budgets: Vec<(CustomerId, Money)>) {
+        let mut watched = self.watched.lock();
+        for (customer, currency) in std::mem::take(&mut watched.limited) {
+            // It was exported, and is exported by nobody else.
+            drop(self.monthly_budget.remove_label_values(&[customer.as_str(), currency]));
+        }
+        for (customer, monthly) in budgets {
+            // Budgets of customers who are counted as one say nothing.
+            if watched.configured.contains(&customer) || !self.customers.admits(customer.as_str()) {
+                continue;
+            }
+            self.expect(customer.as_str(), monthly);
+            watched.limited.push((customer, monthly.currency().code()));
+        }
+    }
+
+    fn expect(&self, customer: &str, monthly: Money) {
+        let labels = [customer, monthly.currency().code()];
+        self.monthly_budget.with_label_values(&labels).set(float(&monthly.amount()));
+        self.cost.with_label_values(&labels);
     }
 
     /// Counts a session that has ended.
@@ -275,5 +309,32 @@ mod tests {
         assert_eq!(values.len(), LABEL_VALUES_MAX + 1);
         assert_eq!(label.value("c7"), "c7");
         assert_eq!(label.value("c1999"), OTHER);
+    }
+
+    #[test]
+    fn a_customers_limit_is_its_budget_until_it_goes_and_the_configuration_comes_first() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let money = |text: &str| text.parse::<Money>().unwrap();
+        let id = |text: &str| text.parse::<CustomerId>().unwrap();
+        metrics.watch(&[Budget { customer: id("acme"), monthly: money("500 CNY") }]);
+        let exported = || {
+            let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+            let lines = text.lines().filter(|line| line.starts_with("permille_monthly_budget{"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let line = |customer: &str, currency: &str, value: &str| {
+            format!(
+                "permille_monthly_budget{{currency=\"{currency}\",customer=\"{customer}\"}} {value}"
+            )
+        };
+
+        let limits = vec![(id("acme"), money("9 CNY")), (id("globex"), money("20 USD"))];
+        metrics.watch_limits(limits);
+        assert_eq!(exported(), [line("acme", "CNY", "500"), line("globex", "USD", "20")]);
+        metrics.watch_limits(vec![(id("globex"), money("30 USD"))]);
+        assert_eq!(exported(), [line("acme", "CNY", "500"), line("globex", "USD", "30")]);
+        metrics.watch_limits(Vec::new());
+        assert_eq!(exported(), [line("acme", "CNY", "500")]);
     }
 }

@@ -6,7 +6,8 @@ mod budget;
 mod change;
 mod repo;
 
-use permille_types::{CustomerId, KeyId, Level, Limit, Measure, ProjectId};
+use permille_rating::round::from_nano;
+use permille_types::{CustomerId, KeyId, Level, Limit, Measure, Money, ProjectId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +122,23 @@ impl Ledger {
         let mut limits = repo::find(&mut view, &owner).await?.unwrap_or_default();
         limits.rpm = limits.rpm.or(rpm);
         Ok(limits)
+    }
+
+    /// What customers may spend in a month, by the limits of those that have such a budget.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn monthly_budgets(&self) -> Result<Vec<(CustomerId, Money)>, LedgerError> {
+        let mut view = self.store.view().await?;
+        let all = repo::all(&mut view).await?;
+        let customers = all.into_iter().filter(|(owner, _)| owner.level == Level::Customer);
+        let budgets = customers.filter_map(|(owner, limits)| {
+            let budgets = limits.budget?;
+            let monthly = budgets.iter().find(|budget| budget.per == Per::Month)?;
+            let amount = from_nano(i64::try_from(monthly.nano).ok()?);
+            Some((owner.customer, Money::new(amount, monthly.currency)))
+        });
+        Ok(budgets.collect())
     }
 
     /// Changes limits. What was used so far stays used.
