@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Writes dashboards/grafana/*.json from dashboards/boards/*.toml.
 
-    python3 dashboards/generate.py           writes the files
-    python3 dashboards/generate.py --check   says which files are not what their boards give
+    python3 dashboards/generate.py                      writes the files, for a ledger on SQLite
+    python3 dashboards/generate.py --check              says which files are not what their boards give
+    python3 dashboards/generate.py --postgresql FOLDER  writes them to FOLDER, for a ledger on PostgreSQL
 
 A board says what is asked and how it is shown; what every panel and every dashboard has in common
 (data sources, variables, annotations, legends, tooltips) is here, once. Needs nothing but Python 3.11.
 
-In a query, `@` stands for the selector of the chosen installation and instances, and `@job` for that of
-the installation alone, which recorded rules have.
+In a query of Prometheus, `@` stands for the selector of the chosen installation and instances, and `@job` for
+that of the installation alone, which recorded rules have. One of the ledger is in the SQL that both engines
+have; `@month_end` stands for the end of the month that begins with the panel's time, in microseconds.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -25,16 +28,70 @@ DASHBOARDS = HERE / "grafana"
 SCHEMA_VERSION = 42
 GRID_WIDTH = 24
 METRICS = {"type": "prometheus", "uid": "${datasource}"}
-LEDGER = {"type": "frser-sqlite-datasource", "uid": "${ledger}"}
 AT_JOB = 'job=~"$job"'
 AT = AT_JOB + ',instance=~"$instance"'
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """How Grafana asks the ledger on one engine."""
+
+    # The data source's type.
+    kind: str
+    month_end: str
+
+    @property
+    def source(self) -> dict:
+        return {"type": self.kind, "uid": "${ledger}"}
+
+    def sql(self, text: str) -> str:
+        return " ".join(text.split()).replace("@month_end", self.month_end)
+
+    def target(self, ref: str, text: str) -> dict:
+        raise NotImplementedError
+
+
+class Sqlite(Ledger):
+    def target(self, ref: str, text: str) -> dict:
+        sql = self.sql(text)
+        return {
+            "refId": ref,
+            "datasource": self.source,
+            "queryType": "table",
+            "queryText": sql,
+            "rawQueryText": sql,
+            # Seconds; other times are milliseconds, by their unit.
+            "timeColumns": ["time"],
+        }
+
+
+class Postgresql(Ledger):
+    def target(self, ref: str, text: str) -> dict:
+        return {
+            "refId": ref,
+            "datasource": self.source,
+            "format": "table",
+            "rawQuery": True,
+            "editorMode": "code",
+            "rawSql": self.sql(text),
+        }
+
+
+SQLITE = Sqlite(
+    "frser-sqlite-datasource",
+    "cast(strftime('%s', $__from / 1000, 'unixepoch', '+1 month') as bigint) * 1000000",
+)
+POSTGRESQL = Postgresql(
+    "grafana-postgresql-datasource",
+    "cast(extract(epoch from to_timestamp($__from / 1000) at time zone 'UTC' + interval '1 month') as bigint) * 1000000",
+)
 
 
 def selected(query: str) -> str:
     return query.strip().replace("@job", AT_JOB).replace("@", AT)
 
 
-def dashboard(board: dict) -> dict:
+def dashboard(board: dict, ledger: Ledger) -> dict:
     return {
         "uid": board["uid"],
         "title": board["title"],
@@ -42,16 +99,16 @@ def dashboard(board: dict) -> dict:
         "tags": ["permille", *board.get("tags", [])],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,
-        "timezone": "browser",
+        "timezone": board.get("timezone", "browser"),
         # Changes belong into the board: a provisioned dashboard is overwritten.
         "editable": False,
         "graphTooltip": 1,
         "refresh": board.get("refresh", "1m"),
         "time": {"from": board.get("from", "now-6h"), "to": "now"},
         "links": [links_to_the_others()],
-        "annotations": {"list": annotations(board)},
-        "templating": {"list": variables(board)},
-        "panels": panels(board["row"]),
+        "annotations": {"list": annotations(board, ledger)},
+        "templating": {"list": variables(board, ledger)},
+        "panels": panels(board["row"], ledger),
     }
 
 
@@ -69,7 +126,7 @@ def links_to_the_others() -> dict:
     }
 
 
-def annotations(board: dict) -> list[dict]:
+def annotations(board: dict, ledger: Ledger) -> list[dict]:
     def of_metrics(name: str, color: str, expr: str, title: str, text: str) -> dict:
         return {
             "name": name,
@@ -87,9 +144,9 @@ def annotations(board: dict) -> list[dict]:
         of_metrics(
             "Starts and deploys",
             "blue",
-            "changes(process_start_time_seconds{@}[1m]) > 0",
+            "permille_build_info{@} and on (job, instance) (changes(process_start_time_seconds{@}[1m]) > 0)",
             "start",
-            "{{instance}} has been started",
+            "{{instance}} has been started, version {{version}}",
         ),
         of_metrics(
             "Alerts",
@@ -106,8 +163,8 @@ def annotations(board: dict) -> list[dict]:
                 "enable": True,
                 "hide": False,
                 "iconColor": "purple",
-                "datasource": LEDGER,
-                "target": sql_target(
+                "datasource": ledger.source,
+                "target": ledger.target(
                     "A",
                     "select from_at / 1000000 as time, 'price' as title,"
                     " model || ' in ' || currency || ', version ' || version as text"
@@ -119,7 +176,7 @@ def annotations(board: dict) -> list[dict]:
     return found
 
 
-def variables(board: dict) -> list[dict]:
+def variables(board: dict, ledger: Ledger) -> list[dict]:
     def data_source(name: str, label: str, kind: str, uid: str, description: str) -> dict:
         return {
             "type": "datasource",
@@ -161,7 +218,7 @@ def variables(board: dict) -> list[dict]:
     if board.get("ledger"):
         found.append(
             data_source(
-                "ledger", "Ledger", LEDGER["type"], "permille-ledger",
+                "ledger", "Ledger", ledger.kind, "permille-ledger",
                 "The ledger's database, for what must not be a label.",
             )
         )
@@ -210,7 +267,7 @@ def label(name: str, title: str, series: str, of: str, many: bool, description: 
     return variable
 
 
-def panels(rows: list[dict]) -> list[dict]:
+def panels(rows: list[dict], ledger: Ledger) -> list[dict]:
     """All panels, placed from left to right and from top to bottom, each row under its heading."""
     found: list[dict] = []
     y = 0
@@ -228,14 +285,14 @@ def panels(rows: list[dict]) -> list[dict]:
             width, tall = map(int, wanted["size"].split("x"))
             if x + width > GRID_WIDTH:
                 x, y, height = 0, y + height, 0
-            place(panel(wanted), x, y, width, tall)
+            place(panel(wanted, ledger), x, y, width, tall)
             x += width
             height = max(height, tall)
         y += height
     return found
 
 
-def panel(wanted: dict) -> dict:
+def panel(wanted: dict, ledger: Ledger) -> dict:
     kind = wanted["kind"]
     defaults = {
         "unit": wanted["unit"],
@@ -252,11 +309,14 @@ def panel(wanted: dict) -> dict:
         "type": kind,
         "title": wanted["title"],
         "description": wanted["description"],
-        "datasource": LEDGER if "sql" in wanted else METRICS,
-        "targets": targets(wanted),
+        "datasource": ledger.source if "sql" in wanted else METRICS,
+        "targets": targets(wanted, ledger),
         "fieldConfig": {"defaults": defaults, "overrides": overrides(wanted)},
         "options": {},
     }
+    if "from" in wanted:
+        # A time of the panel's own, such as `now/M`: this month so far.
+        made["timeFrom"] = wanted["from"]
     SHAPES[kind](wanted, made, defaults)
     return made
 
@@ -287,9 +347,9 @@ def override(name: str, properties: list[dict]) -> dict:
     return {"matcher": {"id": "byName", "options": name}, "properties": properties}
 
 
-def targets(wanted: dict) -> list[dict]:
+def targets(wanted: dict, ledger: Ledger) -> list[dict]:
     if "sql" in wanted:
-        return [sql_target("A", wanted["sql"])]
+        return [ledger.target("A", wanted["sql"])]
     instant = wanted["kind"] in ("table", "bargauge", "barchart", "piechart") or wanted.get("instant")
     found = []
     for index, query in enumerate(wanted["queries"]):
@@ -310,18 +370,6 @@ def targets(wanted: dict) -> list[dict]:
             target["format"] = "table"
         found.append(target)
     return found
-
-
-def sql_target(ref: str, sql: str) -> dict:
-    sql = " ".join(sql.split())
-    return {
-        "refId": ref,
-        "datasource": LEDGER,
-        "queryType": "table",
-        "queryText": sql,
-        "rawQueryText": sql,
-        "timeColumns": ["time", "began", "last"],
-    }
 
 
 def timeseries(wanted: dict, made: dict, defaults: dict) -> None:
@@ -464,23 +512,25 @@ SHAPES = {
 }
 
 
-def written() -> dict[pathlib.Path, str]:
+def written(ledger: Ledger = SQLITE, folder: pathlib.Path = DASHBOARDS) -> dict[pathlib.Path, str]:
     """The files that the boards give, with their text."""
     files = {}
     for path in sorted(BOARDS.glob("*.toml")):
         board = tomllib.loads(path.read_text(encoding="utf-8"))
-        text = json.dumps(dashboard(board), ensure_ascii=False, indent=2) + "\n"
-        files[DASHBOARDS / f"{path.stem}.json"] = text
+        text = json.dumps(dashboard(board, ledger), ensure_ascii=False, indent=2) + "\n"
+        files[folder / f"{path.stem}.json"] = text
     return files
 
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
-    files = written()
-    if not arguments.parse_args().check:
-        DASHBOARDS.mkdir(exist_ok=True)
+    arguments.add_argument("--postgresql", metavar="FOLDER", type=pathlib.Path, help="for a ledger on PostgreSQL")
+    wanted = arguments.parse_args()
+    files = written(POSTGRESQL, wanted.postgresql) if wanted.postgresql else written()
+    if not wanted.check:
         for path, text in files.items():
+            path.parent.mkdir(exist_ok=True, parents=True)
             path.write_text(text, encoding="utf-8")
         return 0
     there = {path: path.read_text(encoding="utf-8") for path in DASHBOARDS.glob("*.json")}

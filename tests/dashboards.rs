@@ -23,6 +23,7 @@ use std::{
 use serde_json::{Value, json};
 use support::{
     Folder, Web, eventually,
+    postgres::{self, DATABASE, Postgres},
     prometheus::{Prometheus, check, program, root, succeeded},
     sdk::python,
 };
@@ -284,4 +285,71 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
         names(&firing).is_disjoint(&expected).then_some(())
     })
     .await;
+}
+
+/// What panels get of a ledger over the day before `end`, in seconds since 1970.
+fn of_the_ledger(engine: &str, address: &str, end: i64) -> BTreeMap<String, Vec<Value>> {
+    let mut command = Command::new(python());
+    command.arg(root().join("dashboards/check")).args(["ledger", engine, address]);
+    command.args([(end - 86_400).to_string(), end.to_string()]).env("PATH", postgres::path());
+    serde_json::from_str(&succeeded(&mut command)).unwrap()
+}
+
+/// The numbers of rows as far as display goes, without the times at which tests happen to run.
+fn rounded(rows: &[Value]) -> Vec<BTreeMap<&String, Value>> {
+    fn cells(row: &Value) -> BTreeMap<&String, Value> {
+        let cells = row.as_object().unwrap().iter();
+        let cells = cells.filter(|(name, _)| !["began", "last", "time"].contains(&name.as_str()));
+        let round = |value: &Value| value.as_f64().map(|number| json!(format!("{number:.9}")));
+        cells.map(|(name, value)| (name, round(value).unwrap_or_else(|| value.clone()))).collect()
+    }
+    rows.iter().map(cells).collect()
+}
+
+#[tokio::test]
+async fn panels_of_the_ledger_say_the_same_on_postgresql_as_on_a_file() {
+    let postgres = Postgres::start();
+    let (file, shared) = (Folder::new(), Folder::new());
+    let mut running = Vec::new();
+    let mut last = String::new();
+    for (folder, store) in [(&file, ""), (&shared, &*postgres.url(DATABASE))] {
+        let simulator = folder.simulator().await;
+        let store = match store {
+            "" => String::new(),
+            url => format!("[store]\nurl = \"{url}\"\n"),
+        };
+        folder.config(&format!("{store}{}", simulator.upstreams()));
+        let permille = folder.serve().await;
+        let key = folder.key("acme", "USD");
+        for turn in 1..=3 {
+            let bearer = format!("Bearer {key}");
+            let headers = [("authorization", bearer.as_str()), ("permille-session", "talk-1")];
+            let said = json!({"role": "user", "content": format!("simulate:tokens=20 {turn}")});
+            let body = json!({"model": "gpt-4o-mini", "messages": [said]});
+            let path = "/v1/chat/completions";
+            let reply = permille.web.post(permille.gateway(), path, &headers, &body).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+        }
+        let rows = eventually("usage arrives", async || {
+            let rows = folder.usage(&[]);
+            (rows.len() == 3).then_some(rows)
+        })
+        .await;
+        last = rows.iter().map(|row| row["at"].as_str().unwrap().to_owned()).max().unwrap();
+        folder.json(&["invoice", "draft", "--customer", "acme", "--period", &last[..7]]);
+        running.push((permille, simulator));
+    }
+    let end = last.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp() + 1;
+
+    let sqlite = of_the_ledger("sqlite", file.data().join("permille.db").to_str().unwrap(), end);
+    let postgresql = of_the_ledger("postgresql", &postgres.url(DATABASE), end);
+
+    assert_eq!(sqlite.keys().collect::<Vec<_>>(), postgresql.keys().collect::<Vec<_>>());
+    for (panel, rows) in &sqlite {
+        assert_eq!(rounded(rows), rounded(&postgresql[panel]), "{panel}");
+        assert!(!rows.is_empty() || panel.contains("annotation"), "{panel}");
+    }
+    let forecast = &sqlite["cost: Month to date and forecast"][0];
+    let number = |name: &str| forecast[name].as_f64().unwrap();
+    assert!(number("month_to_date") > 0.0 && number("forecast") >= number("month_to_date"));
 }

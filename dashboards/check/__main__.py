@@ -3,6 +3,7 @@
     files                              boards, schema, house rules: everything that needs no server
     names SCRAPE                       metrics and labels, against a file with a real scrape
     live PROMETHEUS LEDGER             every query against a real Prometheus and a real ledger
+    ledger ENGINE ADDRESS START END    what panels get of a ledger on `sqlite` or `postgresql`, as JSON
     shorten FOLDER                     a copy of the rules in which hours are seconds
     draw PROMETHEUS LEDGER FOLDER      a picture of each dashboard with what the queries give
     pictures PERMILLE FOLDER SECONDS   the same of a demo with so much traffic, started with that program
@@ -10,6 +11,7 @@
 Prints what is wrong and fails, or a count and succeeds.
 """
 
+import json
 import pathlib
 import sys
 
@@ -29,6 +31,8 @@ def main(arguments: list[str]) -> int:
             for path, text in generate.written().items():
                 if not path.exists() or path.read_text(encoding="utf-8") != text:
                     problems.append(f"{path.name} is not what its board gives: run dashboards/generate.py")
+            for path, text in generate.written(generate.POSTGRESQL).items():
+                problems += schema.problems(f"{path.stem} on PostgreSQL", json.loads(text))
             for name, dashboard in files.boards().items():
                 problems += schema.problems(name, dashboard)
             problems += lint.problems()
@@ -43,6 +47,11 @@ def main(arguments: list[str]) -> int:
             import live
 
             problems, done = live.problems(prometheus, ledger)
+        case ["ledger", engine, address, start, end]:
+            import live
+
+            print(json.dumps(live.of_the_ledger(engine, address, float(start), float(end))))
+            return 0
         case ["shorten", folder]:
             import shorten
 

@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 
 import matplotlib.dates as dates
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from PIL import Image
 
 import files
@@ -135,7 +135,7 @@ class Drawing:
 
     def draw(self, panel, prometheus, ledger, start, end, values) -> None:
         if panel.sql:
-            return self.table(ledger.rows(panel.sql[0].text, start, end, **values))
+            return self.table(ledger.rows(panel.sql[0].text, panel.start(start, end), end, **values))
         answers = [
             (query, live.answer(prometheus, query, start, end, max(1, (end - start) // 200), **values))
             for query in panel.queries
@@ -183,7 +183,7 @@ class Drawing:
     def timeseries(self, series, start, end) -> None:
         custom = self.defaults["custom"]
         lines = math.ceil(min(len(series), LEGEND_MAX) / max(1, self.json["gridPos"]["w"] // 4))
-        axes = self.axes(0.72, 0.38 + 0.16 * lines)
+        axes = self.axes(0.95 if self.unit.startswith("suffix:") else 0.72, 0.38 + 0.16 * lines)
         stacked = custom["stacking"]["mode"] == "normal"
         times = sorted({t for _, each in series for t, _ in each["values"]})
         when = [datetime.datetime.fromtimestamp(t, datetime.UTC) for t in times]
@@ -209,6 +209,8 @@ class Drawing:
                 axes.axhline(step["value"], color=NAMED[step["color"]], linewidth=0.9, linestyle="--")
         self.dress(axes, start, end)
         axes.set_ylim(self.defaults.get("min", 0), self.defaults.get("max", top * 1.08 if top else 1))
+        if self.unit == "bytes" and top:
+            axes.yaxis.set_major_locator(MultipleLocator(2 ** math.ceil(math.log2(top / 4))))
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(
             handles[:LEGEND_MAX], [cut(label, 34) for label in labels[:LEGEND_MAX]], loc="upper left",
@@ -324,8 +326,8 @@ class Drawing:
                 )
 
     def cell(self, name: str, value, columns: dict) -> str:
-        if name in ("time", "began", "last"):
-            return datetime.datetime.fromtimestamp(value, datetime.UTC).strftime("%H:%M:%S")
+        if columns.get(name, {}).get("unit") == "dateTimeAsIso":
+            return datetime.datetime.fromtimestamp(value / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
         if isinstance(value, (int, float)):
             column = columns.get(name, {})
             return written(float(value), column.get("unit", self.unit), column.get("decimals"))

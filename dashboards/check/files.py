@@ -1,5 +1,6 @@
 """What is checked: dashboards, rules and alerts, as their files have them, and where each query stands."""
 
+import datetime
 import json
 import pathlib
 import re
@@ -53,6 +54,17 @@ class Panel:
     def where(self) -> str:
         return f"{self.board}: {self.json.get('title', '?')}"
 
+    def start(self, start: float, end: float) -> float:
+        """When the panel's own time begins, where the dashboard's begins at `start`."""
+        match self.json.get("timeFrom"):
+            case None:
+                return start
+            case "now/M":
+                now = datetime.datetime.fromtimestamp(end, datetime.UTC)
+                return datetime.datetime(now.year, now.month, 1, tzinfo=datetime.UTC).timestamp()
+            case other:
+                raise ValueError(f"{self.where}: a time of {other}")
+
 
 def fill(text: str, values: dict[str, str]) -> str:
     """`text` with the value of each variable; an unknown variable stays, and will not parse."""
@@ -80,9 +92,14 @@ def panels(board: str, dashboard: dict) -> list[Panel]:
                     Query(panel.where, target["expr"], target.get("legendFormat", ""), target.get("instant", False))
                 )
             else:
-                panel.sql.append(Query(panel.where, target["queryText"]))
+                panel.sql.append(Query(panel.where, sql(target)))
         found.append(panel)
     return found
+
+
+def sql(target: dict) -> str:
+    """What a target asks the ledger, on either engine."""
+    return target["queryText"] if "queryText" in target else target["rawSql"]
 
 
 def other_queries(board: str, dashboard: dict) -> list[Query]:
@@ -100,7 +117,7 @@ def other_queries(board: str, dashboard: dict) -> list[Query]:
 
 def annotations_of_the_ledger(board: str, dashboard: dict) -> list[Query]:
     return [
-        Query(f"{board}: annotation {each['name']}", each["target"]["queryText"])
+        Query(f"{board}: annotation {each['name']}", sql(each["target"]))
         for each in dashboard["annotations"]["list"]
         if "target" in each
     ]

@@ -1,8 +1,14 @@
 """House rules of dashboards, rules and alerts: those of monitoring mixins, and our own.
 
-After https://github.com/grafana/dashboard-linter: each panel has a title, a description, a unit and a
-target; data sources are variables; targets select job and instance; counters are only ever asked for
-their rate, over `$__rate_interval` or a stated longer time; variables follow the time range.
+The rules of https://github.com/grafana/dashboard-linter, which needs Grafana's own code, are checked here by
+their names: template-datasource-rule, template-job-rule, template-instance-rule, template-label-promql-rule
+(the queries of variables parse and name what is exported: names.py), template-on-time-change-reload-rule,
+panel-datasource-rule, panel-title-description-rule, panel-units-rule, panel-no-targets-rule, target-promql-rule,
+target-rate-interval-rule, target-job-rule, target-instance-rule, target-counter-agg-rule, uneditable-dashboard.
+Ours is stricter: titles are unique, legends are stated, nothing overlaps.
+
+Exceptions, by their reason: recorded rules have no instance (target-instance-rule); what asks the ledger is no
+PromQL and has no instance (target-promql-rule, target-job-rule, target-instance-rule).
 """
 
 import datetime
@@ -42,15 +48,15 @@ def of_dashboard(board: str, dashboard: dict) -> list[str]:
     rule(dashboard["uid"] == f"permille-{board}", "the uid follows from the file's name")
     rule(bool(dashboard.get("description")), "a dashboard says what it is for")
     rule("permille" in dashboard["tags"], "the tag `permille` links dashboards")
-    rule(dashboard.get("editable") is False, "a provisioned dashboard is not editable")
+    rule(dashboard.get("editable") is False, "uneditable-dashboard: a provisioned dashboard is not editable")
     rule("id" not in dashboard, "the id is Grafana's")
     variables = {each["name"]: each for each in dashboard["templating"]["list"]}
     for name in ("datasource", "job", "instance"):
-        rule(name in variables, f"variable `{name}` is missing")
+        rule(name in variables, f"template-{name}-rule: variable `{name}` is missing")
     for name, each in variables.items():
         rule(bool(each.get("label")) and bool(each.get("description")), f"variable `{name}` has label and description")
         if each["type"] == "query":
-            rule(each["refresh"] == 2, f"variable `{name}` follows the time range")
+            rule(each["refresh"] == 2, f"template-on-time-change-reload-rule: variable `{name}` follows the time range")
             rule(each["datasource"]["uid"] == "${datasource}", f"variable `{name}` asks the chosen data source")
             if each["includeAll"]:
                 rule(each.get("allValue") == ".+", f"variable `{name}`: all is `.+`")
@@ -91,12 +97,12 @@ def of_panel(panel: files.Panel) -> list[str]:
         if not holds:
             found.append(f"{panel.where}: {text}")
 
-    rule(bool(json.get("title")), "a panel has a title")
-    rule(json.get("description", "").endswith("."), "a panel has a description, in sentences")
+    rule(bool(json.get("title")), "panel-title-description-rule: a panel has a title")
+    rule(json.get("description", "").endswith("."), "panel-title-description-rule: a panel has a description, in sentences")
     defaults = json["fieldConfig"]["defaults"]
-    rule(bool(defaults.get("unit")), "a panel has a unit")
-    rule(json["datasource"]["uid"] in ("${datasource}", "${ledger}"), "the data source is a variable")
-    rule(bool(json.get("targets")), "a panel has a target")
+    rule(bool(defaults.get("unit")), "panel-units-rule: a panel has a unit")
+    rule(json["datasource"]["uid"] in ("${datasource}", "${ledger}"), "panel-datasource-rule: the data source is a variable")
+    rule(bool(json.get("targets")), "panel-no-targets-rule: a panel has a target")
     refs = [each["refId"] for each in json.get("targets", [])]
     rule(len(refs) == len(set(refs)), "references of targets are unique")
     for target in json.get("targets", []):
@@ -119,14 +125,14 @@ def of_query(query: files.Query) -> list[str]:
         matched = {matcher.name for matcher in selector.matchers.matchers}
         is_ours = name.startswith(("permille_", "process_"))
         if is_ours and not {"job", "instance"} <= matched and "variable" not in query.where:
-            found.append(f"{query.where}: `{name}` is not selected by job and instance")
+            found.append(f"{query.where}: `{name}` is not selected by job and instance (target-job-rule, target-instance-rule)")
         if ":" in name and name != "permille:error_budget:ratio" and "job" not in matched:
-            found.append(f"{query.where}: `{name}` is not selected by job")
+            found.append(f"{query.where}: `{name}` is not selected by job (target-job-rule)")
         if is_ours and name.endswith(COUNTERS) and function not in OF_COUNTERS and "variable" not in query.where:
-            found.append(f"{query.where}: counter `{name}` without rate or increase")
+            found.append(f"{query.where}: counter `{name}` without rate or increase (target-counter-agg-rule)")
         if window and function in {"rate", "increase", "irate"} and window < FIXED_WINDOW_MIN:
             if window != datetime.timedelta(minutes=7):
-                found.append(f"{query.where}: a window of {window}, and not `$__rate_interval`")
+                found.append(f"{query.where}: a window of {window}, and not `$__rate_interval` (target-rate-interval-rule)")
     return found
 
 

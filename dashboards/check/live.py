@@ -1,14 +1,18 @@
 """Every query of every dashboard, rule and alert, against a real Prometheus and a real ledger."""
 
+import csv
+import io
 import json
 import re
 import sqlite3
+import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
 import files
+import generate
 
 # A demo lasts a minute: what hours are elsewhere.
 SHORT = {"__rate_interval": "10s", "__range": "2m"}
@@ -49,20 +53,61 @@ class Prometheus:
 
 
 class Ledger:
-    """The ledger's database, as Grafana reads it."""
+    """The ledger's database, a file, as Grafana reads it."""
 
     def __init__(self, path: str) -> None:
         self.connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         self.connection.row_factory = sqlite3.Row
 
     def rows(self, sql: str, start: float, end: float, **values: str) -> list[dict]:
-        text = files.fill(
-            sql, files.VALUES | values | {"__from": str(int(start * 1000)), "__to": str(int(end * 1000))}
-        )
+        text = in_time(sql, start, end, values)
         try:
             return [dict(row) for row in self.connection.execute(text)]
         except sqlite3.Error as error:
             raise Refused(str(error)) from None
+
+
+class Postgresql:
+    """The same on PostgreSQL, asked by `psql`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def rows(self, sql: str, start: float, end: float, **values: str) -> list[dict]:
+        command = ["psql", "-X", "--csv", "-v", "ON_ERROR_STOP=1", "-d", self.url, "-c", in_time(sql, start, end, values)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Refused(done.stderr)
+        return [{name: number(text) for name, text in row.items()} for row in csv.DictReader(io.StringIO(done.stdout))]
+
+
+def number(text: str) -> str | int | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def in_time(sql: str, start: float, end: float, values: dict) -> str:
+    """The query as Grafana sends it."""
+    times = {"__from": str(int(start * 1000)), "__to": str(int(end * 1000))}
+    return files.fill(sql, files.VALUES | values | times)
+
+
+def of_the_ledger(engine: str, address: str, start: float, end: float) -> dict[str, list[dict]]:
+    """What each panel and annotation that asks the ledger gets of one that is on `engine`."""
+    ledger = {"sqlite": Ledger, "postgresql": Postgresql}[engine](address)
+    found = {}
+    for path, text in generate.written({"sqlite": generate.SQLITE, "postgresql": generate.POSTGRESQL}[engine]).items():
+        dashboard = json.loads(text)
+        for query in files.annotations_of_the_ledger(path.stem, dashboard):
+            found[query.where] = ledger.rows(query.text, start, end)
+        for panel in files.panels(path.stem, dashboard):
+            for query in panel.sql:
+                found[query.where] = ledger.rows(query.text, panel.start(start, end), end)
+    return found
 
 
 def answer(prometheus: Prometheus, query: files.Query, start: float, end: float, step: float, **values: str):
@@ -117,7 +162,7 @@ def problems(url: str, ledger_file: str) -> tuple[list[str], str]:
             for query in panel.sql:
                 asked += 1
                 try:
-                    rows = ledger.rows(query.text, start, end)
+                    rows = ledger.rows(query.text, panel.start(start, end), end)
                 except Refused as error:
                     found.append(f"{query.where}: {error}\n    {query.text}")
                     continue

@@ -17,8 +17,13 @@ plugins.register_default_plugins()
 # Prefixes of units that a panel may make up.
 OWN_UNITS = ("suffix:", "prefix:", "time:", "si:", "count:", "currency:")
 UNITS = {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
-# A query of a data source that is not Grafana's own is passed on as it is.
-SQLITE_QUERY = {"refId", "datasource", "queryType", "queryText", "rawQueryText", "timeColumns"}
+# What data sources take that the SDK has no schema of; the dashboard passes it on as it is.
+LEDGER_QUERIES = {
+    # Of the plugin, https://github.com/fr-ser/grafana-sqlite-datasource: `src/types.ts`.
+    "frser-sqlite-datasource": {"refId", "datasource", "queryType", "queryText", "rawQueryText", "timeColumns"},
+    # Grafana's own: `SQLQuery` of `packages/grafana-sql/src/types.ts`.
+    "grafana-postgresql-datasource": {"refId", "datasource", "format", "rawQuery", "editorMode", "rawSql"},
+}
 
 
 def problems(name: str, dashboard: dict) -> list[str]:
@@ -33,7 +38,8 @@ def problems(name: str, dashboard: dict) -> list[str]:
         if unit is not None and unit not in UNITS and not unit.startswith(OWN_UNITS):
             found.append(f"{name}: {panel['title']}: unit `{unit}` is not known")
         for target in panel.get("targets", []):
-            if "queryText" in target and set(target) != SQLITE_QUERY:
+            known = LEDGER_QUERIES.get(target["datasource"]["type"])
+            if known and set(target) != known:
                 found.append(f"{name}: {panel['title']}: query of the ledger has {sorted(target)}")
     return found
 

@@ -10,6 +10,8 @@ def written(value: float | None, unit: str, decimals: int | None = None) -> str:
         return f"{scaled(value, decimals)}{unit.removeprefix('suffix:')}"
     match unit:
         case "none":
+            if 0 < abs(value) < 0.01 and decimals is None:
+                return f"{value:.2g}"
             return number(value, decimals)
         case "short":
             return scaled(value, decimals)

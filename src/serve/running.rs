@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use permille_types::{Clock, SystemClock};
-use prometheus::Registry;
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntGaugeVec, Opts, Registry};
 
 use super::{
     ServeError, Signals,
@@ -76,6 +76,9 @@ impl Running {
         registry
             .register(Box::new(ProcessCollector::for_self()))
             .map_err(|cause| ServeError::start("the metrics of the process", cause))?;
+        registry
+            .register(Box::new(build()?))
+            .map_err(|cause| ServeError::start("the version among the metrics", cause))?;
         let (listener, metrics) = bind("metrics", config.settings.metrics.listen).await?;
         let billing = match shape {
             Shape::Gateway => None,
@@ -187,6 +190,15 @@ impl Running {
         self.folder.withdraw(&self.lock)?;
         Ok(journal?)
     }
+}
+
+/// 1, with the version of this program: a deploy is seen where the version changes.
+fn build() -> Result<IntGaugeVec, ServeError> {
+    let options = Opts::new("permille_build_info", "1, by the version of the program that runs.");
+    let build = IntGaugeVec::new(options, &["version"])
+        .map_err(|cause| ServeError::start("the version among the metrics", cause))?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    Ok(build)
 }
 
 /// A gateway is ready when it admits requests: it serves on while billing is away. Billing alone

@@ -144,7 +144,7 @@ fn identity(user: &str) -> u32 {
 }
 
 /// Where programs lie, the newest server's among them: Debian keeps each version's apart.
-fn path() -> String {
+pub(crate) fn path() -> String {
     let mut folders: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

@@ -56,13 +56,14 @@ impl Prometheus {
     /// When it ends or does not listen in time.
     pub async fn start(folder: &Path, targets: &[SocketAddr], rules: &Path) -> Self {
         let config = folder.join("prometheus.yml");
+        let targets: Vec<String> = targets.iter().map(|target| format!("'{target}'")).collect();
         let text = format!(
             "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\n\
              rule_files: ['{}/*.yml']\n\
              scrape_configs:\n  - job_name: permille\n    static_configs:\n      \
              - targets: [{}]\n",
             rules.display(),
-            targets.iter().map(|target| format!("'{target}'")).collect::<Vec<_>>().join(", "),
+            targets.join(", "),
         );
         std::fs::write(&config, text).unwrap();
         let log = folder.join("prometheus.log");
