@@ -2,7 +2,10 @@
 //! the record that settles them, because a client may leave between two calls.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use permille_types::{Attempt, Ended, ModelName, TokenCounts};
 use permille_usage::Reading;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 use crate::{context::Candidate, upstream::Upstream};
 
@@ -22,10 +25,15 @@ const PROVIDER_ID_MAX: usize = 256;
 
 /// See the module's text.
 #[derive(Clone, Default)]
-pub(crate) struct Attempts {
-    calls: Arc<Mutex<Vec<Call>>>,
-    /// Cancelled when nobody waits for an answer any more: no further call is made.
-    enough: CancellationToken,
+pub(crate) struct Attempts(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    calls: Mutex<Vec<Call>>,
+    /// Nobody waits for an answer any more: no further call is made.
+    enough: AtomicBool,
+    /// Tells of it.
+    stopped: Notify,
 }
 
 struct Call {
@@ -63,7 +71,7 @@ impl Candidate {
 impl Attempts {
     /// `candidate` is called now.
     pub(crate) fn begin(&self, candidate: &Candidate) {
-        self.calls.lock().push(Call {
+        self.0.calls.lock().push(Call {
             attempt: candidate.attempt(),
             sent: false,
             ended: false,
@@ -83,17 +91,17 @@ impl Attempts {
             call.attempt.upstream == candidate.upstream.name
                 && call.attempt.model == candidate.model
         };
-        self.calls.lock().iter().filter(same).count()
+        self.0.calls.lock().iter().filter(same).count()
     }
 
     /// How many calls were made.
     pub(crate) fn made(&self) -> usize {
-        self.calls.lock().len()
+        self.0.calls.lock().len()
     }
 
     /// The upstream that is at work and of which nothing has been heard yet.
     pub(crate) fn in_flight(&self) -> Option<Arc<Upstream>> {
-        let calls = self.calls.lock();
+        let calls = self.0.calls.lock();
         let unheard = |call: &&Call| call.sent && !call.ended && call.attempt.status.is_none();
         let last = calls.last().filter(unheard);
         last.map(|call| Arc::clone(&call.upstream))
@@ -146,35 +154,42 @@ impl Attempts {
 
     /// The upstream called last; `None` before the first call.
     pub(crate) fn upstream(&self) -> Option<Arc<Upstream>> {
-        self.calls.lock().last().map(|call| Arc::clone(&call.upstream))
+        self.0.calls.lock().last().map(|call| Arc::clone(&call.upstream))
     }
 
     /// The model that the upstream called last was asked for, where it is not the client's word.
     pub(crate) fn model(&self) -> Option<ModelName> {
-        self.calls.lock().last().and_then(|call| call.attempt.model.clone())
+        self.0.calls.lock().last().and_then(|call| call.attempt.model.clone())
     }
 
     /// Every call, in order.
     pub(crate) fn list(&self) -> Vec<Attempt> {
-        self.calls.lock().iter().map(|call| call.attempt.clone()).collect()
+        self.0.calls.lock().iter().map(|call| call.attempt.clone()).collect()
     }
 
     /// No further call is to be made.
     pub(crate) fn stop(&self) {
-        self.enough.cancel();
+        self.0.enough.store(true, Ordering::Release);
+        self.0.stopped.notify_waiters();
     }
 
     /// Waits until no further call is to be made.
     pub(crate) async fn stopped(&self) {
-        self.enough.cancelled().await;
+        let stopped = self.0.stopped.notified();
+        tokio::pin!(stopped);
+        // Listens before it looks, so that nothing is missed in between.
+        stopped.as_mut().enable();
+        if !self.are_stopped() {
+            stopped.await;
+        }
     }
 
     pub(crate) fn are_stopped(&self) -> bool {
-        self.enough.is_cancelled()
+        self.0.enough.load(Ordering::Acquire)
     }
 
     fn last(&self, change: impl FnOnce(&mut Call)) {
-        if let Some(call) = self.calls.lock().last_mut() {
+        if let Some(call) = self.0.calls.lock().last_mut() {
             change(call);
         }
     }

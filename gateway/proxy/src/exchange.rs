@@ -70,8 +70,6 @@ pub(crate) struct Exchange {
     framing: Option<Framing>,
     /// The request's place and the memory of its body, given back when the exchange has ended.
     held: Option<(Taken, Taken)>,
-    /// The room that the reply takes on its way from the upstream.
-    lane: Option<Arc<Option<Taken>>>,
     /// Whether the client's leaving is already being dealt with.
     left: bool,
     /// Shutdown waits for it: HTTP/2 replies outlive the task of their connection.
@@ -98,7 +96,6 @@ impl Exchange {
             ended_by_connection: false,
             framing: None,
             held,
-            lane: None,
             left: false,
         }
     }
@@ -130,8 +127,7 @@ impl Exchange {
         response: Response<UpstreamBody>,
         upstream: &upstream::Upstream,
     ) -> http::response::Parts {
-        let (mut head, body) = response.into_parts();
-        self.lane = head.extensions.remove();
+        let (head, body) = response.into_parts();
         if let Some(record) = &mut self.record {
             record.answered(head.status);
         }
@@ -383,7 +379,6 @@ impl Drop for Exchange {
             ended_by_connection: self.ended_by_connection,
             framing: self.framing,
             held: self.held.take(),
-            lane: self.lane.take(),
             // From here on: a runtime that is shutting down drops the task without polling it.
             left: true,
         };

@@ -2,6 +2,7 @@
 //! codes are closed sets, upstreams are configured, models beyond a bound are `other`. What is
 //! counted per customer is exported by billing.
 
+mod children;
 mod conversations;
 mod limited;
 
@@ -10,13 +11,14 @@ use std::collections::HashSet;
 use http::StatusCode;
 use parking_lot::Mutex;
 use permille_journal::Stats;
-use permille_types::{Endpoint, Family, Flag, ModelName, TurnKind, UpstreamName, UsageEvent};
+use permille_types::{Endpoint, Family, Flag, ModelName, UpstreamName, UsageEvent};
 use permille_usage::{Audit, Compared};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
     Registry, core::Collector,
 };
 
+use children::{Answered, Settled};
 use conversations::Conversations;
 use limited::Limited;
 
@@ -42,6 +44,8 @@ pub struct Metrics {
     retries: IntCounterVec,
     pub(crate) retries_over_budget: IntCounter,
     pub(crate) circuits_opened: IntCounterVec,
+    answered_well: Answered,
+    settled: Settled,
     mismatched: IntCounter,
     tap_errors: IntCounter,
     pub(crate) audits: Audits,
@@ -117,6 +121,8 @@ impl Metrics {
                 "Times that an upstream was left alone after failures in a row.",
                 &["upstream"],
             )?,
+            answered_well: Answered::default(),
+            settled: Settled::default(),
             mismatched: counter(
                 "permille_metered_mismatch_total",
                 "Replies whose token classes do not add up to the provider's total.",
@@ -162,6 +168,9 @@ impl Metrics {
 
     /// Counts an answer.
     pub fn answered(&self, family: Family, status: StatusCode) {
+        if status == StatusCode::OK {
+            return self.answered_well.count(&self.requests, family);
+        }
         self.requests.with_label_values(&[family.as_str(), status.as_str()]).inc();
     }
 
@@ -198,19 +207,14 @@ impl Metrics {
 
     /// Counts a settled request.
     pub fn settled(&self, event: &UsageEvent) {
-        let family = event.family.as_str();
-        self.ended
-            .with_label_values(&[family, event.endpoint.as_str(), event.ended.as_str()])
-            .inc();
+        let UsageEvent { family, endpoint, ended, source, .. } = *event;
+        self.settled.ended(&self.ended, (family, endpoint, ended));
         // A settlement is of the turn of the request that it settles, which was counted.
-        if event.endpoint.is_metered() && event.endpoint != Endpoint::StoredResponse {
-            let kind = event.turn_kind.map_or("unknown", TurnKind::as_str);
-            self.turns.with_label_values(&[kind]).inc();
+        if endpoint.is_metered() && endpoint != Endpoint::StoredResponse {
+            self.settled.turn(&self.turns, event.turn_kind);
         }
         for (class, tokens) in &event.tokens {
-            self.tokens
-                .with_label_values(&[family, class.as_str(), event.source.as_str()])
-                .inc_by(*tokens);
+            self.settled.tokens(&self.tokens, (family, class, source), *tokens);
         }
         for flag in &event.flags {
             match flag {
@@ -225,8 +229,9 @@ impl Metrics {
     /// none of its own.
     pub fn called(&self, event: &UsageEvent) {
         for call in &event.attempts {
-            let status = call.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
-            let labels = [call.upstream.as_str(), &status, call.ended.as_str()];
+            let code = call.status.and_then(|status| StatusCode::from_u16(status).ok());
+            let status = code.as_ref().map_or("none", StatusCode::as_str);
+            let labels = [call.upstream.as_str(), status, call.ended.as_str()];
             self.calls.with_label_values(&labels).inc();
         }
     }

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use permille_limits::Taken;
 use tokio::time::timeout;
 
 /// See the module's text.
@@ -19,15 +20,16 @@ pub(crate) struct UpstreamBody {
     /// What was looked at, to be read first.
     seen: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
     rest: Incoming,
-}
-
-impl From<Incoming> for UpstreamBody {
-    fn from(rest: Incoming) -> Self {
-        Self { seen: VecDeque::new(), rest }
-    }
+    /// The room that it takes on its way, given back with it.
+    _lane: Option<Taken>,
 }
 
 impl UpstreamBody {
+    /// A body that comes through `lane`.
+    pub(crate) fn new(rest: Incoming, lane: Option<Taken>) -> Self {
+        Self { seen: VecDeque::new(), rest, _lane: lane }
+    }
+
     /// The whole body, when it has at most `bytes_max` bytes and comes within `time_max`. Whatever
     /// was looked at is still there to be read.
     pub(crate) async fn look(&mut self, bytes_max: usize, time_max: Duration) -> Option<Bytes> {

@@ -1,24 +1,22 @@
 //! The innermost service: one call to one upstream.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use http::Response;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tower::Service;
 
-use crate::{context::Outgoing, known::chain, refusal::Refusal, stage::Boxed};
+use crate::{
+    context::Outgoing, known::chain, refusal::Refusal, reply_body::UpstreamBody, stage::Boxed,
+};
 
 #[derive(Clone)]
 pub(crate) struct Call;
 
 impl Service<Outgoing> for Call {
-    type Response = Response<Incoming>;
+    type Response = Response<UpstreamBody>;
     type Error = Refusal;
-    type Future = Boxed<Response<Incoming>>;
+    type Future = Boxed<Response<UpstreamBody>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         Poll::Ready(Ok(()))
@@ -29,10 +27,7 @@ impl Service<Outgoing> for Call {
             let (client, room) = upstream.lanes.enter();
             let sent = client.request(request.map(Full::new));
             match tokio::time::timeout(upstream.idle_max, sent).await {
-                Ok(Ok(mut response)) => {
-                    response.extensions_mut().insert(Arc::new(room));
-                    Ok(response)
-                }
+                Ok(Ok(response)) => Ok(response.map(|body| UpstreamBody::new(body, room))),
                 Ok(Err(cause)) => {
                     tracing::warn!(upstream = %upstream.name, error = %chain(&cause), "call failed");
                     let name = upstream.name.to_string();

@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use permille_limits::RetryBudget;
 use permille_types::{Ended, TokenCounts};
 use tower::{Layer, Service, ServiceExt as _};
@@ -79,7 +78,10 @@ pub(crate) struct Retry<S> {
 
 impl<S> Service<Calls> for Retry<S>
 where
-    S: Service<Outgoing, Response = Response<Incoming>, Error = Refusal> + Clone + Send + 'static,
+    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = Refusal>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<UpstreamBody>;
@@ -275,15 +277,14 @@ impl Calls {
     /// Calls `candidate` once, with an access token where its credential is exchanged for one.
     async fn call<S>(&self, inner: &mut S, candidate: &Candidate) -> Outcome
     where
-        S: Service<Outgoing, Response = Response<Incoming>, Error = Refusal>,
+        S: Service<Outgoing, Response = Response<UpstreamBody>, Error = Refusal>,
     {
         let mut outgoing = self.outgoing(candidate)?;
         self.attempts.begin(candidate);
         let token = candidate.upstream.access_token().await?;
         outgoing.token.clone_from(&token);
         self.attempts.sent();
-        let response = inner.ready().await?.call(outgoing).await?;
-        let mut response = response.map(UpstreamBody::from);
+        let mut response = inner.ready().await?.call(outgoing).await?;
         if let Some(token) = &token
             && candidate.upstream.refuses(token, &mut response).await
         {
