@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 1 byte | [`MARK`] |
 //! | `version` | the event's version, as a varint |
-//! | [`Fields`] | what versions 1 to 4 have |
+//! | [`Fields`] | what versions 1 to 5 have |
 //!
 //! An intent has the length of the request's body, as a varint, between mark and version.
 //!
@@ -71,7 +71,7 @@ pub enum PackedError {
 /// A quantity under the name of its class or unit.
 type Quantity<'a> = (&'a str, u64);
 
-/// What an event of version 1 to 4 has behind its version, in the order of the bytes.
+/// What an event of version 1 to 5 has behind its version, in the order of the bytes.
 #[derive(Serialize, Deserialize)]
 struct Fields<'a> {
     request_id: RequestId,
