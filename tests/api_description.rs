@@ -59,11 +59,11 @@ async fn a_server_serves_the_description_that_the_command_prints() {
     let bearer = format!("Bearer {}", token["secret"].as_str().unwrap());
 
     let path = "/api/v1/openapi.json";
-    let served = server.web.get_with(server.console(), path, &[("authorization", &bearer)]).await;
+    let shown = server.web.get_with(server.console(), path, &[("authorization", &bearer)]).await;
     let refused = server.web.get(server.console(), path).await;
 
-    assert_eq!((served.status, refused.status), (200, 401));
-    assert_eq!(serde_json::from_slice::<Value>(&served.body).unwrap(), printed);
+    assert_eq!((shown.status, refused.status), (200, 401));
+    assert_eq!(serde_json::from_slice::<Value>(&shown.body).unwrap(), printed);
 }
 
 #[test]

@@ -58,9 +58,9 @@ pub(crate) async fn run(context: &Context, api: &Api, evidence: &Evidence) -> Re
         files.push(file);
     }
     // Terms of plans are on the invoice itself.
-    let priced = invoice.lines.iter().filter(|line| line.meter.is_usage());
+    let usage = invoice.lines.iter().filter(|line| line.meter.is_usage());
     let mut versions: BTreeSet<PriceVersion> =
-        priced.map(|line| line.price_version.clone()).collect();
+        usage.map(|line| line.price_version.clone()).collect();
     let size = invoice.records.iter().map(|head| head.size).sum();
     let count = records(api, id, &dir.join("events.jsonl"), size, &mut versions).await?;
     let mut prices = Vec::new();

@@ -156,7 +156,7 @@ fn currency(text: &str) -> Result<Currency, String> {
 async fn send<T: Serialize>(api: &Api, rates: &[T], how: &How) -> Result<Done, CliError> {
     let (replace, accept_jumps) = (how.replace, how.accept_jumps);
     let body = json!({"rates": rates, "replace": replace, "accept_jumps": accept_jumps});
-    view(&*api.post(&Path::of(&["fx-rates"]), &body).await?)
+    view(&api.post(&Path::of(&["fx-rates"]), &body).await?)
 }
 
 /// Sends a file in pieces. What was sent stays when it is stopped; the whole again adds the rest.

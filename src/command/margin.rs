@@ -116,7 +116,7 @@ pub(crate) async fn run(context: &Context, asked: &Margin) -> Result<(), CliErro
         .with("until", asked.until.as_deref())
         .with("limit", limit.as_deref())
         .with("fx_days", days.as_deref());
-    context.output.one(&*api.get(&path).await?, text)
+    context.output.one(&api.get(&path).await?, text)
 }
 
 fn text(document: &RawValue) -> Result<String, CliError> {

@@ -166,16 +166,20 @@ async fn rounds_of_faults_lose_and_double_nothing() {
         traffic.more(random.usize(10..60)).await;
         fault.happen(&mut fleet, &traffic, random.usize(5..60)).await;
         traffic.more(random.usize(10..40)).await;
-        let seen = traffic.end().await;
-        let agreed = fleet.settled(&before, &seen).await;
+        let replies = traffic.end().await;
+        let agreed = fleet.settled(&before, &replies).await;
 
         if !fault.breaks_replies() {
-            assert_eq!((seen.broken.len(), agreed.interrupted), (0, 0), "{fault:?}: {seen:?}");
+            assert_eq!(
+                (replies.broken.len(), agreed.interrupted),
+                (0, 0),
+                "{fault:?}: {replies:?}"
+            );
         }
-        assert!(agreed.booked >= seen.whole.len(), "{agreed:?}");
+        assert!(agreed.booked >= replies.whole.len(), "{agreed:?}");
         *faults.entry(fault).or_default() += 1;
         sum.add(agreed);
-        all.add(seen);
+        all.add(replies);
     }
     fleet.drain().await;
     let agreed = agree(&fleet, &all).await;

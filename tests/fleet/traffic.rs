@@ -57,7 +57,7 @@ pub struct Traffic {
 impl Traffic {
     /// Starts so many clients with `key`. What they ask follows from `seed`.
     pub fn start(fleet: &Fleet, key: &str, clients: usize, seed: u64) -> Self {
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let replies = Arc::new(Mutex::new(Seen::default()));
         let stop = watch::Sender::new(false);
         let mut running = JoinSet::new();
         for number in 0..clients {
@@ -67,11 +67,11 @@ impl Traffic {
                 web: Web::new(),
                 open: fleet.open(),
                 random: Rng::with_seed(seed.wrapping_mul(1_000).wrapping_add(number as u64)),
-                seen: Arc::clone(&seen),
+                seen: Arc::clone(&replies),
             };
             running.spawn(client.run(stop.subscribe()));
         }
-        Self { seen, stop, clients: running }
+        Self { seen: replies, stop, clients: running }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

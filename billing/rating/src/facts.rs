@@ -137,6 +137,10 @@ impl Counts {
     }
 }
 
+fn has_quantity(event: &UsageEvent) -> bool {
+    event.tokens.values().chain(event.units.values()).any(|quantity| *quantity > 0)
+}
+
 /// Whether a request may cost something. The settlement of a response that was made in the
 /// background is a read that has tokens.
 fn is_metered(event: &UsageEvent) -> bool {
@@ -145,7 +149,9 @@ fn is_metered(event: &UsageEvent) -> bool {
 
 impl Amounts {
     /// Those of one request of this exact `cost`, at the rates that priced it. A request that costs
-    /// nothing by policy has no rates, and no amounts.
+    /// nothing by policy has no rates, and no amounts. Nor has one without any quantity: it costs
+    /// nothing whether its model has a price or not, so it is never held and never priced again,
+    /// and what is hidden of it may not depend on a price either.
     ///
     /// # Errors
     /// [`MoneyError::Overflow`] when an exact amount has more than 28 digits.
@@ -161,7 +167,7 @@ impl Amounts {
             failed_request_cost: if failed { cost } else { Decimal::ZERO },
             ..Self::default()
         };
-        let Some(rates) = rates else { return Ok(amounts) };
+        let Some(rates) = rates.filter(|_| has_quantity(event)) else { return Ok(amounts) };
         let price = |class: &TokenClass| rates.per_thousand.get(class);
         let (uncached, cached) =
             (price(&TokenClass::INPUT_UNCACHED), price(&TokenClass::CACHE_READ));

@@ -143,13 +143,9 @@ pub(crate) fn rate_at(
     } else {
         None
     };
-    // A request without any quantity costs nothing whether its model has a price or not, so it is
-    // never held and never priced again: what is hidden of it may not depend on a price either.
     let hidden = match &cost {
-        Some(cost) if !lines.is_empty() => {
-            Amounts::of(event, rates, cost.amount()).map_err(refused)?
-        }
-        _ => Amounts::default(),
+        Some(cost) => Amounts::of(event, rates, cost.amount()).map_err(refused)?,
+        None => Amounts::default(),
     };
     Ok(Rated {
         price_version: price.as_deref().map(|price| price.version.clone()),

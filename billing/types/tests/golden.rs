@@ -217,7 +217,7 @@ fn every_name_is_the_one_that_json_has() {
 
 /// Whether `name` is what `value` is in JSON.
 fn is_named(value: &impl Serialize, name: &str) -> bool {
-    serde_json::to_value(value).unwrap() == Value::from(name)
+    serde_json::to_value(value).unwrap() == name
 }
 
 #[test]

@@ -278,9 +278,9 @@ impl Fleet {
                 () = stop.cancelled() => {}
             }
         }
-        match tokio::time::timeout(FLUSH_MAX, self.tell_waiting()).await {
-            Ok(Ok(())) => {}
-            _ => tracing::warn!(left = self.waiting(), "limits: redis was not told everything"),
+        let told = tokio::time::timeout(FLUSH_MAX, self.tell_waiting()).await;
+        if !matches!(told, Ok(Ok(()))) {
+            tracing::warn!(left = self.waiting(), "limits: redis was not told everything");
         }
     }
 
@@ -307,15 +307,15 @@ impl Fleet {
             let told = join_all(untold.batch.iter().map(|told| self.tell_now(told))).await;
             let mut failed = None;
             let mut results = told.into_iter();
-            untold.batch.retain(|told| match results.next() {
-                Some(Err(error)) => {
+            untold.batch.retain(|told| {
+                let result = results.next();
+                let is_left = matches!(result, Some(Err(_)));
+                if let Some(Err(error)) = result {
                     failed = Some(error);
-                    true
-                }
-                _ => {
+                } else {
                     self.is_told(told);
-                    false
                 }
+                is_left
             });
             self.fewer.notify_waiters();
             if let Some(error) = failed {

@@ -304,9 +304,8 @@ impl Limits {
         };
         let books = match &self.engine {
             Engine::Local(books) => books,
-            Engine::Fleet(fleet) => match fleet.own() {
-                Some(own) => own,
-                None => {
+            Engine::Fleet(fleet) => {
+                let Some(own) = fleet.own() else {
                     let loaded =
                         fleet.books.load(customer, None, &booked.journals, &bases(&[])).await;
                     return match loaded {
@@ -318,8 +317,9 @@ impl Limits {
                             Ok(())
                         }
                     };
-                }
-            },
+                };
+                own
+            }
         };
         let event = (&self.node, booked.sequence_of(&self.node));
         self.spendings.with_unbooked(customer, &accounts, &booked, &mut |own| {

@@ -103,7 +103,7 @@ pub(crate) fn error(event: &UsageEvent) -> Option<String> {
     match event.ended {
         Ended::Complete | Ended::ClientGone => None,
         Ended::Deadline => Some("timeout".to_owned()),
-        Ended::UpstreamError | Ended::Shutdown | Ended::Orphaned => {
+        Ended::UpstreamError | Ended::Shutdown | Ended::Orphaned | Ended::Budget => {
             Some(event.ended.as_str().to_owned())
         }
     }

@@ -169,12 +169,12 @@ impl Telemetry {
             let spans = inner.spans.shutdown_with_timeout(inner.timeout);
             spans.and_then(|()| inner.metrics.shutdown_with_timeout(inner.timeout))
         });
-        let stopped = match tokio::time::timeout(self.0.timeout, &mut stopping).await {
-            Ok(stopped) => stopped,
-            Err(_) => {
-                self.0.cut.cancel();
-                stopping.await
-            }
+        let in_time = tokio::time::timeout(self.0.timeout, &mut stopping).await;
+        let stopped = if let Ok(stopped) = in_time {
+            stopped
+        } else {
+            self.0.cut.cancel();
+            stopping.await
         };
         match stopped {
             Ok(Ok(())) => {}

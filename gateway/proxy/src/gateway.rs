@@ -22,7 +22,7 @@ use crate::{
     config::GatewayConfig,
     known::Knowledge,
     limiter::{Ground, Limiter},
-    metering::Metering,
+    metering::{Metering, Parts},
     metrics::Metrics,
     policy::{Policies, PolicyError},
     server::Server,
@@ -113,14 +113,17 @@ impl Gateway {
             foundation.journal,
             Arc::clone(&foundation.control),
             &config,
-            Policies::new(&config.metering, &config.policies)?,
-            Auditor::open(config.metering.audit_sample, foundation.folder),
-            Limiter::new(&config.limits, ground)?,
-            match &config.sharing {
-                Some(sharing) => Recogniser::sharing(Bounds::default(), sharing)?,
-                None => Recogniser::alone(Bounds::default()),
+            Parts {
+                policies: Policies::new(&config.metering, &config.policies)?,
+                auditor: Auditor::open(config.metering.audit_sample, foundation.folder),
+                limiter: Limiter::new(&config.limits, ground)?,
+                recogniser: match &config.sharing {
+                    Some(sharing) => Recogniser::sharing(Bounds::default(), sharing)?,
+                    None => Recogniser::alone(Bounds::default()),
+                },
+                metrics: Arc::clone(&metrics),
+                telemetry,
             },
-            (Arc::clone(&metrics), telemetry),
         );
         let shared = Arc::new(Shared {
             clock: foundation.clock,

@@ -46,17 +46,24 @@ pub(crate) struct Metering {
     pub(crate) cut: CancellationToken,
 }
 
+/// What metering is made of beside the journal.
+pub(crate) struct Parts {
+    pub(crate) policies: Policies,
+    pub(crate) auditor: Auditor,
+    pub(crate) limiter: Limiter,
+    pub(crate) recogniser: Recogniser,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) telemetry: Option<Telemetry>,
+}
+
 impl Metering {
     pub(crate) fn new(
         journal: Journal,
         control: Arc<dyn ControlPlane>,
         config: &GatewayConfig,
-        policies: Policies,
-        auditor: Auditor,
-        limiter: Limiter,
-        recogniser: Recogniser,
-        (metrics, telemetry): (Arc<Metrics>, Option<Telemetry>),
+        parts: Parts,
     ) -> Arc<Self> {
+        let Parts { policies, auditor, limiter, recogniser, metrics, telemetry } = parts;
         Arc::new(Self {
             stored: StoredResponses::new(control, journal.clone()),
             journal,

@@ -121,7 +121,7 @@ impl Recogniser {
             let told = Told::of(placed).replied(placed, stored_as, tokens, answer.as_ref());
             heads.tell(Note::Turn { id, told: Box::new(told) });
         }
-        self.sessions.answered(placed, stored_as, tokens, answer, Instant::now());
+        self.sessions.answered(placed, stored_as, tokens, answer.as_ref(), Instant::now());
     }
 
     /// Connects to what is shared, where it is there; else [`Self::tend`] does once it is.

@@ -174,7 +174,7 @@ impl Sessions {
             placed,
             replied.stored_as,
             replied.tokens,
-            placed.asker.answer(replied.text),
+            placed.asker.answer(replied.text).as_ref(),
             now,
         );
     }
@@ -184,7 +184,7 @@ impl Sessions {
         placed: &Placed,
         stored_as: Option<&str>,
         tokens: Option<TokenCount>,
-        answer: Option<Answer>,
+        answer: Option<&Answer>,
         now: Instant,
     ) {
         let Placed { node, asker, .. } = placed;
@@ -195,7 +195,7 @@ impl Sessions {
         if let Some(id) = stored_as {
             self.remember(asker.response(id), node, now);
         }
-        let Some(Answer { opening, exchange }) = answer else { return };
+        let Some(&Answer { opening, exchange }) = answer else { return };
         let is_first = node.reply.set(opening).is_ok();
         if let Some(exchange) = exchange.filter(|_| is_first) {
             self.remember(exchange, node, now);

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn the_only_ways_are_the_ones_listed() {
         use InvoiceState::{Approved, Draft, Final, Paid, Preview, Void};
-        let steps = [Step::Approve { .. }, Step::Finalize, Step::Pay, Step::Void];
+        let steps = [Step::Approve { expected: None }, Step::Finalize, Step::Pay, Step::Void];
         for (state, after) in [
             (Preview, [None, None, None, None]),
             (Draft, [Some(Approved), None, None, Some(Void)]),

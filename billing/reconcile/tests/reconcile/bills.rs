@@ -201,7 +201,9 @@ proptest! {
             let amount = Decimal::new(*nano, 9);
             total += amount;
             let item = items[*item];
-            text.push_str(&format!("2026-11-0{}T00:00:00Z,\"{item}\",{amount},usd\n", day + 1));
+            let day = day + 1;
+            let line = format!("2026-11-0{day}T00:00:00Z,\"{item}\",{amount},usd\n");
+            text.push_str(&line);
         }
         let days = Days { since: NaiveDate::from_ymd_opt(2026, 11, 2), until: None };
 

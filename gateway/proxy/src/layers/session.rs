@@ -63,14 +63,14 @@ impl Session {
             .last_turns
             .get_with((customer.clone(), session.clone()), || Arc::new(Mutex::default()));
         // Held while billing is asked, so that concurrent first turns get different numbers.
-        let mut counted = last_turn.lock().await;
+        let mut known = last_turn.lock().await;
         let turn = if let Some(NextTurn::Is(turn)) = shared {
             turn
         } else {
-            if counted.must_ask(shared.is_some()) {
-                self.ask(customer, session, &mut counted, replies).await;
+            if known.must_ask(shared.is_some()) {
+                self.ask(customer, session, &mut known, replies).await;
             }
-            let (base, sure) = (counted.last, counted.unsure_since.is_none());
+            let (base, sure) = (known.last, known.unsure_since.is_none());
             let together = match shared {
                 Some(NextTurn::Unknown) => self.recogniser.count(&counter, base, sure).await,
                 _ => None,
@@ -81,9 +81,9 @@ impl Session {
                 turn
             })
         };
-        counted.last = counted.last.max(turn);
-        counted.is_begun = true;
-        drop(counted);
+        known.last = known.last.max(turn);
+        known.is_begun = true;
+        drop(known);
         (turn, last_turn)
     }
 
@@ -103,11 +103,10 @@ impl Session {
             late_or_failed => {
                 counted.last = counted.last.max(replies);
                 counted.unsure_since = Some(Instant::now());
-                match late_or_failed {
-                    Ok(Err(cause)) => {
-                        tracing::warn!(error = %chain(&cause), "last turn of a session unknown");
-                    }
-                    _ => tracing::warn!("last turn of a session unknown: no answer in time"),
+                if let Ok(Err(cause)) = late_or_failed {
+                    tracing::warn!(error = %chain(&cause), "last turn of a session unknown");
+                } else {
+                    tracing::warn!("last turn of a session unknown: no answer in time");
                 }
             }
         }
@@ -213,8 +212,8 @@ fn named(headers: &HeaderMap) -> Result<Option<SessionId>, Refusal> {
 }
 
 fn named_by_agent(headers: &HeaderMap) -> Option<SessionId> {
-    let values = headers::AGENT_SESSION.iter().filter_map(|name| headers.get(name));
-    values.filter_map(|value| value.to_str().ok()?.trim().parse().ok()).next()
+    let mut values = headers::AGENT_SESSION.iter().filter_map(|name| headers.get(name));
+    values.find_map(|value| value.to_str().ok()?.trim().parse().ok())
 }
 
 fn invalid(name: &str) -> impl FnOnce(permille_types::IdError) -> Refusal {

@@ -21,7 +21,7 @@ const CANARY: &str = "canary-of-the-prompt";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-fn sends(endpoint: &str, more: Value) -> OtlpConfig {
+fn sends(endpoint: &str, more: &Value) -> OtlpConfig {
     let mut section = json!({"endpoint": endpoint, "metrics_seconds": 1});
     section.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let section: OtlpSection = serde_json::from_value(section).unwrap();
@@ -35,7 +35,7 @@ fn sends(endpoint: &str, more: Value) -> OtlpConfig {
 
 /// A gateway that tells `collector`.
 async fn world(collector: &Collector, more: Value) -> World {
-    let otlp = sends(&collector.url(), more);
+    let otlp = sends(&collector.url(), &more);
     World::with(|setup| setup.config.otlp = Some(otlp)).await
 }
 
@@ -156,7 +156,7 @@ async fn metrics_count_every_call_by_the_bounds_of_the_convention() {
             attribute(&point.attributes, "gen_ai.token.type").as_deref() == Some(direction)
         };
         let point = points.iter().find(is).unwrap();
-        assert_eq!((point.count, point.sum.unwrap() as u64), (3, tokens));
+        assert_eq!((point.count, point.sum), (3, Some(f64::from(u32::try_from(tokens).unwrap()))));
         assert_eq!(point.explicit_bounds[..4], [1.0, 4.0, 16.0, 64.0]);
         assert_eq!(point.explicit_bounds.len(), 14);
         let told = |key: &str| attribute(&point.attributes, key);
@@ -174,7 +174,7 @@ async fn metrics_count_every_call_by_the_bounds_of_the_convention() {
 async fn the_upstream_goes_on_from_our_span_and_failures_say_what_failed() {
     let collector = Collector::start().await;
     let upstream = Scripted::start([answer(503, "", "{}")]).await;
-    let otlp = sends(&collector.url(), json!({}));
+    let otlp = sends(&collector.url(), &json!({}));
     let upstreams = vec![upstream.upstream("broken")];
     let mut world = World::with(|setup: &mut Setup| {
         setup.config.otlp = Some(otlp);
@@ -243,7 +243,7 @@ async fn a_collector_that_refuses_is_asked_again_with_the_next_spans() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alias_is_told_as_the_model_that_was_asked_for() {
     let collector = Collector::start().await;
-    let otlp = sends(&collector.url(), json!({}));
+    let otlp = sends(&collector.url(), &json!({}));
     let mut world = World::with(|setup: &mut Setup| {
         setup.config.otlp = Some(otlp);
         let alias = json!({"name": "house-model", "model": "gpt-4o-mini"});

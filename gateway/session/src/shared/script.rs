@@ -232,7 +232,7 @@ fn optional_number<T: std::str::FromStr>(text: &str) -> Result<Option<T>, Unexpe
 
 pub(super) fn answer(texts: &[String]) -> Result<Answer, Unexpected> {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let (turn, placed) = match texts[..] {
+    let (turn, placed) = match *texts.as_slice() {
         [_, turn] => (turn, None),
         [
             epoch,

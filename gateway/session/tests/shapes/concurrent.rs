@@ -118,10 +118,8 @@ pub(super) fn interrupted(random: &mut Rng) -> Vec<Step> {
         let step = Step::new(chat(&history), answer.clone(), turn, kind_of(turn));
         steps.push(if interrupts { step.beside() } else { step });
         interrupts = random.u8(..3) == 0;
-        let shown: String = match interrupts {
-            true => answer.chars().take(random.usize(5..60)).collect(),
-            false => answer,
-        };
+        let letters = if interrupts { random.usize(5..60) } else { answer.len() };
+        let shown: String = answer.chars().take(letters).collect();
         history.push(say("assistant", &shown));
     }
     steps

@@ -92,9 +92,10 @@ pub(crate) fn traffic(conversations: usize) -> (Vec<Sent>, Vec<(Duration, usize,
         let mut at = Duration::from_secs(random.u64(0..6 * 3600));
         let mut answered = at;
         for step in (SHAPES[shape].1)(&mut random) {
-            at = match step.beside {
-                true => at + Duration::from_millis(random.u64(1..500)),
-                false => answered + Duration::from_secs(random.u64(2..150)),
+            at = if step.beside {
+                at + Duration::from_millis(random.u64(1..500))
+            } else {
+                answered + Duration::from_secs(random.u64(2..150))
             };
             let ends = at + Duration::from_millis(random.u64(500..40_000));
             answered = answered.max(ends);

@@ -131,7 +131,7 @@ impl Asked<'_> {
 
     async fn known(&self, redis: &Redis, field: &str) {
         let bytes = self.id.as_uuid().into_bytes();
-        let id: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        let id = bytes.map(|byte| format!("\\x{byte:02x}")).concat();
         let asked = format!("HEXISTS \"permille:{{sessions}}:node:{id}\" {field}");
         eventually("redis knows", async || redis.command(&asked).as_deref() == Some(":1")).await;
     }

@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long a condition may take on a busy machine before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits for a condition, with a deadline.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {

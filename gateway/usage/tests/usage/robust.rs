@@ -182,7 +182,7 @@ fn a_small_body_is_read_to_its_bound_whatever_its_ratio() {
 
 #[test]
 fn a_body_of_several_megabytes_at_an_ordinary_ratio_is_read_whole() {
-    let numbers: String = (0..400_000).map(|number| format!("{number},")).collect();
+    let numbers = (0..400_000).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
     let usage = r#""usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
     let body = [r#"{"x":""#, &numbers, r#"","#, usage].concat();
     assert!(body.len() > 2 << 20, "{} bytes", body.len());
