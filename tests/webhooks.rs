@@ -93,6 +93,27 @@ async fn events_come_signed_and_in_order_and_a_failed_one_comes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_closes_behind_its_answer_has_been_told() {
+    let folder = Folder::new();
+    folder.config(SOON);
+    let receiver = Receiver::start(&[Answer::Closing(204), Answer::Closing(200)]).await;
+    let _server = folder.serve().await;
+    let (webhook, _) = add(&folder, &receiver.url());
+
+    for sent in 1..=2 {
+        folder.text(&["webhook", "test", &webhook]);
+        eventually("the event is delivered", async || {
+            let log = log(&folder, &webhook);
+            (log.len() == sent && log.iter().all(|one| one["state"] == "delivered")).then_some(())
+        })
+        .await;
+    }
+
+    assert!(log(&folder, &webhook).iter().all(|one| one["attempts"] == 1));
+    assert_eq!(receiver.received().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_event_is_shown_and_sent_again_when_asked() {
     let folder = Folder::new();
     folder.config(SOON);

@@ -21,6 +21,8 @@ def written(value: float | None, unit: str, decimals: int | None = None) -> str:
             return f"{number(value * 100, decimals, 1)} %"
         case "reqps":
             return f"{scaled(value, decimals)} req/s"
+        case "ops":
+            return f"{scaled(value, decimals)} ops/s"
         case "cpm":
             return f"{scaled(value, decimals)} /min"
         case "bool_yes_no":

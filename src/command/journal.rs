@@ -147,6 +147,14 @@ impl Target {
         if let Some(remote) = remote_billing(config)? {
             return Ok(Self { intake: remote, own: None });
         }
+        // A new store would know no key, and all that is handed over would be in its quarantine.
+        if !context.data.is_dir() {
+            return Err(CliError::Refused(format!(
+                "data folder `{}` is not there; accepted: --data with the folder of the store that \
+                 the usage belongs to, or --billing URL",
+                context.data.display()
+            )));
+        }
         let folder = DataFolder::open(&context.data)?;
         let Some(lock) = folder.try_lock()? else {
             return Err(CliError::Refused(format!(

@@ -29,6 +29,8 @@ pub struct Received {
 pub enum Answer {
     /// With this status.
     Status(u16),
+    /// With this status, and the connection is closed behind it.
+    Closing(u16),
     /// With a redirect to the receiver itself.
     Redirect,
     /// Never.
@@ -112,6 +114,10 @@ async fn receive(
     };
     match answer {
         Answer::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Answer::Closing(status) => {
+            let status = StatusCode::from_u16(status).unwrap();
+            (status, [(header::CONNECTION, "close")]).into_response()
+        }
         Answer::Redirect => (StatusCode::FOUND, [(header::LOCATION, "/elsewhere")]).into_response(),
         Answer::Silence => std::future::pending().await,
     }

@@ -15,6 +15,7 @@ use crate::{exact, price_book::names, written::normalized};
 /// Prepaid credit with what is left of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FrozenGrant")]
 pub struct Grant {
     /// Its id.
     pub id: String,

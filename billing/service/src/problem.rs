@@ -158,7 +158,7 @@ impl Problem {
             StatusCode::FORBIDDEN => Self::forbidden("operator"),
             StatusCode::NOT_FOUND => Self::not_found("customer `acme` is unknown"),
             StatusCode::CONFLICT => Self::conflict(
-                "invoice `2026-000007` has billed 2026-10; late usage is on the next invoice",
+                "invoice `INV-2026-000007` has billed 2026-10; late usage is on the next invoice",
             ),
             StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(BODY_BYTES_MAX),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {

@@ -40,6 +40,6 @@ pub use usage::{
     UsageEventError,
 };
 pub use wire::{
-    BATCH_MEDIA_TYPE, INTAKE_PATH, IntakeReply, SNAPSHOT_PATH, SPENT_PATH, STORED_RESPONSE_PATH,
-    StoredReply, TURN_PATH, TurnReply, WIRE_VERSION, WireError,
+    BATCH_MEDIA_TYPE, BATCH_VERSION, INTAKE_PATH, IntakeReply, SNAPSHOT_PATH, SPENT_PATH,
+    STORED_RESPONSE_PATH, StoredReply, TURN_PATH, TurnReply, WIRE_VERSION, WireError,
 };

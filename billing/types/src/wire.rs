@@ -6,10 +6,13 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 2 | version, [`WIRE_VERSION`] |
+//! | 2 | version, [`BATCH_VERSION`] |
 //! | 2 | length of the node id |
 //! | | node id |
 //! | 8, 8, … | of each event: sequence number, length of its payload, payload |
+//!
+//! Version 2 came with payloads that are packed: a billing that reads JSON only refuses it, so that
+//! the journal keeps what it holds, and does not put it into quarantine.
 //!
 //! Every other body is JSON.
 
@@ -18,8 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Batch, IdError, Sequenced, StoredResponse};
 
-/// The version of these bodies that this build writes.
+/// The version of the JSON bodies that this build writes.
 pub const WIRE_VERSION: u16 = 1;
+
+/// The version of a framed batch that this build writes; it reads every one up to it.
+pub const BATCH_VERSION: u16 = 2;
 
 /// Path of the intake: `POST` a [`Batch`] as [`BATCH_MEDIA_TYPE`], get an [`IntakeReply`].
 pub const INTAKE_PATH: &str = "/internal/v1/intake";
@@ -48,7 +54,7 @@ const EVENT_PREFIX_BYTES: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// Written by a build whose bodies this one does not know.
-    #[error("intake body has version {version}, this build reads {WIRE_VERSION}")]
+    #[error("intake body has version {version}, this build reads up to {BATCH_VERSION}")]
     UnknownVersion {
         /// The version found.
         version: u16,
@@ -73,7 +79,7 @@ impl Batch {
         let events = self.events.iter().map(bytes).fold(0, usize::saturating_add);
         let head = PREFIX_BYTES.saturating_add(node.len());
         let mut body = BytesMut::with_capacity(head.saturating_add(events));
-        body.put_u16_le(WIRE_VERSION);
+        body.put_u16_le(BATCH_VERSION);
         // No id has more than 256 bytes.
         body.put_u16_le(u16::try_from(node.len()).unwrap_or(u16::MAX));
         body.put_slice(node);
@@ -92,7 +98,7 @@ impl Batch {
     pub fn from_wire(mut body: Bytes) -> Result<Self, WireError> {
         let torn = |part| WireError::Torn { part };
         let version = body.try_get_u16_le().map_err(|_| torn("version"))?;
-        if version != WIRE_VERSION {
+        if !(1..=BATCH_VERSION).contains(&version) {
             return Err(WireError::UnknownVersion { version });
         }
         let length = body.try_get_u16_le().map_err(|_| torn("node id"))?;

@@ -48,6 +48,7 @@ fn ended() -> impl Strategy<Value = Ended> {
         Ended::Deadline,
         Ended::Shutdown,
         Ended::Orphaned,
+        Ended::Budget,
     ])
 }
 
@@ -201,7 +202,7 @@ proptest! {
 
     #[test]
     fn bytes_that_are_no_batch_never_panic(bytes in collection::vec(any::<u8>(), 0..200)) {
-        let body = [[1, 0].as_slice(), &bytes].concat();
+        let body = [[2, 0].as_slice(), &bytes].concat();
 
         if let Ok(batch) = Batch::from_wire(body.clone().into()) {
             prop_assert_eq!(batch.to_wire(), body);

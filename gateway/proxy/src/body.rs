@@ -253,8 +253,11 @@ impl MeteredBody {
                 }
             }
         }
+        let is_whole = self.read.iter().any(|piece| matches!(piece, Piece::Terminal(_)));
         let stop = match self.read.last() {
-            Some(Piece::Pass(sent)) if self.broken.is_none() => self.exchange.stop(sent),
+            Some(Piece::Pass(sent)) if self.broken.is_none() && !is_whole => {
+                self.exchange.stop(sent)
+            }
             _ => None,
         };
         if let Some(error) = stop {

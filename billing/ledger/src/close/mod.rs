@@ -217,6 +217,7 @@ impl Ledger {
             result: None,
         };
         audit::insert(&mut tx, subject(period), change, instruction, now).await?;
+        tell(&mut tx, period, SIGN, instruction, now).await?;
         if !before.is_empty() {
             repo::set_state(&mut tx, period, CloseState::Open, CloseState::Closed, now).await?;
             for customer in customer::all(&mut tx).await? {
@@ -266,6 +267,7 @@ impl Ledger {
             result: None,
         };
         audit::insert(&mut tx, subject(period), change, instruction, now).await?;
+        tell(&mut tx, period, REOPEN, instruction, now).await?;
         tx.commit().await.during("commit reopening of a month")?;
         self.report(period).await
     }

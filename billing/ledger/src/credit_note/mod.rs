@@ -112,6 +112,8 @@ impl Ledger {
         invoice::post_credit(&mut tx, &note).await?;
         grant::give_back(&mut tx, &note.credits).await?;
         let state = of.invoice.state;
+        // Told in this order: what was credited, then that nothing more is due.
+        invoice::tell_credit(&mut tx, &of.invoice, &note).await?;
         let after = invoice::settle_credited(&mut tx, &of.id, now).await?;
         let gross =
             format!("{} over {} {}: {reason}", note.number, note.gross, note.currency.code());
@@ -124,7 +126,6 @@ impl Ledger {
             result: Some(note.id.as_str()),
         };
         audit::insert(&mut tx, subject, change, instruction, now).await?;
-        invoice::tell_credit(&mut tx, &of.invoice, &note).await?;
         tx.commit().await.during("commit credit note")?;
         Ok(note)
     }

@@ -87,8 +87,7 @@ impl Ledger {
             Payment::Back => "refund",
         };
         let amount = asked.map(|amount| amount.normalize().to_string());
-        let request: Vec<&str> = amount.as_deref().into_iter().chain(reference).collect();
-        let request = request.join(" ");
+        let request = format!("{amount:?} {reference:?}");
         let now = self.now();
         let mut tx = self.store.write().await?;
         let stored = stored(&mut tx, id).await?;

@@ -85,6 +85,49 @@ async fn each_step_of_an_invoice_is_told_in_its_order() {
 }
 
 #[tokio::test]
+async fn each_step_of_a_close_is_told_in_its_order() {
+    let books = Books::open().await;
+    books.accept(&[books.event(1)]).await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    books.issue("2026-11").await;
+    add(&books, to("https://example.com/house")).await;
+
+    for role in [Role::Operator, Role::Finance] {
+        let who = books.as_role(role).await;
+        books.ledger.sign_close("2026-11", None, &who).await.unwrap();
+    }
+    let finance = books.as_role(Role::Finance).await;
+    books.ledger.reopen_period("2026-11", "a correction", &finance).await.unwrap();
+
+    assert_eq!(
+        told(&books).await,
+        ["period.signed", "period.signed", "period.closed", "period.reopened"]
+    );
+}
+
+#[tokio::test]
+async fn an_invoice_that_a_credit_settles_is_told_last_as_paid() {
+    let books = Books::open().await;
+    books.accept(&[books.event(1)]).await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    let invoice = books.issue("2026-11").await;
+    add(&books, to("https://example.com/house")).await;
+    let (id, finance) = (invoice.id.clone().unwrap(), books.as_role(Role::Finance).await);
+    let part = Some("0.01".parse().unwrap());
+    books.ledger.pay_invoice_in_part(&id, part, Some("bank 17"), &finance).await.unwrap();
+
+    let credit = NewCredit { scope: CreditScope::Rest, reason: "a test".to_owned() };
+    books.ledger.credit_invoice(&id, &credit, &finance).await.unwrap();
+
+    let credited = lease(&books).await;
+    assert_eq!(payload(&credited[0])["type"], "invoice.credited");
+    delivered(&books, &credited[0]).await;
+    let paid = lease(&books).await;
+    assert_eq!(payload(&paid[0])["type"], "invoice.paid");
+    assert_eq!(payload(&paid[0])["data"]["state"], "paid");
+}
+
+#[tokio::test]
 async fn a_change_that_is_refused_tells_nothing_and_a_repeated_one_nothing_more() {
     let books = Books::open().await;
     add(&books, to("https://example.com/house")).await;

@@ -202,8 +202,12 @@ pub fn credit_of_lines(
 
     let taken_before_tax = exact::sub(whole, of.net)?;
     let is_before_tax = !taken_before_tax.is_zero();
-    let back_before_tax =
-        if is_before_tax { share.of(taken_before_tax, before.prepaid)? } else { Decimal::ZERO };
+    // Notes of an earlier build gave no credit back: one that makes up for them stays above zero.
+    let back_before_tax = if is_before_tax {
+        share.of(taken_before_tax, before.prepaid)?.min(subtotal)
+    } else {
+        Decimal::ZERO
+    };
     let net = rounded(exact::sub(subtotal, back_before_tax)?);
     let tax_of = |(place, tax): (usize, &TaxLine)| {
         let mut amount = share.of(tax.amount, part(&before.taxes, place))?;

@@ -17,6 +17,8 @@ use crate::{
 /// Rates to keep.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"rates": [{"base": "USD", "quote": "CNY", "day": "2026-11-20",
+    "rate": "7.1083", "source": "the bank's own list"}]}]))]
 pub(super) struct New {
     /// Which.
     rates: Vec<FxRate>,
@@ -41,7 +43,7 @@ pub(super) struct Listed {
     /// The first day.
     #[schemars(extend("format" = "date"))]
     since: Option<String>,
-    /// The day behind the last one.
+    /// The last day.
     #[schemars(extend("format" = "date"))]
     until: Option<String>,
     /// Most items of the page, 100 when absent.

@@ -43,6 +43,23 @@ const DAYS_MAX: i64 = 400;
 /// A bill to compare.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{
+    "scope": {
+        "provider": "openai",
+        "upstreams": ["openai"],
+        "tolerance": {"amount": "0.01", "amount_permille": "1", "quantity_permille": "0"},
+    },
+    "bill": {
+        "currency": "USD",
+        "time_zone": "UTC",
+        "files": [],
+        "cells": [{
+            "key": {"day": "2026-11-01", "model": "gpt-4o-mini", "class": "input_uncached"},
+            "quantity": "1000000",
+            "amount": "0.15",
+        }],
+    },
+}]))]
 pub(super) struct New {
     /// What is compared with what.
     scope: Scope,

@@ -1,7 +1,7 @@
 //! `/api/v1/sessions`: multi-turn conversations, what each turn cost and what became of them.
 
 use axum::{Json, extract::State};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use permille_ledger::{
     Listing, OUTCOMES, Outcome, Page, Session, SessionDetail, Summary, SummaryFilter,
 };
@@ -59,7 +59,8 @@ pub(super) struct Listed {
 pub(super) struct Asked {
     /// Whose; everyone's when absent.
     customer: Option<CustomerId>,
-    /// Requests from then on; at most 400 days before `until`.
+    /// Requests from then on, at most 400 days before `until`; when absent, from the first midnight
+    /// (UTC) of these days.
     since: Option<DateTime<Utc>>,
     /// Requests before; now when absent.
     until: Option<DateTime<Utc>>,
@@ -96,8 +97,11 @@ fn since(asked: &Asked, now: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
     let end = asked.until.unwrap_or(now);
     let longest = TimeDelta::days(SUMMARY_DAYS_MAX);
     let earliest = end.checked_sub_signed(longest).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    // The same for two who ask on one day.
+    let midnight =
+        earliest.date_naive().succ_opt().map(|day| day.and_time(NaiveTime::MIN).and_utc());
     match asked.since {
-        None => Ok(earliest),
+        None => Ok(midnight.unwrap_or(earliest)),
         Some(since) if since >= earliest => Ok(since),
         Some(since) => Err(Problem::invalid(format!(
             "since `{since}` is not accepted; accepted: at most {SUMMARY_DAYS_MAX} days before \

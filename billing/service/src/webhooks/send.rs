@@ -145,15 +145,16 @@ async fn ask(
         .map_err(SendError::Exchange)?;
     let (mut sender, connection) = handshake;
     let answered = sender.send_request(request);
-    tokio::pin!(connection);
-    tokio::select! {
-        answer = answered => answer.map(|answer| answer.status()).map_err(SendError::Exchange),
-        // It ends first only if it fails: the request waits on it.
-        ended = &mut connection => Err(match ended {
-            Err(cause) => SendError::Exchange(cause),
-            Ok(()) => SendError::Connect(io::ErrorKind::UnexpectedEof.into()),
-        }),
-    }
+    tokio::pin!(connection, answered);
+    let answer = tokio::select! {
+        answer = &mut answered => answer,
+        ended = &mut connection => {
+            ended.map_err(SendError::Exchange)?;
+            // A receiver that closes behind its answer ends the connection together with it.
+            answered.await
+        }
+    };
+    answer.map(|answer| answer.status()).map_err(SendError::Exchange)
 }
 
 fn tls() -> Option<TlsConnector> {

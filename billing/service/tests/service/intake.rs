@@ -151,8 +151,8 @@ async fn a_body_of_another_version_or_shape_is_refused_whole() {
         body
     };
     for (body, part) in [
-        (with(0, &[2, 0]), "version 2, this build reads 1"),
-        (with(0, &[0, 0]), "version 0, this build reads 1"),
+        (with(0, &[3, 0]), "version 3, this build reads up to 2"),
+        (with(0, &[0, 0]), "version 0, this build reads up to 2"),
         (with(2, &[0, 0]), "node id is empty"),
         (with(4, b"\x07"), "node id holds a control character"),
         (with(2, &[0xff, 0xff]), "ends within its node id"),

@@ -7,7 +7,7 @@ use permille_types::{Ended, Endpoint, Family, Source, TokenClass, TurnKind};
 use prometheus::{IntCounter, IntCounterVec};
 
 /// Endings, sources and kinds of turns (one of them not known): how many there are.
-const ENDINGS: usize = 6;
+const ENDINGS: usize = 7;
 const SOURCES: usize = 4;
 const KINDS: usize = 6;
 
@@ -114,6 +114,7 @@ mod tests {
             Ended::Deadline,
             Ended::Shutdown,
             Ended::Orphaned,
+            Ended::Budget,
         ];
         let sources = [Source::Reported, Source::Estimated, Source::Partial, Source::Missing];
         let kinds = [

@@ -1,7 +1,10 @@
 //! Redis and one gateway's memory are the same machine: whatever several clients of a few words
 //! send in whatever order, both find the same.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use permille_session::{
     Bounds, Conversation, Key, Place, Placed, Replied, Search, Sessions, TurnKind,
@@ -90,6 +93,8 @@ async fn compare(redis: &Redis, steps: &[Step]) {
     let one = Sessions::new(Bounds { idle_max: Duration::from_hours(9), ..Bounds::default() });
     let mut asked: Vec<(RequestId, Placed, Placed)> = Vec::new();
     let mut firsts = Vec::new();
+    // A request ends once: of two ends that are told at once, either may come first.
+    let mut ended = HashSet::new();
     for step in steps {
         match step {
             Step::Asked { messages, tools, stored } => {
@@ -111,6 +116,9 @@ async fn compare(redis: &Redis, steps: &[Step]) {
             }
             Step::Replied { which, text, stored } => {
                 let Some((id, shared, alone)) = asked.get(*which) else { continue };
+                if !ended.insert(*which) {
+                    continue;
+                }
                 let stored = stored.map(|stored| format!("resp_{stored}"));
                 let text = TEXTS[usize::from(*text) % 4];
                 let replied =
@@ -120,6 +128,9 @@ async fn compare(redis: &Redis, steps: &[Step]) {
             }
             Step::Failed { which } => {
                 let Some((id, shared, alone)) = asked.get(*which) else { continue };
+                if !ended.insert(*which) {
+                    continue;
+                }
                 gateway.recogniser.failed(*id, shared);
                 one.failed(alone);
             }
