@@ -39,6 +39,8 @@ pub struct NewReconciliation {
     pub first: NaiveDate,
     /// Its last day.
     pub last: NaiveDate,
+    /// Digest of what was asked for: the same call again is told by it.
+    pub asked: String,
     /// Digest of all that it says but its id, time and author.
     pub fingerprint: String,
     /// What does not agree, in thousandths of the bill.
@@ -103,10 +105,12 @@ impl Ledger {
         Ok((public_id("rec_", now)?, now))
     }
 
-    /// Keeps a report, or answers the one of the same content that was kept before.
+    /// Keeps a report, or answers the one that this very call made before, or the one of the same
+    /// content.
     ///
     /// # Errors
-    /// [`LedgerError::Invalid`] for a report that is too long, else the store's failure.
+    /// [`LedgerError::Invalid`] for a report that is too long; [`LedgerError::Refused`] when the
+    /// key was spent on another call; else the store's failure.
     pub async fn keep_reconciliation(
         &self,
         new: &NewReconciliation,
@@ -119,6 +123,12 @@ impl Ledger {
         }
         let now = self.now();
         let mut tx = self.store.write().await?;
+        // Our side may have grown since: the same call again gets the report of its first time.
+        let made = subject(&new.provider);
+        let before = audit::repeated(&mut tx, made, audit::CREATE, &new.asked, instruction).await?;
+        if let Some(id) = before.and_then(|before| before.result) {
+            return whole(&mut tx, &id).await;
+        }
         if let Some(known) = repo::same(&mut tx, &new.fingerprint).await? {
             return whole(&mut tx, &known).await;
         }
@@ -131,7 +141,11 @@ impl Ledger {
             request: &new.fingerprint,
             result: Some(&new.id),
         };
-        audit::insert(&mut tx, subject(&new.id), change, instruction, now).await?;
+        let unkeyed = Instruction::new(instruction.by().clone(), None)?;
+        audit::insert(&mut tx, subject(&new.id), change, &unkeyed, now).await?;
+        if instruction.key().is_some() {
+            audit::note_made(&mut tx, made, &new.asked, &new.id, instruction, now).await?;
+        }
         let kept = whole(&mut tx, &new.id).await?;
         tx.commit().await.during("commit reconciliation")?;
         Ok(kept)

@@ -1,7 +1,9 @@
 //! Our side of a provider's bill, and reports that are kept and signed.
 
 use chrono::NaiveDate;
-use permille_ledger::{LedgerError, NewReconciliation, Page, ProviderCell, ProviderScope, Role};
+use permille_ledger::{
+    Instruction, LedgerError, NewReconciliation, Page, ProviderCell, ProviderScope, Role,
+};
 use permille_types::{Attempt, Currency, Ended, Flag, Source, TokenClass, TokenCounts, UsageEvent};
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
@@ -127,11 +129,30 @@ fn new(id: &str, fingerprint: &str) -> NewReconciliation {
         provider: "openai".to_owned(),
         first: day(1),
         last: day(30),
+        asked: "the bill of November".to_owned(),
         fingerprint: fingerprint.to_owned(),
         drift_permille: Some(Decimal::new(125, 1)),
         report: RawValue::from_string(format!("{{\"id\":\"{id}\"}}")).unwrap(),
         detail: "2 of 9 comparisons differ".to_owned(),
     }
+}
+
+#[tokio::test]
+async fn a_call_that_is_made_again_under_its_key_gets_its_first_report() {
+    let books = Books::open().await;
+    let by = books.as_role(Role::Finance).await.by().clone();
+    let keyed = Instruction::new(by, Some("november")).unwrap();
+    let first = books.ledger.keep_reconciliation(&new("rec_1", "a"), &keyed).await.unwrap();
+
+    let again = books.ledger.keep_reconciliation(&new("rec_2", "b"), &keyed).await.unwrap();
+    let december = NewReconciliation { asked: "of December".to_owned(), ..new("rec_3", "c") };
+    let other = books.ledger.keep_reconciliation(&december, &keyed).await.unwrap_err();
+
+    assert_eq!(first.summary.id, "rec_1");
+    assert_eq!(again.summary.id, "rec_1", "our side may say something else by now");
+    assert!(other.to_string().contains("use another one"), "{other}");
+    let page = Page::new(None, None).unwrap();
+    assert_eq!(books.ledger.reconciliations(None, &page).await.unwrap().items.len(), 1);
 }
 
 #[tokio::test]

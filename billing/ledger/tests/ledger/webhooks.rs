@@ -94,7 +94,7 @@ async fn each_step_of_a_close_is_told_in_its_order() {
 
     for role in [Role::Operator, Role::Finance] {
         let who = books.as_role(role).await;
-        books.ledger.sign_close("2026-11", None, &who).await.unwrap();
+        books.ledger.sign_close("2026-11", Some("n1 is gone"), &who).await.unwrap();
     }
     let finance = books.as_role(Role::Finance).await;
     books.ledger.reopen_period("2026-11", "a correction", &finance).await.unwrap();

@@ -124,6 +124,7 @@ pub(super) async fn create(
     let New { scope, bill } = body.read_up_to(IMPORT_BYTES_MAX).await?;
     let instruction = caller.instruction()?;
     let asked = side(&scope, &bill)?;
+    let said = serde_json::to_vec(&(&scope, &bill)).map_err(|cause| failed(&cause))?;
     let _turn = billing.turn_to_summarise().await.ok_or_else(|| {
         Problem::busy("another reconciliation or summary is being made; ask again later")
     })?;
@@ -141,7 +142,8 @@ pub(super) async fn create(
         name: by.name().map(str::to_owned),
     };
     let parts = Parts { id, at, by, scope, bill, comparisons };
-    let new = kept(Report::new(parts).map_err(too_large)?)?;
+    let asked = hex::encode(Sha256::digest(&said));
+    let new = kept(Report::new(parts).map_err(too_large)?, asked)?;
     let reconciliation = billing.ledger.keep_reconciliation(&new, &instruction).await?;
     billing.watch_reconciliations().await?;
     Ok((StatusCode::CREATED, Json(reconciliation)))
@@ -243,6 +245,9 @@ fn side(scope: &Scope, bill: &Bill) -> Result<ProviderScope, Problem> {
         let days = format!("{first} to {last}");
         return Err(refused("bill", &days, &format!("at most {DAYS_MAX} days")));
     }
+    if bill.currency.is_none() && bill.cells.iter().any(|cell| cell.amount.is_some()) {
+        return Err(refused("bill.currency", "absent", "the currency of the bill's amounts"));
+    }
     let tolerance = &scope.tolerance;
     for (field, value) in [
         ("tolerance.amount", tolerance.amount),
@@ -279,7 +284,7 @@ fn our_cell(cell: ProviderCell) -> OurCell {
 }
 
 /// The report as it is kept, with a digest of what it says: not of its id, time and author.
-fn kept(report: Report) -> Result<NewReconciliation, Problem> {
+fn kept(report: Report, asked: String) -> Result<NewReconciliation, Problem> {
     let said = Report {
         id: String::new(),
         at: DateTime::default(),
@@ -303,6 +308,7 @@ fn kept(report: Report) -> Result<NewReconciliation, Problem> {
         provider: report.scope.provider,
         first: report.first,
         last: report.last,
+        asked,
         fingerprint: hex::encode(Sha256::digest(&said)),
         drift_permille: drift,
         report: RawValue::from_string(text).map_err(|cause| failed(&cause))?,
