@@ -13,7 +13,7 @@
 mod support;
 
 use serde_json::json;
-use support::Folder;
+use support::{Folder, eventually};
 
 const COSTS: &str = r#"
 [[price]]
@@ -35,6 +35,11 @@ input = "0.01"
 cache_read = "0.005"
 output = "0.04"
 "#;
+
+/// The only request, once billing has it.
+async fn booked(folder: &Folder) -> serde_json::Value {
+    eventually("the request is booked", async || folder.usage(&[]).first().cloned()).await
+}
 
 #[test]
 fn exchange_rates_of_a_file_are_kept_once_and_what_does_not_read_is_named() {
@@ -78,7 +83,7 @@ async fn what_providers_take_in_dollars_is_a_margin_in_yuan() {
     let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]});
     let reply = server.chat(&key, body).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let today = folder.usage(&[])[0]["at"].as_str().unwrap()[..10].to_owned();
+    let today = booked(&folder).await["at"].as_str().unwrap()[..10].to_owned();
     let set = ["fx", "set", "--base", "USD", "--quote", "CNY", "--source", "a bank", "--rate", "7"];
 
     let without = folder.text(&["margin", "--currency", "CNY"]);
@@ -140,7 +145,7 @@ async fn a_bill_is_compared_kept_once_shown_signed_and_watched() {
     let key = folder.key("acme", "CNY");
     let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]});
     assert_eq!(server.chat(&key, body).await.status, 200);
-    let row = folder.usage(&[])[0].clone();
+    let row = booked(&folder).await;
     let write = |name: &str, text: String| {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();

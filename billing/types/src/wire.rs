@@ -187,7 +187,7 @@ mod tests {
     fn a_newer_body_and_one_without_a_node_are_refused_by_name() {
         let refused = |body: &'static [u8]| Batch::from_wire(body.into()).unwrap_err().to_string();
 
-        assert_eq!(refused(&[2, 0, 0, 0]), "intake body has version 2, this build reads 1");
+        assert_eq!(refused(&[3, 0, 0, 0]), "intake body has version 3, this build reads up to 2");
         assert_eq!(refused(&[1, 0, 0, 0]), "node id is empty");
     }
 }

@@ -200,7 +200,7 @@ async fn a_summary_is_bounded_in_time() {
     let summary = api.get(path).await.ok();
     let refused = api.get(&format!("{path}?since=2020-01-01T00:00:00Z")).await;
 
-    assert_eq!(summary["since"], "2025-10-16T10:00:00Z");
+    assert_eq!(summary["since"], "2025-10-17T00:00:00Z");
     assert!(refused.problem(422, "invalid").contains("at most 400 days"));
     api.get(&format!("{path}?since=2020-01-01T00:00:00Z&until=2020-12-31T00:00:00Z")).await.ok();
 }
