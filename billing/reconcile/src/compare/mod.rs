@@ -2,8 +2,8 @@
 //!
 //! Every sum of either side is in exactly one comparison, so the comparisons add up to both totals.
 //! Classes and models that the two sides name differently are brought together first
-//! ([`names`]); what then differs is explained as far as the two sides themselves tell why
-//! ([`reasons`]). A reason is what fits the numbers, not a proof.
+//! (`names.rs`); what then differs is explained as far as the two sides themselves tell why
+//! (`reasons.rs`). A reason is what fits the numbers, not a proof.
 
 mod names;
 mod reasons;

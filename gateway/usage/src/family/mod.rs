@@ -132,7 +132,7 @@ macro_rules! parsers {
                 }
             }
 
-            /// See [`WireFamily::whole`].
+            /// See [`WireFamily::whole_document`].
             pub(crate) fn whole_document(&mut self, json: &[u8], facts: &mut Facts) -> bool {
                 match self {
                     $(Self::$name(parser) => parser.whole_document(json, facts)),+
