@@ -272,3 +272,46 @@ impl ElementReader for Meter {
         self.facts.output_final |= self.facts.parts.output.is_some();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use permille_types::Family;
+
+    use super::*;
+    use crate::Encoding;
+
+    fn reader() -> Reader {
+        let config = TapConfig {
+            family: Family::OpenAi,
+            endpoint: Endpoint::ChatCompletions,
+            framing: Framing::Json,
+            encoding: Encoding::Identity,
+            cut_usage_frame: false,
+        };
+        Reader::new(config, None, false).unwrap()
+    }
+
+    /// A reply of so many bytes.
+    fn reply(bytes: usize) -> Vec<u8> {
+        let (before, after) = (
+            r#"{"id":"chatcmpl-1","choices":[{"index":0,"message":{"content":""#,
+            r#""}}],"usage":{"prompt_tokens":8,"completion_tokens":4,"total_tokens":12}}"#,
+        );
+        let text = "a".repeat(bytes - before.len() - after.len());
+        format!("{before}{text}{after}").into_bytes()
+    }
+
+    /// What a whole reply reports is the same in one reading and in pieces; which way was taken
+    /// shows only here.
+    #[test]
+    fn a_reply_of_up_to_64_kib_in_one_piece_is_read_at_once() {
+        for (bytes, is_held) in [(65_536, true), (65_537, false)] {
+            let mut reader = reader();
+            reader.push(reply(bytes).into(), &mut Vec::new());
+            assert_eq!(matches!(reader.body, Body::Piece(_)), is_held, "{bytes} bytes");
+        }
+        let (mut reader, mut facts) = (reader(), Facts::default());
+        assert!(reader.meter.parser.whole_document(&reply(400), &mut facts));
+        assert_eq!((facts.parts.input, facts.parts.output), (Some(8), Some(4)));
+    }
+}
