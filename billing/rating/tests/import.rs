@@ -309,3 +309,180 @@ fn the_same_list_again_from_a_later_day_changes_nothing() {
 
     assert_eq!((found.prices().len(), found.unchanged), (0, 6));
 }
+
+/// A list of one provider `p` with these models.
+fn genai(models: &str) -> Imported {
+    read(Format::GenaiPrices, &format!(r#"[{{"id":"p","name":"P","models":[{models}]}}]"#))
+}
+
+/// Its one model, named `m`, with these prices.
+fn genai_prices(prices: &str) -> Imported {
+    genai(&format!(r#"{{"id":"m","match":{{"equals":"m"}},"prices":{prices}}}"#))
+}
+
+#[test]
+fn an_amount_is_believed_to_its_last_digit_and_down_to_the_lowest_price() {
+    for (per_token, taken) in [
+        ("1.23456789012e-06", Some("0.00123456789012")),
+        ("1.234567890123e-06", None),
+        ("1e-10", Some("0.0000001")),
+        ("0.9e-10", None),
+    ] {
+        let list = litellm(&format!(r#""input_cost_per_token":{per_token}"#));
+
+        let found = list.prices.first().and_then(|price| amount(price, 0, "input_uncached"));
+        assert_eq!(found.as_deref(), taken, "{per_token}: {:?}", list.skipped);
+    }
+}
+
+#[test]
+fn a_model_is_listed_once_for_each_provider() {
+    let models = r#"{"id":"m","match":{"equals":"m"},"prices":{"input_mtok":1}},
+                    {"id":"m2","match":{"equals":"m"},"prices":{"input_mtok":2}}"#;
+    let one = format!(r#"{{"id":"p","models":[{models}]}}"#);
+    let list = read(Format::GenaiPrices, &format!("[{one},{}]", one.replace("\"p\"", "\"q\"")));
+
+    let of: Vec<_> = list.prices.iter().map(|price| price.provider.as_deref().unwrap()).collect();
+    assert_eq!((of, skipped(&list)), (vec!["p", "q"], vec!["p/m2", "q/m2"]));
+    assert_eq!(list.skipped[0].reason, "`m` is listed twice");
+}
+
+#[test]
+fn the_more_special_amount_of_a_cache_write_is_its_own() {
+    let list = genai_prices(
+        r#"{"input_mtok":3,"cache_write_mtok":4,"cache_write_5m_mtok":5,"cache_write_1h_mtok":6}"#,
+    );
+
+    let m = price(&list, "m");
+    for (class, expected) in
+        [("cache_write_5m", "0.005"), ("cache_write_other", "0.004"), ("cache_write_1h", "0.006")]
+    {
+        assert_eq!(amount(m, 0, class).as_deref(), Some(expected), "{class}");
+    }
+}
+
+#[test]
+fn a_price_per_thousand_requests_is_one_for_each() {
+    let list = genai_prices(r#"{"input_mtok":1,"requests_kcount":5}"#);
+
+    assert_eq!(amount(price(&list, "m"), 0, "requests").as_deref(), Some("0.005"));
+}
+
+#[test]
+fn the_names_of_a_model_are_read_as_globs_or_not_at_all() {
+    let list = genai(
+        r#"{"id":"m","prices":{"input_mtok":1},"match":{"or":[{"equals":"a"},{"starts_with":"b"},
+            {"or":[{"ends_with":"c"},{"contains":"d"}]},{"equals":"a"}]}},
+           {"id":"n","prices":{"input_mtok":1},"match":{"regex":"e"}},
+           {"id":"o","prices":{"input_mtok":1},"match":{"equals":"f*"}},
+           {"id":"p","prices":{"input_mtok":1},"match":{"or":{"equals":"g"}}}"#,
+    );
+
+    let models: Vec<_> = list.prices.iter().map(|price| price.model.as_str()).collect();
+    assert_eq!((models, skipped(&list)), (vec!["*c", "*d*", "a", "b*"], vec!["p/n", "p/o", "p/p"]));
+    assert!(list.skipped.iter().all(|skipped| skipped.reason.contains("which is no glob")));
+}
+
+const TIERED: &str = r#"{"input_mtok":{"base":1,"tiers":[{"start":1000,"price":2}]}}"#;
+
+#[test]
+fn prices_by_length_and_by_time_at_once_are_not_read_and_several_times_are() {
+    let at = |start: &str, end: &str, prices: &str| {
+        format!(
+            r#"{{"constraint":{{"start_time":"{start}Z","end_time":"{end}Z"}},"prices":{prices}}}"#
+        )
+    };
+    let night = |prices| at("00:30:00", "08:00:00", prices);
+    let base = |prices: &str| format!(r#"{{"prices":{prices}}}"#);
+    let (flat, cheap) = (r#"{"input_mtok":1}"#, r#"{"input_mtok":0.5}"#);
+    let noon = at("12:00:00", "13:00:00", r#"{"input_mtok":0.7}"#);
+
+    for mixed in [[base(TIERED), night(cheap)], [base(flat), night(TIERED)]] {
+        let list = genai_prices(&format!("[{}]", mixed.join(",")));
+        assert!(list.prices.is_empty(), "{list:?}");
+        assert_eq!(list.skipped[0].reason, "has prices by length and by time at once");
+    }
+    let list = genai_prices(&format!("[{},{},{noon}]", base(flat), night(cheap)));
+    let m = price(&list, "m");
+    let inputs = [0, 1, 2].map(|band| amount(m, band, "input_uncached").unwrap());
+    assert_eq!(inputs, ["0.001", "0.0005", "0.0007"]);
+}
+
+#[test]
+fn flexible_requests_of_litellms_have_their_own_price() {
+    let list = litellm(r#""input_cost_per_token":2e-06,"input_cost_per_token_flex":1e-06"#);
+
+    let m = price(&list, "m");
+    assert_eq!(m.bands[0].when.service_tier.as_deref(), Some("flex"));
+    assert_eq!(amount(m, 1, "input_uncached").as_deref(), Some("0.001"));
+}
+
+#[test]
+fn two_quotes_inside_quotes_are_one() {
+    let list = read(Format::Csv, "model,currency,input\n\"m \"\"x\"\", 1\",USD,\"1\"\n");
+
+    assert_eq!(price(&list, "m \"x\", 1").currency, Currency::USD);
+}
+
+#[test]
+fn an_entry_takes_over_from_the_one_that_holds_at_its_first_instant() {
+    let ends = "until = 2026-06-01T00:00:00Z\ninput = \"1\"";
+    let current = entries("2026-01-01", &[("m", ends)]);
+    let of = |from: &str| {
+        let found = diff(&current, &entries(from, &[("m", "input = \"2\"")]));
+        (found.changed.len(), found.added.len())
+    };
+
+    assert_eq!(of("2025-12-31"), (0, 1), "before it holds");
+    assert_eq!(of("2026-01-01"), (1, 0));
+    assert_eq!(of("2026-05-31"), (1, 0));
+    assert_eq!(of("2026-06-01"), (0, 1), "it holds no more");
+}
+
+#[test]
+fn what_says_the_same_until_the_same_end_is_unchanged_and_anything_else_is_not() {
+    let base = "input = \"1\"\nuntil = 2026-12-31T00:00:00Z";
+    let band = |when: &str| format!("{base}\n[[price.band]]\nwhen = {{ {when} }}\ninput = \"2\"");
+    let own = |percent: &str| format!("customer = \"acme\"\ndiscount_percent = \"{percent}\"");
+
+    for (before, after, unchanged) in [
+        (base.to_owned(), base.to_owned(), true),
+        (base.to_owned(), "input = \"1\"".to_owned(), true),
+        (base.to_owned(), base.replace("12-31", "11-30"), false),
+        (base.to_owned(), base.replace("\"1\"", "\"2\""), false),
+        (band("batch = true"), band("batch = true"), true),
+        (band("batch = true"), band("batch = false"), false),
+        (base.to_owned(), band("batch = true"), false),
+        (own("10"), own("10"), true),
+        (own("10"), own("20"), false),
+    ] {
+        let (current, new) =
+            (entries("2026-01-01", &[("m", &before)]), entries("2026-02-01", &[("m", &after)]));
+
+        let found = diff(&current, &new);
+
+        let expected = if unchanged { (0, 1) } else { (1, 0) };
+        assert_eq!((found.changed.len(), found.unchanged), expected, "{before}\n{after}");
+        assert!(found.added.is_empty() && !found.jumps(), "{before}\n{after}");
+    }
+}
+
+#[test]
+fn a_hundredfold_and_a_change_from_or_to_nothing_are_jumps() {
+    for (before, after, jumps) in [
+        ("0.01", "1", true),
+        ("1", "0.01", true),
+        ("0.01", "0.9999", false),
+        ("0.9999", "0.01", false),
+        ("0", "1", true),
+        ("1", "0", true),
+    ] {
+        let price = |amount: &str| format!("input = \"{amount}\"");
+        let current = entries("2026-01-01", &[("m", &price(before)), ("n", "input = \"1\"")]);
+        let new = entries("2026-02-01", &[("n", "input = \"2\""), ("m", &price(after))]);
+
+        let found = diff(&current, &new);
+
+        assert_eq!((found.changed.len(), found.jumps()), (2, jumps), "{before} to {after}");
+    }
+}

@@ -115,9 +115,10 @@ fn entry(
     }
     let base = base.ok_or("has no price without a condition")?;
     let (amounts, mut bands) = amounts(&base, left_out)?;
+    let by_length = !bands.is_empty();
     for (window, prices) in hours {
         let (inside, tiers) = self::amounts(&prices, left_out)?;
-        if !tiers.is_empty() || !bands.is_empty() {
+        if by_length || !tiers.is_empty() {
             return Err("has prices by length and by time at once".to_owned());
         }
         let when = Table::from_iter([("hours_utc".to_owned(), Value::String(window))]);
