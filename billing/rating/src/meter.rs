@@ -170,14 +170,31 @@ mod tests {
     }
 
     #[test]
-    fn meters_sort_input_before_output_before_units() {
-        let mut meters =
-            ["searches", "output_text", "zeta", "cache_read", "input_uncached"].map(Meter::named);
+    fn meters_sort_input_before_output_before_units_before_terms() {
+        let sorted = [
+            "input_uncached",
+            "cache_read",
+            "output_text",
+            "zeta",
+            "images",
+            "searches",
+            "charge",
+            "fee",
+            "commitment",
+            "minimum",
+        ];
+        let mut meters = sorted.map(Meter::named);
+        meters.reverse();
         meters.sort();
 
-        assert_eq!(
-            meters.map(|meter| meter.to_string()),
-            ["input_uncached", "cache_read", "output_text", "zeta", "searches"]
-        );
+        assert_eq!(meters.map(|meter| meter.to_string()), sorted);
+    }
+
+    #[test]
+    fn a_schema_says_that_a_meter_is_a_text() {
+        let schema = schemars::schema_for!(Meter);
+
+        assert_eq!(schema.get("title").and_then(|title| title.as_str()), Some("Meter"));
+        assert_eq!(schema.get("type").and_then(|kind| kind.as_str()), Some("string"));
     }
 }

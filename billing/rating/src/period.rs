@@ -312,6 +312,20 @@ mod tests {
     }
 
     #[test]
+    fn the_label_of_a_month_is_that_of_the_customers_calendar() {
+        for (text, tz, label) in [
+            ("2026-11-30T15:59:59Z", Shanghai, "2026-11"),
+            ("2026-11-30T16:00:00Z", Shanghai, "2026-12"),
+            ("2026-11-30T16:00:00Z", Tz::UTC, "2026-11"),
+            ("2027-01-01T04:59:59Z", New_York, "2026-12"),
+            // By the clock that went back it is 31 October once more.
+            ("2009-11-01T03:00:00Z", St_Johns, "2009-11"),
+        ] {
+            assert_eq!(month_label(at(text), tz).unwrap(), label, "{text} {tz}");
+        }
+    }
+
+    #[test]
     fn a_text_that_is_no_month_is_refused() {
         for text in ["2026", "2026-13", "2026-1", "26-11", "2026-11-01", "+026-11", ""] {
             assert!(Period::month(text, Tz::UTC).is_err(), "{text}");

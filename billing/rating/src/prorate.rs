@@ -130,5 +130,11 @@ mod tests {
 
         assert_eq!(prorate_count(1_000, third, november).unwrap(), 334);
         assert_eq!(prorate_count(u64::MAX, november, november).unwrap(), u64::MAX);
+        let overflow = MoneyError::Overflow {
+            operation: "share",
+            left: Decimal::from(u64::MAX),
+            right: Decimal::from(2_592_000),
+        };
+        assert_eq!(prorate_count(u64::MAX, november, third), Err(overflow), "a part is inside");
     }
 }

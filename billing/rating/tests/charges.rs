@@ -2,7 +2,7 @@
 //! systems differ. Names carry the row of the table that collected them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
 
-use permille_rating::charge::{Charge, LineKind, Quote, parse_charge, quote};
+use permille_rating::charge::{Charge, LineKind, Per, Quote, parse_charge, quote};
 use rust_decimal::Decimal;
 
 fn decimal(text: &str) -> Decimal {
@@ -293,4 +293,33 @@ fn a_charge_file_holds_exactly_one_charge_in_either_form() {
     assert!(parse_charge(&format!("[[charge]]\n{body}"), "f").is_ok());
     assert!(parse_charge(&format!("[[charge]]\n{body}[[charge]]\n{body}"), "f").is_err());
     assert!(parse_charge("", "f").is_err());
+}
+
+#[test]
+fn a_discount_of_everything_and_a_minimum_at_the_maximum_can_be_meant() {
+    let free = charge("kind = \"unit\"\nunit = \"1\"\ndiscount_percent = \"100\"");
+    let fixed = charge("kind = \"unit\"\nunit = \"1\"\nminimum = \"5\"\nmaximum = \"5\"");
+
+    check(&free, &[("3", "0")]);
+    check(&fixed, &[("3", "5"), ("5", "5"), ("8", "5")]);
+    let kinds: Vec<_> = quoted(&fixed, "5").lines.iter().map(|line| line.kind).collect();
+    assert_eq!(kinds, [LineKind::Usage], "what is neither above nor below has no other line");
+}
+
+#[test]
+fn one_of_a_quantity_is_what_per_says() {
+    for (per, counted) in [
+        (Per::Token, "1234567"),
+        (Per::ThousandTokens, "1234.567"),
+        (Per::MillionTokens, "1.234567"),
+        (Per::Request, "1234567"),
+        (Per::Second, "1234567"),
+        (Per::Image, "1234567"),
+        (Per::Search, "1234567"),
+        (Per::ThousandCharacters, "1234.567"),
+    ] {
+        assert_eq!(per.of(decimal("1234567")).unwrap(), decimal(counted), "{per:?}");
+        assert_eq!(serde_json::to_value(per).unwrap(), per.as_str());
+        assert!(Per::ALL.contains(&(per, per.as_str())), "{per:?}");
+    }
 }

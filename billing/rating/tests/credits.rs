@@ -7,6 +7,7 @@
 
 use permille_rating::invoice::{
     Credit, CreditError, CreditScope, Creditable, Credited, TaxLine, TaxRate, TaxTerms, credit,
+    credit_of_lines,
 };
 use permille_types::Currency;
 use proptest::prelude::*;
@@ -186,6 +187,39 @@ fn credit_that_lowered_the_net_goes_back_with_the_lines_and_the_tax_keeps_its_ra
     };
     assert_eq!(back(&part), ["7.00", "4.00", "3.00", "0.30", "3.30"]);
     assert_eq!(back(&rest), ["63.00", "36.00", "27.00", "2.70", "29.70"]);
+}
+
+#[test]
+fn a_note_over_given_lines_is_the_note_that_came_to_them() {
+    let mut invoice = Invoice::prepaid(&["10.00", "5.00"], &[("VAT", "20")], ("3", "0"));
+    let made = invoice.credit(CreditScope::Amount(decimal("6"))).unwrap();
+    let of = Creditable {
+        lines: &invoice.lines,
+        taxes: &invoice.taxes,
+        net: invoice.net(),
+        total: invoice.total(),
+        currency: Currency::EUR,
+    };
+    let again = |lines| credit_of_lines(of, &Credited::default(), lines);
+
+    // 6 of 15 take back 6/15 of the 3 that credit has paid before tax, and of the tax.
+    let tax = TaxLine {
+        name: "VAT".to_owned(),
+        percent: decimal("20"),
+        base: decimal("4.80"),
+        amount: decimal("0.96"),
+    };
+    assert_eq!((made.prepaid, &made.taxes), (decimal("1.20"), &vec![tax]));
+    assert_eq!(
+        (made.net, made.gross, made.total),
+        (decimal("4.80"), decimal("5.76"), decimal("5.76"))
+    );
+    assert_eq!(again(made.lines.clone()), Ok(made));
+    assert_eq!(again(vec![(2, decimal("1"))]).unwrap().subtotal, decimal("1"));
+    for number in [0, 3, usize::MAX] {
+        let refused = again(vec![(1, decimal("1")), (number, decimal("1"))]);
+        assert_eq!(refused, Err(CreditError::NoLine { number, lines: 2 }));
+    }
 }
 
 proptest! {

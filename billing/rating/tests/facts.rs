@@ -10,7 +10,9 @@ use permille_rating::{
     price_book::{PriceBook, parse_price_book},
     rate::{Rated, rate},
 };
-use permille_types::{Attempt, Currency, Ended, Flag, TokenClass, TurnKind, UsageEvent};
+use permille_types::{
+    Attempt, Currency, Ended, Endpoint, Flag, TokenClass, TurnKind, Unit, UsageEvent,
+};
 use rust_decimal::Decimal;
 
 const PRICES: &str = r#"
@@ -161,4 +163,95 @@ fn sums_are_those_of_the_parts_and_read_back_as_they_were_written() {
     let read: (Counts, Amounts) = serde_json::from_str(&written).unwrap();
     assert_eq!(read, (counts, sum));
     assert_eq!(serde_json::to_string(&Amounts::default()).unwrap(), "{}");
+}
+
+#[test]
+fn every_count_of_a_request_is_its_own() {
+    let tokens = [
+        ("cache_read", 1_000),
+        ("cache_read_explicit", 30),
+        ("input_uncached", 500),
+        ("output_text", 100),
+    ];
+    let mut again = event("m", &tokens);
+    again.turn_kind = Some(TurnKind::Regenerate);
+    (again.input_total, again.resent_tokens) = (Some(1_530), Some(1_200));
+    (again.ended, again.first_token_ms) = (Ended::Deadline, Some(250));
+    again.attempts = vec![
+        call(Ended::Complete, &[]),
+        call(Ended::Complete, &[]),
+        call(Ended::ClientGone, &tokens),
+    ];
+    // Of a request whose place in no conversation is known only what it is by itself.
+    let alone = UsageEvent { turn_kind: None, attempts: Vec::new(), ..again.clone() };
+    let alone = UsageEvent { ended: Ended::Complete, first_token_ms: None, ..alone };
+    let list = UsageEvent { endpoint: Endpoint::Models, ..event("m", &[]) };
+
+    let expected = Counts {
+        conversation_input_tokens: 1_530,
+        resent_tokens: 1_200,
+        input_tokens: 1_530,
+        cached_tokens: 1_030,
+        unmetered_requests: 0,
+        regenerations: 1,
+        failed_requests: 1,
+        retries: 2,
+        failed_attempts: 2,
+        first_token_ms: 250,
+        first_tokens: 1,
+    };
+    assert_eq!(Counts::of(&again), expected);
+    let expected = Counts { input_tokens: 1_530, cached_tokens: 1_030, ..Counts::default() };
+    assert_eq!(Counts::of(&alone), expected);
+    let expected = Counts { unmetered_requests: 1, ..Counts::default() };
+    assert_eq!(Counts::of(&list), expected);
+    assert_eq!(serde_json::to_string(&expected).unwrap(), r#"{"unmetered_requests":1}"#);
+}
+
+#[test]
+fn a_read_costs_nothing_by_its_nature_unless_it_settles_what_was_made_in_the_background() {
+    for (endpoint, tokens, unmetered) in [
+        (Endpoint::ChatCompletions, &[][..], 0),
+        (Endpoint::ChatCompletions, &[("output_text", 5)], 0),
+        (Endpoint::Models, &[], 1),
+        (Endpoint::CountTokens, &[], 1),
+        (Endpoint::StoredResponse, &[], 1),
+        (Endpoint::StoredResponse, &[("output_text", 5)], 0),
+    ] {
+        let read = UsageEvent { endpoint, ..event("m", tokens) };
+
+        assert_eq!(Counts::of(&read).unmetered_requests, unmetered, "{endpoint:?} {tokens:?}");
+    }
+}
+
+#[test]
+fn a_failed_call_is_beside_the_cost_unless_it_is_the_last_and_its_reply_was_passed() {
+    let own = Attempt { tokens: turn().tokens, ..call(Ended::UpstreamError, &[]) };
+    let other = || call(Ended::UpstreamError, &[("input_uncached", 400)]);
+    let answer = Attempt { ended: Ended::Complete, ..own.clone() };
+    let beside = |attempts| rated(&UsageEvent { attempts, ..turn() }).hidden.failed_attempt_cost;
+
+    // Of the row's own tokens 1,000 were cached, 200 written, 300 new, 100 put out: 0.0095.
+    assert_eq!(beside(vec![own.clone()]), Decimal::ZERO);
+    assert_eq!(beside(vec![own.clone(), answer.clone()]), decimal("0.0095"), "another followed");
+    assert_eq!(beside(vec![other()]), decimal("0.004"), "its reply was not passed");
+    assert_eq!(beside(vec![other(), own]), decimal("0.004"));
+    assert_eq!(beside(vec![answer]), Decimal::ZERO);
+}
+
+#[test]
+fn a_request_that_has_only_units_or_only_zeros_is_told_apart() {
+    let failed = call(Ended::UpstreamError, &[("input_uncached", 100)]);
+    let mut units = event("m", &[]);
+    units.attempts = vec![failed.clone(), call(Ended::Complete, &[])];
+    units.units.insert(Unit::Requests, 1);
+    let zeros = UsageEvent { attempts: vec![failed], ..event("m", &[("input_uncached", 0)]) };
+    let book = PRICES.replacen("output", "requests = \"1\"\noutput", 1);
+    let book = PriceBook::new(parse_price_book(&book, "test").unwrap()).unwrap();
+
+    let units = rate(&units, &book, Currency::USD).unwrap();
+
+    assert_eq!(units.cost.unwrap().amount(), Decimal::ONE);
+    assert_eq!(units.hidden.failed_attempt_cost, decimal("0.001"));
+    assert_eq!(rated(&zeros).hidden, Amounts::default());
 }

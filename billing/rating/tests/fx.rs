@@ -113,6 +113,27 @@ fn files_of_both_forms_read_and_what_does_not_is_named_by_column_and_value() {
     assert!(head.contains("`a,b`") && head.contains("day,base,quote,rate"), "{head}");
 }
 
+#[test]
+fn what_a_file_leaves_empty_is_left_out_and_a_rate_of_nothing_is_refused() {
+    let mut wide = FxFile::new("\u{feff}Date,USD,,CNY,JPY", Currency::EUR, "ECB").unwrap();
+    let quotes = |read: Vec<FxRate>| read.iter().map(|rate| rate.quote).collect::<Vec<_>>();
+    let read = wide.read("2026-11-20,1.15,7,,179.5").unwrap();
+    assert_eq!(quotes(read), [Currency::USD, Currency::JPY], "neither column nor value");
+    let read = wide.read("2026-11-20,N/A,,8.19,n/a").unwrap();
+    assert_eq!(quotes(read), [Currency::CNY]);
+    for rate in ["0", "-1", "x"] {
+        let refused = wide.read(&format!("2026-11-20,{rate},,,")).unwrap_err().to_string();
+        assert!(refused.contains(&format!("column 2 `USD`: `{rate}`")), "{refused}");
+    }
+    assert!(wide.skipped().is_empty(), "{:?}", wide.skipped());
+
+    let mut long = FxFile::new("day,base,quote,rate,source", Currency::EUR, "a test").unwrap();
+    let source = |read: Vec<FxRate>| read.into_iter().map(|rate| rate.source).collect::<String>();
+    assert_eq!(source(long.read("2026-11-20,USD,CNY,7,PBOC").unwrap()), "PBOC");
+    assert_eq!(source(long.read("2026-11-20,USD,CNY,7,").unwrap()), "a test");
+    assert!(FxFile::new("Date", Currency::EUR, "ECB").is_err(), "no currency");
+}
+
 proptest! {
     #[test]
     fn parts_that_are_converted_add_up_to_the_converted_whole(

@@ -4,10 +4,11 @@
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz::{self, UTC};
 use permille_rating::Meter;
+use permille_rating::charge::{QuoteLine, parse_period_charges};
 use permille_rating::grant::{Grant, GrantOrder, Need, draw};
 use permille_rating::invoice::{
-    AppliedCredit, BilledLine, InvoiceDocument, InvoiceHead, Month, MonthBill, Part, PartPlan,
-    Prepaid, TaxRate, TaxTerms, UsageSum, bill_month,
+    AppliedCharge, AppliedCredit, BilledLine, InvoiceDocument, InvoiceHead, Month, MonthBill, Part,
+    PartPlan, Prepaid, TaxRate, TaxTerms, UsageSum, bill_month,
 };
 use permille_rating::period::Period;
 use permille_rating::plan::{CreditTaken, CreditTerms, Plan, parse_plans};
@@ -340,6 +341,162 @@ fn plans_that_make_no_sense_are_refused_by_key() {
     let whole = plan("subscription", "fee = \"1.50\"\n[plan.allowance]\ntokens = 7");
     let again = parse_plans(&whole.content, "its own text").unwrap().remove(0);
     assert_eq!(again, whole);
+}
+
+fn steps(applied: &AppliedCharge) -> Vec<String> {
+    let step = |step: &QuoteLine| {
+        let numbers = [step.quantity, step.unit_price, step.flat, step.amount];
+        let [quantity, price, flat, amount] = numbers.map(|number| number.normalize());
+        format!("{:?} {quantity} × {price} + {flat} = {amount}", step.kind)
+    };
+    applied.steps.iter().map(step).collect()
+}
+
+#[test]
+fn how_an_allowance_came_about_is_told_step_by_step() {
+    let of = |allowance: &str| {
+        let terms = format!("fee = \"1\"\n[plan.allowance]\n{allowance}");
+        let used = vec![sum("input_uncached", 20_000), sum("output_text", 8_000)];
+        let bill = billed(&under(plan("subscription", &terms), used));
+        steps(bill.charges.first().unwrap())
+    };
+
+    let dearest = ["Included 10 × 0 + 0 = 0", "Usage 18 × 0.01 + 0 = 0.18"];
+    assert_eq!(of("tokens = 10000"), dearest);
+    let cheapest =
+        ["Included 10 × 0 + 0 = 0", "Usage 10 × 0.01 + 0 = 0.1", "Usage 8 × 0.03 + 0 = 0.24"];
+    assert_eq!(of("tokens = 10000\nfirst = \"cheapest\""), cheapest);
+    let over = ["Included 10 × 0 + 0 = 0", "Usage 18 × 0.5 + 0 = 9"];
+    assert_eq!(of("tokens = 10000\noverage_per_1k = \"0.5\""), over);
+    // Nothing is included, and nothing of that is told.
+    assert_eq!(of("tokens = 0"), ["Usage 8 × 0.03 + 0 = 0.24", "Usage 20 × 0.01 + 0 = 0.2"]);
+    assert_eq!(of("tokens = 28000"), ["Included 28 × 0 + 0 = 0"]);
+    // 20 at 0.01 and 8 at 0.03.
+    assert_eq!(
+        of("amount = \"0.3\""),
+        ["Usage 0 × 0 + 0.44 = 0.44", "Included 0 × 0 + -0.3 = -0.3"]
+    );
+    assert_eq!(of("amount = \"0\""), ["Usage 0 × 0 + 0.44 = 0.44"]);
+}
+
+#[test]
+fn what_a_trial_a_fee_and_a_minimum_came_to_is_told_step_by_step() {
+    let used = vec![sum("input_uncached", 4_000_000)];
+    let trial = plan("metered", "trial = { days = 30 }");
+    let trial =
+        november(UTC, vec![(at("2026-11-01T00:00:00Z"), Some((trial, true)), used.clone())]);
+    let commitment = |used| billed(&under(plan("commitment", "commitment = \"100\""), used));
+    let fee = billed(&under(plan("subscription", "fee = \"99\""), Vec::new()));
+
+    let free = ["Usage 0 × 0 + 40 = 40", "Included 0 × 0 + -40 = -40"];
+    assert_eq!(steps(&billed(&trial).charges[0]), free);
+    assert_eq!(steps(&fee.charges[0]), ["Fee 0 × 0 + 99 = 99"]);
+    let missing = ["Minimum 0 × 0 + 100 = 100", "Usage 0 × 0 + -40 = -40"];
+    assert_eq!(steps(&commitment(used).charges[0]), missing);
+    assert_eq!(steps(&commitment(Vec::new()).charges[0]), ["Minimum 0 × 0 + 100 = 100"]);
+}
+
+#[test]
+fn a_part_of_a_month_is_told_where_the_month_has_several() {
+    let small = plan("subscription", "fee = \"10\"\n[plan.allowance]\ntokens = 3000");
+    let used = || vec![sum("input_uncached", 2_000)];
+    let whole = billed(&under(small.clone(), used()));
+    let halves = billed(&november(
+        UTC,
+        vec![
+            (at("2026-11-01T00:00:00Z"), Some((small.clone(), false)), used()),
+            (at("2026-11-16T00:00:00Z"), Some((small, false)), used()),
+        ],
+    ));
+
+    let starts = |bill: &MonthBill| -> Vec<_> {
+        let lines = bill.lines.iter().map(|line| line.part);
+        let parts = lines.chain(bill.charges.iter().map(|charge| charge.part));
+        parts.map(|part| part.map(|part| part.start.format("%d").to_string())).collect()
+    };
+    assert_eq!(starts(&whole), [None, None, None, None]);
+    let days = ["01", "16", "01", "16", "01", "16", "01", "16"];
+    assert_eq!(starts(&halves), days.map(|day| Some(day.to_owned())));
+}
+
+/// A charge of a plan that costs so much a month, whatever is used of it.
+fn seat(minimum: &str) -> String {
+    format!(
+        "[[plan.charge]]\nname = \"seat\"\nper = \"image\"\nkind = \"unit\"\nunit = \"1\"\n\
+         minimum = \"{minimum}\"\ncurrency = \"CNY\"\n"
+    )
+}
+
+#[test]
+fn what_no_usage_bears_counts_for_the_commitment_of_its_own_part_and_is_billed_once() {
+    let half = |minimum| plan("commitment", &format!("commitment = \"60\"\n{}", seat(minimum)));
+    let mut month = november(
+        UTC,
+        vec![
+            (at("2026-11-01T00:00:00Z"), Some((half("5"), false)), Vec::new()),
+            (at("2026-11-16T00:00:00Z"), Some((half("7"), false)), Vec::new()),
+        ],
+    );
+    let own = "[[charge]]\nname = \"own\"\ncustomer = \"acme\"\nkind = \"unit\"\nunit = \"1\"\n\
+               per = \"image\"\nminimum = \"4\"\ncurrency = \"CNY\"\nfrom = 2026-01-01T00:00:00Z\n";
+    month.charges = parse_period_charges(own, "charge.toml").unwrap();
+
+    let bill = billed(&month);
+
+    // Each half commits to 30. The first has 5 and the 4 of the whole month, the second 7.
+    let expected =
+        ["charge 5.00", "charge 7.00", "charge 4.00", "commitment 21.00", "commitment 23.00"];
+    assert_eq!(amounts(&bill), expected);
+
+    month.corrects = Some("2026-11".to_owned());
+    for line in &bill.lines {
+        let part = month.parts.iter_mut().find(|part| line.part.is_none_or(|p| p == part.period));
+        part.unwrap().billed.push(BilledLine::of(line));
+    }
+    assert_eq!(billed(&month), MonthBill::default(), "everything is billed already");
+
+    // Late usage of the second half takes of its commitment alone, and says what it corrects.
+    let late = month.parts.last_mut().unwrap();
+    late.all = vec![sum("input_uncached", 300_000)];
+    late.left.clone_from(&late.all);
+    let second = billed(&month);
+    assert_eq!(amounts(&second), ["input_uncached 3.00", "commitment -3.00"]);
+    assert!(second.lines.iter().all(|line| line.corrects.as_deref() == Some("2026-11")));
+}
+
+#[test]
+fn a_plan_is_accepted_to_its_bounds_and_refused_beyond_them() {
+    let read = |text: &str| {
+        let error = parse_plans(text, "plan.toml").map(|mut plans| plans.remove(0));
+        error.map_err(|error| std::error::Error::source(&error).unwrap().to_string())
+    };
+    let named = |name: &str| {
+        read(&format!("[[plan]]\nname = \"{name}\"\nkind = \"metered\"\ncurrency = \"CNY\"\n"))
+    };
+    for name in ["a", "team-2_b.x", &"x".repeat(63)] {
+        assert_eq!(named(name).unwrap().name.as_str(), name);
+    }
+    for name in ["Team", "my plan", "über", &"x".repeat(64)] {
+        let message = named(name).unwrap_err();
+        assert!(message.contains("1 to 63 of a-z"), "{name}: {message}");
+    }
+
+    let metered = |terms: &str| {
+        let head = "[[plan]]\nname = \"team\"\nkind = \"metered\"\ncurrency = \"CNY\"\n";
+        read(&format!("{head}{terms}\n"))
+    };
+    let trial = metered("trial = { days = 731, credit = \"0.01\" }").unwrap().trial.unwrap();
+    assert_eq!((trial.days, trial.credit), (Some(731), Some(decimal("0.01"))));
+    assert_eq!(metered(&[seat("1"), seat("2")].concat()).unwrap().charges.len(), 2);
+    for (terms, words) in [
+        ("trial = { days = 732 }", "accepted: 1 to 731"),
+        ("trial = { credit = \"0\" }", "`trial.credit`: is zero"),
+        ("fee = \"1\"", "`fee`: has no meaning in kind `metered`"),
+        (&[seat("1"), seat("1")].concat(), "stands twice"),
+    ] {
+        let message = metered(terms).unwrap_err();
+        assert!(message.contains(words), "`{words}` is not in: {message}");
+    }
 }
 
 proptest! {

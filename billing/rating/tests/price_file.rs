@@ -235,3 +235,77 @@ fn overlapping_entries_of_one_file_are_refused() {
 fn what_is_not_toml_is_refused_with_its_line() {
     assert!(refusal("[[price]]\nmodel = \n").contains("line 2"));
 }
+
+/// Whether a band `later` is refused behind a band `earlier` as one that can never apply.
+fn is_covered(earlier: &str, later: &str) -> bool {
+    let band = |when: &str| format!("[[price.band]]\nwhen = {{ {when} }}\ninput = \"1\"\n");
+    let text = format!("{HEAD}input = \"2\"\n{}{}", band(earlier), band(later));
+    match parse_price_book(&text, "prices.toml") {
+        Ok(_) => false,
+        Err(error) => {
+            let message = error.source().unwrap().to_string();
+            assert!(message.contains("can never apply"), "{earlier}; {later}: {message}");
+            true
+        }
+    }
+}
+
+#[test]
+fn a_band_is_covered_by_an_earlier_one_that_asks_for_nothing_more() {
+    const DAY: &str = "hours = \"09:00-18:00\", time_zone = \"Asia/Tokyo\"";
+    const WEEK: &str = "weekdays = \"mon-fri\", time_zone = \"Asia/Tokyo\"";
+    const WORK: &str =
+        "weekdays = \"mon-fri\", except_holidays = [2026-05-01], time_zone = \"Asia/Tokyo\"";
+    let parts = [
+        "input_total_over = 7",
+        "service_tier = \"flex\"",
+        "batch = true",
+        "region = \"r\"",
+        DAY,
+        WEEK,
+        WORK,
+    ];
+
+    for part in parts {
+        assert!(is_covered(part, part), "{part}");
+        let more = if part.contains("batch") { "region = \"r\"" } else { "batch = true" };
+        assert!(is_covered(part, &format!("{part}, {more}")), "{part}: more is asked for");
+        assert!(is_covered(more, &format!("{part}, {more}")), "{part}: only that is asked for");
+        assert!(!is_covered(&format!("{part}, {more}"), part), "{part}: less is asked for");
+        assert!(!is_covered(part, more), "{part}: something else is asked for");
+    }
+    assert!(is_covered(WEEK, WORK) && !is_covered(WORK, WEEK));
+    assert!(is_covered("input_total_over = 7", "input_total_over = 8"));
+    for (part, of, instead) in [
+        ("input_total_over = 7", "7", "6"),
+        ("service_tier = \"flex\"", "flex", "fast"),
+        ("batch = true", "true", "false"),
+        ("region = \"r\"", "\"r\"", "\"s\""),
+        (DAY, "18:00", "17:00"),
+        (DAY, "Tokyo", "Seoul"),
+        (WEEK, "fri", "thu"),
+        (WEEK, "Tokyo", "Seoul"),
+        (WORK, "2026-05-01", "2026-05-02"),
+        (WORK, "Tokyo", "Seoul"),
+    ] {
+        let other = part.replace(of, instead);
+        assert!(!is_covered(part, &other), "{other} is not {part}");
+    }
+}
+
+#[test]
+fn a_price_of_a_provider_has_another_version_and_ways_of_writing_a_number_have_none() {
+    let sale = entry("input = \"0.012\"\nsearches = \"0.01\"\n");
+    let cost = entry("side = \"cost\"\ninput = \"0.012\"\nsearches = \"0.01\"\n");
+    assert_ne!(sale.version, cost.version);
+
+    let mut written = sale.clone();
+    let long = |text: &str| rust_decimal::Decimal::from_str_exact(text).unwrap();
+    for price in written.rates.per_thousand.values_mut() {
+        *price = permille_types::PricePerThousand::new(long("0.01200"));
+    }
+    for price in written.rates.per_unit.values_mut() {
+        *price = long("0.0100");
+    }
+    assert_eq!(price_version(&written).unwrap(), sale.version);
+}

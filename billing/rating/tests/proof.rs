@@ -148,6 +148,21 @@ fn the_text_of_a_record_never_changes() {
     );
 }
 
+#[test]
+fn a_hash_is_64_digits_as_text_and_as_json() {
+    let hash: Hash = ROOTS[1].parse().unwrap();
+
+    let json = serde_json::to_string(&hash).unwrap();
+
+    assert_eq!(json, format!("\"{}\"", ROOTS[1]));
+    assert_eq!(serde_json::from_str::<Hash>(&json).unwrap(), hash);
+    let other = ROOTS[1].replacen('6', "x", 1);
+    assert_eq!(
+        other.parse::<Hash>().unwrap_err().to_string(),
+        format!("`{other}` is no hash; accepted: 64 hexadecimal digits")
+    );
+}
+
 proptest! {
     #[test]
     fn any_change_of_any_leaf_shows_in_the_root(

@@ -91,3 +91,18 @@ fn terms_are_read_as_they_are_written() {
     let float = r#"{"treatment":"standard","rates":[{"name":"VAT","percent":6.5}]}"#;
     assert!(serde_json::from_str::<TaxTerms>(float).is_err(), "decimals are strings");
 }
+
+#[test]
+fn terms_are_accepted_to_their_last_bound() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let long = "x".repeat(256);
+    for terms in [
+        rates(&names.map(|name| (name, "1"))),
+        rates(&[("none", "0"), ("all", "100")]),
+        rates(&[("VAT", "9.9755")]),
+        rates(&[(&long, "1")]),
+        TaxTerms::Exempt { reason: long.clone() },
+    ] {
+        assert_eq!(terms.clone().checked(), Ok(terms));
+    }
+}

@@ -40,7 +40,7 @@ impl Prepaid<'_> {
         amount: Decimal,
         currency: Currency,
     ) -> Result<Vec<AppliedCredit>, InvoiceError> {
-        if self.grants.is_empty() || lines.is_empty() {
+        if self.grants.is_empty() {
             return Ok(Vec::new());
         }
         let amounts: Vec<Decimal> = lines.iter().map(|line| line.amount).collect();

@@ -380,6 +380,9 @@ mod tests {
         assert_eq!(winner(&book, "gpt-4o-2024-08-06", None), Some(0));
         assert_eq!(winner(&book, "gpt-5", None), Some(2));
         assert_eq!(winner(&book, "claude", None), None);
+        // The pattern has as many literal characters as the name, and sorts before it.
+        let equal = self::book(&[("*gpt-4o", "", T, ""), ("gpt-4o", "", T, "")]);
+        assert_eq!(winner(&equal, "gpt-4o", None), Some(1));
     }
 
     #[test]
@@ -389,6 +392,11 @@ mod tests {
         assert_eq!(winner(&book, "gpt-4o-mini", None), Some(2));
         assert_eq!(winner(&book, "o3-mini", None), Some(1));
         assert_eq!(winner(&book, "openai/gpt-5", None), Some(0));
+        // What a class or an alternative lists, and the marks themselves, are not literal.
+        for longer in ["gpt-[4567]*", "{gpt,o3,claude}-*", "g*p*t*-*", "???-[4]?"] {
+            let book = self::book(&[(longer, "", T, ""), ("gpt-4*", "", T, "")]);
+            assert_eq!(winner(&book, "gpt-4o", None), Some(1), "{longer}");
+        }
     }
 
     #[test]
