@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -17,11 +17,11 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 use crate::{
     metrics::Metrics,
     stack::Stack,
+    stage::Below,
     upstream::{BUFFER_BYTES, H2_CONNECTION_BYTES, H2_STREAM_BYTES},
 };
 
@@ -71,11 +71,11 @@ impl Server {
             let Ok(io) = prepared(socket) else { continue };
             let asked = Arc::new(Notify::new());
             let request_came = Arc::clone(&asked);
-            let service = self.stack.clone().map_request(move |request| {
+            let stack = Below::new(self.stack.clone());
+            let service = service_fn(move |request| {
                 request_came.notify_one();
-                request
+                stack.call(request)
             });
-            let service = TowerToHyperService::new(service);
             let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
             let connection = graceful.watch(connection);
             let silence_max = self.header_time_max;

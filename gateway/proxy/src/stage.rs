@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures_util::future::Either;
+use parking_lot::Mutex;
 use tower::{Layer, Service, layer::layer_fn};
 
 use crate::refusal::Refusal;
@@ -46,7 +47,7 @@ pub(crate) fn stage<T, S>(stage: T) -> impl Layer<S, Service = Staged<T, S>> + C
 /// Puts a [`Waiting`] step in front of a service.
 pub(crate) fn waiting<T, S>(stage: T) -> impl Layer<S, Service = Waited<T, S>> + Clone {
     let stage = Arc::new(stage);
-    layer_fn(move |inner| Waited { stage: Arc::clone(&stage), inner })
+    layer_fn(move |inner| Waited { stage: Arc::clone(&stage), inner: Below::new(inner) })
 }
 
 /// A service behind a [`Stage`].
@@ -82,10 +83,48 @@ where
     }
 }
 
+/// What follows a layer that waits, or that calls it more than once: shared by the requests of one
+/// connection, so that none of them copies what is below. Each connection has its own, and holds
+/// its lock while a call begins, never while it is waited for.
+pub(crate) struct Below<S>(Arc<Mutex<S>>);
+
+impl<S: Clone> Clone for Below<S> {
+    /// That of another connection.
+    fn clone(&self) -> Self {
+        Self::new(self.0.lock().clone())
+    }
+}
+
+impl<S> Below<S> {
+    pub(crate) fn new(service: S) -> Self {
+        Self(Arc::new(Mutex::new(service)))
+    }
+
+    /// The same one, for a request of this connection.
+    pub(crate) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    pub(crate) fn poll_ready<In>(&self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<In>,
+    {
+        self.0.lock().poll_ready(cx)
+    }
+
+    /// Begins a call. No layer waits to be ready: each refuses in its answer.
+    pub(crate) fn call<In>(&self, input: In) -> S::Future
+    where
+        S: Service<In>,
+    {
+        self.0.lock().call(input)
+    }
+}
+
 /// A service behind a [`Waiting`] step.
 pub(crate) struct Waited<T, S> {
     stage: Arc<T>,
-    inner: S,
+    inner: Below<S>,
 }
 
 impl<T, S: Clone> Clone for Waited<T, S> {
@@ -98,7 +137,7 @@ impl<T, S, In> Service<In> for Waited<T, S>
 where
     T: Waiting<In>,
     In: Send + 'static,
-    S: Service<T::Out, Error = Refusal> + Clone + Send + 'static,
+    S: Service<T::Out, Error = Refusal> + Send + 'static,
     S::Future: Send,
 {
     type Response = S::Response;
@@ -110,10 +149,7 @@ where
     }
 
     fn call(&mut self, input: In) -> Self::Future {
-        let stage = Arc::clone(&self.stage);
-        // The clone takes the place of the service that was polled ready.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let (stage, inner) = (Arc::clone(&self.stage), self.inner.share());
         Box::pin(async move {
             let next = stage.enter(input).await?;
             inner.call(next).await

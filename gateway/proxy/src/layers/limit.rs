@@ -9,7 +9,12 @@ use std::{
 use futures_util::future::Either;
 use tower::{Layer, Service};
 
-use crate::{context::InSession, metering::Metering, refusal::Refusal, stage::Boxed};
+use crate::{
+    context::InSession,
+    metering::Metering,
+    refusal::Refusal,
+    stage::{Below, Boxed},
+};
 
 pub(crate) struct LimitLayer {
     pub(crate) metering: Arc<Metering>,
@@ -19,19 +24,19 @@ impl<S> Layer<S> for LimitLayer {
     type Service = Limit<S>;
 
     fn layer(&self, inner: S) -> Limit<S> {
-        Limit { metering: Arc::clone(&self.metering), inner }
+        Limit { metering: Arc::clone(&self.metering), inner: Below::new(inner) }
     }
 }
 
 #[derive(Clone)]
 pub(crate) struct Limit<S> {
     metering: Arc<Metering>,
-    inner: S,
+    inner: Below<S>,
 }
 
 impl<S> Service<InSession> for Limit<S>
 where
-    S: Service<InSession, Error = Refusal> + Clone + Send + 'static,
+    S: Service<InSession, Error = Refusal> + Send + 'static,
     S::Future: Send,
 {
     type Response = S::Response;
@@ -48,9 +53,7 @@ where
             return Either::Right(self.inner.call(request));
         }
         let metering = Arc::clone(&self.metering);
-        // The clone takes the place of the service that was polled ready.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let inner = self.inner.share();
         Either::Left(Box::pin(async move {
             if let Err(refusal) = metering.limiter.reserve(&mut request).await {
                 request.turn_away(&metering.recogniser);

@@ -23,7 +23,7 @@ use crate::{
     refusal::Refusal,
     reply::Asked,
     reply_body::UpstreamBody,
-    stage::Boxed,
+    stage::{Below, Boxed},
 };
 
 pub(crate) struct MeterLayer {
@@ -34,19 +34,19 @@ impl<S> Layer<S> for MeterLayer {
     type Service = Meter<S>;
 
     fn layer(&self, inner: S) -> Meter<S> {
-        Meter { metering: Arc::clone(&self.metering), inner }
+        Meter { metering: Arc::clone(&self.metering), inner: Below::new(inner) }
     }
 }
 
 #[derive(Clone)]
 pub(crate) struct Meter<S> {
     metering: Arc<Metering>,
-    inner: S,
+    inner: Below<S>,
 }
 
 impl<S> Service<InSession> for Meter<S>
 where
-    S: Service<Calls, Response = Response<UpstreamBody>, Error = Refusal> + Clone + Send + 'static,
+    S: Service<Calls, Response = Response<UpstreamBody>, Error = Refusal> + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<ReplyBody>;
@@ -59,8 +59,7 @@ where
 
     fn call(&mut self, mut request: InSession) -> Self::Future {
         let metering = Arc::clone(&self.metering);
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let inner = self.inner.share();
         Box::pin(async move {
             let mut calls = calls(&mut request);
             let (asked, attempts) = (calls.asked, calls.attempts.clone());

@@ -12,7 +12,7 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use permille_limits::RetryBudget;
 use permille_types::{Ended, TokenCounts};
-use tower::{Layer, Service, ServiceExt as _};
+use tower::{Layer, Service};
 
 use crate::{
     attempts::reported,
@@ -23,7 +23,7 @@ use crate::{
     refusal::Refusal,
     reply::{error_tap, retry_after},
     reply_body::UpstreamBody,
-    stage::Boxed,
+    stage::{Below, Boxed},
     upstream::Upstream,
 };
 
@@ -66,22 +66,19 @@ impl<S> Layer<S> for RetryLayer {
     type Service = Retry<S>;
 
     fn layer(&self, inner: S) -> Retry<S> {
-        Retry { shared: Arc::clone(&self.shared), inner }
+        Retry { shared: Arc::clone(&self.shared), inner: Below::new(inner) }
     }
 }
 
 #[derive(Clone)]
 pub(crate) struct Retry<S> {
     shared: Arc<Shared>,
-    inner: S,
+    inner: Below<S>,
 }
 
 impl<S> Service<Calls> for Retry<S>
 where
-    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = Refusal>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = Refusal> + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<UpstreamBody>;
@@ -94,21 +91,20 @@ where
 
     fn call(&mut self, calls: Calls) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let inner = self.inner.share();
         Box::pin(async move {
             shared.budget.request(Instant::now());
             let mut next = first(&calls)?;
             loop {
                 let Turn { candidate, permit } = next;
-                let mut outcome = calls.call(&mut inner, candidate).await;
+                let mut outcome = calls.call(&inner, candidate).await;
                 if refuses_its_token(&outcome) {
                     // Once, with another token. That it is refused too is the client's to see.
                     shared.metrics.retried(&candidate.upstream.name);
                     calls.note(&outcome);
                     calls.discard(outcome, &candidate.upstream).await;
                     calls.is_waited_for()?;
-                    outcome = calls.call(&mut inner, candidate).await;
+                    outcome = calls.call(&inner, candidate).await;
                 }
                 let failure = shared.judge(&calls, candidate, permit, &outcome);
                 let again = failure.filter(|failure| shared.policy.retry_on.contains(failure));
@@ -275,7 +271,7 @@ fn forbids_retry(outcome: &Outcome) -> bool {
 
 impl Calls {
     /// Calls `candidate` once, with an access token where its credential is exchanged for one.
-    async fn call<S>(&self, inner: &mut S, candidate: &Candidate) -> Outcome
+    async fn call<S>(&self, inner: &Below<S>, candidate: &Candidate) -> Outcome
     where
         S: Service<Outgoing, Response = Response<UpstreamBody>, Error = Refusal>,
     {
@@ -284,7 +280,7 @@ impl Calls {
         let token = candidate.upstream.access_token().await?;
         outgoing.token.clone_from(&token);
         self.attempts.sent();
-        let mut response = inner.ready().await?.call(outgoing).await?;
+        let mut response = inner.call(outgoing).await?;
         if let Some(token) = &token
             && candidate.upstream.refuses(token, &mut response).await
         {

@@ -16,7 +16,7 @@ use crate::{
     context::{InSession, Targeted},
     metering::Metering,
     refusal::Refusal,
-    stage::Boxed,
+    stage::{Below, Boxed},
     stored::StoredResponses,
 };
 
@@ -28,19 +28,19 @@ impl<S> Layer<S> for StoredLayer {
     type Service = Stored<S>;
 
     fn layer(&self, inner: S) -> Stored<S> {
-        Stored { metering: Arc::clone(&self.metering), inner }
+        Stored { metering: Arc::clone(&self.metering), inner: Below::new(inner) }
     }
 }
 
 #[derive(Clone)]
 pub(crate) struct Stored<S> {
     metering: Arc<Metering>,
-    inner: S,
+    inner: Below<S>,
 }
 
 impl<S> Service<InSession> for Stored<S>
 where
-    S: Service<InSession, Error = Refusal> + Clone + Send + 'static,
+    S: Service<InSession, Error = Refusal> + Send + 'static,
     S::Future: Send,
 {
     type Response = S::Response;
@@ -56,9 +56,7 @@ where
             return Either::Right(self.inner.call(request));
         };
         let metering = Arc::clone(&self.metering);
-        // The clone takes the place of the service that was polled ready.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let inner = self.inner.share();
         Either::Left(Box::pin(async move {
             if let Err(refusal) = enter(&metering.stored, &mut request.targeted, id).await {
                 request.turn_away(&metering.recogniser);
