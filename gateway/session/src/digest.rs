@@ -90,6 +90,11 @@ impl Digest {
         Self(hasher.0.finish128().as_bytes())
     }
 
+    /// A number that is spread evenly over digests.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.first_chunk().copied().map_or(0, u64::from_le_bytes)
+    }
+
     /// As it leaves the process.
     pub(crate) fn bytes(&self) -> &[u8; 16] {
         &self.0

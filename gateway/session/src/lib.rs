@@ -8,6 +8,7 @@
 mod digest;
 mod message;
 mod node;
+mod places;
 mod read;
 mod recogniser;
 mod sessions;

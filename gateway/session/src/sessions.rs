@@ -8,13 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
 use permille_types::{SessionId, TokenCount, TurnKind};
 
 use crate::{
     digest::{Digest, Key},
     message::{Conversation, Opening, Speaker},
     node::{Fit, Node, Place, Resent, Turn},
+    places::Places,
     read::read,
     shared::Shared,
     trail::{Answer, Asker, Beginning, Search},
@@ -44,8 +44,7 @@ impl Default for Bounds {
 
 /// The requests of open conversations.
 pub struct Sessions {
-    nodes: Cache<Digest, Vec<Arc<Node>>>,
-    idle_max: Duration,
+    places: Places,
 }
 
 /// A request that has its place. [`Sessions::replied`] tells what its reply was.
@@ -105,14 +104,7 @@ impl Sessions {
     /// Nothing is remembered yet.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        let nodes = Cache::builder()
-            .max_capacity(bounds.places_max)
-            .weigher(|_, alike: &Vec<_>| u32::try_from(alike.len()).unwrap_or(u32::MAX))
-            // A new request must never give way to an old one that was often asked for.
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(bounds.idle_max)
-            .build();
-        Self { nodes, idle_max: bounds.idle_max }
+        Self { places: Places::new(bounds) }
     }
 
     /// Finds the place of a request that arrives `now`, and remembers it. `fresh` is the name of
@@ -250,24 +242,24 @@ impl Sessions {
         now: Instant,
     ) -> Option<(Arc<Node>, Fit)> {
         search.last().filter(|last| *last == Speaker::Tool)?;
-        let alike = self.nodes.get(&prefix)?;
         let late = |node: &&Arc<Node>| now.saturating_duration_since(node.at) <= SOON;
-        let mut waiting = alike.iter().filter(late).filter(|node| node.is_waiting());
-        let alone = waiting.next().filter(|_| waiting.next().is_none())?;
-        Some((Arc::clone(alone), Fit::Open))
+        self.places.look(&prefix, now, |alike| {
+            let mut waiting = alike.filter(late).filter(|node| node.is_waiting());
+            let alone = waiting.next().filter(|_| waiting.next().is_none())?;
+            Some((Arc::clone(alone), Fit::Open))
+        })
     }
 
     /// By all messages, the last one included: another reply to them is wanted. Where their
     /// beginning is not `known`, a reply among them may be the application's own.
     fn repeated(&self, search: &Search<'_>, known: bool, now: Instant) -> Option<Found> {
-        let alike = self.nodes.get(&search.whole()?)?;
-        let node = alike.iter().rev().find(|node| self.is_open(node, now))?;
+        let node = self.places.look(&search.whole()?, now, |alike| alike.next_back().cloned())?;
         // Whoever has gone on from the reply was content with it: the same words are another's.
         let may_repeat = || search.may_repeat() || (node.is_failed() && search.has_replies());
         let again =
             may_repeat() && now.saturating_duration_since(node.at) <= SOON && node.is_waiting();
         (known || again).then(|| Found {
-            node: Arc::clone(node),
+            node,
             fit: Fit::SameReply,
             known: search.len(),
             whole: false,
@@ -289,26 +281,15 @@ impl Sessions {
 
     /// The node under `digest` that fits best; of equals, the latest.
     fn best(&self, digest: Digest, reply: Opening, now: Instant) -> Option<(Arc<Node>, Fit)> {
-        let alike = self.nodes.get(&digest)?;
-        let open = alike.iter().filter(|node| self.is_open(node, now));
-        let (fit, node) = open.map(|node| (node.fit(reply), node)).max_by_key(|(fit, _)| *fit)?;
-        Some((Arc::clone(node), fit))
-    }
-
-    fn is_open(&self, node: &Node, now: Instant) -> bool {
-        now.saturating_duration_since(node.at) <= self.idle_max
+        self.places.look(&digest, now, |alike| {
+            let fitting = alike.map(|node| (node.fit(reply), node));
+            let (fit, node) = fitting.max_by_key(|(fit, _)| *fit)?;
+            Some((Arc::clone(node), fit))
+        })
     }
 
     fn remember(&self, digest: Digest, node: &Arc<Node>, now: Instant) {
-        self.nodes.entry(digest).and_compute_with(|known| {
-            let mut alike = known.map(moka::Entry::into_value).unwrap_or_default();
-            alike.retain(|node| self.is_open(node, now));
-            if alike.len() >= ALIKE_MAX {
-                alike.remove(0);
-            }
-            alike.push(Arc::clone(node));
-            Op::Put(alike)
-        });
+        self.places.remember(digest, node, ALIKE_MAX, now);
     }
 }
 
