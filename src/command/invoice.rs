@@ -1,6 +1,6 @@
 //! `permille invoice …`: what a customer owes for a period, and the life of an invoice.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use permille_ledger::{Invoice, TaxTerms};
 use permille_rating::invoice::InvoiceLine;
@@ -84,9 +84,12 @@ pub(crate) enum Command {
         /// How much came; all that is due when absent.
         #[arg(long)]
         amount: Option<String>,
-        /// What the payment is called at the bank.
+        /// What the payment is called at the bank: told again by it, it is booked once.
         #[arg(long)]
         reference: Option<String>,
+        /// The day of the payment at the bank.
+        #[arg(long, value_name = "DAY")]
+        date: Option<NaiveDate>,
     },
     /// Note that money went back which credit notes have left too much.
     Refund {
@@ -95,9 +98,12 @@ pub(crate) enum Command {
         /// How much went back; all that is to be paid back when absent.
         #[arg(long)]
         amount: Option<String>,
-        /// What the payment is called at the bank.
+        /// What the payment is called at the bank: told again by it, it is booked once.
         #[arg(long)]
         reference: Option<String>,
+        /// The day of the payment at the bank.
+        #[arg(long, value_name = "DAY")]
+        date: Option<NaiveDate>,
     },
     /// Credit an issued invoice: what is left of it, an amount, or a line; the tax goes with it.
     Credit {
@@ -207,13 +213,13 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             each(context, &api, ids, ("approve", &json!({"expected_total": total}))).await
         }
         Command::Finalize { ids } => each(context, &api, ids, ("finalize", &json!({}))).await,
-        Command::Pay { id, amount, reference } => {
-            let body = json!({"amount": amount, "reference": reference});
+        Command::Pay { id, amount, reference, date } => {
+            let body = json!({"amount": amount, "reference": reference, "date": date});
             let paid = api.post(&Path::of(&["invoices", id, "pay"]), &body).await?;
             context.output.one(&paid, text)
         }
-        Command::Refund { id, amount, reference } => {
-            let body = json!({"amount": amount, "reference": reference});
+        Command::Refund { id, amount, reference, date } => {
+            let body = json!({"amount": amount, "reference": reference, "date": date});
             let back = api.post(&Path::of(&["invoices", id, "refund"]), &body).await?;
             context.output.one(&back, text)
         }

@@ -73,8 +73,8 @@ pub use intake::{
 };
 pub use invoice::{
     Beside, INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod,
-    InvoiceProject, InvoiceState, InvoiceSummary, InvoiceTexts, NotVerifiable, Standing,
-    Verification, earlier_needed, recount_of, verify_invoice,
+    InvoiceProject, InvoiceState, InvoiceSummary, InvoiceTexts, NewPayment, NotVerifiable,
+    Standing, Verification, earlier_needed, recount_of, verify_invoice,
 };
 pub use invoiced::{InvoicedUsage, PricedEvent};
 pub use key::{CreatedKey, Key, NewKey};

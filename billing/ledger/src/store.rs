@@ -162,6 +162,7 @@ fn migrator(engine: Engine) -> Migrator {
         29 "0029_fx_rate.sql",
         30 "0030_reconciliation.sql",
         32 "0032_webhook.sql",
+        38 "0038_payment_reference.sql",
     ])
 }
 

@@ -25,6 +25,7 @@ pub use document::{
     INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod, InvoiceProject,
     InvoiceTexts, Standing,
 };
+pub use payment::NewPayment;
 pub use state::InvoiceState;
 pub use verify::{Beside, NotVerifiable, Verification, earlier_needed, recount_of, verify_invoice};
 

@@ -132,6 +132,16 @@ pub(super) enum Payment {
     Back,
 }
 
+impl Payment {
+    /// As it is stored.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Back => "back",
+        }
+    }
+}
+
 /// Books money that came or went back.
 pub(super) async fn post_payment(
     connection: &mut Connection,

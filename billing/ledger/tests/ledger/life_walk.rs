@@ -2,8 +2,8 @@
 //! books agree, numbers have no gap, and no token is billed twice.
 
 use permille_ledger::{
-    CreditScope, CustomerChanges, Instruction, LedgerError, NewCredit, Page, Role, TaxRate,
-    TaxTerms,
+    CreditScope, CustomerChanges, Instruction, LedgerError, NewCredit, NewPayment, Page, Role,
+    TaxRate, TaxTerms,
 };
 use permille_types::{InvoiceId, TokenClass, UsageEvent};
 use rust_decimal::Decimal;
@@ -101,11 +101,13 @@ impl Walk {
             6 | 7 => ledger.finalize_invoice(&id, &finance).await.map(drop),
             8 => ledger.pay_invoice(&id, None, &finance).await.map(drop),
             14 | 15 => {
-                ledger.pay_invoice_in_part(&id, Some(amount), None, &finance).await.map(drop)
+                let payment = NewPayment { amount: Some(amount), ..NewPayment::default() };
+                ledger.pay_invoice_in_part(&id, &payment, &finance).await.map(drop)
             }
             16 => {
                 let amount = (line > 0).then_some(amount);
-                ledger.refund_invoice(&id, amount, None, &finance).await.map(drop)
+                let payment = NewPayment { amount, ..NewPayment::default() };
+                ledger.refund_invoice(&id, &payment, &finance).await.map(drop)
             }
             // Issuing takes three steps: without a way through, money would seldom move.
             18..=20 => {

@@ -1,7 +1,7 @@
 //! Money of invoices: in parts, never above what is due, and back where credit notes say so.
 
 use permille_ledger::{
-    CreditScope, Instruction, Invoice, InvoiceState, LedgerError, NewCredit, Role,
+    CreditScope, Instruction, Invoice, InvoiceState, LedgerError, NewCredit, NewPayment, Role,
 };
 use permille_types::{InvoiceId, TokenClass};
 use rust_decimal::Decimal;
@@ -14,6 +14,10 @@ fn id(invoice: &Invoice) -> InvoiceId {
 
 fn decimal(text: &str) -> Decimal {
     text.parse().unwrap()
+}
+
+fn of(amount: &str) -> NewPayment<'static> {
+    NewPayment { amount: Some(decimal(amount)), ..NewPayment::default() }
 }
 
 /// An issued invoice over 12.00.
@@ -31,10 +35,7 @@ async fn issued() -> (Books, Invoice) {
 /// Money in or back; the books are in order after it, whatever came of it.
 async fn pay(books: &Books, invoice: &Invoice, amount: &str) -> Result<Invoice, LedgerError> {
     let finance = books.as_role(Role::Finance).await;
-    let paid = books
-        .ledger
-        .pay_invoice_in_part(&id(invoice), Some(decimal(amount)), Some("SEPA"), &finance)
-        .await;
+    let paid = books.ledger.pay_invoice_in_part(&id(invoice), &of(amount), &finance).await;
     assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
     paid
 }
@@ -45,10 +46,8 @@ async fn refund(
     amount: Option<&str>,
 ) -> Result<Invoice, LedgerError> {
     let finance = books.as_role(Role::Finance).await;
-    let back = books
-        .ledger
-        .refund_invoice(&id(invoice), amount.map(decimal), Some("SEPA back"), &finance)
-        .await;
+    let payment = NewPayment { amount: amount.map(decimal), ..NewPayment::default() };
+    let back = books.ledger.refund_invoice(&id(invoice), &payment, &finance).await;
     assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
     back
 }
@@ -95,7 +94,7 @@ async fn an_invoice_is_paid_in_parts_and_paid_with_the_last_of_them() {
     let history = books.ledger.invoice_history(&id(&invoice)).await.unwrap();
     let paid: Vec<_> = history.iter().filter(|entry| entry.action == "pay").collect();
     let details: Vec<_> = paid.iter().map(|entry| entry.detail.as_deref().unwrap()).collect();
-    assert_eq!(details[0], "5.00 CNY, 7.00 CNY is due: SEPA");
+    assert_eq!(details[0], "5.00 CNY, 7.00 CNY is due");
     let states: Vec<_> = paid.iter().map(|entry| entry.to.as_deref().unwrap()).collect();
     assert_eq!(states, ["final", "final", "paid"]);
 }
@@ -154,7 +153,7 @@ async fn what_a_credit_note_leaves_too_much_is_paid_back_in_parts() {
     assert_eq!(balance(&books, "receivable:billed:acme").await, "0");
     let history = books.ledger.invoice_history(&id(&invoice)).await.unwrap();
     let last = history.last().unwrap();
-    let detail = "3.00 CNY, 0.00 CNY is due: SEPA back";
+    let detail = "3.00 CNY, 0.00 CNY is due";
     assert_eq!((last.action.as_str(), last.detail.as_deref()), ("refund", Some(detail)));
 }
 
@@ -189,7 +188,7 @@ async fn a_payment_or_a_refund_that_is_told_twice_under_its_key_moves_money_once
     let keyed = |key| Instruction::new(finance.by().clone(), Some(key)).unwrap();
     let (paying, refunding) = (keyed("pay-1"), keyed("back-1"));
     let pay = async |amount, by: &Instruction| {
-        books.ledger.pay_invoice_in_part(&id(&invoice), Some(decimal(amount)), None, by).await
+        books.ledger.pay_invoice_in_part(&id(&invoice), &of(amount), by).await
     };
 
     let first = pay("5", &paying).await.unwrap();
@@ -198,11 +197,7 @@ async fn a_payment_or_a_refund_that_is_told_twice_under_its_key_moves_money_once
     pay("7", &finance).await.unwrap();
     credit(&books, &invoice, "3").await;
     for _ in 0..2 {
-        books
-            .ledger
-            .refund_invoice(&id(&invoice), Some(decimal("1")), None, &refunding)
-            .await
-            .unwrap();
+        books.ledger.refund_invoice(&id(&invoice), &of("1"), &refunding).await.unwrap();
     }
 
     assert_eq!(first, again);
@@ -213,6 +208,61 @@ async fn a_payment_or_a_refund_that_is_told_twice_under_its_key_moves_money_once
 }
 
 #[tokio::test]
+async fn a_payment_that_is_told_again_by_its_reference_is_booked_once() {
+    let (books, invoice) = issued().await;
+    let finance = books.as_role(Role::Finance).await;
+    let day = |text: &str| Some(text.parse().unwrap());
+    let first = NewPayment { reference: Some("bank 17"), date: day("2026-11-30"), ..of("5") };
+    let pay = async |payment| {
+        let paid = books.ledger.pay_invoice_in_part(&id(&invoice), &payment, &finance).await;
+        assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
+        paid
+    };
+
+    let booked = pay(first).await.unwrap();
+    let again = pay(NewPayment { reference: Some(" bank 17 "), ..first }).await.unwrap();
+    let other_amount = NewPayment { amount: of("7").amount, ..first };
+    let all = NewPayment { amount: None, ..first };
+    let other_day = NewPayment { date: day("2026-12-01"), ..first };
+    let no_day = NewPayment { date: None, ..first };
+    let mut refused = Vec::new();
+    for other in [other_amount, all, other_day, no_day] {
+        refused.push(pay(other).await.unwrap_err());
+    }
+    let to_come = NewPayment { date: day("2026-12-02"), reference: None, ..of("1") };
+    let early = pay(to_come).await.unwrap_err();
+    let rest = NewPayment { reference: Some("bank 18"), ..NewPayment::default() };
+    let last = pay(rest).await.unwrap();
+    let last_again = pay(rest).await.unwrap();
+    let last_by_amount = pay(NewPayment { amount: of("7").amount, ..rest }).await.unwrap();
+
+    assert_eq!(booked, again);
+    for error in refused {
+        assert!(matches!(error, LedgerError::Invalid { field: "reference", .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("bank 17") && text.contains("5.00 CNY on 2026-11-30"), "{text}");
+    }
+    assert!(matches!(early, LedgerError::Invalid { field: "date", .. }), "{early:?}");
+    assert_eq!((last.state, &last), (InvoiceState::Paid, &last_again));
+    assert_eq!(last, last_by_amount);
+    assert_eq!(balance(&books, "cash").await, "12");
+    let history = books.ledger.invoice_history(&id(&invoice)).await.unwrap();
+    let paid = history.iter().filter(|entry| entry.action == "pay");
+    let details: Vec<_> = paid.filter_map(|entry| entry.detail.as_deref()).collect();
+    let of_first = "5.00 CNY on 2026-11-30, 7.00 CNY is due: bank 17";
+    assert_eq!(details, [of_first, "7.00 CNY, 0.00 CNY is due: bank 18"]);
+
+    credit(&books, &invoice, "3").await;
+    let back = NewPayment { reference: Some("bank 17"), ..of("2") };
+    for _ in 0..2 {
+        books.ledger.refund_invoice(&id(&invoice), &back, &finance).await.unwrap();
+    }
+    let now = books.ledger.invoice(&id(&invoice)).await.unwrap();
+    assert_eq!(standing(&now).3, "-1.00");
+    assert_eq!(balance(&books, "cash").await, "10");
+}
+
+#[tokio::test]
 async fn a_failure_at_any_statement_of_a_payment_leaves_nothing() {
     let (books, invoice) = issued().await;
     let finance = books.as_role(Role::Finance).await;
@@ -220,13 +270,13 @@ async fn a_failure_at_any_statement_of_a_payment_leaves_nothing() {
 
     for failure in [
         "create trigger boom before insert on posting begin select raise(abort, 'b'); end",
+        "create trigger boom before insert on invoice_payment begin select raise(abort, 'b'); end",
         "create trigger boom before update of paid on invoice begin select raise(abort, 'b'); end",
         "create trigger boom before update of state on invoice begin select raise(abort, 'b'); end",
         "create trigger boom before insert on audit begin select raise(abort, 'b'); end",
     ] {
         books.tamper(failure).await;
-        let amount = Some(decimal("3"));
-        let done = books.ledger.pay_invoice_in_part(&id(&invoice), amount, None, &finance).await;
+        let done = books.ledger.pay_invoice_in_part(&id(&invoice), &of("3"), &finance).await;
         books.tamper("drop trigger boom").await;
         assert!(matches!(done, Err(LedgerError::Store { .. })), "{failure}: {done:?}");
         assert_eq!(books.dump().await, before, "{failure}");

@@ -4,8 +4,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, TimeDelta, Utc};
 use permille_ledger::{
     Actor, Attempted, Change, CreditScope, DeliveryState, DueDelivery, EventKind, Instruction,
-    LedgerError, LimitChanges, Limited, NewCredit, NewWebhook, Page, Role, SignedWebhook,
-    WEBHOOKS_MAX,
+    LedgerError, LimitChanges, Limited, NewCredit, NewPayment, NewWebhook, Page, Role,
+    SignedWebhook, WEBHOOKS_MAX,
 };
 use permille_types::Currency;
 use secrecy::ExposeSecret;
@@ -113,8 +113,8 @@ async fn an_invoice_that_a_credit_settles_is_told_last_as_paid() {
     let invoice = books.issue("2026-11").await;
     add(&books, to("https://example.com/house")).await;
     let (id, finance) = (invoice.id.clone().unwrap(), books.as_role(Role::Finance).await);
-    let part = Some("0.01".parse().unwrap());
-    books.ledger.pay_invoice_in_part(&id, part, Some("bank 17"), &finance).await.unwrap();
+    let part = NewPayment { amount: Some("0.01".parse().unwrap()), ..NewPayment::default() };
+    books.ledger.pay_invoice_in_part(&id, &part, &finance).await.unwrap();
 
     let credit = NewCredit { scope: CreditScope::Rest, reason: "a test".to_owned() };
     books.ledger.credit_invoice(&id, &credit, &finance).await.unwrap();

@@ -2,7 +2,10 @@
 //! one call.
 
 use axum::{Json, extract::State};
-use permille_ledger::{AuditEntry, Invoice, InvoiceSummary, InvoiceTexts, Listing, RecordEntry};
+use chrono::NaiveDate;
+use permille_ledger::{
+    AuditEntry, Invoice, InvoiceSummary, InvoiceTexts, Listing, NewPayment, RecordEntry,
+};
 use permille_types::{CustomerId, InvoiceId};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -59,18 +62,22 @@ pub(super) struct Approval {
 /// Money that has come, or that went back.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("examples" = [{"amount": "100.00", "reference": "bank 2026-11-03 0017"}]))]
+#[schemars(extend("examples" = [{"amount": "100.00", "reference": "bank 0017", "date": "2026-11-03"}]))]
 pub(super) struct Payment {
     /// A decimal; all that is due, or is to be paid back, when absent.
     amount: Option<String>,
-    /// The payment's own reference.
+    /// The payment's own reference: the same one on the same invoice is the same payment, which
+    /// is booked once.
     #[schemars(length(min = 1, max = 1000))]
     reference: Option<String>,
+    /// The day of the payment at the bank.
+    date: Option<NaiveDate>,
 }
 
 impl Payment {
-    fn amount(&self) -> Result<Option<rust_decimal::Decimal>, Problem> {
-        self.amount.as_deref().map(|text| amount("amount", text)).transpose()
+    fn read(&self) -> Result<NewPayment<'_>, Problem> {
+        let amount = self.amount.as_deref().map(|text| amount("amount", text)).transpose()?;
+        Ok(NewPayment { amount, reference: self.reference.as_deref(), date: self.date })
     }
 }
 
@@ -205,10 +212,9 @@ pub(super) async fn pay(
     body: OptionalBody<Payment>,
 ) -> Result<Json<Invoice>, Problem> {
     let payment: Payment = body.read().await?;
-    let (id, amount) = (id("invoice", &text)?, payment.amount()?);
-    let (reference, instruction) = (payment.reference.as_deref(), caller.instruction()?);
+    let (id, instruction) = (id("invoice", &text)?, caller.instruction()?);
     let ledger = &billing.ledger;
-    Ok(Json(ledger.pay_invoice_in_part(&id, amount, reference, &instruction).await?))
+    Ok(Json(ledger.pay_invoice_in_part(&id, &payment.read()?, &instruction).await?))
 }
 
 pub(super) async fn refund(
@@ -218,9 +224,8 @@ pub(super) async fn refund(
     body: OptionalBody<Payment>,
 ) -> Result<Json<Invoice>, Problem> {
     let payment: Payment = body.read().await?;
-    let (id, amount) = (id("invoice", &text)?, payment.amount()?);
-    let (reference, instruction) = (payment.reference.as_deref(), caller.instruction()?);
-    Ok(Json(billing.ledger.refund_invoice(&id, amount, reference, &instruction).await?))
+    let (id, instruction) = (id("invoice", &text)?, caller.instruction()?);
+    Ok(Json(billing.ledger.refund_invoice(&id, &payment.read()?, &instruction).await?))
 }
 
 pub(super) async fn void(
