@@ -54,6 +54,7 @@ struct Report {
     total: Sums,
     groups: Vec<Group>,
     groups_unlisted: u64,
+    simulated_left_out: u64,
     left_out: Vec<LeftOut>,
     rates: Vec<serde::de::IgnoredAny>,
 }
@@ -169,6 +170,7 @@ fn notes(report: &Report) -> Option<String> {
     let told = [
         (total.unbilled_requests, "requests not billed yet: at their own prices"),
         (total.simulated_requests, "requests served by the simulated provider"),
+        (report.simulated_left_out, "requests of the simulated provider are in no sum"),
         (*groups_unlisted, "rows not shown: --limit"),
         (counted, "exchange rates used, by currency and day: --json shows them"),
     ];

@@ -3,6 +3,9 @@
 //! Amounts of other currencies are converted by the rate of the request's day (UTC). A request of
 //! which either side is not known, or cannot be converted, is in no sum: it is named among those
 //! that were left out, with what is known of it. Nothing is rounded but rates.
+//!
+//! Requests of the built-in simulated provider cost nobody anything: beside real ones they are in
+//! no sum, as on invoices. Where there are no others, whoever tries it sees theirs.
 
 mod tally;
 
@@ -10,7 +13,7 @@ use std::{collections::HashMap, str::FromStr};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use permille_rating::fx::{FX_DAYS_MAX_DEFAULT, FxRate};
-use permille_types::{Currency, CustomerId, ModelName, SessionId};
+use permille_types::{Currency, CustomerId, Flag, ModelName, SessionId};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -117,6 +120,8 @@ pub struct MarginReport {
     pub groups: Vec<MarginGroup>,
     /// Groups that are not listed.
     pub groups_unlisted: u64,
+    /// Requests of the built-in simulated provider that are in no sum, because there are real ones.
+    pub simulated_left_out: u64,
     /// Requests that are in no sum, and why.
     pub left_out: Vec<MarginLeftOut>,
     /// The rates that converted.
@@ -239,19 +244,25 @@ impl Ledger {
         let today = self.now().date_naive();
         let first = asked.since.map_or(NaiveDate::MIN, |since| since.date_naive());
         let rates = fx::between(&mut view, first, today, asked.fx_days_max).await?;
-        let mut tally = Tally::new(asked, catalogue.book(), rates);
+        let mut simulated = Tally::new(asked, catalogue.book(), rates.clone());
+        let mut real = Tally::new(asked, catalogue.book(), rates);
         let mut after = None;
         loop {
             let stored = usage::by_session(&mut view, &filter, after.take(), ROWS_AT_ONCE).await?;
             let mut rows: Vec<UsageRow> = stored.iter().cloned().map(UsageRow::from).collect();
             billed::tell(&mut view, &self.billed, &stored, &mut rows).await?;
             for (stored, row) in stored.iter().zip(&rows) {
+                let is_simulated = stored.event.flags.contains(&Flag::Simulated);
+                let tally = if is_simulated { &mut simulated } else { &mut real };
                 tally.add(stored, row.billed_cost.as_deref())?;
             }
             let Some(last) = stored.last() else { break };
             after = Some(usage::Place::of(last));
         }
-        tally.close(asked)
+        if real.is_empty() {
+            return simulated.close(asked);
+        }
+        Ok(MarginReport { simulated_left_out: simulated.requests(), ..real.close(asked)? })
     }
 }
 

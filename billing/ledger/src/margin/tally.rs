@@ -77,6 +77,15 @@ impl<'b> Tally<'b> {
         }
     }
 
+    /// Requests so far, in its sums or not.
+    pub(super) fn requests(&self) -> u64 {
+        self.total.requests.saturating_add(self.total.left_out_requests)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests() == 0
+    }
+
     /// Adds a row; `share` is what issued invoices billed of it.
     pub(super) fn add(
         &mut self,
@@ -275,6 +284,7 @@ impl<'b> Tally<'b> {
             total: self.total,
             groups: groups.into_iter().map(|(key, sums)| group(key, sums)).collect(),
             groups_unlisted: unlisted,
+            simulated_left_out: 0,
             left_out: self.left_out.into_iter().map(left_out).collect(),
             rates,
         })

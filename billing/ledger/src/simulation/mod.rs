@@ -136,19 +136,21 @@ impl Ledger {
         let mut wanted = Vec::new();
         for customer in &customers {
             let span = month(period, customer)?;
-            if whose.is_some() || !used(&mut reader, customer, span).await?.0.is_empty() {
-                wanted.push((customer, span));
+            let (sums, mode) = used(&mut reader, customer, span).await?;
+            if whose.is_some() || !sums.is_empty() {
+                wanted.push((customer, span, mode));
             }
         }
         // A summary has a view of its own: two of them at once would wait for each other.
         drop(reader);
         let mut found = Vec::new();
-        for (customer, span) in wanted {
+        for (customer, span, mode) in wanted {
             let filter = SummaryFilter {
                 customer: Some(customer.id.clone()),
                 since: Some(span.start),
                 until: Some(span.end),
                 flat_fee: plan.fee.map(|fee| Money::new(fee, plan.currency)),
+                real_only: mode == Simulated::LeftOut,
                 ..SummaryFilter::default()
             };
             let summary = self.summary(&filter).await?;

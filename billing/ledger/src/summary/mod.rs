@@ -6,7 +6,7 @@ mod tally;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use permille_types::{Currency, CustomerId, Money};
+use permille_types::{Currency, CustomerId, Flag, Money};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub struct SummaryFilter {
     pub until: Option<DateTime<Utc>>,
     /// A fee for any number of sessions, to be compared with what they cost.
     pub flat_fee: Option<Money>,
+    /// Whether requests of the built-in simulated provider are left out.
+    pub real_only: bool,
     /// Of more requests nothing is summed up.
     pub requests_max: u32,
 }
@@ -42,7 +44,14 @@ impl Default for SummaryFilter {
     /// All requests of all customers, up to a million.
     fn default() -> Self {
         let requests_max = SUMMARY_REQUESTS_MAX;
-        Self { customer: None, since: None, until: None, flat_fee: None, requests_max }
+        Self {
+            customer: None,
+            since: None,
+            until: None,
+            flat_fee: None,
+            real_only: false,
+            requests_max,
+        }
     }
 }
 
@@ -249,7 +258,10 @@ impl Ledger {
             let rows = usage::by_session(&mut view, filter, after.take(), ROWS_AT_ONCE).await?;
             let versions = rows.iter().filter_map(StoredUsage::version);
             derived.extend(price::derived_since(&mut view, &catalogue, versions).await?);
-            for row in &rows {
+            let is_counted = |row: &&StoredUsage| {
+                !filter.real_only || !row.event.flags.contains(&Flag::Simulated)
+            };
+            for row in rows.iter().filter(is_counted) {
                 let version = row.version();
                 let price = version.and_then(|version| {
                     catalogue.content(version).or_else(|| derived.get(version))

@@ -4,7 +4,7 @@ use permille_ledger::{
     FxChange, FxFilter, FxImport, FxRate, LedgerError, MarginBy, MarginFilter, MarginReport, Page,
     Role,
 };
-use permille_types::{Attempt, Currency, Ended, TokenClass, TokenCounts, UsageEvent};
+use permille_types::{Attempt, Currency, Ended, Flag, TokenClass, TokenCounts, UsageEvent};
 use rust_decimal::Decimal;
 
 use crate::support::{Books, add_customer, add_key, at, batch, event, import};
@@ -317,4 +317,23 @@ async fn a_plan_is_simulated_against_providers_who_take_another_currency() {
     let acme = &simulated.customers[0];
     assert_eq!((text(acme.provider_cost), acme.unknown_requests), ("0.042".to_owned(), 0));
     assert_eq!(acme.margin, Some(acme.under_plan - acme.provider_cost));
+}
+
+#[tokio::test]
+async fn simulated_requests_beside_real_ones_are_in_no_sum_and_alone_they_are_told() {
+    let books = Books::open().await;
+    import(&books.ledger, COSTS).await;
+    let mut played = used(&books, 1, "ERNIE-Bot", "played");
+    played.flags = vec![Flag::Simulated];
+    books.accept(&[played]).await;
+    let alone = margins(&books, MarginBy::Model).await;
+
+    books.accept(&[used(&books, 2, "ERNIE-Bot", "short")]).await;
+    let both = margins(&books, MarginBy::Model).await;
+
+    assert_eq!((alone.total.requests, alone.total.simulated_requests), (1, 1));
+    assert_eq!((both.total.requests, both.total.simulated_requests), (1, 0));
+    assert_eq!((alone.simulated_left_out, both.simulated_left_out), (0, 1));
+    assert_eq!(both.total.provider_cost, alone.total.provider_cost);
+    assert_eq!(both.groups.len(), 1);
 }

@@ -1,7 +1,7 @@
 //! What a plan would have made of a month.
 
 use permille_ledger::{LedgerError, SimulatedCustomer};
-use permille_types::{Currency, TokenClass, UsageEvent};
+use permille_types::{Currency, Flag, TokenClass, UsageEvent};
 
 use crate::support::{Books, add_customer, at, import};
 
@@ -60,6 +60,23 @@ async fn a_flat_fee_loses_to_metered_from_a_number_of_sessions_and_turns_on() {
         Vec::<String>::new(),
         "nothing is stored"
     );
+}
+
+#[tokio::test]
+async fn simulated_usage_beside_real_usage_is_left_out_and_alone_it_is_what_there_is() {
+    let books = two_sessions().await;
+    let before = simulated(&books, FLAT).await;
+    let mut more = [turn(&books, 7, "long", 3), turn(&books, 8, "played", 1)];
+    for event in &mut more {
+        event.flags = vec![Flag::Simulated];
+    }
+    books.accept(&more).await;
+    let alone = Books::open().await;
+    alone.accept(&more.map(|event| UsageEvent { key: alone.key.key.id.clone(), ..event })).await;
+
+    assert_eq!(simulated(&books, FLAT).await, before);
+    let tried = simulated(&alone, FLAT).await;
+    assert_eq!((tried[0].sessions, tried[0].unknown_requests), (2, 2));
 }
 
 #[tokio::test]

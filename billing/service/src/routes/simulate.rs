@@ -33,5 +33,9 @@ pub(super) async fn simulate(
     body: Body<Trial>,
 ) -> Result<Json<Simulation>, Problem> {
     let Trial { toml, customer, period } = body.read().await?;
+    // Every row of the month is read, as for a summary.
+    let _turn = billing.turn_to_summarise().await.ok_or_else(|| {
+        Problem::busy("another summary or simulation is being made; ask again later")
+    })?;
     Ok(Json(billing.ledger.simulate_plan(&toml, customer.as_ref(), &period).await?))
 }
