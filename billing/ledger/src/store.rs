@@ -163,6 +163,7 @@ fn migrator(engine: Engine) -> Migrator {
         30 "0030_reconciliation.sql",
         32 "0032_webhook.sql",
         38 "0038_payment_reference.sql",
+        39 "0039_webhook_pending.sql",
     ])
 }
 

@@ -102,10 +102,15 @@ impl<A> Deref for Caller<A> {
 impl Bearer {
     /// Refuses the bearer unless its role may do this too.
     pub(crate) fn may<A: Action>(&self) -> Result<(), Problem> {
+        self.may_for::<A>("do this")
+    }
+
+    /// The same, where only `what` of a call takes that.
+    pub(crate) fn may_for<A: Action>(&self, what: &str) -> Result<(), Problem> {
         if A::ROLES.contains(&self.role.as_str()) {
             Ok(())
         } else {
-            Err(Problem::forbidden(self.role.as_str()))
+            Err(Problem::forbidden(self.role.as_str(), what))
         }
     }
 

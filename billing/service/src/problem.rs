@@ -51,11 +51,11 @@ impl Problem {
         }
     }
 
-    pub(crate) fn forbidden(role: &str) -> Self {
+    pub(crate) fn forbidden(role: &str, what: &str) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
             code: "forbidden",
-            detail: format!("a token of role {role} may not do this"),
+            detail: format!("a token of role {role} may not {what}"),
         }
     }
 
@@ -155,7 +155,7 @@ impl Problem {
     pub(crate) fn example(status: StatusCode) -> serde_json::Value {
         let problem = match status {
             StatusCode::UNAUTHORIZED => Self::unauthenticated(),
-            StatusCode::FORBIDDEN => Self::forbidden("operator"),
+            StatusCode::FORBIDDEN => Self::forbidden("operator", "do this"),
             StatusCode::NOT_FOUND => Self::not_found("customer `acme` is unknown"),
             StatusCode::CONFLICT => Self::conflict(
                 "invoice `INV-2026-000007` has billed 2026-10; late usage is on the next invoice",

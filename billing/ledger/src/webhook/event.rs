@@ -59,6 +59,12 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Whether it tells what invoices say.
+    #[must_use]
+    pub fn tells_of_invoices(self) -> bool {
+        self.as_str().starts_with("invoice.")
+    }
+
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {

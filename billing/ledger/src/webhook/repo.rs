@@ -337,12 +337,16 @@ pub(super) async fn due_endpoints(
          from webhook_endpoint
          where removed_at is null
            and (paused_until is null or paused_until <= $1)
-           and id in (
-               select endpoint
+           and exists (
+               select 1
                from webhook_delivery
-               where state = 'pending'
-                 and due_at <= $1
-                 and (leased_until is null or leased_until <= $1)
+               where webhook_delivery.endpoint = webhook_endpoint.id
+                 and webhook_delivery.state = 'pending'
+                 and webhook_delivery.due_at <= $1
+                 and (
+                     webhook_delivery.leased_until is null
+                     or webhook_delivery.leased_until <= $1
+                 )
            )
          order by id
          limit $2",

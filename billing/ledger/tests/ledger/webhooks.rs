@@ -407,3 +407,30 @@ async fn what_was_settled_long_ago_is_forgotten_and_what_is_pending_is_not() {
     assert_eq!(log.iter().map(|one| one.state).collect::<Vec<_>>(), [DeliveryState::Pending]);
     assert_eq!(books.value("select count(*) from webhook_event").await, 1);
 }
+
+#[tokio::test]
+async fn what_waits_too_long_at_an_endpoint_that_fails_is_given_up_and_can_be_sent_again() {
+    let books = Books::open().await;
+    let id = add(&books, to("https://example.com/dead")).await.webhook.id;
+    let other = add(&books, to("https://example.com/other")).await.webhook.id;
+    books.ledger.test_webhook(&id).await.unwrap();
+    books.ledger.test_webhook(&other).await.unwrap();
+    books.clock.set("2026-11-21T10:00:00Z");
+    books.ledger.test_webhook(&id).await.unwrap();
+    let leased = lease(&books).await;
+    assert_eq!(leased.iter().filter(|due| due.endpoint == other).count(), 1);
+
+    let early = books.ledger.give_up_deliveries(at("2026-11-20T09:30:00Z")).await.unwrap();
+    let under_way = books.ledger.give_up_deliveries(at("2026-11-20T12:00:00Z")).await.unwrap();
+    books.clock.set("2026-11-27T11:00:00Z");
+    let late = books.ledger.give_up_deliveries(at("2026-11-20T11:00:00Z")).await.unwrap();
+
+    assert_eq!((early, under_way, late), (0, 0, 2), "what is being sent may still arrive");
+    let backlog = books.ledger.webhook_backlog().await.unwrap();
+    assert_eq!((backlog.pending, backlog.dead), (1, 2));
+    assert_eq!(backlog.oldest, Some(at("2026-11-21T10:00:00Z")));
+    let log = books.ledger.deliveries(&id, None, &Page::default()).await.unwrap().items;
+    assert_eq!(log[1].last_error.as_deref(), Some("waited for 7 days behind others"));
+    books.ledger.resend_delivery(&id, &log[1].event).await.unwrap();
+    assert_eq!(books.ledger.give_up_deliveries(at("2026-11-20T11:00:00Z")).await.unwrap(), 0);
+}

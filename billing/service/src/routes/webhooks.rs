@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Caller, ManageWebhooks},
+    access::{Caller, ManageWebhooks, ReadInvoices},
     billing::Billing,
     input::{Body, ListParams, Nothing, OptionalBody, Params, Segment, Segments},
     output::WithSecret,
@@ -89,6 +89,12 @@ pub(super) async fn add(
     body: Body<New>,
 ) -> Result<(StatusCode, Json<WithSecret<Webhook>>), Problem> {
     let New { url, customer, events, description } = body.read().await?;
+    if events.is_empty() || events.iter().any(|kind| kind.tells_of_invoices()) {
+        caller.may_for::<ReadInvoices>(
+            "have an endpoint told of invoices, which it may not read; accepted: `events` without \
+             `invoice.…`",
+        )?;
+    }
     if let Err(accepted) = billing.webhooks.target(url.trim()) {
         let detail = format!("url `{url}` is not accepted; accepted: {accepted}");
         return Err(Problem::invalid(detail));

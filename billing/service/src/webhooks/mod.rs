@@ -38,6 +38,9 @@ const FAILURES_MAX: u32 = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two looks at what is left to tell, for metrics.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
+/// How long an event waits for its turn at an endpoint that fails before it is given up: retries of
+/// one end after three days.
+const WAIT_DAYS: i64 = 7;
 /// How long the log of deliveries is kept once they are settled.
 const KEPT_DAYS: i64 = 90;
 /// Between two times that older ones are forgotten.
@@ -182,6 +185,12 @@ async fn measure(ledger: &Ledger, metrics: &Metrics) -> Result<(), LedgerError> 
 }
 
 async fn forget_old(ledger: &Ledger) -> Result<(), LedgerError> {
+    let waited = ledger.time() - TimeDelta::days(WAIT_DAYS);
+    let count = ledger.give_up_deliveries(waited).await?;
+    if count > 0 {
+        let days = WAIT_DAYS;
+        tracing::warn!(count, days, "webhooks waited too long behind others and were given up");
+    }
     let before = ledger.time() - TimeDelta::days(KEPT_DAYS);
     ledger.forget_deliveries(before).await.map(drop)
 }

@@ -205,7 +205,9 @@ impl World {
             ("POST", "/simulate") => json!({"toml": "", "period": "2026-11"}),
             ("POST", "/charges/{version}/end") => json!({"until": "2027-01-01T00:00:00Z"}),
             ("POST", "/customers/{id}/plans") => json!({"plan": "none"}),
-            ("POST", "/webhooks") => json!({"url": "https://127.0.0.1/"}),
+            ("POST", "/webhooks") => {
+                json!({"url": "https://127.0.0.1/", "events": ["limit.warning"]})
+            }
             ("POST", "/grants") => json!({"customer": "acme", "amount": "1", "reason": "a test"}),
             _ => return (path, Vec::new()),
         };
@@ -244,6 +246,25 @@ async fn each_role_may_what_the_table_says_and_nothing_else() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn who_may_not_read_invoices_has_nobody_told_of_them() {
+    let api = Api::with_acme().await;
+    let operator = api.token("operator").await;
+    let add = async |token: &str, events: &[&str]| {
+        let body = json!({"url": "https://example.com/permille", "events": events});
+        api.ask(Method::POST, token, "/api/v1/webhooks", body.to_string().into_bytes()).await
+    };
+
+    for events in [&[][..], &["invoice.drafted"], &["limit.warning", "invoice.paid"]] {
+        let detail = add(&operator, events).await.problem(403, "forbidden");
+        assert!(detail.contains("told of invoices") && detail.contains("`events`"), "{detail}");
+    }
+    let allowed = ["limit.warning", "period.closed", "usage.held", "webhook.test"];
+    assert_eq!(add(&operator, &allowed).await.status, 201);
+    let admin = api.token("admin").await;
+    assert_eq!(add(&admin, &[]).await.status, 201);
 }
 
 #[tokio::test]

@@ -5,8 +5,6 @@
 
 mod repo;
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -16,6 +14,10 @@ pub(super) use repo::{delivery, give_up_all, insert as insert_delivery};
 
 use super::{EventKind, repo as endpoints, secret_of};
 use crate::{Ledger, LedgerError, Listing, Page, error::During};
+
+/// How far deliveries of one state are counted: they are counted often, and more than so many
+/// say no more.
+const COUNT_MAX: u32 = 10_000;
 
 /// How far a delivery is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -123,9 +125,9 @@ pub enum Attempted {
 /// What is still to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WebhookBacklog {
-    /// Deliveries that are pending.
+    /// Deliveries that are pending, counted up to 10,000.
     pub pending: u64,
-    /// Deliveries that were given up and not sent again since.
+    /// Deliveries that were given up and not sent again since, counted up to 10,000.
     pub dead: u64,
     /// When the oldest pending event happened.
     pub oldest: Option<DateTime<Utc>>,
@@ -251,13 +253,26 @@ impl Ledger {
     /// The store's failure.
     pub async fn webhook_backlog(&self) -> Result<WebhookBacklog, LedgerError> {
         let mut reader = self.store.read().await?;
-        let counts: BTreeMap<String, u64> = repo::counts(&mut reader).await?;
-        let of = |state: DeliveryState| counts.get(state.as_str()).copied().unwrap_or_default();
         Ok(WebhookBacklog {
-            pending: of(DeliveryState::Pending),
-            dead: of(DeliveryState::Dead),
+            pending: repo::count(&mut reader, DeliveryState::Pending, COUNT_MAX).await?,
+            dead: repo::count(&mut reader, DeliveryState::Dead, COUNT_MAX).await?,
             oldest: repo::oldest_pending(&mut reader).await?,
         })
+    }
+
+    /// Gives up what was due before `before` and was not sent since, because its endpoint fails or
+    /// an earlier event of its subject is in the way. How many that was; they can be sent again.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn give_up_deliveries(&self, before: DateTime<Utc>) -> Result<u64, LedgerError> {
+        let now = self.now();
+        let waited = now.signed_duration_since(before).num_days();
+        let why = format!("waited for {waited} days behind others");
+        let mut tx = self.store.write().await?;
+        let given_up = repo::give_up_late(&mut tx, before, &why, now).await?;
+        tx.commit().await.during("commit deliveries given up")?;
+        Ok(given_up)
     }
 
     /// Forgets deliveries that were settled before `before`, and events that nothing refers to.

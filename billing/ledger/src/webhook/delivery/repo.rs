@@ -1,7 +1,5 @@
 //! All SQL of deliveries.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 
 use super::{Attempted, Delivery, DeliveryState};
@@ -208,6 +206,32 @@ pub(in crate::webhook) async fn give_up_all(
     .map(drop)
 }
 
+/// Gives up what was due before `before` and was not sent since. How many that was.
+pub(super) async fn give_up_late(
+    connection: &mut Connection,
+    before: DateTime<Utc>,
+    why: &str,
+    now: DateTime<Utc>,
+) -> Result<u64, LedgerError> {
+    let done = sql::query(
+        "update webhook_delivery
+         set state = 'dead',
+             leased_until = null,
+             last_error = $2,
+             settled_at = $3
+         where state = 'pending'
+           and due_at < $1
+           and (leased_until is null or leased_until <= $3)",
+    )
+    .bind(column::micros(before))
+    .bind(why)
+    .bind(column::micros(now))
+    .execute(connection)
+    .await
+    .during("give up late deliveries")?;
+    Ok(done.rows_affected())
+}
+
 /// Makes a delivery pending again. Whether there is one.
 pub(super) async fn resend(
     connection: &mut Connection,
@@ -356,40 +380,44 @@ pub(in crate::webhook) async fn delivery(
     .transpose()
 }
 
-/// Deliveries of endpoints that were not removed, by state.
-pub(super) async fn counts(
+/// Deliveries of one state to endpoints that were not removed; no further than `most`.
+pub(super) async fn count(
     connection: &mut Connection,
-) -> Result<BTreeMap<String, u64>, LedgerError> {
-    sql::query_as::<(String, i64)>(
-        "select
-             webhook_delivery.state,
-             count(*)
-         from webhook_delivery
-         join webhook_endpoint on webhook_endpoint.id = webhook_delivery.endpoint
-         where webhook_delivery.state <> 'delivered'
-           and webhook_endpoint.removed_at is null
-         group by webhook_delivery.state
-         order by webhook_delivery.state",
+    state: DeliveryState,
+    most: u32,
+) -> Result<u64, LedgerError> {
+    let counted = sql::query_scalar::<i64>(
+        "select count(*)
+         from (
+             select 1
+             from webhook_endpoint
+             join webhook_delivery on webhook_delivery.endpoint = webhook_endpoint.id
+             where webhook_endpoint.removed_at is null
+               and webhook_delivery.state = $1
+             limit $2
+         ) as found",
     )
-    .fetch_all(connection)
+    .bind(state.as_str())
+    .bind(i64::from(most))
+    .fetch_one(connection)
     .await
-    .during("count deliveries")?
-    .into_iter()
-    .map(|(state, count)| Ok((state, column::number("count of deliveries", count)?)))
-    .collect()
+    .during("count deliveries")?;
+    column::number("count of deliveries", counted)
 }
 
 /// When the oldest event happened that is still to be told.
 pub(super) async fn oldest_pending(
     connection: &mut Connection,
 ) -> Result<Option<DateTime<Utc>>, LedgerError> {
-    sql::query_scalar::<Option<i64>>(
-        "select min(webhook_event.at)
+    sql::query_scalar::<i64>(
+        "select webhook_event.at
          from webhook_delivery
          join webhook_event on webhook_event.id = webhook_delivery.event
-         where webhook_delivery.state = 'pending'",
+         where webhook_delivery.state = 'pending'
+         order by webhook_delivery.event
+         limit 1",
     )
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await
     .during("find oldest delivery")?
     .map(|at| column::instant("webhook_event.at", at))
