@@ -27,6 +27,15 @@ fn decimals() -> impl Strategy<Value = Decimal> {
     (0..10_000_000_i64, 0..12_u32).prop_map(|(mantissa, scale)| Decimal::new(mantissa, scale))
 }
 
+/// Any decimal of the schema: 96 bits, up to 28 places, either sign.
+fn any_decimal() -> impl Strategy<Value = Decimal> {
+    let digits = (any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>(), 0..=28_u32);
+    let any = digits.prop_map(|(low, middle, high, negative, scale)| {
+        Decimal::from_parts(low, middle, high, negative, scale)
+    });
+    prop_oneof![any, decimals(), Just(Decimal::MAX), Just(Decimal::MIN)]
+}
+
 /// A book with two models and a band each, at random prices.
 fn books() -> impl Strategy<Value = PriceBook> {
     let prices = proptest::collection::vec((0..9_999_999_u32, 6..12_usize), 20);
@@ -198,6 +207,52 @@ proptest! {
 
         if small.band == large.band {
             prop_assert!(large.cost.unwrap().amount() >= small.cost.unwrap().amount());
+        }
+    }
+
+    /// Whatever decimal comes, it gives an amount that is right or an error, and never a panic.
+    #[test]
+    fn any_decimal_gives_an_amount_or_an_error_and_never_a_panic(
+        price in any_decimal(),
+        parts in proptest::collection::vec(any_decimal(), 1..6),
+        quantity in any::<u64>(),
+    ) {
+        let text = format!(
+            "[[price]]\nmodel = \"a\"\ncurrency = \"CNY\"\nsource = \"2026-01-01\"\n\
+             from = 2026-01-01T00:00:00Z\ninput = \"{price}\"\noutput = \"{price}\"\n"
+        );
+        if let Ok(prices) = parse_price_book(&text, "generated") {
+            prop_assert!(!price.is_sign_negative() || price.is_zero(), "{}", price);
+            let book = PriceBook::new(prices).unwrap();
+            let event = event("a", &[("input_uncached", quantity), ("output_text", 1)]);
+            if let Ok(rated) = rate(&event, &book, Currency::CNY) {
+                let cost = rated.cost.unwrap().amount();
+                prop_assert!(!cost.is_sign_negative());
+                let of = |version: &_| book.by_version(version);
+                if let Ok(lines) = invoice_lines(sums(&event, &rated), of, Currency::CNY) {
+                    prop_assert_eq!(total(lines.iter().map(|line| line.exact)), cost);
+                }
+            }
+        }
+        let (cent, yen) = (Decimal::new(5, 3), Decimal::new(5, 1));
+        for (currency, half) in [(Currency::CNY, cent), (Currency::JPY, yen)] {
+            prop_assert!((round_money(price, currency) - price).abs() <= half, "{}", price);
+        }
+        if let Ok(nano) = to_nano(price) {
+            prop_assert!((from_nano(nano) - price).abs() <= Decimal::new(5, 10), "{}", price);
+        }
+        if let Ok(divided) = allocate(round_money(price, Currency::CNY), &parts, 2) {
+            prop_assert_eq!(divided.len(), parts.len());
+        }
+        if let Ok(quoted) = quote(&GRADUATED, price) {
+            prop_assert!(quoted.exact >= Decimal::ZERO && price >= Decimal::ZERO, "{}", price);
+        }
+        let terms = TaxTerms::Standard {
+            rates: vec![TaxRate { name: "VAT".to_owned(), percent: "9.975".parse().unwrap() }],
+        };
+        if let Ok(taxes) = terms.levy(price, Currency::CNY) {
+            let most = price.abs().saturating_add(Decimal::ONE);
+            prop_assert!(taxes.iter().all(|tax| tax.amount.abs() <= most));
         }
     }
 

@@ -15,8 +15,8 @@ use permille_rating::round::round_money;
 use permille_types::Currency;
 
 use support::{
-    CENTS, amounts, bill, book, change, charge, charged, cost, decimal, document, each, exact,
-    last_days, late, lines, month, order, plan, planned, sums, taxed, tiered,
+    CENTS, amounts, bill, book, change, charge, charged, cost, credited, decimal, document, each,
+    exact, last_days, late, lines, month, order, plan, planned, sums, taxed, tiered,
 };
 
 /// Rows, setting, what is expected, what comes out.
@@ -157,6 +157,7 @@ fn tiers() -> Vec<Case> {
 fn plans() -> Vec<Case> {
     let minimum = |terms: &str| plan("metered", terms);
     let feb = planned(minimum("minimum = \"10\""), "2026-02", 0, 25, 8);
+    let feb = document(feb, &["20"], CreditTaken::AfterTax, &[]);
     let fee = planned(plan("subscription", "fee = \"160\""), "2026-11", 1, 30, 0);
     let included = |dollars: u64, cents: u64| {
         let plan = plan("subscription", "fee = \"10\"\n[plan.allowance]\namount = \"10\"");
@@ -179,7 +180,13 @@ fn plans() -> Vec<Case> {
             &[36],
             "minimum of a plan that ends on day 25 of 28, prorated to the second, taxed like usage",
             "8.93; 1.79; 10.72",
-            taxed(&document(feb, &["20"], CreditTaken::AfterTax, &[])),
+            taxed(&feb),
+        ),
+        (
+            &[36],
+            "a credit note of 5.36 before tax: what it gives back, what is left to be paid",
+            "6.43; 4.29",
+            credited(&feb, "5.36"),
         ),
         (
             &[37],

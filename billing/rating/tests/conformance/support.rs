@@ -6,8 +6,8 @@ use permille_rating::Meter;
 use permille_rating::charge::{PeriodCharge, parse_period_charges};
 use permille_rating::grant::{Grant, GrantOrder, Need, draw};
 use permille_rating::invoice::{
-    BilledLine, InvoiceDocument, InvoiceHead, Month, MonthBill, Part, PartPlan, Prepaid, TaxRate,
-    TaxTerms, UsageSum, bill_month,
+    BilledLine, CreditScope, Creditable, Credited, InvoiceDocument, InvoiceHead, Month, MonthBill,
+    Part, PartPlan, Prepaid, TaxRate, TaxTerms, UsageSum, bill_month, credit,
 };
 use permille_rating::period::Period;
 use permille_rating::plan::{CreditTaken, CreditTerms, Plan, parse_plans};
@@ -169,6 +169,21 @@ pub(crate) fn amounts(of: &[&str]) -> MonthBill {
 pub(crate) fn taxed(document: &InvoiceDocument) -> String {
     let tax: Decimal = document.tax.iter().map(|tax| tax.amount).sum();
     format!("{}; {tax}; {}", document.net, document.total)
+}
+
+/// What a credit note over so much before tax gives back, and what is left of the invoice.
+pub(crate) fn credited(document: &InvoiceDocument, amount: &str) -> String {
+    let lines: Vec<Decimal> = document.lines.iter().map(|line| line.amount).collect();
+    let of = Creditable {
+        lines: &lines,
+        taxes: &document.tax,
+        net: document.net,
+        total: document.total,
+        currency: document.currency,
+    };
+    let scope = CreditScope::Amount(decimal(amount));
+    let note = credit(of, &Credited::default(), scope).unwrap();
+    format!("{}; {}", note.total, document.total - note.total)
 }
 
 pub(crate) fn grant(id: &str, priority: u32, expires: &str, paid: bool, amount: &str) -> Grant {
