@@ -7,6 +7,7 @@
 //! | FOCUS | tools for cost of the cloud |
 //! | UBL by EN 16931 | the buyer's accounting, in Europe |
 //! | hledger, Beancount | the seller's own plain-text accounting |
+//! | PDF of a [`Statement`] | whoever signs a report that is no invoice |
 //! | JSON | `permille verify`: the issued text itself |
 //!
 //! A [`Document`] and the [`Request`]s behind it go in, bytes come out. Every amount is one of the
@@ -25,6 +26,7 @@ mod journal;
 mod lines;
 mod pages;
 mod pdf;
+mod statement;
 mod table;
 mod text;
 mod ubl;
@@ -40,3 +42,4 @@ pub use export::{Export, Exporter};
 pub use format::{Format, Grain, Language, UnknownName};
 pub use issuer::{Issuer, Logo, LogoKind};
 pub use pdf::{FontFile, Fonts};
+pub use statement::{Statement, StatementSection, StatementSignature};

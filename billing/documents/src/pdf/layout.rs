@@ -1,5 +1,6 @@
 //! Where everything stands on A4 sheets: head, parties, what is due, tables that go on over pages.
 
+mod statement;
 mod table;
 mod wrap;
 
@@ -7,7 +8,9 @@ use super::fonts::{Faces, Weight, refuse_shaped};
 use crate::{
     Document, DocumentError,
     pages::{SessionLine, View},
+    words::Words,
 };
+pub(super) use statement::lay_out as lay_out_statement;
 use table::{Column, Table};
 
 /// A4, in points.
@@ -96,7 +99,7 @@ pub(super) fn lay_out(
         flow.paragraphs(&view.notes, BODY)?;
     }
     flow.verify(view)?;
-    flow.feet(view)?;
+    flow.feet(&view.words, &format!("{} {}", view.title, view.number))?;
     Ok(flow.sheets)
 }
 
@@ -415,20 +418,18 @@ impl Flow<'_> {
     }
 
     /// The foot of every sheet, now that their number is known, and what the later ones belong to.
-    fn feet(&mut self, view: &View) -> Result<(), DocumentError> {
+    fn feet(&mut self, words: &Words, name: &str) -> Result<(), DocumentError> {
         let sheets = std::mem::take(&mut self.sheets);
         let count = sheets.len();
         for (place, sheet) in (1..).zip(sheets) {
             self.sheets.push(sheet);
             let y = PAGE_HEIGHT - 44.0;
             self.piece(Piece::Box { x: LEFT, y, width: WIDTH, height: 0.6, colour: RULE });
-            let words = &view.words;
             self.text((LEFT, y + 6.0), words.generated, LABEL)?;
             let page = format!("{} {place} {} {count} {}", words.page, words.of, words.pages_end);
             self.text_right((RIGHT, y + 6.0), page.trim_end(), LABEL)?;
             if place > 1 {
-                let name = format!("{} {}", view.title, view.number);
-                self.text_right((RIGHT, 26.0), &name, LABEL)?;
+                self.text_right((RIGHT, 26.0), name, LABEL)?;
             }
         }
         Ok(())

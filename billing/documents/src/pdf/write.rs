@@ -1,6 +1,6 @@
 //! Sheets to bytes.
 
-use chrono::{Datelike, Timelike};
+use chrono::{Datelike, Timelike, Utc};
 use krilla::{
     Document as Pdf, SerializeSettings,
     color::rgb,
@@ -19,28 +19,37 @@ use super::{
     layout::{Colour, PAGE_HEIGHT, PAGE_WIDTH, Piece, Sheet},
     logo::Drawn,
 };
-use crate::{Document, DocumentError, pages::View};
+use crate::DocumentError;
+
+/// What a file says of itself.
+pub(super) struct Head<'d> {
+    pub(super) title: &'d str,
+    pub(super) number: &'d str,
+    /// As RFC 5646 tags it.
+    pub(super) language: &'d str,
+    /// When it was issued; absent on what is not kept.
+    pub(super) at: Option<chrono::DateTime<Utc>>,
+}
 
 /// The file of these sheets.
 ///
 /// Source: ISO 19005-2, conformance level U: fonts inside, and every glyph has its text.
 pub(super) fn pdf(
-    document: &Document,
-    view: &View,
+    head: &Head<'_>,
     faces: &Faces,
     logo: Option<&Drawn>,
     sheets: &[Sheet],
 ) -> Result<Vec<u8>, DocumentError> {
     let failed = |cause: String| DocumentError::Pdf(cause);
     // What is kept for years has a date, and that is the day of issue; a draft is not kept.
-    let configuration = match document.issued_at {
+    let configuration = match head.at {
         Some(_) => ConfigurationBuilder::new().with_archival_validator(Archival::A2_U),
         None => ConfigurationBuilder::new(),
     };
     let configuration = configuration.finish().map_err(|cause| failed(format!("{cause:?}")))?;
     let settings = SerializeSettings { configuration, ..SerializeSettings::default() };
     let mut pdf = Pdf::new_with(settings);
-    pdf.set_metadata(metadata(document, view));
+    pdf.set_metadata(metadata(head));
     for sheet in sheets {
         let page = PageSettings::from_wh(PAGE_WIDTH, PAGE_HEIGHT);
         let page = page.ok_or_else(|| failed("a page has no size".to_owned()))?;
@@ -55,14 +64,14 @@ pub(super) fn pdf(
     pdf.finish().map_err(|cause| failed(cause.to_string()))
 }
 
-fn metadata(document: &Document, view: &View) -> Metadata {
-    let title = format!("{} {}", view.title, view.number);
+fn metadata(head: &Head<'_>) -> Metadata {
+    let title = format!("{} {}", head.title, head.number);
     let mut metadata = Metadata::new()
         .title(title)
-        .language(view.words.tag.to_owned())
+        .language(head.language.to_owned())
         .producer("Permille".to_owned())
-        .document_id(view.number.clone());
-    if let Some(at) = document.issued_at {
+        .document_id(head.number.to_owned());
+    if let Some(at) = head.at {
         let part = |part: u32| u8::try_from(part).unwrap_or_default();
         let date = DateTime::new(u16::try_from(at.year()).unwrap_or_default())
             .month(part(at.month()))

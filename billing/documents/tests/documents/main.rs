@@ -15,6 +15,7 @@ mod html;
 mod journals;
 mod pdf;
 mod samples;
+mod statement;
 mod tables;
 mod terms;
 mod ubl;

@@ -37,7 +37,7 @@ fn latin() -> Fonts {
     Fonts { regular: vec![font("DejaVuSans.ttf", 0)], bold: vec![font("DejaVuSans-Bold.ttf", 0)] }
 }
 
-fn chinese() -> Fonts {
+pub(crate) fn chinese() -> Fonts {
     let mut fonts = latin();
     fonts.regular.push(font("NotoSansCJK-Regular.ttc", 2));
     fonts.bold.push(font("NotoSansCJK-Bold.ttc", 2));
@@ -49,7 +49,7 @@ fn pdf(document: &Document, fonts: Fonts) -> Export {
 }
 
 /// The text of each page of a PDF, as `PDFium` extracts it.
-fn pages(pdf: &[u8]) -> Vec<String> {
+pub(crate) fn pages(pdf: &[u8]) -> Vec<String> {
     let file = std::env::temp_dir().join(format!(
         "permille-{}-{:?}.pdf",
         std::process::id(),
@@ -65,7 +65,7 @@ fn pages(pdf: &[u8]) -> Vec<String> {
 }
 
 /// Without what the order of extraction does to blanks.
-fn squeezed(text: &str) -> String {
+pub(crate) fn squeezed(text: &str) -> String {
     text.split_whitespace().collect()
 }
 

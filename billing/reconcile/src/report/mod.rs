@@ -1,5 +1,6 @@
 //! What finance reads and signs.
 
+mod paper;
 mod render;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::{
     decimal,
 };
 
+pub use paper::{Paper, PaperSection, paper};
 pub use render::{Signed, csv, html, text};
 
 /// The version of the report that this build writes.

@@ -58,7 +58,7 @@ fn status(status: Status) -> &'static str {
     }
 }
 
-fn shown(value: Option<&Decimal>) -> String {
+pub(super) fn shown(value: Option<&Decimal>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.normalize().to_string())
 }
 
@@ -69,28 +69,28 @@ fn meaning(code: &str) -> &'static str {
 }
 
 impl OfStatus {
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         status(self.status)
     }
 }
 
 impl OfReason {
-    fn meaning(&self) -> &'static str {
+    pub(super) fn meaning(&self) -> &'static str {
         meaning(&self.code)
     }
 }
 
 impl Report {
     /// What the report adds up of a side.
-    fn side(&self, side: &Side) -> String {
+    pub(super) fn side(&self, side: &Side) -> String {
         shown(if self.currency.is_some() { side.amount } else { side.quantity }.as_ref())
     }
 
-    fn unit(&self) -> &str {
+    pub(super) fn unit(&self) -> &str {
         self.currency.map_or("tokens or units", |currency| currency.code())
     }
 
-    fn head(&self, signed: Option<&Signed>) -> Vec<(&'static str, String)> {
+    pub(super) fn head(&self, signed: Option<&Signed>) -> Vec<(&'static str, String)> {
         let name = self.by.name.as_deref().unwrap_or(&self.by.token);
         let tolerance = &self.scope.tolerance;
         let mut head = vec![
@@ -192,7 +192,7 @@ fn line(out: &mut String, text: &str) {
 
 impl Comparison {
     /// One line for people.
-    fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         let key = &self.key;
         let mut text =
             format!("{} {} {}", key.day, key.model.as_deref().unwrap_or("(no model)"), key.class);

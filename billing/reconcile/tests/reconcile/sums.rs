@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use permille_reconcile::{
     compare::{OurCell, Tolerance, compare},
-    report::{Parts, Report, RunBy, Scope, Signed, Sums, csv, html, text},
+    report::{Parts, Report, RunBy, Scope, Signed, Sums, csv, html, paper, text},
 };
 use proptest::{collection::btree_map, prelude::*};
 use rust_decimal::Decimal;
@@ -66,6 +66,68 @@ fn a_report_is_read_as_text_as_a_table_and_as_a_page_that_is_signed() {
     assert!(page.contains("price agreed") && !page.contains("class=\"sign\""), "{page}");
     let again: Report = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
     assert_eq!(again, report);
+}
+
+/// What is left of a paper once its layout is gone.
+fn texts(report: &Report, signed: Option<&Signed>) -> Vec<String> {
+    let paper = paper(report, signed);
+    let facts = paper.facts.into_iter().map(|(label, told)| format!("{label} {told}"));
+    let sections = paper.sections.into_iter().flat_map(|section| {
+        let rows = section.rows.into_iter().map(|row| row.join(" "));
+        rows.chain(section.texts).collect::<Vec<_>>()
+    });
+    facts.chain(sections).chain(paper.signed).collect()
+}
+
+#[test]
+fn every_figure_of_the_json_stands_on_the_paper_that_finance_signs() {
+    let report = report(
+        vec![
+            billed(5, "gpt-4o", "output", "1000", "10.5"),
+            billed(6, "m", "output", "777", "12.25"),
+            billed(7, "lost", "output", "31", "0.125"),
+        ],
+        &[ours(5, "gpt-4o", "output_text", 1_000, "5"), ours(6, "m", "output_text", 777, "12.25")],
+    );
+    let signed = Signed {
+        by: "Ada (finance)".to_owned(),
+        at: "2026-12-02 08:00:00Z".to_owned(),
+        note: "price agreed".to_owned(),
+    };
+
+    let said = texts(&report, Some(&signed)).join("\n");
+
+    let json = serde_json::to_value(&report).unwrap();
+    let sums = |of: &serde_json::Value, name: &str| {
+        let figure = |text: &serde_json::Value| {
+            let text = text["amount"].as_str();
+            text.map_or("-".to_owned(), |text| crate::decimal(text).normalize().to_string())
+        };
+        let difference = crate::decimal(of["difference"].as_str().unwrap()).normalize();
+        let (billed, ours) = (figure(&of["billed"]), figure(&of["ours"]));
+        format!("{name} {} {billed} {ours} {difference}", of["comparisons"])
+    };
+    let mut rows = vec![sums(&json["total"], "total")];
+    for of in json["models"].as_array().unwrap() {
+        rows.push(sums(&of["sums"], of["model"].as_str().unwrap()));
+    }
+    for of in json["statuses"].as_array().unwrap() {
+        rows.push(sums(&of["sums"], &of["status"].as_str().unwrap().replace('_', " ")));
+    }
+    for of in json["differences"].as_array().unwrap() {
+        rows.push(crate::decimal(of["difference"].as_str().unwrap()).normalize().to_string());
+        for reason in of["reasons"].as_array().unwrap() {
+            rows.push(reason["code"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(json["models"].as_array().unwrap().len(), 3);
+    for row in rows {
+        assert!(said.contains(&row), "{row}: {said}");
+    }
+    for told in ["openai", "2026-11-05 to 2026-11-07", "by Ada (finance): price agreed", "‰ of"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    assert!(!said.contains("signed no"), "{said}");
 }
 
 proptest! {

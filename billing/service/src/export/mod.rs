@@ -12,7 +12,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use axum::body::{Body, Bytes};
 use futures_util::stream;
 use permille_documents::{
-    Document, DocumentError, Export, Exporter, Fonts, Format, Grain, Issuer, Language,
+    Document, DocumentError, Export, Exporter, Fonts, Format, Grain, Issuer, Language, Statement,
 };
 use permille_ledger::{InvoiceIssuer, InvoicedUsage, Ledger, LedgerError};
 use permille_types::InvoiceId;
@@ -110,6 +110,18 @@ impl Exports {
         let exporter = Exporter::new(self.export(document, issuer, wanted).await?, &[])?;
         let body = started(ledger.clone(), None, exporter, place).await?;
         Ok(Written { file_name, body })
+    }
+
+    /// Writes a report that people sign as PDF.
+    pub(crate) async fn statement(&self, statement: Statement) -> Result<Vec<u8>, Problem> {
+        let _place = self.place().await?;
+        let given = self.fonts.clone();
+        // Pages take a second of a core: no other request must wait for them.
+        let written = task::spawn_blocking(move || {
+            let fonts = fonts::find(&given)?;
+            Ok::<_, ExportError>(statement.pdf(&fonts)?)
+        });
+        Ok(written.await.map_err(ExportError::Task)??)
     }
 
     /// Who issued a document: as it says itself, else as the configuration says now.

@@ -10,6 +10,7 @@ use axum::{
 };
 use chrono::DateTime;
 use http::{StatusCode, header};
+use permille_documents::{Statement, StatementSection, StatementSignature};
 use permille_ledger::{
     Listing, NewReconciliation, Page, ProviderCell, ProviderScope, Reconciliation,
     ReconciliationSummary,
@@ -17,7 +18,7 @@ use permille_ledger::{
 use permille_reconcile::{
     bill::Bill,
     compare::{OurCell, compare},
-    report::{self, Parts, Report, RunBy, Scope, Signed},
+    report::{self, Paper, PaperSection, Parts, Report, RunBy, Scope, Signed},
 };
 use permille_types::UpstreamName;
 use schemars::JsonSchema;
@@ -95,7 +96,7 @@ pub(super) struct Listed {
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// The form.
-    #[schemars(extend("enum" = ["text", "csv", "html", "json"]))]
+    #[schemars(extend("enum" = ["text", "csv", "html", "pdf", "json"]))]
     format: String,
 }
 
@@ -174,15 +175,22 @@ pub(super) async fn export(
         note: signed.note,
     });
     let (kind, body) = match wanted.format.as_str() {
-        "text" => ("text/plain; charset=utf-8", report::text(&read, signed.as_ref())),
-        "csv" => ("text/csv; charset=utf-8", report::csv(&read).map_err(|cause| failed(&cause))?),
+        "text" => ("text/plain; charset=utf-8", report::text(&read, signed.as_ref()).into_bytes()),
+        "csv" => {
+            let table = report::csv(&read).map_err(|cause| failed(&cause))?;
+            ("text/csv; charset=utf-8", table.into_bytes())
+        }
         "html" => {
             let page = report::html(&read, signed.as_ref()).map_err(|cause| failed(&cause))?;
-            ("text/html; charset=utf-8", page)
+            ("text/html; charset=utf-8", page.into_bytes())
         }
-        "json" => ("application/json", report.get().to_owned()),
+        "pdf" => {
+            let pages = billing.exports.statement(statement(&read, signed.as_ref())).await?;
+            ("application/pdf", pages)
+        }
+        "json" => ("application/json", report.get().to_owned().into_bytes()),
         other => {
-            let accepted = "text, csv, html or json";
+            let accepted = "text, csv, html, pdf or json";
             let detail = format!("format `{other}` is not accepted; accepted: {accepted}");
             return Err(Problem::invalid(detail));
         }
@@ -195,7 +203,7 @@ pub(super) async fn export(
 pub(super) struct File {
     kind: &'static str,
     name: String,
-    body: String,
+    body: Vec<u8>,
 }
 
 impl IntoResponse for File {
@@ -212,8 +220,36 @@ impl IntoResponse for File {
 
 impl Output for File {
     fn describe(sketch: &mut Sketch) {
-        let media_types = ["text/plain", "text/csv", "text/html", "application/json"];
+        let media_types =
+            ["text/plain", "text/csv", "text/html", "application/pdf", "application/json"];
         sketch.gives_file(media_types.into_iter());
+    }
+}
+
+/// The pages that finance signs, as they are set.
+fn statement(report: &Report, signed: Option<&Signed>) -> Statement {
+    let Paper { facts, sections, signed } = report::paper(report, signed);
+    let section = |PaperSection { heading, columns, rows, texts }| StatementSection {
+        heading,
+        columns,
+        rows,
+        texts,
+    };
+    let signatures = match signed {
+        Some(signed) => {
+            vec![StatementSignature { label: "Signed".to_owned(), signed: Some(signed) }]
+        }
+        None => ["Date", "Engineering", "Finance"]
+            .map(|label| StatementSignature { label: label.to_owned(), signed: None })
+            .into(),
+    };
+    Statement {
+        title: "Reconciliation".to_owned(),
+        number: report.id.clone(),
+        at: report.at,
+        facts,
+        sections: sections.into_iter().map(section).collect(),
+        signatures,
     }
 }
 
