@@ -24,7 +24,7 @@ use crate::{
     limits::Spendings,
     local::LocalBooks,
     shared::{Lease, SharedBooks, SharedError},
-    step::{Line, Post},
+    step::{Extended, Line, Post},
 };
 
 /// How long a reservation holds without being renewed: what a killed gateway held comes back then.
@@ -184,6 +184,26 @@ impl Fleet {
         self.open.lock().insert(id, open);
         if let Some(told) = told {
             self.enqueue(told);
+        }
+    }
+
+    /// Asks whoever counts now for more of a reservation.
+    pub(crate) async fn extend(
+        &self,
+        customer: &CustomerId,
+        id: RequestId,
+        lines: &[Line],
+    ) -> Extended {
+        match self.own() {
+            Some(own) => own.extend(customer, id, lines),
+            None if self.is_away() => Extended::Gone,
+            None => match self.books.extend(customer, id, lease(), lines).await {
+                Ok(extended) => extended,
+                Err(error) => {
+                    self.went_away(&error);
+                    Extended::Gone
+                }
+            },
         }
     }
 

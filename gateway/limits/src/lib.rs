@@ -17,6 +17,7 @@ mod budget;
 mod fleet;
 mod learnt;
 mod limits;
+mod loads;
 mod local;
 mod log;
 mod retries;

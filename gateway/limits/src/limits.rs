@@ -4,10 +4,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use permille_types::{CustomerId, NodeId, RequestId, SpendAccount};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     fleet::{Fleet, Told, lease},
+    loads::{Loads, Past},
     local::LocalBooks,
     shared::SharedBooks,
     step::{Base, Blocked, Extended, Kind, Line, Loaded, Post, Reserved, Use},
@@ -17,9 +19,6 @@ use crate::{
 const LOAD_MAX: Duration = Duration::from_secs(2);
 /// How long the hand-over of usage waits for the shared books.
 const TELL_MAX: Duration = Duration::from_secs(1);
-/// Loads at once: requests of one customer wait for each other, so that a fresh counter is asked
-/// for once.
-const LOADS: usize = 64;
 /// A counter that is there again after so many loads is evicted faster than it is used.
 const STEPS_MAX: usize = 3;
 
@@ -126,7 +125,7 @@ pub struct Limits {
     engine: Engine,
     spendings: Arc<dyn Spendings>,
     node: NodeId,
-    loads: Vec<tokio::sync::Mutex<()>>,
+    loads: Loads,
 }
 
 impl fmt::Debug for Limits {
@@ -160,8 +159,7 @@ impl Limits {
                 Engine::Fleet(Box::new(Fleet::new(books, node.clone(), gateways)))
             }
         };
-        let loads = (0..LOADS).map(|_| tokio::sync::Mutex::new(())).collect();
-        Arc::new(Self { engine, spendings, node, loads })
+        Arc::new(Self { engine, spendings, node, loads: Loads::default() })
     }
 
     /// Whether other gateways use the same books.
@@ -252,8 +250,8 @@ impl Limits {
         id: RequestId,
         lines: &[Line],
     ) -> Result<Reserved, Refused> {
-        let loading = self.loading(customer).await;
-        // Whoever waited finds it loaded.
+        let mut past = self.loads.of(customer).await;
+        // Whoever waited finds it loaded, or that this failed.
         let reserved = self.step(customer, id, lines).await?;
         let Reserved::Unknown(places) = reserved else { return Ok(reserved) };
         if let Engine::Fleet(fleet) = &self.engine
@@ -263,24 +261,32 @@ impl Limits {
             // What it has lost is made up for first.
             return self.step(customer, id, lines).await;
         }
-        if let Err(error) = self.load(customer, lines, &places).await {
-            tracing::warn!(%customer, error = &*error, "what was spent cannot be known");
+        if let Err(error) = self.try_to_load(&mut past, customer, lines, &places).await {
+            if let Some(error) = error {
+                tracing::warn!(%customer, error = &*error, "what was spent cannot be known");
+            }
             return Err(Refused::Unavailable);
         }
-        drop(loading);
+        drop(past);
         self.step(customer, id, lines).await
     }
 
-    /// One load at a time for each customer.
-    async fn loading(&self, customer: &CustomerId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        let place = customer
-            .as_str()
-            .bytes()
-            .fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
-        match self.loads.get(place % LOADS) {
-            Some(lock) => Some(lock.lock().await),
-            None => None,
+    /// Loads counters unless that failed a moment ago, and takes note of how it went.
+    ///
+    /// # Errors
+    /// Why it failed; nothing where that was told before.
+    async fn try_to_load(
+        &self,
+        past: &mut Past,
+        customer: &CustomerId,
+        lines: &[Line],
+        places: &[usize],
+    ) -> Result<(), Option<LoadError>> {
+        if past.has_just_failed(customer, Instant::now()) {
+            return Err(None);
         }
+        let loaded = self.load(customer, lines, places).await;
+        past.note(customer, loaded, Instant::now())
     }
 
     /// Loads the counters of some of `lines` with what was spent.
@@ -289,7 +295,7 @@ impl Limits {
         customer: &CustomerId,
         lines: &[Line],
         places: &[usize],
-    ) -> Result<(), LoadError> {
+    ) -> Result<Loaded, LoadError> {
         let lines = places.iter().filter_map(|place| lines.get(*place));
         let lines = lines.filter_map(|line| Some((&line.counter, line.account.clone()?)));
         let (counters, accounts): (Vec<_>, Vec<_>) = lines.unzip();
@@ -308,15 +314,11 @@ impl Limits {
                 let Some(own) = fleet.own() else {
                     let loaded =
                         fleet.books.load(customer, None, &booked.journals, &bases(&[])).await;
-                    return match loaded {
-                        // Outdated: the next step says so and is answered anew.
-                        Ok(Loaded::Now | Loaded::Outdated) => Ok(()),
-                        Ok(Loaded::Behind) => Err("billing lacks too much of it".into()),
-                        Err(error) => {
-                            fleet.went_away(&error);
-                            Ok(())
-                        }
-                    };
+                    return loaded.or_else(|error| {
+                        // The next step says so.
+                        fleet.went_away(&error);
+                        Ok(Loaded::Now)
+                    });
                 };
                 own
             }
@@ -324,7 +326,8 @@ impl Limits {
         let event = (&self.node, booked.sequence_of(&self.node));
         self.spendings.with_unbooked(customer, &accounts, &booked, &mut |own| {
             books.load(customer, event, &bases(own));
-        })
+        })?;
+        Ok(Loaded::Now)
     }
 
     /// Loads counters again that are due for it, beside the request that was told so.
@@ -335,12 +338,14 @@ impl Limits {
         let (limits, customer) = (Arc::clone(self), customer.clone());
         let (lines, stale) = (lines.to_vec(), stale.to_vec());
         drop(tokio::spawn(async move {
-            let loading = limits.loading(&customer).await;
+            let mut past = limits.loads.of(&customer).await;
             let is_away = matches!(&limits.engine, Engine::Fleet(fleet) if fleet.is_away());
-            if !is_away && let Err(error) = limits.load(&customer, &lines, &stale).await {
+            if !is_away
+                && let Err(Some(error)) =
+                    limits.try_to_load(&mut past, &customer, &lines, &stale).await
+            {
                 tracing::debug!(%customer, error = &*error, "limits: counters are as they were");
             }
-            drop(loading);
         }));
     }
 
@@ -391,21 +396,25 @@ impl Limits {
             Engine::Local(books) => return books.extend(customer, id, lines),
             Engine::Fleet(fleet) => fleet,
         };
-        let extended = match fleet.own() {
-            Some(own) => own.extend(customer, id, lines),
-            None if fleet.is_away() => Extended::Gone,
-            None => match fleet.books.extend(customer, id, lease(), lines).await {
-                Ok(extended) => extended,
-                Err(error) => {
-                    fleet.went_away(&error);
-                    Extended::Gone
-                }
-            },
-        };
+        let mut extended = fleet.extend(customer, id, lines).await;
+        if extended == Extended::Gone && self.has_loaded(fleet, customer, lines).await {
+            extended = fleet.extend(customer, id, lines).await;
+        }
         if extended == Extended::Granted {
             fleet.extended(id, lines);
         }
         extended
+    }
+
+    /// Loads counters that whoever counts now may not have any more; whether it has them now.
+    async fn has_loaded(&self, fleet: &Fleet, customer: &CustomerId, lines: &[Line]) -> bool {
+        let counts = if fleet.is_away() { fleet.own().is_some() } else { fleet.is_whole().await };
+        if !counts {
+            return false;
+        }
+        let mut past = self.loads.of(customer).await;
+        let places: Vec<usize> = (0..lines.len()).collect();
+        self.try_to_load(&mut past, customer, lines, &places).await.is_ok()
     }
 
     /// How far a counter is used; `None` when it is not there or Redis does not say.

@@ -5,12 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use permille_limits::{Kind, Refused, SharedBooks, Use, WhenAway};
+use futures_util::future::join_all;
+use permille_limits::{Extended, Kind, Limits, Loaded, Place, Refused, SharedBooks, Use, WhenAway};
+use permille_types::{Clock as _, SystemClock};
 
 use crate::{
     gateways::{Gateway, fleet, read},
     server::Redis,
-    support::{Ledger, customer, eventually, eventually_some, id, line, money, spent},
+    support::{Ledger, base, customer, eventually, eventually_some, id, line, money, node, spent},
 };
 
 async fn noticed(gateways: &[Gateway], whose: &permille_types::CustomerId) {
@@ -156,7 +158,11 @@ async fn what_cannot_be_known_is_refused_and_known_again_later() {
     assert!(gateways[0].limits.reserve(&whose, id(), &rates).await.is_ok(), "no money is asked");
 
     ledger.away.store(false, Ordering::Relaxed);
-    assert!(gateways[0].limits.reserve(&whose, id(), &[money(100, 10)]).await.is_ok());
+    // As soon as the answer said.
+    eventually("it is served", async || {
+        gateways[0].limits.reserve(&whose, id(), &[money(100, 10)]).await.is_ok()
+    })
+    .await;
     assert_eq!(ledger.count(), 0);
 }
 
@@ -233,4 +239,91 @@ async fn what_is_open_when_redis_loses_its_data_is_held_again_before_anybody_els
     let is = Use { used: 20, held: 0 };
     eventually("it has settled", async || read(&redis, &whose, "m").await == is).await;
     assert!(gateways[1].limits.reserve(&whose, id(), &lines).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_goes_on_gets_more_where_redis_lost_what_was_spent() {
+    let (mut redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    all_there(&redis, &gateways).await;
+    ledger.book(&node("earlier"), "m", 20);
+    let open = gateways[0].limits.reserve(&whose, id(), &[money(100, 30)]).await.unwrap();
+
+    redis.kill();
+    redis.start_empty().await;
+    // Nobody else asks for anything that would have the counter loaded.
+    eventually("there is more", async || {
+        open.extend(vec![money(100, 40)]).await == Extended::Granted
+    })
+    .await;
+
+    assert_eq!(read(&redis, &whose, "m").await, Use { used: 20, held: 70 });
+    let Extended::Blocked(blocked) = open.extend(vec![money(100, 11)]).await else {
+        panic!("beyond the limit")
+    };
+    assert_eq!(blocked.is, Use { used: 20, held: 70 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_wait_for_a_ledger_that_is_silent_do_not_wait_one_after_the_other() {
+    let ledger = Arc::new(Ledger::default());
+    let place = Place::Local(Duration::from_hours(1));
+    let limits = Limits::new(place, node("only"), Arc::clone(&ledger) as _);
+    let (whose, asked) = (customer("acme"), tokio::time::Instant::now());
+    let lines = [money(1_000, 10)];
+    ledger.silent.store(true, Ordering::Relaxed);
+
+    let all = join_all((0..50).map(|_| limits.reserve(&whose, id(), &lines))).await;
+
+    assert!(all.iter().all(|one| matches!(one, Err(Refused::Unavailable))));
+    assert_eq!(ledger.asked(), 1, "what failed a moment ago is not asked again at once");
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    // A load of another customer is none of its.
+    ledger.silent.store(false, Ordering::Relaxed);
+    assert!(limits.reserve(&customer("other"), id(), &lines).await.is_ok());
+    assert!(limits.reserve(&whose, id(), &lines).await.is_err(), "the answer said a second");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(limits.reserve(&whose, id(), &lines).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_restored_ledger_that_redis_is_ahead_of_is_told_of_once_and_has_a_way_back() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(log.reopen().unwrap());
+    let lines = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+    let _lines = tracing::subscriber::set_default(lines);
+    let told = |what: &str| std::fs::read_to_string(log.path()).unwrap().matches(what).count();
+    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
+    let whose = customer("acme");
+    for amount in [10, 20] {
+        let open = gateways[0].limits.reserve(&whose, id(), &[money(1_000, 50)]).await.unwrap();
+        gateways[0].settle(open, amount);
+    }
+    let all = Use { used: 30, held: 0 };
+    eventually("all is settled", async || read(&redis, &whose, "m").await == all).await;
+    // The ledger has both, and has had them for so long that they are struck out.
+    let now = u64::try_from(SystemClock.now().timestamp_millis()).unwrap();
+    for later in [0, 20_000] {
+        let (at, seen) = (Some(now + later), [(node("gw-1"), 2)]);
+        let loaded = redis.books().load(&whose, at, &seen, &[base("m", 30)]).await.unwrap();
+        assert_eq!(loaded, Loaded::Now);
+    }
+
+    ledger.restore(1);
+    let new = [line(Kind::Money, "new", 1_000, 10)];
+    for gateway in [0, 0, 0] {
+        let refused = gateways[gateway].limits.reserve(&whose, id(), &new).await;
+        assert!(matches!(refused, Err(Refused::Unavailable)), "{refused:?}");
+    }
+    assert_eq!(told("redis has struck out what the ledger had"), 1);
+    assert!(gateways[0].limits.reserve(&whose, id(), &[money(1_000, 1)]).await.is_ok());
+
+    redis.forget_log("acme").await;
+    eventually("what was spent is known", async || {
+        gateways[0].limits.reserve(&whose, id(), &new).await.is_ok()
+    })
+    .await;
+    assert_eq!(told("what was spent is known again"), 1);
 }

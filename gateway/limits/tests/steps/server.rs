@@ -100,6 +100,14 @@ impl Redis {
         redis::cmd("HSET").arg(key).arg(field).arg(0).exec_async(&mut connection).await.unwrap();
     }
 
+    /// Forgets which settlements of a customer are struck out, as docs/limits.md says to do where
+    /// an older ledger is restored.
+    pub(crate) async fn forget_log(&self, customer: &str) {
+        let key = format!("permille:{{{customer}}}:log");
+        let mut connection = self.connection().await;
+        redis::cmd("UNLINK").arg(key).exec_async(&mut connection).await.unwrap();
+    }
+
     /// Stops it from answering, without closing a connection.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");

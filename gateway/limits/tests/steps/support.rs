@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -78,6 +78,9 @@ type Event = (NodeId, u64, HashMap<String, u64>);
 pub(crate) struct Ledger {
     booked: Mutex<Vec<Event>>,
     pub(crate) away: AtomicBool,
+    /// Whether it does not answer at all.
+    pub(crate) silent: AtomicBool,
+    asked: AtomicUsize,
 }
 
 impl Ledger {
@@ -96,6 +99,16 @@ impl Ledger {
         self.booked.lock().len()
     }
 
+    /// How often it was asked.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Forgets everything after the first so many events, as one that is restored from a backup.
+    pub(crate) fn restore(&self, events: usize) {
+        self.booked.lock().truncate(events);
+    }
+
     fn journals(&self) -> Vec<(NodeId, u64)> {
         let mut seen: HashMap<NodeId, u64> = HashMap::new();
         for (node, sequence, _) in self.booked.lock().iter() {
@@ -111,6 +124,10 @@ impl Spendings for Ledger {
         _: &'a CustomerId,
         accounts: &'a [Arc<SpendAccount>],
     ) -> BoxFuture<'a, Result<Booked, LoadError>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.silent.load(Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
         if self.away.load(Ordering::Relaxed) {
             return Box::pin(std::future::ready(Err("the ledger is away".into())));
         }
