@@ -284,6 +284,15 @@ pub(crate) fn changed(
     }
 }
 
+/// Fails unless a statement over `rows` changed each of them.
+pub(crate) fn changed_all(
+    operation: &'static str,
+    rows: usize,
+    changed_rows: u64,
+) -> Result<(), LedgerError> {
+    changed(operation, u64::try_from(rows).unwrap_or(u64::MAX), changed_rows)
+}
+
 /// Whether a statement that changes one row or none changed one.
 pub(crate) fn changed_one(operation: &'static str, rows: u64) -> Result<bool, LedgerError> {
     if rows > 1 {

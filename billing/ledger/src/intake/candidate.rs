@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     LedgerError, catalogue::Catalogue, column, error::Chain, quarantine::QuarantineReason,
-    usage::Pricing,
+    record::Month, usage::Pricing,
 };
 
 /// Largest quantity of one class or unit, and longest time in milliseconds, that is believed of
@@ -125,6 +125,11 @@ impl Candidate {
             },
             None => Pricing::Held,
         }
+    }
+
+    /// The month whose tree has its record.
+    pub(super) fn of_month(&self) -> Month {
+        (self.event.customer.clone(), self.month.clone())
     }
 
     pub(super) fn is_simulated(&self) -> bool {

@@ -9,9 +9,7 @@ use permille_rating::{
     facts::{Amounts, Counts},
     rate::RatedLine,
 };
-use permille_types::{
-    Currency, CustomerId, Ended, Level, ModelName, ProjectId, SessionId, TokenClass,
-};
+use permille_types::{Currency, CustomerId, Ended, Level, ModelName, ProjectId, TokenClass};
 use rust_decimal::Decimal;
 
 use super::candidate::Candidate;
@@ -19,7 +17,7 @@ use crate::{
     LedgerError, column,
     posting::{self, Costs},
     rollup::{self, Quantity, QuantityKey, RequestCounts, RequestKey},
-    session::{self, SessionDelta},
+    session::{self, SessionDelta, SessionKey},
     spending::{self, SpendingDeltas, SpendingKey},
     store::Connection,
 };
@@ -98,7 +96,7 @@ pub struct BilledTokens {
 pub(super) struct Deltas {
     quantities: BTreeMap<QuantityKey, Quantity>,
     requests: BTreeMap<RequestKey, RequestCounts>,
-    sessions: BTreeMap<(CustomerId, SessionId), SessionDelta>,
+    sessions: BTreeMap<SessionKey, SessionDelta>,
     costs: Costs,
     spending: SpendingDeltas,
     billed: Vec<BilledRequest>,
@@ -198,15 +196,9 @@ impl Deltas {
         subject: &str,
         at: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        for (key, quantity) in &self.quantities {
-            rollup::add_quantity(connection, key, *quantity).await?;
-        }
-        for (key, counts) in &self.requests {
-            rollup::add_requests(connection, key, *counts).await?;
-        }
-        for ((customer, id), delta) in &self.sessions {
-            session::add(connection, customer, id, delta).await?;
-        }
+        rollup::add_quantities(connection, &self.quantities).await?;
+        rollup::add_requests(connection, &self.requests).await?;
+        session::add(connection, &self.sessions).await?;
         spending::write(connection, &self.spending, at).await?;
         posting::post(connection, &self.costs, subject, at).await
     }

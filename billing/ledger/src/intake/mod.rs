@@ -10,13 +10,13 @@ mod rerate;
 
 use std::{
     borrow::Cow,
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
 };
 
 use chrono::{DateTime, Utc};
 use permille_types::{
-    Ack, Batch, CustomerId, Flag, ModelName, NodeId, PriceVersion, Sequenced, USAGE_EVENT_VERSION,
-    UsageEvent, UsageEventError,
+    Ack, Batch, CustomerId, Flag, ModelName, NodeId, PriceVersion, RequestId, Sequenced,
+    USAGE_EVENT_VERSION, UsageEvent, UsageEventError,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -35,7 +35,7 @@ use crate::{
     secret::public_id,
     store::Connection,
     stored_response,
-    usage::{self, Inserted, Pricing},
+    usage::{self, NewUsage, Pricing},
     webhook::{self, Event, EventKind},
 };
 use candidate::{Candidate, Refusal};
@@ -111,9 +111,10 @@ impl Ledger {
         let now = self.now();
         let mut tx = self.store.write().await?;
         let catalogue = self.current(&mut tx).await?;
-        let mut books = Books::new(ack);
-        for event in &batch.events {
-            books.take(&mut tx, &catalogue, &batch.node, event, now).await?;
+        let read = Read::all(&batch.events, &catalogue)?;
+        let mut books = Books::open(&mut tx, ack, &read).await?;
+        for read in read {
+            books.take(&mut tx, &batch.node, read, now).await?;
         }
         books.write(&mut tx, &batch.node, now).await?;
         checkpoint::advance(&mut tx, &batch.node, ack.sequence, now).await?;
@@ -125,11 +126,12 @@ impl Ledger {
         let now = self.now();
         let mut tx = self.store.write().await?;
         let catalogue = self.current(&mut tx).await?;
-        let mut accepted = Books::new(ack).closed();
-        for event in &batch.events {
-            let mut books = Books::new(ack);
+        let mut accepted = Books::open(&mut tx, ack, &[]).await?.closed();
+        for read in Read::all(&batch.events, &catalogue)? {
+            let event = read.event;
+            let mut books = Books::open(&mut tx, ack, std::slice::from_ref(&read)).await?;
             tx.begin_part().await.during("begin event")?;
-            let booked = match books.take(&mut tx, &catalogue, &batch.node, event, now).await {
+            let booked = match books.take(&mut tx, &batch.node, read, now).await {
                 Ok(()) => books.write(&mut tx, &batch.node, now).await,
                 Err(cause) => Err(cause),
             };
@@ -137,7 +139,7 @@ impl Ledger {
                 Ok(()) => tx.keep_part().await.during("keep event")?,
                 Err(cause) if cause.is_overflow() => {
                     tx.undo_part().await.during("undo event")?;
-                    books = Books::new(ack);
+                    books = Books::open(&mut tx, ack, &[]).await?;
                     let refusal = Refusal::too_large(&event.payload, &cause);
                     books.set_aside(&mut tx, &batch.node, event, refusal, now).await?;
                 }
@@ -151,11 +153,41 @@ impl Ledger {
     }
 }
 
+/// An event as it was read, before the store is asked.
+struct Read<'a> {
+    event: &'a Sequenced,
+    /// What can be booked, and the hash of its content.
+    found: Result<(Candidate, Vec<u8>), Refusal>,
+}
+
+impl<'a> Read<'a> {
+    fn all(events: &'a [Sequenced], catalogue: &Catalogue) -> Result<Vec<Self>, LedgerError> {
+        let read = |event: &'a Sequenced| {
+            let found = match UsageEvent::from_payload(&event.payload) {
+                Ok(read) => {
+                    let hash = Sha256::digest(content(&event.payload, &read));
+                    Candidate::read(read, catalogue).map(|found| (found, hash.to_vec()))
+                }
+                Err(cause) => {
+                    refuse_newer(&cause)?;
+                    Err(Refusal::unreadable(&cause))
+                }
+            };
+            Ok(Self { event, found })
+        };
+        events.iter().map(read).collect()
+    }
+}
+
 /// The state of a batch while it is booked.
 struct Books {
     accepted: Accepted,
+    /// Hashes of what is stored under the batch's request ids, and of what it books itself.
+    taken: HashMap<RequestId, Vec<u8>>,
+    booked: Vec<NewUsage>,
     deltas: Deltas,
     trees: Trees,
+    created: stored_response::Created,
     /// Derived prices that this batch has stored.
     kept: HashSet<PriceVersion>,
     /// Whose requests are held, for want of a price of which model.
@@ -163,7 +195,13 @@ struct Books {
 }
 
 impl Books {
-    fn new(ack: Ack) -> Self {
+    /// The books as they stand, as far as events are about them. Nobody else writes until the
+    /// transaction ends.
+    async fn open(
+        connection: &mut Connection,
+        ack: Ack,
+        read: &[Read<'_>],
+    ) -> Result<Self, LedgerError> {
         let accepted = Accepted {
             ack,
             booked: 0,
@@ -174,49 +212,48 @@ impl Books {
             mismatched: 0,
             billed: Billed::default(),
         };
-        Self {
+        let found = || read.iter().filter_map(|read| read.found.as_ref().ok());
+        let requests = found().map(|(found, _)| found.event.request_id);
+        let months = found().map(|(found, _)| found.of_month());
+        Ok(Self {
             accepted,
+            taken: usage::payloads(connection, requests).await?,
+            booked: Vec::new(),
             deltas: Deltas::default(),
-            trees: Trees::default(),
+            trees: Trees::of(connection, months.collect()).await?,
+            created: stored_response::Created::new(),
             kept: HashSet::new(),
             held: BTreeSet::new(),
-        }
+        })
     }
 
     async fn take(
         &mut self,
         connection: &mut Connection,
-        catalogue: &Catalogue,
         node: &NodeId,
-        event: &Sequenced,
+        read: Read<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        let refusal = match UsageEvent::from_payload(&event.payload) {
-            Ok(read) => {
-                let hash = Sha256::digest(content(&event.payload, &read));
-                match Candidate::read(read, catalogue) {
-                    Ok(found) => match self.book(connection, &found, &hash, now).await? {
-                        None => return Ok(()),
-                        Some(conflict) => conflict,
-                    },
-                    Err(refusal) => refusal,
-                }
-            }
-            Err(cause) => {
-                refuse_newer(&cause)?;
-                Refusal::unreadable(&cause)
-            }
+        let Read { event, found } = read;
+        let refusal = match found {
+            Ok((found, hash)) => match self.book(connection, found, hash, now).await? {
+                None => return Ok(()),
+                Some(conflict) => conflict,
+            },
+            Err(refusal) => refusal,
         };
         self.set_aside(connection, node, event, refusal, now).await
     }
 
-    /// Writes what the events add to roll-ups, sessions, receivables and trees of records.
+    /// Writes the events and what they add to roll-ups, sessions, receivables and trees of records.
     async fn write(
         &self,
         connection: &mut Connection,
         node: &NodeId,
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
+        usage::insert(connection, &self.booked).await?;
+        stored_response::note(connection, &self.created).await?;
         self.trees.write(connection).await?;
         for (customer, model) in &self.held {
             tell_held(connection, customer, model, now).await?;
@@ -269,10 +306,22 @@ impl Books {
     async fn book(
         &mut self,
         connection: &mut Connection,
-        found: &Candidate,
-        hash: &[u8],
+        found: Candidate,
+        hash: Vec<u8>,
         now: DateTime<Utc>,
     ) -> Result<Option<Refusal>, LedgerError> {
+        let request = found.event.request_id;
+        if let Some(stored) = self.taken.get(&request) {
+            if *stored == hash {
+                self.accepted.duplicates = self.accepted.duplicates.saturating_add(1);
+                return Ok(None);
+            }
+            return Ok(Some(Refusal {
+                reason: QuarantineReason::Conflict,
+                detail: "the request is booked with another content".to_owned(),
+                request_id: Some(request.to_string()),
+            }));
+        }
         if let Some(derived) = &found.rated.derived
             && self.kept.insert(derived.version.clone())
         {
@@ -280,31 +329,20 @@ impl Books {
         }
         let pricing = found.pricing();
         let event = &found.event;
-        let leaf = self.trees.next(connection, &event.customer, &found.month).await?;
-        if usage::insert(connection, event, hash, &pricing, leaf).await? == Inserted::IdTaken {
-            let stored = usage::payload_sha256(connection, &found.event.request_id).await?;
-            if stored.as_deref() == Some(hash) {
-                self.accepted.duplicates = self.accepted.duplicates.saturating_add(1);
-                return Ok(None);
-            }
-            return Ok(Some(Refusal {
-                reason: QuarantineReason::Conflict,
-                detail: "the request is booked with another content".to_owned(),
-                request_id: Some(found.event.request_id.to_string()),
-            }));
-        }
-        self.trees.add(connection, &found.month, event).await?;
-        stored_response::note(connection, event).await?;
-        self.deltas.add(found, Booking::First)?;
+        let leaf = self.trees.add(&found.month, event)?;
+        stored_response::add(&mut self.created, event);
+        self.deltas.add(&found, Booking::First)?;
         let accepted = &mut self.accepted;
         accepted.booked = accepted.booked.saturating_add(1);
         if pricing == Pricing::Held {
             accepted.unpriced = accepted.unpriced.saturating_add(1);
             self.held.insert((event.customer.clone(), event.model().clone()));
         }
-        if found.event.flags.contains(&Flag::UsageMismatch) {
+        if event.flags.contains(&Flag::UsageMismatch) {
             accepted.mismatched = accepted.mismatched.saturating_add(1);
         }
+        self.taken.insert(request, hash.clone());
+        self.booked.push(NewUsage { event: found.event, payload_sha256: hash, pricing, leaf });
         Ok(None)
     }
 }

@@ -86,20 +86,19 @@ async fn price_rows(
     now: DateTime<Utc>,
 ) -> Result<(u64, Billed), LedgerError> {
     let mut deltas = Deltas::default();
-    let mut trees = Trees::default();
+    // What cannot be rated stays held: it was booked, so it is not quarantined.
+    let rated = rows.iter().map(|row| Candidate::rated(row.event.clone(), catalogue));
+    let rated = rated.filter_map(Result::ok).filter(|found| found.pricing() != Pricing::Held);
+    let rated: Vec<Candidate> = rated.collect();
+    let mut trees = Trees::of(connection, rated.iter().map(Candidate::of_month).collect()).await?;
     let mut priced = 0_u64;
-    for row in rows {
-        // What cannot be rated stays held: it was booked, so it is not quarantined.
-        let Ok(found) = Candidate::rated(row.event.clone(), catalogue) else { continue };
+    for found in rated {
         let pricing = found.pricing();
-        if pricing == Pricing::Held {
-            continue;
-        }
         if let Some(derived) = &found.rated.derived {
             price::keep(connection, derived, now).await?;
         }
         let event = &found.event;
-        let priced_as = trees.price(connection, &event.customer, &found.month).await?;
+        let priced_as = trees.price(&event.customer, &found.month);
         usage::price(connection, &event.request_id, &pricing, priced_as).await?;
         deltas.add(&found, Booking::Repriced)?;
         priced = priced.saturating_add(1);

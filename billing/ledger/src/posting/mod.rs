@@ -86,19 +86,17 @@ pub(crate) async fn post(
     subject: &str,
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
-    for ((customer, _, simulated), (currency, cost)) in costs {
-        if cost.is_zero() {
-            continue;
-        }
+    let costs = costs.iter().filter(|(_, (_, cost))| !cost.is_zero());
+    let accruals = costs.map(|((customer, _, simulated), (currency, cost))| {
         let (receivable, revenue) = if *simulated {
             (format!("receivable:simulated:{customer}"), "revenue:simulated")
         } else {
             (unbilled(customer), REVENUE_UNBILLED)
         };
         let books = Books { customer, currency: *currency, subject, at };
-        accrue(connection, books, (&receivable, revenue), *cost).await?;
-    }
-    Ok(())
+        Accrual { books, receivable, revenue, cost: *cost }
+    });
+    accrue(connection, &accruals.collect::<Vec<_>>()).await
 }
 
 /// Moves the exact cost that `customer` has accrued, up or down, and posts what the rounded sum
@@ -108,27 +106,42 @@ pub(crate) async fn accrue_unbilled(
     books: Books<'_>,
     cost: Decimal,
 ) -> Result<(), LedgerError> {
-    accrue(connection, books, (&unbilled(books.customer), REVENUE_UNBILLED), cost).await
+    let receivable = unbilled(books.customer);
+    accrue(connection, &[Accrual { books, receivable, revenue: REVENUE_UNBILLED, cost }]).await
 }
 
-async fn accrue(
-    connection: &mut Connection,
-    books: Books<'_>,
-    (receivable, revenue): (&str, &str),
+/// What moves the exact cost on a receivable; each receivable is in a list once for a currency.
+struct Accrual<'a> {
+    books: Books<'a>,
+    receivable: String,
+    revenue: &'static str,
     cost: Decimal,
-) -> Result<(), LedgerError> {
-    let before = repo::drawdown(connection, receivable, books.currency).await?;
-    let exact = column::exact_add("cost of a customer", before.exact, cost)?;
-    let posted_nano = to_nano(exact)?;
-    let after = Drawdown { exact, posted_nano };
-    repo::set_drawdown(connection, receivable, books.currency, &after).await?;
-    let amount = posted_nano.checked_sub(before.posted_nano).ok_or(LedgerError::Count {
-        what: "nano-units to post",
-        left: posted_nano,
-        right: before.posted_nano,
-    })?;
-    let entries = [(receivable.to_owned(), amount), (revenue.to_owned(), amount.saturating_neg())];
-    write(connection, books, &entries).await
+}
+
+async fn accrue(connection: &mut Connection, accruals: &[Accrual<'_>]) -> Result<(), LedgerError> {
+    let accounts =
+        accruals.iter().map(|accrual| (accrual.receivable.as_str(), accrual.books.currency));
+    let stored = repo::drawdowns(connection, accounts).await?;
+    let mut after = Vec::with_capacity(accruals.len());
+    let mut postings = Vec::with_capacity(accruals.len());
+    for Accrual { books, receivable, revenue, cost } in accruals {
+        let key = (receivable.as_str(), books.currency);
+        let before = stored.get(&(receivable.clone(), books.currency.code()));
+        let (exact, posted) =
+            before.map_or((Decimal::ZERO, 0), |before| (before.exact, before.posted_nano));
+        let exact = column::exact_add("cost of a customer", exact, *cost)?;
+        let posted_nano = to_nano(exact)?;
+        let amount = posted_nano.checked_sub(posted).ok_or(LedgerError::Count {
+            what: "nano-units to post",
+            left: posted_nano,
+            right: posted,
+        })?;
+        after.push((key, Drawdown { exact, posted_nano }));
+        let revenue = ((*revenue).to_owned(), amount.saturating_neg());
+        postings.extend(posting(*books, vec![(receivable.clone(), amount), revenue])?);
+    }
+    repo::set_drawdowns(connection, &after).await?;
+    repo::insert(connection, &postings).await
 }
 
 /// Posts amounts to accounts, debits positive. They must sum to zero (B7).
@@ -141,31 +154,32 @@ pub(crate) async fn book(
         .iter()
         .map(|(account, amount)| Ok((account.clone(), to_nano(*amount)?)))
         .collect::<Result<_, LedgerError>>()?;
-    write(connection, books, &entries).await
+    let posting = posting(books, entries)?;
+    repo::insert(connection, posting.as_slice()).await
 }
 
-/// Writes what is not zero of a posting; nothing where all is.
-async fn write(
-    connection: &mut Connection,
+/// What is written of a posting: the entries that are not zero; nothing where all are.
+struct Posting<'a> {
+    id: String,
+    books: Books<'a>,
+    entries: Vec<(String, i64)>,
+}
+
+fn posting(
     books: Books<'_>,
-    entries: &[(String, i64)],
-) -> Result<(), LedgerError> {
+    mut entries: Vec<(String, i64)>,
+) -> Result<Option<Posting<'_>>, LedgerError> {
     let sum_nano = entries.iter().try_fold(0_i64, |sum, (_, nano)| {
         column::add_count("nano-units of a posting", sum, *nano)
     })?;
     if sum_nano != 0 {
         return Err(LedgerError::Unbalanced { subject: books.subject.to_owned(), sum_nano });
     }
-    if entries.iter().all(|(_, nano)| *nano == 0) {
-        return Ok(());
+    entries.retain(|(_, nano)| *nano != 0);
+    if entries.is_empty() {
+        return Ok(None);
     }
-    let Books { customer, currency, subject, at } = books;
-    let id = public_id("pst_", at)?;
-    repo::insert(connection, &id, customer, currency, subject, at).await?;
-    for (account, nano) in entries.iter().filter(|(_, nano)| *nano != 0) {
-        repo::insert_entry(connection, &id, account, *nano).await?;
-    }
-    Ok(())
+    Ok(Some(Posting { id: public_id("pst_", books.at)?, books, entries }))
 }
 
 /// What is wrong with postings and drawdowns on their own, in words. Nothing, unless the file was

@@ -1,51 +1,55 @@
 //! All SQL of postings.
 
-use chrono::{DateTime, Utc};
-use permille_types::{Currency, CustomerId};
-use rust_decimal::Decimal;
+use std::collections::HashMap;
 
-use super::{AccountBalance, Drawdown};
+use permille_types::Currency;
+
+use super::{AccountBalance, Drawdown, Posting};
 use crate::{
     LedgerError, column,
-    error::{During, changed},
+    error::{During, changed_all},
     sql::{self, Connection},
 };
 
-/// What an account has accrued; nothing when it has no row yet.
-pub(super) async fn drawdown(
+/// What those of `accounts` that have accrued anything have, by account and currency.
+pub(super) async fn drawdowns(
     connection: &mut Connection,
-    account: &str,
-    currency: Currency,
-) -> Result<Drawdown, LedgerError> {
-    let row = sql::query_as::<(String, i64)>(
-        "select
-             exact,
-             posted_nano
-         from drawdown
-         where account = $1
-           and currency = $2",
-    )
-    .bind(account)
-    .bind(currency.code())
-    .fetch_optional(connection)
-    .await
-    .during("read drawdown")?;
-    match row {
-        None => Ok(Drawdown { exact: Decimal::ZERO, posted_nano: 0 }),
-        Some((exact, posted_nano)) => {
-            Ok(Drawdown { exact: column::decimal("drawdown.exact", &exact)?, posted_nano })
-        }
+    accounts: impl Iterator<Item = (&str, Currency)>,
+) -> Result<HashMap<(String, &'static str), Drawdown>, LedgerError> {
+    let mut stored = sql::many(
+        "with asked (account, currency) as (values ($1, $2))
+         select
+             drawdown.account,
+             drawdown.currency,
+             drawdown.exact,
+             drawdown.posted_nano
+         from asked
+         cross join drawdown
+         where drawdown.account = asked.account
+           and drawdown.currency = asked.currency",
+    );
+    for (account, currency) in accounts {
+        stored.row([account.into(), currency.code().into()]);
     }
+    stored
+        .fetch_all::<(String, String, String, i64)>(connection)
+        .await
+        .during("read drawdowns")?
+        .into_iter()
+        .map(|(account, currency, exact, posted_nano)| {
+            let currency: Currency = column::parsed("drawdown.currency", &currency)?;
+            let exact = column::decimal("drawdown.exact", &exact)?;
+            Ok(((account, currency.code()), Drawdown { exact, posted_nano }))
+        })
+        .collect()
 }
 
-pub(super) async fn set_drawdown(
+pub(super) async fn set_drawdowns(
     connection: &mut Connection,
-    account: &str,
-    currency: Currency,
-    drawdown: &Drawdown,
+    drawdowns: &[((&str, Currency), Drawdown)],
 ) -> Result<(), LedgerError> {
-    const OPERATION: &str = "write drawdown";
-    let done = sql::query(
+    const OPERATION: &str = "write drawdowns";
+    let mut set = sql::many(
         "insert into drawdown (
              account,
              currency,
@@ -55,27 +59,26 @@ pub(super) async fn set_drawdown(
          on conflict (account, currency) do update
          set exact = excluded.exact,
              posted_nano = excluded.posted_nano",
-    )
-    .bind(account)
-    .bind(currency.code())
-    .bind(column::decimal_text(drawdown.exact))
-    .bind(drawdown.posted_nano)
-    .execute(connection)
-    .await
-    .during(OPERATION)?;
-    changed(OPERATION, 1, done.rows_affected())
+    );
+    for ((account, currency), drawdown) in drawdowns {
+        set.row([
+            (*account).into(),
+            currency.code().into(),
+            column::decimal_text(drawdown.exact).into(),
+            drawdown.posted_nano.into(),
+        ]);
+    }
+    let done = set.execute(connection).await.during(OPERATION)?;
+    changed_all(OPERATION, drawdowns.len(), done.rows_affected())
 }
 
+/// Writes postings with their entries.
 pub(super) async fn insert(
     connection: &mut Connection,
-    id: &str,
-    customer: &CustomerId,
-    currency: Currency,
-    subject: &str,
-    at: DateTime<Utc>,
+    postings: &[Posting<'_>],
 ) -> Result<(), LedgerError> {
-    const OPERATION: &str = "insert posting";
-    let done = sql::query(
+    const OPERATION: &str = "insert postings";
+    let mut insert = sql::many(
         "insert into posting (
              id,
              customer,
@@ -83,39 +86,32 @@ pub(super) async fn insert(
              subject,
              created_at
          ) values ($1, $2, $3, $4, $5)",
-    )
-    .bind(id)
-    .bind(customer.as_str())
-    .bind(currency.code())
-    .bind(subject)
-    .bind(column::micros(at))
-    .execute(connection)
-    .await
-    .during(OPERATION)?;
-    changed(OPERATION, 1, done.rows_affected())
-}
-
-pub(super) async fn insert_entry(
-    connection: &mut Connection,
-    posting: &str,
-    account: &str,
-    amount_nano: i64,
-) -> Result<(), LedgerError> {
-    const OPERATION: &str = "insert posting entry";
-    let done = sql::query(
+    );
+    let mut insert_entries = sql::many(
         "insert into posting_entry (
              posting,
              account,
              amount_nano
          ) values ($1, $2, $3)",
-    )
-    .bind(posting)
-    .bind(account)
-    .bind(amount_nano)
-    .execute(connection)
-    .await
-    .during(OPERATION)?;
-    changed(OPERATION, 1, done.rows_affected())
+    );
+    let mut count = 0_usize;
+    for Posting { id, books, entries } in postings {
+        insert.row([
+            id.into(),
+            books.customer.as_str().into(),
+            books.currency.code().into(),
+            books.subject.into(),
+            column::micros(books.at).into(),
+        ]);
+        for (account, amount_nano) in entries {
+            insert_entries.row([id.into(), account.into(), (*amount_nano).into()]);
+            count = count.saturating_add(1);
+        }
+    }
+    let done = insert.execute(&mut *connection).await.during(OPERATION)?;
+    changed_all(OPERATION, postings.len(), done.rows_affected())?;
+    let done = insert_entries.execute(connection).await.during(OPERATION)?;
+    changed_all(OPERATION, count, done.rows_affected())
 }
 
 pub(super) async fn balances(

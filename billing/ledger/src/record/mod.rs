@@ -7,7 +7,7 @@
 mod evidence;
 mod repo;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use permille_rating::proof::{Hash, Tree, record};
 use permille_types::{CustomerId, DocumentNumber, UsageEvent};
@@ -51,66 +51,46 @@ pub(crate) struct Leaves {
     priced: u64,
 }
 
+/// Whose month it is, and which, such as `2026-11`.
+pub(crate) type Month = (CustomerId, String);
+
 /// Trees that a transaction makes grow.
 #[derive(Debug, Default)]
-pub(crate) struct Trees(HashMap<(CustomerId, String), Leaves>);
+pub(crate) struct Trees(HashMap<Month, Leaves>);
 
 impl Trees {
-    /// The place that the next record of a month will have.
-    pub(crate) async fn next(
-        &mut self,
+    /// Those of `months`, as they are stored.
+    pub(crate) async fn of(
         connection: &mut Connection,
-        customer: &CustomerId,
-        month: &str,
-    ) -> Result<u64, LedgerError> {
-        Ok(self.of(connection, customer, month).await?.tree.size())
+        months: BTreeSet<Month>,
+    ) -> Result<Self, LedgerError> {
+        Ok(Self(repo::find(connection, months.iter()).await?.into_iter().collect()))
     }
 
-    /// Adds the record of `event`, which has the place that was asked for last.
-    pub(crate) async fn add(
-        &mut self,
-        connection: &mut Connection,
-        month: &str,
-        event: &UsageEvent,
-    ) -> Result<(), LedgerError> {
+    /// Adds the record of `event` to its month, which is one of those that were asked for; its
+    /// place.
+    pub(crate) fn add(&mut self, month: &str, event: &UsageEvent) -> Result<u64, LedgerError> {
         let leaf = Hash::of_leaf(&text(event)?);
-        self.of(connection, &event.customer, month).await?.tree.push(leaf);
-        Ok(())
+        let tree = &mut self.leaves(&event.customer, month).tree;
+        let place = tree.size();
+        tree.push(leaf);
+        Ok(place)
     }
 
     /// Notes that a held record has a price now. Which one of its month it is, from 1.
-    pub(crate) async fn price(
-        &mut self,
-        connection: &mut Connection,
-        customer: &CustomerId,
-        month: &str,
-    ) -> Result<u64, LedgerError> {
-        let leaves = self.of(connection, customer, month).await?;
+    pub(crate) fn price(&mut self, customer: &CustomerId, month: &str) -> u64 {
+        let leaves = self.leaves(customer, month);
         leaves.priced = leaves.priced.saturating_add(1);
-        Ok(leaves.priced)
+        leaves.priced
     }
 
     /// Stores what has grown.
     pub(crate) async fn write(&self, connection: &mut Connection) -> Result<(), LedgerError> {
-        for ((customer, month), leaves) in &self.0 {
-            repo::store(connection, customer, month, leaves).await?;
-        }
-        Ok(())
+        repo::store(connection, &self.0).await
     }
 
-    async fn of(
-        &mut self,
-        connection: &mut Connection,
-        customer: &CustomerId,
-        month: &str,
-    ) -> Result<&mut Leaves, LedgerError> {
-        let key = (customer.clone(), month.to_owned());
-        // An entry would hold the map over the statement.
-        if !self.0.contains_key(&key) {
-            let stored = repo::find(connection, customer, month).await?;
-            self.0.insert(key.clone(), stored.unwrap_or_default());
-        }
-        Ok(self.0.entry(key).or_default())
+    fn leaves(&mut self, customer: &CustomerId, month: &str) -> &mut Leaves {
+        self.0.entry((customer.clone(), month.to_owned())).or_default()
     }
 }
 
@@ -120,7 +100,9 @@ pub(crate) async fn head(
     customer: &CustomerId,
     month: &str,
 ) -> Result<RecordHead, LedgerError> {
-    let leaves = repo::find(connection, customer, month).await?.unwrap_or_default();
+    let asked = (customer.clone(), month.to_owned());
+    let stored = repo::find(connection, std::iter::once(&asked)).await?.pop();
+    let leaves = stored.map(|(_, leaves)| leaves).unwrap_or_default();
     Ok(RecordHead {
         period: month.to_owned(),
         size: leaves.tree.size(),
@@ -146,13 +128,15 @@ impl Ledger {
             if rows.is_empty() {
                 return Ok(());
             }
-            let mut trees = Trees::default();
+            let months = rows
+                .iter()
+                .map(|row| Ok((row.event.customer.clone(), month_of(&row.event, &catalogue)?)));
+            let months = months.collect::<Result<_, LedgerError>>()?;
+            let mut trees = Trees::of(&mut tx, months).await?;
             for row in rows {
-                let event = row.event;
-                let month = month_of(&event, &catalogue)?;
-                let leaf = trees.next(&mut tx, &event.customer, &month).await?;
-                trees.add(&mut tx, &month, &event).await?;
-                usage::place(&mut tx, &event.request_id, leaf).await?;
+                let month = month_of(&row.event, &catalogue)?;
+                let leaf = trees.add(&month, &row.event)?;
+                usage::place(&mut tx, &row.event.request_id, leaf).await?;
             }
             trees.write(&mut tx).await?;
             tx.commit().await.during("commit places of records")?;

@@ -1,53 +1,61 @@
 //! All SQL of trees of records.
 
+use std::collections::HashMap;
+
 use permille_rating::proof::Tree;
 use permille_types::{CustomerId, DocumentNumber};
 
-use super::Leaves;
+use super::{Leaves, Month};
 use crate::{
     LedgerError, column,
-    error::{During, changed},
+    error::{During, changed_all},
     sql::{self, Connection},
 };
 
-/// The tree of a customer's month; nothing before its first record.
-pub(super) async fn find(
+/// The trees of those of `months` that have one: there is none before the first record.
+pub(super) async fn find<'a>(
     connection: &mut Connection,
-    customer: &CustomerId,
-    month: &str,
-) -> Result<Option<Leaves>, LedgerError> {
-    sql::query_as::<(i64, i64, Vec<u8>)>(
-        "select
-             size,
-             priced,
-             peaks
-         from record_tree
-         where customer = $1
-           and month = $2",
-    )
-    .bind(customer.as_str())
-    .bind(month)
-    .fetch_optional(connection)
-    .await
-    .during("find tree of records")?
-    .map(|(size, priced, peaks)| {
-        let size = column::number("record_tree.size", size)?;
-        let tree = Tree::new(size, &peaks)
-            .map_err(|cause| LedgerError::corrupt("record_tree.peaks", &cause.to_string()))?;
-        Ok(Leaves { tree, priced: column::number("record_tree.priced", priced)? })
-    })
-    .transpose()
+    months: impl Iterator<Item = &'a Month>,
+) -> Result<Vec<(Month, Leaves)>, LedgerError> {
+    let mut stored = sql::many(
+        "with asked (customer, month) as (values ($1, $2))
+         select
+             record_tree.customer,
+             record_tree.month,
+             record_tree.size,
+             record_tree.priced,
+             record_tree.peaks
+         from asked
+         cross join record_tree
+         where record_tree.customer = asked.customer
+           and record_tree.month = asked.month",
+    );
+    for (customer, month) in months {
+        stored.row([customer.as_str().into(), month.into()]);
+    }
+    stored
+        .fetch_all::<(String, String, i64, i64, Vec<u8>)>(connection)
+        .await
+        .during("find trees of records")?
+        .into_iter()
+        .map(|(customer, month, size, priced, peaks)| {
+            let customer = column::parsed("record_tree.customer", &customer)?;
+            let size = column::number("record_tree.size", size)?;
+            let tree = Tree::new(size, &peaks)
+                .map_err(|cause| LedgerError::corrupt("record_tree.peaks", &cause.to_string()))?;
+            let priced = column::number("record_tree.priced", priced)?;
+            Ok(((customer, month), Leaves { tree, priced }))
+        })
+        .collect()
 }
 
-/// Stores a tree that has grown.
+/// Stores trees that have grown.
 pub(super) async fn store(
     connection: &mut Connection,
-    customer: &CustomerId,
-    month: &str,
-    leaves: &Leaves,
+    trees: &HashMap<Month, Leaves>,
 ) -> Result<(), LedgerError> {
-    const OPERATION: &str = "store tree of records";
-    let done = sql::query(
+    const OPERATION: &str = "store trees of records";
+    let mut store = sql::many(
         "insert into record_tree (
              customer,
              month,
@@ -59,16 +67,18 @@ pub(super) async fn store(
          set size = excluded.size,
              priced = excluded.priced,
              peaks = excluded.peaks",
-    )
-    .bind(customer.as_str())
-    .bind(month)
-    .bind(column::stored_count("record_tree.size", leaves.tree.size())?)
-    .bind(column::stored_count("record_tree.priced", leaves.priced)?)
-    .bind(leaves.tree.peaks())
-    .execute(connection)
-    .await
-    .during(OPERATION)?;
-    changed(OPERATION, 1, done.rows_affected())
+    );
+    for ((customer, month), leaves) in trees {
+        store.row([
+            customer.as_str().into(),
+            month.into(),
+            column::stored_count("record_tree.size", leaves.tree.size())?.into(),
+            column::stored_count("record_tree.priced", leaves.priced)?.into(),
+            leaves.tree.peaks().into(),
+        ]);
+    }
+    let done = store.execute(connection).await.during(OPERATION)?;
+    changed_all(OPERATION, trees.len(), done.rows_affected())
 }
 
 /// Invoices that stand and have billed something of a customer's month, by number.

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use permille_rating::{Meter, invoice::UsageSum, period::Period};
 use permille_types::{CustomerId, ModelName, PriceVersion, ProjectId};
 
-pub(crate) use repo::{add_quantity, add_requests, quantities, requests};
+pub(crate) use repo::{add_quantities, add_requests, quantities, requests};
 
 /// What quantities are added up by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

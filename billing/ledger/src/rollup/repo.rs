@@ -1,22 +1,24 @@
 //! All SQL of roll-ups.
 
+use std::collections::BTreeMap;
+
 use permille_rating::{Meter, invoice::UsageSum};
 use permille_types::{ModelName, PriceVersion, ProjectId};
 
 use super::{PeriodQuantities, Quantity, QuantityKey, RequestCounts, RequestKey, Scope, Simulated};
 use crate::{
     LedgerError, column,
-    error::{During, changed},
-    sql::{self, Connection},
+    error::{During, changed_all},
+    sql::{self, Connection, Value},
 };
 
-pub(crate) async fn add_quantity(
+/// Adds quantities to their hours.
+pub(crate) async fn add_quantities(
     connection: &mut Connection,
-    key: &QuantityKey,
-    quantity: Quantity,
+    quantities: &BTreeMap<QuantityKey, Quantity>,
 ) -> Result<(), LedgerError> {
-    const OPERATION: &str = "add to hour's quantities";
-    let done = sql::query(
+    const OPERATION: &str = "add to hours' quantities";
+    let mut add = sql::many(
         "insert into usage_hour (
              customer,
              hour,
@@ -41,33 +43,34 @@ pub(crate) async fn add_quantity(
          ) do update
          set quantity = usage_hour.quantity + excluded.quantity,
              estimated = usage_hour.estimated + excluded.estimated",
-    )
-    .bind(key.customer.as_str())
-    .bind(column::micros(key.hour))
-    .bind(key.project.as_str())
-    .bind(key.model.as_str())
-    .bind(key.meter.as_str())
-    .bind(key.price_version.as_str())
-    .bind(i64::from(key.band))
-    .bind(i64::from(key.simulated))
-    .bind(quantity.all)
-    .bind(quantity.estimated)
-    .execute(connection)
-    .await
-    .during(OPERATION)?;
-    changed(OPERATION, 1, done.rows_affected())
+    );
+    for (key, quantity) in quantities {
+        add.row([
+            key.customer.as_str().into(),
+            column::micros(key.hour).into(),
+            key.project.as_str().into(),
+            key.model.as_str().into(),
+            key.meter.as_str().into(),
+            key.price_version.as_str().into(),
+            i64::from(key.band).into(),
+            i64::from(key.simulated).into(),
+            quantity.all.into(),
+            quantity.estimated.into(),
+        ]);
+    }
+    let done = add.execute(connection).await.during(OPERATION)?;
+    changed_all(OPERATION, quantities.len(), done.rows_affected())
 }
 
-/// Adds `counts` to an hour. They may be negative: held requests that now have a price.
+/// Adds counts to their hours. They may be negative: held requests that now have a price.
 pub(crate) async fn add_requests(
     connection: &mut Connection,
-    key: &RequestKey,
-    counts: RequestCounts,
+    requests: &BTreeMap<RequestKey, RequestCounts>,
 ) -> Result<(), LedgerError> {
-    const OPERATION: &str = "add to hour's requests";
-    // The row is made first and added to after: the values of an `insert` must meet the table's
+    const OPERATION: &str = "add to hours' requests";
+    // The rows are made first and added to after: the values of an `insert` must meet the table's
     // checks even where it would become an `update`, and a negative count alone does not.
-    sql::query(
+    let mut make = sql::many(
         "insert into request_hour (
              customer,
              hour,
@@ -76,36 +79,47 @@ pub(crate) async fn add_requests(
              unpriced,
              estimated,
              simulated
-         ) values ($1, $2, $3, 0, 0, 0, 0)
+         ) values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (customer, hour, project) do nothing",
-    )
-    .bind(key.customer.as_str())
-    .bind(column::micros(key.hour))
-    .bind(key.project.as_str())
-    .execute(&mut *connection)
-    .await
-    .during(OPERATION)?;
-    let done = sql::query(
-        "update request_hour
-         set requests = requests + $4,
-             unpriced = unpriced + $5,
-             estimated = estimated + $6,
-             simulated = simulated + $7
-         where customer = $1
-           and hour = $2
-           and project = $3",
-    )
-    .bind(key.customer.as_str())
-    .bind(column::micros(key.hour))
-    .bind(key.project.as_str())
-    .bind(counts.all)
-    .bind(counts.unpriced)
-    .bind(counts.estimated)
-    .bind(counts.simulated)
-    .execute(connection)
-    .await
-    .during(OPERATION)?;
-    changed(OPERATION, 1, done.rows_affected())
+    );
+    let mut add = sql::many(
+        "with more (
+             customer,
+             hour,
+             project,
+             requests,
+             unpriced,
+             estimated,
+             simulated
+         ) as (values ($1, $2, $3, $4, $5, $6, $7))
+         update request_hour
+         set requests = request_hour.requests + more.requests,
+             unpriced = request_hour.unpriced + more.unpriced,
+             estimated = request_hour.estimated + more.estimated,
+             simulated = request_hour.simulated + more.simulated
+         from more
+         where request_hour.customer = more.customer
+           and request_hour.hour = more.hour
+           and request_hour.project = more.project",
+    );
+    for (key, counts) in requests {
+        let row = |counts: RequestCounts| -> [Value<'_>; 7] {
+            [
+                key.customer.as_str().into(),
+                column::micros(key.hour).into(),
+                key.project.as_str().into(),
+                counts.all.into(),
+                counts.unpriced.into(),
+                counts.estimated.into(),
+                counts.simulated.into(),
+            ]
+        };
+        make.row(row(RequestCounts::default()));
+        add.row(row(*counts));
+    }
+    make.execute(&mut *connection).await.during(OPERATION)?;
+    let done = add.execute(connection).await.during(OPERATION)?;
+    changed_all(OPERATION, requests.len(), done.rows_affected())
 }
 
 #[derive(sqlx::FromRow)]

@@ -107,6 +107,9 @@ pub struct SessionDetail {
     pub truncated: bool,
 }
 
+/// Whose session, and its id.
+pub(crate) type SessionKey = (CustomerId, SessionId);
+
 /// A row with the content of the version that priced it.
 type PricedRow<'a> = (&'a StoredUsage, Option<&'a Price>);
 
@@ -131,22 +134,25 @@ pub(crate) fn some_decimal_string<S: Serializer>(
     }
 }
 
-/// Adds `delta` to the stored roll-up of a session.
+/// Adds each of `deltas` to the stored roll-up of its session.
 pub(crate) async fn add(
     connection: &mut Connection,
-    customer: &CustomerId,
-    id: &SessionId,
-    delta: &SessionDelta,
+    deltas: &BTreeMap<SessionKey, SessionDelta>,
 ) -> Result<(), LedgerError> {
-    let mut sum = match repo::rollup(connection, customer, id).await? {
-        Some(before) => before.merged(delta.clone())?,
-        None => delta.clone(),
-    };
-    // A request is priced that was held before unnamed sessions had roll-ups.
-    if sum.unpriced < 0 || sum.requests == 0 {
-        sum = of_rows(connection, customer, id, sum).await?;
+    let mut stored = repo::rollups(connection, deltas.keys()).await?;
+    let mut sums = Vec::with_capacity(deltas.len());
+    for (key, delta) in deltas {
+        let mut sum = match stored.remove(key) {
+            Some(before) => before.merged(delta.clone())?,
+            None => delta.clone(),
+        };
+        // A request is priced that was held before unnamed sessions had roll-ups.
+        if sum.unpriced < 0 || sum.requests == 0 {
+            sum = of_rows(connection, &key.0, &key.1, sum).await?;
+        }
+        sums.push((key, sum));
     }
-    repo::set(connection, customer, id, &sum).await
+    repo::set(connection, &sums).await
 }
 
 /// A session's roll-up anew from its rows, as they stand; `otherwise` where there are none. Of what

@@ -8,12 +8,12 @@ use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 
 use super::{
-    EndedSession, HiddenCost, LastRequest, Outcome, Session, SessionDelta, Standing, ToldOutcome,
-    ended::Ending,
+    EndedSession, HiddenCost, LastRequest, Outcome, Session, SessionDelta, SessionKey, Standing,
+    ToldOutcome, ended::Ending,
 };
 use crate::{
     LedgerError, column,
-    error::{During, changed},
+    error::{During, changed, changed_all},
     sql::{self, Connection},
 };
 
@@ -144,45 +144,61 @@ pub(super) fn tokens(sums: BTreeMap<TokenClass, i64>) -> Result<TokenCounts, Led
         .collect()
 }
 
-pub(super) async fn rollup(
-    connection: &mut Connection,
-    customer: &CustomerId,
-    id: &SessionId,
-) -> Result<Option<SessionDelta>, LedgerError> {
-    sql::query_as::<Row>(
-        "select
-             turns,
-             requests,
-             unpriced,
-             simulated,
-             tokens,
-             cost,
-             counts,
-             amounts,
-             first_at,
-             last_at
-         from session
-         where customer = $1
-           and id = $2",
-    )
-    .bind(customer.as_str())
-    .bind(id.as_str())
-    .fetch_optional(connection)
-    .await
-    .during("read session roll-up")?
-    .map(SessionDelta::try_from)
-    .transpose()
+#[derive(sqlx::FromRow)]
+struct KeyedRow {
+    customer: String,
+    id: String,
+    #[sqlx(flatten)]
+    rollup: Row,
 }
 
-/// Writes the sums of a session.
+/// The roll-ups of those of `sessions` that have one.
+pub(super) async fn rollups<'a>(
+    connection: &mut Connection,
+    sessions: impl Iterator<Item = &'a SessionKey>,
+) -> Result<BTreeMap<SessionKey, SessionDelta>, LedgerError> {
+    let mut stored = sql::many(
+        "with asked (customer, id) as (values ($1, $2))
+         select
+             session.customer,
+             session.id,
+             session.turns,
+             session.requests,
+             session.unpriced,
+             session.simulated,
+             session.tokens,
+             session.cost,
+             session.counts,
+             session.amounts,
+             session.first_at,
+             session.last_at
+         from asked
+         cross join session
+         where session.customer = asked.customer
+           and session.id = asked.id",
+    );
+    for (customer, id) in sessions {
+        stored.row([customer.as_str().into(), id.as_str().into()]);
+    }
+    stored
+        .fetch_all::<KeyedRow>(connection)
+        .await
+        .during("read session roll-ups")?
+        .into_iter()
+        .map(|KeyedRow { customer, id, rollup }| {
+            let customer = column::parsed("session.customer", &customer)?;
+            Ok(((customer, column::parsed("session.id", &id)?), rollup.try_into()?))
+        })
+        .collect()
+}
+
+/// Writes the sums of sessions.
 pub(super) async fn set(
     connection: &mut Connection,
-    customer: &CustomerId,
-    id: &SessionId,
-    sum: &SessionDelta,
+    sums: &[(&SessionKey, SessionDelta)],
 ) -> Result<(), LedgerError> {
-    const OPERATION: &str = "write session roll-up";
-    let done = sql::query(
+    const OPERATION: &str = "write session roll-ups";
+    let mut set = sql::many(
         "insert into session (
              customer,
              id,
@@ -210,23 +226,25 @@ pub(super) async fn set(
              last_at = excluded.last_at,
              -- What comes or is priced late is counted when the session is found silent again.
              ended_at = case when excluded.cost = session.cost then session.ended_at end",
-    )
-    .bind(customer.as_str())
-    .bind(id.as_str())
-    .bind(i64::from(sum.turns))
-    .bind(sum.requests)
-    .bind(sum.unpriced)
-    .bind(sum.simulated)
-    .bind(column::to_json("tokens of a session", &sum.tokens)?)
-    .bind(column::decimal_text(sum.cost))
-    .bind(column::to_json("counts of a session", &sum.counts)?)
-    .bind(column::to_json("amounts of a session", &sum.amounts)?)
-    .bind(column::micros(sum.first_at))
-    .bind(column::micros(sum.last_at))
-    .execute(connection)
-    .await
-    .during(OPERATION)?;
-    changed(OPERATION, 1, done.rows_affected())
+    );
+    for ((customer, id), sum) in sums {
+        set.row([
+            customer.as_str().into(),
+            id.as_str().into(),
+            i64::from(sum.turns).into(),
+            sum.requests.into(),
+            sum.unpriced.into(),
+            sum.simulated.into(),
+            column::to_json("tokens of a session", &sum.tokens)?.into(),
+            column::decimal_text(sum.cost).into(),
+            column::to_json("counts of a session", &sum.counts)?.into(),
+            column::to_json("amounts of a session", &sum.amounts)?.into(),
+            column::micros(sum.first_at).into(),
+            column::micros(sum.last_at).into(),
+        ]);
+    }
+    let done = set.execute(connection).await.during(OPERATION)?;
+    changed_all(OPERATION, sums.len(), done.rows_affected())
 }
 
 /// Columns of a session with its owner's currency; what follows finds the sessions.

@@ -49,9 +49,7 @@ pub(crate) async fn write(
     deltas: &SpendingDeltas,
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
-    for (key, nano) in deltas {
-        repo::add(connection, key, *nano).await?;
-    }
+    repo::add(connection, deltas).await?;
     news::tell(connection, deltas, at).await
 }
 

@@ -2,20 +2,19 @@
 
 use permille_types::{CustomerId, SpendAccount};
 
-use super::SpendingKey;
+use super::SpendingDeltas;
 use crate::{
     LedgerError, column,
-    error::{During, changed},
+    error::{During, changed_all},
     sql::{self, Connection},
 };
 
 pub(super) async fn add(
     connection: &mut Connection,
-    key: &SpendingKey,
-    nano: i64,
+    deltas: &SpendingDeltas,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "add spending";
-    let done = sql::query(
+    let mut add = sql::many(
         "insert into spending_day (
              customer,
              level,
@@ -25,16 +24,18 @@ pub(super) async fn add(
          ) values ($1, $2, $3, $4, $5)
          on conflict (customer, level, id, day) do update
          set nano = spending_day.nano + excluded.nano",
-    )
-    .bind(key.customer.as_str())
-    .bind(key.level.as_str())
-    .bind(&key.id)
-    .bind(column::micros(key.day))
-    .bind(nano)
-    .execute(connection)
-    .await
-    .during(OPERATION)?;
-    changed(OPERATION, 1, done.rows_affected())
+    );
+    for (key, nano) in deltas {
+        add.row([
+            key.customer.as_str().into(),
+            key.level.as_str().into(),
+            (&key.id).into(),
+            column::micros(key.day).into(),
+            (*nano).into(),
+        ]);
+    }
+    let done = add.execute(connection).await.during(OPERATION)?;
+    changed_all(OPERATION, deltas.len(), done.rows_affected())
 }
 
 /// What an account has spent in its period.

@@ -6,6 +6,7 @@
 //! store and answer the same.
 
 mod connection;
+mod many;
 mod value;
 
 use std::marker::PhantomData;
@@ -13,7 +14,9 @@ use std::marker::PhantomData;
 use sqlx::{Arguments, Database, FromRow, Postgres, Sqlite, postgres::PgRow, sqlite::SqliteRow};
 
 pub(crate) use connection::{Connection, Transaction};
-use value::{Fits, Value};
+pub(crate) use many::many;
+use value::Fits;
+pub(crate) use value::Value;
 
 /// A row that reads from both engines; `#[derive(sqlx::FromRow)]` makes one.
 pub(crate) trait Row: Send + Unpin

@@ -93,6 +93,11 @@ impl PostgresAddress {
         Ok(Self { readers_max, ..self })
     }
 
+    /// Connections in all.
+    pub(super) fn connections(&self) -> u32 {
+        self.readers_max.saturating_add(1)
+    }
+
     /// Connections for reading.
     pub(super) fn readers_max(&self) -> u32 {
         self.readers_max

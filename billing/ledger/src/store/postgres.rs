@@ -28,8 +28,13 @@ pub(super) const VIEW: &str = "begin isolation level repeatable read, read only"
 /// What each connection is set to. A commit answers when it is on the disk, also where the server
 /// was told otherwise. Nobody waits for another process's lock for longer than for a connection,
 /// and a process that stopped in the midst of a transaction loses it, and with it the lock.
+/// Statements are planned for the values that they have: a plan that is kept from when a table was
+/// small reads all of it for the keys of a batch, until statistics are gathered again.
+///
+/// Source: `PostgreSQL` documentation, "Query Planning", `plan_cache_mode`.
 const SETTINGS: &str = "set lock_timeout = '30s';
     set idle_in_transaction_session_timeout = '60s';
+    set plan_cache_mode = force_custom_plan;
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') = 'off'";
 
@@ -38,7 +43,7 @@ pub(super) async fn open(address: &PostgresAddress) -> Result<(PgPool, PgPool), 
     let options =
         address.options().application_name("permille").statement_cache_capacity(STATEMENTS_MAX);
     // A pool says only that it timed out; one connection says what is wrong.
-    probe(&options)
+    probe(&options, address.connections())
         .await
         .map_err(|cause| LedgerError::Open { store: address.to_string(), cause })?;
     let pool = |connections, wait| {
@@ -53,18 +58,43 @@ pub(super) async fn open(address: &PostgresAddress) -> Result<(PgPool, PgPool), 
     Ok((readers, writer))
 }
 
-async fn probe(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+/// The encoding, and how many connections server, database and role give us in all. The bounds of
+/// database and role, of which -1 is none, are not for superusers.
+///
+/// Source: `PostgreSQL` documentation, "Connections and Authentication", `pg_database`, `pg_roles`.
+const PROBE: &str = "
+    select
+        current_setting('server_encoding'),
+        case when rolsuper then cast(current_setting('max_connections') as bigint)
+            else least(
+                cast(current_setting('max_connections') as bigint)
+                    - cast(current_setting('superuser_reserved_connections') as bigint)
+                    - coalesce(cast(current_setting('reserved_connections', true) as bigint), 0),
+                case when datconnlimit >= 0 then datconnlimit end,
+                case when rolconnlimit >= 0 then rolconnlimit end
+            )
+        end
+    from pg_database
+    cross join pg_roles
+    where datname = current_database()
+      and rolname = current_user";
+
+async fn probe(options: &PgConnectOptions, connections: u32) -> Result<(), sqlx::Error> {
     let mut connection = options.connect().await?;
-    let encoding = sqlx::query_scalar::<_, String>("select current_setting('server_encoding')")
-        .fetch_one(&mut connection)
-        .await?;
+    let (encoding, given) =
+        sqlx::query_as::<_, (String, i64)>(PROBE).fetch_one(&mut connection).await?;
     connection.close().await?;
-    if encoding == "UTF8" {
-        Ok(())
+    let reason = if encoding != "UTF8" {
+        format!("its encoding is {encoding}, accepted: UTF8")
+    } else if given < i64::from(connections) {
+        // Better now than in the midst of traffic.
+        format!(
+            "it gives {given} connections, accepted: {connections}, as `store.connections` says"
+        )
     } else {
-        let reason = format!("its encoding is {encoding}, accepted: UTF8");
-        Err(sqlx::Error::Configuration(reason.into()))
-    }
+        return Ok(());
+    };
+    Err(sqlx::Error::Configuration(reason.into()))
 }
 
 async fn set_up(connection: &mut PgConnection) -> Result<(), sqlx::Error> {

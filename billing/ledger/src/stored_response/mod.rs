@@ -6,22 +6,34 @@
 
 mod repo;
 
-use permille_types::{CustomerId, Endpoint, StoredResponse, UsageEvent};
+use std::collections::BTreeMap;
 
-use crate::{Ledger, LedgerError, store::Connection, usage};
+use permille_types::{CustomerId, Endpoint, RequestId, StoredResponse, UsageEvent};
 
-/// Remembers the response that a booked event created, if it created one.
+use crate::{Ledger, LedgerError, column, store::Connection, usage};
+
+/// Which request created a customer's response, by its provider's id.
+pub(crate) type Created = BTreeMap<(CustomerId, String), RequestId>;
+
+/// Adds the response that a booked event created, if it created one.
+pub(crate) fn add(created: &mut Created, event: &UsageEvent) {
+    if event.endpoint != Endpoint::Responses {
+        return;
+    }
+    if let Some(id) = event.attempts.last().and_then(|attempt| attempt.provider_id.as_deref()) {
+        let newest = created
+            .entry((event.customer.clone(), column::stored_text(id)))
+            .or_insert(event.request_id);
+        *newest = event.request_id.max(*newest);
+    }
+}
+
+/// Remembers the responses that booked events created.
 pub(crate) async fn note(
     connection: &mut Connection,
-    event: &UsageEvent,
+    created: &Created,
 ) -> Result<(), LedgerError> {
-    if event.endpoint != Endpoint::Responses {
-        return Ok(());
-    }
-    match event.attempts.last().and_then(|attempt| attempt.provider_id.as_deref()) {
-        Some(id) => repo::note(connection, &event.customer, id, &event.request_id).await,
-        None => Ok(()),
-    }
+    repo::note(connection, created).await
 }
 
 impl Ledger {

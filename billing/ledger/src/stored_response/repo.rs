@@ -2,21 +2,20 @@
 
 use permille_types::{CustomerId, RequestId};
 
+use super::Created;
 use crate::{
     LedgerError, column,
     error::During,
     sql::{self, Connection},
 };
 
-/// Notes which request created a response. Where a provider repeats an id, the newest request has
-/// it, in whatever order they come.
+/// Notes which request created each response. Where a provider repeats an id, the newest request
+/// has it, in whatever order they come.
 pub(super) async fn note(
     connection: &mut Connection,
-    customer: &CustomerId,
-    id: &str,
-    request: &RequestId,
+    created: &Created,
 ) -> Result<(), LedgerError> {
-    sql::query(
+    let mut note = sql::many(
         "insert into stored_response (
              customer,
              id,
@@ -25,14 +24,11 @@ pub(super) async fn note(
          on conflict (customer, id) do update
          set request_id = excluded.request_id
          where excluded.request_id > stored_response.request_id",
-    )
-    .bind(customer.as_str())
-    .bind(id)
-    .bind(request.to_string())
-    .execute(connection)
-    .await
-    .during("note stored response")
-    .map(drop)
+    );
+    for ((customer, id), request) in created {
+        note.row([customer.as_str().into(), id.into(), request.to_string().into()]);
+    }
+    note.execute(connection).await.during("note stored responses").map(drop)
 }
 
 /// The request that created a response.

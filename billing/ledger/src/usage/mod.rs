@@ -10,8 +10,8 @@ use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, U
 use rust_decimal::Decimal;
 
 pub(crate) use repo::{
-    Inserted, by_session, held, insert, leafless, list as page_of, of_request, of_session,
-    payload_sha256, place, price, recorded,
+    by_session, held, insert, leafless, list as page_of, of_request, of_session, payload_sha256,
+    payloads, place, price, recorded,
 };
 pub use row::{AttemptRow, UsageRow};
 
@@ -24,6 +24,15 @@ pub(crate) enum Pricing {
     Priced { version: Option<PriceVersion>, band: u32, cost: Decimal },
     /// Some class or unit had no price: held until it has one (B4).
     Held,
+}
+
+/// A row that is to be stored.
+pub(crate) struct NewUsage {
+    pub(crate) event: UsageEvent,
+    pub(crate) payload_sha256: Vec<u8>,
+    pub(crate) pricing: Pricing,
+    /// The place of its record.
+    pub(crate) leaf: u64,
 }
 
 /// A stored row.

@@ -1,37 +1,40 @@
 //! All SQL of usage rows.
 
+use std::collections::HashMap;
+
 use permille_types::{
-    CustomerId, ModelName, PriceVersion, RequestId, SessionId, TurnKind, UpstreamName, UsageEvent,
+    CustomerId, ModelName, PriceVersion, RequestId, SessionId, TurnKind, UpstreamName,
 };
 
-use super::{Place, Pricing, StoredUsage, UsageFilter, attempts, stored::Row};
+use super::{NewUsage, Place, Pricing, StoredUsage, UsageFilter, attempts, stored::Row};
 use crate::{
     LedgerError, SummaryFilter, column,
-    error::{During, changed, changed_one},
+    error::{During, changed, changed_all},
     rollup::Scope,
-    sql::{self, Connection},
+    sql::{self, Connection, Value},
 };
-
-/// Whether a row was new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Inserted {
-    New,
-    IdTaken,
-}
 
 fn bound(field: &'static str, value: Option<u64>) -> Result<Option<i64>, LedgerError> {
     value.map(|value| column::stored_count(field, value)).transpose()
 }
 
-/// Stores a row unless its request id is taken; `leaf` is the place of its record.
+/// Stores rows whose request ids are not taken, all of them.
 pub(crate) async fn insert(
     connection: &mut Connection,
-    event: &UsageEvent,
-    payload_sha256: &[u8],
-    pricing: &Pricing,
-    leaf: u64,
-) -> Result<Inserted, LedgerError> {
+    rows: &[NewUsage],
+) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert usage";
+    let mut insert = sql::many(INSERT);
+    for row in rows {
+        insert.row(columns(row)?);
+    }
+    let done = insert.execute(connection).await.during(OPERATION)?;
+    changed_all(OPERATION, rows.len(), done.rows_affected())
+}
+
+/// What [`INSERT`] binds.
+fn columns(row: &NewUsage) -> Result<[Value<'_>; 36], LedgerError> {
+    let NewUsage { event, payload_sha256, pricing, leaf } = row;
     let units = (!event.units.is_empty()).then(|| column::to_json("units", &event.units));
     let flags = (!event.flags.is_empty()).then(|| column::to_json("flags", &event.flags));
     let (version, band, cost) = match pricing {
@@ -41,48 +44,45 @@ pub(crate) async fn insert(
         }
         Pricing::Held => (None, None, None),
     };
-    let done = sql::query(INSERT)
-        .bind(event.request_id.to_string())
-        .bind(payload_sha256)
-        .bind(column::micros(event.at))
-        .bind(event.customer.as_str())
-        .bind(event.project.as_str())
-        .bind(event.key.as_str())
-        .bind(event.session.as_str())
-        .bind(i64::from(event.session_explicit))
-        .bind(i64::from(event.turn))
-        .bind(event.family.as_str())
-        .bind(event.endpoint.as_str())
-        .bind(event.model_requested.as_str())
-        .bind(event.model_served.as_ref().map(ModelName::as_str))
-        .bind(event.service_tier.as_deref())
-        .bind(event.upstream.as_ref().map(UpstreamName::as_str))
-        .bind(event.status.map(i64::from))
-        .bind(i64::from(event.streamed))
-        .bind(event.ended.as_str())
-        .bind(event.source.as_str())
-        .bind(column::to_json("tokens", &event.tokens)?)
-        .bind(bound("input_total", event.input_total)?)
-        .bind(bound("output_total", event.output_total)?)
-        .bind(event.estimate_error_permille.map(i64::from))
-        .bind(units.transpose()?)
-        .bind(attempts::write(&event.attempts, &event.tokens)?)
-        .bind(column::stored_count("latency_ms", event.latency_ms)?)
-        .bind(bound("first_token_ms", event.first_token_ms)?)
-        .bind(flags.transpose()?)
-        .bind(version)
-        .bind(band)
-        .bind(&cost)
-        .bind(i64::from(cost.is_none()))
-        .bind(event.region.as_deref())
-        .bind(event.turn_kind.map(TurnKind::as_str))
-        .bind(bound("resent_tokens", event.resent_tokens)?)
-        .bind(column::stored_count("leaf", leaf)?)
-        .execute(connection)
-        .await
-        .during(OPERATION)?;
-    let new = changed_one(OPERATION, done.rows_affected())?;
-    Ok(if new { Inserted::New } else { Inserted::IdTaken })
+    let unpriced = i64::from(cost.is_none());
+    Ok([
+        event.request_id.to_string().into(),
+        payload_sha256.as_slice().into(),
+        column::micros(event.at).into(),
+        event.customer.as_str().into(),
+        event.project.as_str().into(),
+        event.key.as_str().into(),
+        event.session.as_str().into(),
+        i64::from(event.session_explicit).into(),
+        i64::from(event.turn).into(),
+        event.family.as_str().into(),
+        event.endpoint.as_str().into(),
+        event.model_requested.as_str().into(),
+        event.model_served.as_ref().map(ModelName::as_str).into(),
+        event.service_tier.as_deref().into(),
+        event.upstream.as_ref().map(UpstreamName::as_str).into(),
+        event.status.map(i64::from).into(),
+        i64::from(event.streamed).into(),
+        event.ended.as_str().into(),
+        event.source.as_str().into(),
+        column::to_json("tokens", &event.tokens)?.into(),
+        bound("input_total", event.input_total)?.into(),
+        bound("output_total", event.output_total)?.into(),
+        event.estimate_error_permille.map(i64::from).into(),
+        units.transpose()?.into(),
+        attempts::write(&event.attempts, &event.tokens)?.into(),
+        column::stored_count("latency_ms", event.latency_ms)?.into(),
+        bound("first_token_ms", event.first_token_ms)?.into(),
+        flags.transpose()?.into(),
+        version.into(),
+        band.into(),
+        cost.into(),
+        unpriced.into(),
+        event.region.as_deref().into(),
+        event.turn_kind.map(TurnKind::as_str).into(),
+        bound("resent_tokens", event.resent_tokens)?.into(),
+        column::stored_count("leaf", *leaf)?.into(),
+    ])
 }
 
 const INSERT: &str = "insert into usage (
@@ -127,8 +127,33 @@ const INSERT: &str = "insert into usage (
          $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
          $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
          $31, $32, $33, $34, $35, $36
-     )
-     on conflict (request_id) do nothing";
+     )";
+
+/// The hashes of what was stored under those of `requests` that are taken.
+pub(crate) async fn payloads(
+    connection: &mut Connection,
+    requests: impl Iterator<Item = RequestId>,
+) -> Result<HashMap<RequestId, Vec<u8>>, LedgerError> {
+    let mut taken = sql::many(
+        "with asked (request_id) as (values ($1))
+         select
+             usage.request_id,
+             usage.payload_sha256
+         from asked
+         cross join usage
+         where usage.request_id = asked.request_id",
+    );
+    for request in requests {
+        taken.row([request.to_string().into()]);
+    }
+    taken
+        .fetch_all::<(String, Vec<u8>)>(connection)
+        .await
+        .during("find usage by requests")?
+        .into_iter()
+        .map(|(request, hash)| Ok((column::parsed("usage.request_id", &request)?, hash)))
+        .collect()
+}
 
 /// The hash of what was stored under a request id.
 pub(crate) async fn payload_sha256(

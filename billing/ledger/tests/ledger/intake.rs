@@ -54,6 +54,38 @@ async fn another_content_under_the_same_id_is_quarantined_and_changes_nothing() 
     assert_eq!(kept[0].request_id.as_deref(), Some(other.request_id.to_string().as_str()));
 }
 
+/// The rows of a batch are written together, so the batch is compared with itself too.
+#[tokio::test]
+async fn within_one_batch_an_event_is_booked_once_and_another_content_is_quarantined() {
+    let books = Books::open().await;
+    let mut events: Vec<_> = (1..=70).map(|number| books.event(number)).collect();
+    for (number, event) in events.iter_mut().enumerate() {
+        event.session = format!("chat-{}", number % 40).parse().unwrap();
+    }
+    let mut other = events[6].clone();
+    other.tokens.insert(TokenClass::OUTPUT_TEXT, 501);
+    let alone = Books::open().await;
+    for event in &events {
+        let mut event = event.clone();
+        event.key = alone.key.key.id.clone();
+        alone.accept(&[event]).await;
+    }
+
+    events.extend([events[0].clone(), other, events[69].clone()]);
+    let accepted = books.accept(&events).await;
+
+    let counts = (accepted.booked, accepted.duplicates, accepted.conflicts);
+    assert_eq!(counts, (70, 2, 1));
+    assert_eq!(books.value("select count(*) from usage where turn = 1").await, 70);
+    assert_eq!(books.value("select count(*) from session").await, 40);
+    let sums = |books: Books| async move {
+        let mut lines = books.dump().await;
+        lines.retain(|line| !line.contains("\"usage\"") && !line.contains("\"audit\""));
+        lines
+    };
+    assert_eq!(sums(books).await, sums(alone).await);
+}
+
 #[tokio::test]
 async fn a_payload_differs_even_when_only_its_spelling_does() {
     let books = Books::open().await;

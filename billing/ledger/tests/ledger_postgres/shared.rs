@@ -78,6 +78,27 @@ async fn what_cannot_be_a_store_is_named_at_once() {
 }
 
 #[tokio::test]
+async fn a_database_that_gives_too_few_connections_is_refused_before_there_is_traffic() {
+    let books = Books::open().await;
+    let database = create("connection limit 3").await;
+    database
+        .run(
+            "create role clerk login connection limit 4;
+             do $$ begin execute format('alter database %I owner to clerk', current_database()); end $$",
+        )
+        .await;
+    let address =
+        |most| StoreAddress::Postgres(database.address_of("clerk").with_connections(most).unwrap());
+
+    let (error, text) = refusal(&books, &address(4)).await;
+    assert!(matches!(error, LedgerError::Open { .. }), "{text}");
+    assert!(text.contains("it gives 3 connections, accepted: 4"), "{text}");
+
+    let ledger = Ledger::open(books.config(&address(3))).await.unwrap();
+    ledger.create_token(Role::Admin, None).await.unwrap();
+}
+
+#[tokio::test]
 async fn every_commit_reaches_the_disk_also_where_the_server_was_told_otherwise() {
     let books = Books::open().await;
     let database = create("").await;

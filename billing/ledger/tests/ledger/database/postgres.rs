@@ -93,6 +93,11 @@ impl Lent {
         address(&self.name)
     }
 
+    /// Where it is for a user who is asked for no password.
+    pub(crate) fn address_of(&self, user: &str) -> PostgresAddress {
+        PostgresAddress::new(&SERVER.url_of(user, &self.name), None).unwrap()
+    }
+
     /// Where it is for the user [`GUARDED`].
     pub(crate) fn guarded(&self, password: &str) -> StoreAddress {
         let url = SERVER.url_of(GUARDED, &self.name);
