@@ -70,7 +70,9 @@ pub struct ToldOutcome {
 pub enum InferredOutcome {
     /// Its last request is not [`SESSION_IDLE`] ago: it may go on.
     Open,
-    /// Its last request did not end `complete`.
+    /// The client left its last request before the reply had ended, and did not come back.
+    Abandoned,
+    /// Its last request did not end `complete` for another reason.
     Failed,
     /// Its last request repeats a turn: the reply before was not taken.
     RejectedTurn,
@@ -84,6 +86,7 @@ impl InferredOutcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Abandoned => "abandoned",
             Self::Failed => "failed",
             Self::RejectedTurn => "rejected_turn",
             Self::Ended => "ended",
@@ -109,7 +112,9 @@ impl LastRequest {
 
     /// The outcome of a session that is taken for ended.
     pub(crate) fn when_ended(self) -> InferredOutcome {
-        if self.ended.is_some_and(|ended| ended != Ended::Complete) {
+        if self.ended == Some(Ended::ClientGone) {
+            InferredOutcome::Abandoned
+        } else if self.ended.is_some_and(|ended| ended != Ended::Complete) {
             InferredOutcome::Failed
         } else if self.kind == Some(TurnKind::Regenerate) {
             InferredOutcome::RejectedTurn
@@ -176,7 +181,8 @@ mod tests {
         let (soon, late) = (at("2026-11-20T10:29:59Z"), at("2026-11-20T10:30:00Z"));
         for (request, now, expected) in [
             (last(Regenerate, Ended::ClientGone), soon, InferredOutcome::Open),
-            (last(Regenerate, Ended::ClientGone), late, InferredOutcome::Failed),
+            (last(Regenerate, Ended::ClientGone), late, InferredOutcome::Abandoned),
+            (last(Regenerate, Ended::UpstreamError), late, InferredOutcome::Failed),
             (last(Regenerate, Ended::Complete), late, InferredOutcome::RejectedTurn),
             (last(Continue, Ended::Complete), late, InferredOutcome::Ended),
         ] {
@@ -186,15 +192,15 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_json() {
-        use InferredOutcome::{Ended, Failed, Open, RejectedTurn};
-        use Outcome::{Abandoned, Accepted, Rejected, Resolved};
+        use InferredOutcome::{Abandoned, Ended, Failed, Open, RejectedTurn};
+        use Outcome::{Accepted, Rejected, Resolved};
 
-        let told = [Accepted, Rejected, Resolved, Abandoned];
+        let told = [Accepted, Rejected, Resolved, Outcome::Abandoned];
         assert_eq!(told.map(Outcome::as_str).join(", "), OUTCOMES);
         for outcome in told {
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
         }
-        for outcome in [Open, Failed, RejectedTurn, Ended] {
+        for outcome in [Open, Abandoned, Failed, RejectedTurn, Ended] {
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
         }
     }

@@ -92,8 +92,8 @@ async fn every_figure_is_what_its_formula_says() {
     assert_eq!(
         outcomes,
         [
+            ("abandoned", "inferred", decimal("0.018")),
             ("accepted", "told", decimal("0.048")),
-            ("failed", "inferred", decimal("0.018")),
             ("rejected_turn", "inferred", decimal("0.036")),
         ]
     );
