@@ -142,7 +142,7 @@ fn config() -> Result<Config, CliError> {
     config.prices = parse_price_book(COST_SIDE, "the demonstration").map_err(DemoError::Prices)?;
     // Far above what it costs: the pace is to be seen, and no alert.
     let budget = |buyer: &Buyer| {
-        let monthly = format!("1000000 {}", buyer.currency);
+        let monthly = format!("100000 {}", buyer.currency);
         Some(BudgetSection { customer: buyer.id.parse().ok()?, monthly })
     };
     config.settings.budget = BUYERS.iter().filter_map(budget).collect();

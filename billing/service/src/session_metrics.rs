@@ -247,8 +247,9 @@ impl SessionMetrics {
     }
 
     fn outcome(&self, outcome: &str, source: &str, currency: &str, cost: f64) {
-        self.whole.outcomes.with_label_values(&[outcome, source]).inc();
-        self.whole.outcome_cost.with_label_values(&[outcome, source, currency]).inc_by(cost);
+        let labels = [outcome, source, currency];
+        self.whole.outcomes.with_label_values(&labels).inc();
+        self.whole.outcome_cost.with_label_values(&labels).inc_by(cost);
     }
 }
 
@@ -283,7 +284,7 @@ impl WholeSessions {
             outcomes: counters(
                 "permille_session_outcomes_total",
                 "Sessions by outcome: told, or inferred when they ended and nobody had told.",
-                &["outcome", "source"],
+                &["outcome", "source", "currency"],
             )?,
             outcome_cost: kept(
                 registry,

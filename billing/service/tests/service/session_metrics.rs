@@ -109,7 +109,8 @@ async fn a_session_that_has_ended_is_counted_once_and_again_when_it_goes_on() {
         one(&api.registry, &format!("permille_session_resent_ratio_{part}{{turns=\"2-3\"}}"))
     };
     assert_eq!((resent("count"), resent("sum")), ("1".into(), "0.6".into()));
-    let ended = "permille_session_outcomes_total{outcome=\"ended\",source=\"inferred\"}";
+    let ended =
+        "permille_session_outcomes_total{currency=\"CNY\",outcome=\"ended\",source=\"inferred\"}";
     assert_eq!(one(&api.registry, ended), "1");
 
     let mut later = event(4, "acme", &key);
@@ -147,7 +148,7 @@ async fn an_outcome_that_is_told_is_counted_once_and_not_inferred_too() {
     api.billing.count_ended_sessions(IDLE).await.unwrap();
 
     let outcomes = of(&api.registry, "permille_session_outcomes_total");
-    let told = "{outcome=\"accepted\",source=\"told\"}".to_owned();
+    let told = "{currency=\"CNY\",outcome=\"accepted\",source=\"told\"}".to_owned();
     assert_eq!(outcomes, BTreeMap::from([(told, "1".to_owned())]));
     let costs = of(&api.registry, "permille_session_outcome_cost_total");
     assert_eq!(costs.values().collect::<Vec<_>>(), ["0.018"]);
