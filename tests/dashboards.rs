@@ -223,14 +223,18 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
         becomes(&prometheus, &tokens("class=\"cache_read\""), sum("cached_tokens")).await;
         becomes(&prometheus, &tokens(output), sum("completion_tokens")).await;
     }
-    let well = prometheus.firing().await;
     let of_a_busy_machine = BTreeSet::from([
         "PermilleDiskSlow",
         "PermilleIntakeSlow",
         "PermilleLateReleases",
         "PermilleOverheadHigh",
     ]);
-    assert!(names(&well).is_subset(&of_a_busy_machine), "{well:?}");
+    // What holds for one look alone is no alert: the shortened rules have no `for`.
+    eventually("nothing fires", async || {
+        let firing = prometheus.firing().await;
+        names(&firing).is_subset(&of_a_busy_machine).then_some(())
+    })
+    .await;
 
     // What became of sessions, told one after the other: a counter is seen to grow. The demo has
     // told of two.
@@ -285,6 +289,9 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
         names(&firing).is_disjoint(&expected).then_some(())
     })
     .await;
+
+    // Panel by panel, faults included, to the last token, by dashboards/check/expected.py.
+    println!("{}", check(&["agree", &prometheus.url(), demo.data.to_str().unwrap()]));
 }
 
 /// What panels get of a ledger over the day before `end`, in seconds since 1970.

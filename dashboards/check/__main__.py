@@ -3,6 +3,7 @@
     files                              boards, schema, house rules: everything that needs no server
     names SCRAPE                       metrics and labels, against a file with a real scrape
     live PROMETHEUS LEDGER             every query against a real Prometheus and a real ledger
+    agree PROMETHEUS DATA              panels against the books of a demo's provider, in its data folder
     ledger ENGINE ADDRESS START END    what panels get of a ledger on `sqlite` or `postgresql`, as JSON
     shorten FOLDER                     a copy of the rules in which hours are seconds
     draw PROMETHEUS LEDGER FOLDER      a picture of each dashboard with what the queries give
@@ -22,6 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 def main(arguments: list[str]) -> int:
     match arguments:
         case ["files"]:
+            import expected
             import files
             import generate
             import lint
@@ -36,6 +38,7 @@ def main(arguments: list[str]) -> int:
             for name, dashboard in files.boards().items():
                 problems += schema.problems(name, dashboard)
             problems += lint.problems()
+            problems += expected.unlisted()
             done = f"{len(files.boards())} dashboards, {len(files.rules())} rules"
         case ["names", scrape]:
             import files
@@ -47,6 +50,10 @@ def main(arguments: list[str]) -> int:
             import live
 
             problems, done = live.problems(prometheus, ledger)
+        case ["agree", prometheus, data]:
+            import agree
+
+            problems, done = agree.problems(prometheus, data)
         case ["ledger", engine, address, start, end]:
             import live
 

@@ -9,7 +9,10 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+import agree
+import expected
 import files
 import lint
 import names
@@ -141,6 +144,44 @@ class Lint(unittest.TestCase):
         ):
             with self.subTest(what):
                 self.assertIn(what, self.problems(change))
+
+
+class Agreement(unittest.TestCase):
+    def test_a_query_for_all_time_keeps_what_it_selects_and_sums(self) -> None:
+        rules = {"job:permille_a:rate5m": 'sum by (job) (rate(permille_a_total{x="1",}[5m])) or 0 * permille_b'}
+        for text, whole in (
+            ('sum by (le) (increase(permille_h_bucket{a="b"}[2m]))', 'sum by (le) ((permille_h_bucket{a="b"}))'),
+            ("topk(3, rate(permille_a_total[1m] offset 1d) * 60)", "topk(3, (permille_a_total) * 60)"),
+            (
+                'avg_over_time(job:permille_a:rate5m{job="p"}[1h]) > 1',
+                '((sum by (job) ((permille_a_total{x="1",job="p"})) or 0 * permille_b{job="p"})) > 1',
+            ),
+        ):
+            self.assertEqual(agree.for_all_time(text, rules), whole)
+
+    def test_a_token_too_much_is_found_and_so_is_a_series_that_is_missing(self) -> None:
+        def wrong(got: dict, want: dict) -> str:
+            return "".join(agree.differences("here", got, want, str))
+
+        self.assertEqual(wrong({("a",): 1e6, ("b",): 0}, {("a",): 1_000_000}), "")
+        self.assertIn("a is 1e+06, by the books 1e+06", wrong({("a",): 1_000_001}, {("a",): 1_000_000}))
+        self.assertIn("a is 0, by the books 7", wrong({}, {("a",): 7}))
+        self.assertIn("b is 7, by the books 0", wrong({("b",): 7}, {}))
+        self.assertIn("a is 3, by the books 1 to 2", wrong({("a",): 3}, {("a",): (1, 2)}))
+
+    def test_a_quantile_lies_in_its_bucket_as_prometheus_has_it(self) -> None:
+        # Two of four below 1, two from 1 to 2: the median is the end of the first bucket.
+        values, bounds = [0.2, 0.4, 1.5, 1.7], [1.0, 2.0, float("inf")]
+        self.assertEqual(expected.quantile(0.5, values, bounds), 1.0)
+        self.assertEqual(expected.quantile(0.75, values, bounds), 1.5)
+
+    def test_a_panel_in_no_table_is_found(self) -> None:
+        self.assertEqual(expected.unlisted(), [])
+        reason = expected.NOT_IN_BOOKS.pop("overview: Memory")
+        try:
+            self.assertIn("overview: Memory", "".join(expected.unlisted()))
+        finally:
+            expected.NOT_IN_BOOKS["overview: Memory"] = reason
 
 
 if __name__ == "__main__":

@@ -1,0 +1,454 @@
+"""What panels must say of a demo, by the simulated provider's own books.
+
+`EXPECTED` has of each panel what its queries give when they are asked for all time (agree.py), computed from the
+books (books.py). Panels for which the provider has no number are in `NOT_IN_BOOKS`, with the reason. Every panel is
+in one of the two.
+"""
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+
+import books
+import files
+from books import Call, bucket
+
+HOUR, MINUTE, MONTH = 3600, 60, 2_592_000
+# The quiet time after which the demo takes a session for ended, and how often billing looks.
+IDLE_SECONDS, LOOKS_EVERY_SECONDS = 10, 15
+INPUT = ("input_uncached", "cache_read", "cache_read_explicit", "cache_write_5m", "cache_write_1h")
+OUTPUT = ("output_text", "reasoning")
+
+
+class Unsettled(Exception):
+    """Sessions of which it depends on the machine how often they ended."""
+
+
+class Asked:
+    """What a dashboard is asked for: all calls, those in its currency, and those of its customer."""
+
+    def __init__(self, of: books.Books, currency: str, customer: str) -> None:
+        self.all, self.currency, self.customer, self.budgets = of.calls, currency, customer, of.budgets
+        self.paid = [each for each in of.calls if each.currency == currency]
+        self.mine = [each for each in of.calls if each.customer == customer]
+        self.every_session, self.has_pauses = of.sessions, of.has_pauses
+
+    @property
+    def sessions(self) -> list[books.Session]:
+        if self.has_pauses:
+            raise Unsettled
+        return self.every_session
+
+    @property
+    def paid_sessions(self) -> list[books.Session]:
+        return [each for each in self.sessions if each.currency == self.currency]
+
+
+LABELS: dict[str, Callable[[Call], str]] = {
+    "turn": lambda call: bucket(call.turn),
+    "kind": lambda call: call.kind or "unknown",
+}
+
+
+class Series(dict):
+    """Values by the labels of their series."""
+
+    def __init__(self, labels: tuple[str, ...], values=()) -> None:
+        super().__init__(values)
+        self.labels = labels
+
+    def times(self, factor) -> "Series":
+        return Series(self.labels, {key: value * factor for key, value in self.items()})
+
+    def over(self, other: "Series") -> "Series":
+        """Each divided by the one of `other` that has its first labels."""
+        below = {key: other.get(key[: len(other.labels)], 0) for key in self}
+        return Series(self.labels, {key: value / below[key] for key, value in self.items() if below[key]})
+
+    def complement(self) -> "Series":
+        return Series(self.labels, {key: 1 - value for key, value in self.items()})
+
+
+def total(calls: list[Call], amount, *labels: str, part: str | None = None) -> Series:
+    """Sums of an amount, or of each part of it, by labels."""
+    sums = Series((*labels, part) if part else labels)
+    if not sums.labels:
+        sums[()] = 0
+    for call in calls:
+        key = tuple(LABELS[name](call) if name in LABELS else getattr(call, name) for name in labels)
+        found = amount(call)
+        for name, value in found.items() if part else [(None, found)]:
+            place = (*key, name) if part else key
+            sums[place] = sums.get(place, 0) + value
+    return sums
+
+
+def one(value) -> Series:
+    return Series((), {(): value})
+
+
+def one_call(call: Call) -> int:
+    return 1
+
+
+def cost(call: Call) -> Decimal:
+    return call.cost
+
+
+def tokens(call: Call) -> int:
+    return sum(call.tokens.values())
+
+
+def tokens_of(*classes: str):
+    return lambda call: sum(call.tokens.get(name, 0) for name in classes)
+
+
+def placed(call: Call) -> int:
+    return call.input if call.kind else 0
+
+
+def cause(name: str):
+    return lambda call: call.hidden[name]
+
+
+def that(calls: list[Call], holds) -> list[Call]:
+    return [call for call in calls if holds(call)]
+
+
+def known(calls: list[Call]) -> list[Call]:
+    """Those of which it is known what the provider takes."""
+    return that(calls, lambda call: call.provider_cost is not None)
+
+
+def priced(calls: list[Call]) -> list[Call]:
+    return that(calls, lambda call: call.prices is not None)
+
+
+def margin(asked: Asked) -> Series:
+    calls = known(asked.paid)
+    return total(calls, lambda call: call.cost - call.provider_cost, "customer")
+
+
+def calls_by(calls: list[Call], label: str, failed: bool = False) -> Series:
+    """Upstream calls; only those that the recorded rule takes for failed: 5xx, 429 or a reply that broke off."""
+    sums = Series((label,))
+    for call in calls:
+        for entry, attempt in zip(call.entries, call.attempts):
+            broke_off = attempt[4] in ("upstream_error", "deadline")
+            if not failed or broke_off or entry["status"] in (429, 500, 503):
+                key = (attempt[0] if label == "upstream" else str(entry["status"]),)
+                sums[key] = sums.get(key, 0) + 1
+    return sums
+
+
+def budgets(asked: Asked) -> Series:
+    return Series(("customer",), {(call.customer,): Decimal(asked.budgets[call.customer]) for call in asked.paid})
+
+
+def per(calls: list[Call], amount, of, *labels: str) -> Series:
+    return total(calls, amount, *labels).over(total(calls, of, *labels))
+
+
+def faults(calls: list[Call], name: str) -> int:
+    return sum(name in (entry["fault"] or "") for call in calls for entry in call.entries)
+
+
+def complete(calls: list[Call]) -> int:
+    return sum(call.ended == "complete" for call in calls)
+
+
+def booked(asked: Asked) -> Series:
+    results = {"booked": len(asked.all), "duplicate": 0, "conflict": 0, "quarantined": 0}
+    return Series(("result",), {(name,): value for name, value in results.items()})
+
+
+def outcomes(sessions: list[books.Session], amount, *labels: str) -> Series:
+    """What was told of sessions, and what is inferred of those of which nothing had been told when they ended: the
+    least and the most, because billing looks for ended ones only now and then."""
+    sums = Series(labels)
+    for each in sessions:
+        inferred = {"outcome": each.inferred, "source": "inferred"}
+        if each.told:
+            told = {"outcome": each.told, "source": "told"}
+            add(sums, tuple(told[name] for name in labels), amount(each), amount(each))
+        if not each.told or each.told_after_seconds > IDLE_SECONDS:
+            surely = not each.told or each.told_after_seconds > 2 * LOOKS_EVERY_SECONDS + IDLE_SECONDS
+            least = amount(each) if surely else 0
+            add(sums, tuple(inferred[name] for name in labels), least, amount(each))
+    return sums
+
+
+def add(sums: Series, key: tuple, least, most) -> None:
+    before = sums.get(key, (0, 0))
+    sums[key] = (before[0] + least, before[1] + most)
+
+
+def cumulative(values: list[float], bounds: list[float]) -> list[int]:
+    return [sum(value <= bound for value in values) for bound in bounds]
+
+
+def quantile(q: float, values: list[float], bounds: list[float]) -> float:
+    """Prometheus's estimate of a quantile from the buckets that `values` fall into."""
+    counts = cumulative(values, bounds)
+    rank = q * counts[-1]
+    place = next(i for i, count in enumerate(counts) if count >= rank)
+    if bounds[place] == math.inf:
+        return bounds[-2]
+    low, before = (bounds[place - 1], counts[place - 1]) if place else (0.0, 0)
+    return low + (bounds[place] - low) * (rank - before) / (counts[place] - before)
+
+
+def tenths(scale: int) -> list[float]:
+    return [float(f"{mantissa}e{exponent}") for exponent in range(-5, scale) for mantissa in (1, 1.8, 3.2, 5.6)]
+
+
+MONEY = [*tenths(2), 100.0, math.inf]
+TURNS = [1, 2, 3, 5, 8, 13, 21, 34, 55, 100, math.inf]
+SHARES = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, math.inf]
+
+
+def session_cost(q: float):
+    def value(asked: Asked) -> Series:
+        costs = [float(each.cost) for each in asked.paid_sessions]
+        return one(quantile(q, costs, MONEY)) if costs else Series(())
+
+    return value
+
+
+def distribution(values: list[float], bounds: list[float]) -> Series:
+    names = ["+Inf" if bound == math.inf else f"{bound:g}" for bound in bounds]
+    return Series(("le",), zip(((name,) for name in names), cumulative(values, bounds)))
+
+
+def resent_of_sessions(asked: Asked) -> Series:
+    by_turns: dict[str, list[float]] = {}
+    for each in asked.sessions:
+        if each.input:
+            share = each.resent * 1000 // each.input / 1000
+            by_turns.setdefault(bucket(each.turns), []).append(share)
+    return Series(("turns",), {(name,): quantile(0.5, shares, SHARES) for name, shares in by_turns.items()})
+
+
+def per_result(asked: Asked) -> Series:
+    results = sum(each.told in ("accepted", "resolved") for each in asked.paid_sessions)
+    return one(sum(each.cost for each in asked.paid_sessions) / results) if results else Series(())
+
+
+class Rows(dict):
+    """Rows of the ledger by key columns: what some of their other columns hold."""
+
+    def __init__(self, keys: tuple[str, ...], values) -> None:
+        super().__init__(values)
+        self.keys_of_rows = keys
+
+
+def rows_of(calls: list[Call]) -> Rows:
+    found: dict[tuple, dict] = {}
+    for call in calls:
+        row = found.setdefault(
+            (call.customer, call.model, call.currency), {"requests": 0, "input": 0, "output": 0, "cost": 0}
+        )
+        for name, value in (("requests", 1), ("input", call.input), ("output", call.output), ("cost", call.cost)):
+            row[name] += value
+    return Rows(("customer", "model", "currency"), found)
+
+
+def rows_of_sessions(sessions: list[books.Session]) -> Rows:
+    return Rows(
+        ("session",),
+        {
+            (each.id,): {
+                "turns": each.turns, "requests": each.requests, "cost": each.cost,
+                "cost_per_turn": each.cost / each.turns,
+            }
+            for each in sessions
+        },
+    )
+
+
+def month(calls: list[Call], label: str) -> Rows:
+    sums = total(calls, cost, label)
+    return Rows((label,), {key: {"month_to_date": value} for key, value in sums.items() if value})
+
+
+EXPECTED: dict[str, list[Callable[[Asked], Series | Rows]]] = {
+    # Money is per currency, of all customers.
+    "cost: Cost": [lambda a: total(a.paid, cost)],
+    "cost: Cost per hour, now": [lambda a: total(a.paid, cost).times(HOUR)],
+    "cost: A month at this pace": [lambda a: total(a.paid, cost).times(MONTH)],
+    "cost: Customers with cost": [lambda a: one(len({each.customer for each in a.paid if each.cost}))],
+    "cost: Waiting for a price": [lambda a: one(sum(each.prices is None and tokens(each) > 0 for each in a.all))],
+    "cost: Cost per hour by customer, $currency": [lambda a: total(a.paid, cost, "customer").times(HOUR)],
+    "cost: Cost by customer, $currency": [lambda a: total(a.paid, cost, "customer")],
+    "cost: Margin by customer, $currency": [
+        lambda a: per(known(a.paid), lambda call: call.provider_cost, cost, "customer").complement()
+    ],
+    "cost: Margin per day by customer, $currency": [margin],
+    "cost: Pace against the month's budget, $currency": [
+        lambda a: total(a.paid, cost, "customer").times(MONTH).over(budgets(a))
+    ],
+    "cost: The month's budget used, $currency": [lambda a: total(a.paid, cost, "customer").over(budgets(a))],
+    "cost: Month to date and forecast": [lambda a: month(a.all, "currency")],
+    "cost: Forecast by customer, $currency": [lambda a: month(a.paid, "customer")],
+    "cost: Tokens by model": [lambda a: total(a.all, tokens, "model")],
+    "cost: Tokens by class": [lambda a: total(a.all, lambda call: call.tokens, part="class")],
+    "cost: Input served from the provider's cache": [
+        lambda a: per(a.all, tokens_of("cache_read"), tokens_of(*INPUT), "model")
+    ],
+    "cost: Cost of the ledger by customer and model": [lambda a: rows_of(a.all)],
+    "customer: Cost, $currency": [lambda a: total(a.mine, cost)],
+    "customer: Per hour, now": [lambda a: total(a.mine, cost).times(HOUR)],
+    "customer: Tokens": [lambda a: total(a.mine, tokens)],
+    "customer: Per thousand tokens, $currency": [lambda a: per(a.mine, cost, tokens).times(1000)],
+    "customer: Input per output": [lambda a: per(a.mine, tokens_of(*INPUT), tokens_of(*OUTPUT))],
+    "customer: Cost per hour, $currency": [
+        lambda a: total(a.mine, cost).times(HOUR),
+        # There is no yesterday; with all time for the window it is the same as now.
+        lambda a: total(a.mine, cost).times(HOUR),
+    ],
+    "customer: Tokens by class": [lambda a: total(a.mine, lambda call: call.tokens, part="class")],
+    "customer: Tokens by model": [lambda a: total(a.mine, tokens, "model")],
+    "customer: Tokens by project": [lambda a: total(a.mine, tokens, "project")],
+    "customer: Hidden cost by cause, $currency": [lambda a: total(a.mine, lambda call: call.hidden, part="cause")],
+    "customer: Hidden cost as a share of cost": [
+        lambda a: total(a.mine, lambda call: call.hidden, part="cause").over(total(a.mine, cost))
+    ],
+    "customer: Conversations that cost most": [
+        lambda a: rows_of_sessions([each for each in a.every_session if each.customer == a.customer])
+    ],
+    "metering: Tokens": [lambda a: total(a.all, tokens)],
+    "metering: Reported by the provider": [
+        lambda a: total(that(a.all, lambda call: call.source == "reported"), tokens).over(total(a.all, tokens))
+    ],
+    "metering: Contradictory replies": [lambda a: one(0)],
+    "metering: Unreadable replies": [lambda a: one(faults(a.all, "garble_after"))],
+    "metering: Waiting for a price": [lambda a: one(sum(each.prices is None and tokens(each) > 0 for each in a.all))],
+    "metering: In quarantine": [lambda a: one(0)],
+    "metering: Tokens by class": [lambda a: total(a.all, lambda call: call.tokens, part="class")],
+    "metering: Tokens by source": [lambda a: total(a.all, tokens, "source")],
+    "metering: Not reported, by family": [
+        lambda a: total(that(a.all, lambda call: call.source != "reported"), tokens, "family").over(
+            total(a.all, tokens, "family")
+        )
+    ],
+    "metering: Tokens per complete reply": [lambda a: total(a.all, tokens).times(Decimal(1) / complete(a.all))],
+    "metering: Contradictory and unreadable replies": [
+        lambda a: one(0), lambda a: one(0), lambda a: one(faults(a.all, "garble_after")),
+    ],
+    "metering: Metered and booked": [lambda a: total(a.all, one_call), booked],
+    "overview: Endings": [lambda a: total(a.all, one_call, "ended")],
+    "overview: Calls": [lambda a: calls_by(a.all, "upstream")],
+    "overview: Failed calls, share": [
+        lambda a: calls_by(a.all, "upstream", failed=True).over(calls_by(a.all, "upstream"))
+    ],
+    "overview: Calls by answer": [lambda a: calls_by(a.all, "status")],
+    "overview: Retries": [
+        lambda a: total(that(a.all, lambda call: len(call.attempts) > 1), one_call, "upstream"), lambda a: one(0),
+    ],
+    "sessions: Resent share of input": [lambda a: per(a.all, lambda call: call.resent, placed)],
+    "sessions: Cost of what is resent": [lambda a: per(a.paid, cause("resent"), cost)],
+    "sessions: A turn, mean": [lambda a: per(priced(a.paid), cost, one_call)],
+    "sessions: A session, median": [session_cost(0.5)],
+    "sessions: A session, 99 of 100 below": [session_cost(0.99)],
+    "sessions: An accepted result": [per_result],
+    "sessions: Cost of turn k, $currency": [lambda a: per(priced(a.paid), cost, one_call, "turn")],
+    "sessions: What turn k consists of, $currency": [
+        lambda a: total(a.paid, lambda call: call.costs, "turn", part="class").over(
+            total(priced(a.paid), one_call, "turn")
+        )
+    ],
+    "sessions: Resent share of input, by turn": [lambda a: per(a.all, lambda call: call.resent, placed, "turn")],
+    "sessions: Tokens by turn": [lambda a: total(a.all, tokens, "turn")],
+    "sessions: How turns come about": [lambda a: total(a.all, one_call, "kind")],
+    "sessions: Hidden cost by cause, $currency": [lambda a: total(a.paid, lambda call: call.hidden, part="cause")],
+    "sessions: Hidden cost as a share of cost": [
+        lambda a: total(a.paid, lambda call: call.hidden, part="cause").over(total(a.paid, cost))
+    ],
+    "sessions: The provider's cache, $currency per hour": [
+        lambda a: total(a.paid, lambda call: call.saved).times(HOUR),
+        lambda a: total(a.paid, cause("cache_missed")).times(HOUR),
+    ],
+    "sessions: Answers asked for again, and calls that failed": [
+        lambda a: one(sum(each.kind == "regenerate" for each in a.all) * MINUTE),
+        lambda a: total(priced(a.all), lambda call: call.failed_attempts).times(MINUTE),
+    ],
+    "sessions: What they cost, $currency per hour": [
+        lambda a: total(a.paid, cause("regenerated")).times(HOUR),
+        lambda a: total(a.paid, cause("failed_request"), "ended").times(HOUR),
+        lambda a: total(a.paid, cause("failed_attempt")).times(HOUR),
+    ],
+    "sessions: Cost of a session, distribution, $currency": [
+        lambda a: distribution([float(each.cost) for each in a.paid_sessions], MONEY)
+    ],
+    "sessions: Turns of a session, distribution": [
+        lambda a: distribution([each.turns for each in a.sessions], TURNS)
+    ],
+    "sessions: Outcomes": [lambda a: outcomes(a.sessions, lambda each: MINUTE, "outcome", "source")],
+    "sessions: Cost by outcome, $currency per hour": [
+        lambda a: outcomes(a.paid_sessions, lambda each: each.cost * HOUR, "outcome")
+    ],
+    "sessions: Resent share of a session, median by turns": [resent_of_sessions],
+    "sessions: Conversations that cost most": [
+        lambda a: rows_of_sessions([each for each in a.every_session if each.currency == a.currency])
+    ],
+}
+
+TIME = "a time of this machine"
+NO_CALL = "what never reaches a provider is not in its books"
+QUIET = "a demo has none of it; "
+NOT_IN_BOOKS: dict[str, str] = {
+    "cost: Bills that do not agree": QUIET + "tests/cli_reconcile.rs holds the metric against a bill",
+    "cost: Providers reconciled": QUIET + "tests/cli_reconcile.rs",
+    "cost: Invoices by state": "documents as the ledger lists them; tests/cli_demo.rs adds their requests up",
+    "metering: Reported ÷ counted": "divided by our own count of the texts, which only some replies get",
+    "metering: Audited replies": "which replies find a place to be counted again depends on the machine",
+    "metering: Drift, median by model": "divided by our own count of the texts, which only some replies get",
+    "metering: A batch of usage, from arrival to commit": TIME,
+    "metering: Events per batch": "how many events come at once depends on the machine",
+    "metering: Attempts": QUIET + "tests/webhooks.rs",
+    "metering: An attempt, from its look-up to its status": TIME,
+    "metering: Events still to be told, and given up": QUIET + "tests/webhooks.rs",
+    "metering: Oldest event still to be told": TIME,
+    "overview: Alerts": "tests/alerts.rs and tests/dashboards.rs make them fire",
+    "overview: Requests": NO_CALL,
+    "overview: Failures": NO_CALL,
+    "overview: Overhead, p99": TIME,
+    "overview: Usage waits for billing": TIME,
+    "overview: Journal full": "bytes on a disk of this machine",
+    "overview: Answers by status": NO_CALL,
+    "overview: Refusals by reason": NO_CALL,
+    "overview: Open now": "nothing is open when the books are closed",
+    "overview: Burn rate": NO_CALL,
+    "overview: Time to first byte": TIME,
+    "overview: Overhead of the gateway": TIME,
+    "overview: Ends of replies wait for the disk": TIME,
+    "overview: Time to first byte, distribution": TIME,
+    "overview: Age of the oldest record": TIME,
+    "overview: Records that wait": "nothing waits when all is booked",
+    "overview: Room": "bytes on a disk of this machine",
+    "overview: Late releases and refused batches": TIME,
+    "overview: Takes new requests": "a state of the gateway",
+    "overview: Circuits opened": "what the gateway made of failures; tests/dashboards.rs sees the alert on it",
+    "overview: Refused by limits": NO_CALL,
+    "overview: Limits nearly used": QUIET + "tests/limits.rs, tests/alerts.rs",
+    "overview: Reservation, p99": TIME,
+    "overview: Shared limits": "a state of the gateway",
+    "overview: Shared conversations": "a state of the gateway",
+    "overview: Processor": "the process",
+    "overview: Memory": "the process",
+    "overview: File descriptors": "the process",
+    "overview: OpenTelemetry": QUIET + "gateway/otlp is tested against a receiver",
+}
+
+
+def unlisted() -> list[str]:
+    """Panels that are in neither table or in both, and entries of no panel."""
+    panels = {panel.where: panel for name, board in files.boards().items() for panel in files.panels(name, board)}
+    found = [f"{where}: what it must agree with is not in expected.py" for where in panels.keys() - EXPECTED.keys() - NOT_IN_BOOKS.keys()]
+    found += [f"{where}: compared, and said not to be" for where in EXPECTED.keys() & NOT_IN_BOOKS.keys()]
+    found += [f"expected.py: no panel `{where}`" for where in (EXPECTED.keys() | NOT_IN_BOOKS.keys()) - panels.keys()]
+    for where in EXPECTED.keys() & panels.keys():
+        asked = len(panels[where].queries) + len(panels[where].sql)
+        if asked != len(EXPECTED[where]):
+            found.append(f"{where}: {asked} queries, {len(EXPECTED[where])} expectations")
+    return sorted(found)
