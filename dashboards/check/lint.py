@@ -157,6 +157,7 @@ def of_rules(uids: set[str]) -> list[str]:
     found = []
     headings = re.findall(r"^#+ (.*)$", (files.ROOT / "docs/operations.md").read_text(encoding="utf-8"), re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+    shown = (files.ROOT / "docs/dashboards.md").read_text(encoding="utf-8")
     tested, silent = tests_of_alerts()
     names = set()
     for query in files.rules():
@@ -177,6 +178,7 @@ def of_rules(uids: set[str]) -> list[str]:
             (notes.get("dashboard") in uids, f"dashboard `{notes.get('dashboard')}` does not exist"),
             (name in tested, "no test makes it fire"),
             (name in silent, "no test shows that it is silent"),
+            (f"`{name}`" in shown, "docs/dashboards.md does not tell how it is shown to fire and clear"),
         ):
             if not holds:
                 found.append(f"{query.where}: {text}")
