@@ -51,6 +51,16 @@ pub(crate) enum Reader {
     Plain(Ended),
 }
 
+/// How far a reply was read whose client has left.
+enum ReadOn {
+    /// To its own end, however good.
+    ToItsEnd,
+    /// To a bound of the drain.
+    ToABound,
+    /// To where its budget had no room for the rest.
+    ToItsBudget,
+}
+
 /// Resolves when the journal has the settled record durably.
 pub(crate) type Durably = BoxFuture<'static, Result<(), SettleError>>;
 
@@ -296,28 +306,34 @@ impl Exchange {
     }
 
     /// Reads on after the client has left, within the bounds of a drain.
-    async fn drain(&mut self, policy: Policy) -> &'static [Flag] {
+    async fn drain(&mut self, policy: Policy) -> ReadOn {
         let time_max = policy.drain_time_max;
         let cut = self.metering.cut.clone();
-        let whole = tokio::select! {
-            read = timeout(time_max, self.read_on(policy.drain_bytes_max)) => read.unwrap_or(false),
-            () = cut.cancelled() => false,
-        };
-        if whole { &[Flag::Drained] } else { &[Flag::Drained, Flag::DrainBound] }
+        tokio::select! {
+            read = timeout(time_max, self.read_on(policy.drain_bytes_max)) => {
+                read.unwrap_or(ReadOn::ToABound)
+            }
+            () = cut.cancelled() => ReadOn::ToABound,
+        }
     }
 
-    /// Whether the reply came to its end within the bound of bytes.
-    async fn read_on(&mut self, mut bytes_left: u64) -> bool {
-        let mut unsent = Vec::new();
+    /// Reads the rest of the reply, up to a bound of bytes.
+    async fn read_on(&mut self, mut bytes_left: u64) -> ReadOn {
+        let (mut unsent, mut is_whole) = (Vec::new(), false);
         if matches!(self.upstream, Upstream::Called(_)) && self.answer().await.is_err() {
-            return true;
+            return ReadOn::ToItsEnd;
         }
         while let Upstream::Replying(body) = &mut self.upstream {
             match body.frame().await.map(|frame| frame.map(hyper::body::Frame::into_data)) {
                 Some(Ok(Ok(bytes))) => {
                     let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                     self.read(bytes, &mut unsent);
-                    let Some(left) = bytes_left.checked_sub(read) else { return false };
+                    is_whole |= unsent.iter().any(|piece| matches!(piece, Piece::Terminal(_)));
+                    if !is_whole && self.is_over_its_budget() {
+                        self.break_off(&mut unsent);
+                        return ReadOn::ToItsBudget;
+                    }
+                    let Some(left) = bytes_left.checked_sub(read) else { return ReadOn::ToABound };
                     bytes_left = left;
                 }
                 Some(Ok(Err(_trailers))) => {}
@@ -326,7 +342,13 @@ impl Exchange {
             }
             unsent.clear();
         }
-        true
+        ReadOn::ToItsEnd
+    }
+
+    /// Whether a budget has no room for the rest of the reply, and it is one that ends then.
+    fn is_over_its_budget(&self) -> bool {
+        let record = self.record.as_ref().filter(|_| self.framing.is_some());
+        record.is_some_and(|record| record.ended_budget().is_some())
     }
 
     /// The rest of an exchange whose client is not there any more.
@@ -337,11 +359,15 @@ impl Exchange {
                 ended == Ended::ClientGone && policy.client_gone == ClientGone::Drain
             });
         let place = policy.and_then(|_| self.metering.drains.take(1));
-        let flags: &[Flag] = match (&self.upstream, policy, &place) {
-            (Upstream::Ended, _, _) => &[],
-            (_, Some(policy), Some(_)) => self.drain(policy).await,
-            (_, Some(_), None) => &[Flag::Cancelled, Flag::DrainBound],
-            (_, None, _) => &[Flag::Cancelled],
+        let (ended, flags): (_, &[Flag]) = match (&self.upstream, policy, &place) {
+            (Upstream::Ended, _, _) => (ended, &[]),
+            (_, Some(policy), Some(_)) => match self.drain(policy).await {
+                ReadOn::ToItsEnd => (ended, &[Flag::Drained]),
+                ReadOn::ToABound => (ended, &[Flag::Drained, Flag::DrainBound]),
+                ReadOn::ToItsBudget => (Ended::Budget, &[Flag::Drained]),
+            },
+            (_, Some(_), None) => (ended, &[Flag::Cancelled, Flag::DrainBound]),
+            (_, None, _) => (ended, &[Flag::Cancelled]),
         };
         // Dropping what is left of the call cancels it.
         self.upstream = Upstream::Ended;

@@ -9,8 +9,8 @@ use permille_journal::{JournalError, Settled};
 use permille_otlp::Trace;
 use permille_session::{Placed, Replied};
 use permille_types::{
-    Ended, Endpoint, Flag, KeyPolicy, ModelName, Progress, Source, TokenClass, TokenCount,
-    TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
+    Ended, Endpoint, Flag, KeyPolicy, ModelName, Progress, Source, SpendAccount, TokenClass,
+    TokenCount, TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
 };
 use permille_usage::{Ahead, Counted, Estimator, Reading, Stop, Tap, Usage};
 
@@ -352,10 +352,7 @@ impl Record {
     /// The error that ends a stream here, in its own format: its budget has no room for the rest,
     /// and the policy is to stop.
     pub(crate) fn stop(&self, framing: Framing) -> Option<Bytes> {
-        let full = self.reserved.as_ref()?.full()?;
-        if self.policy.budget_end != BudgetEnd::HardStop {
-            return None;
-        }
+        let full = self.ended_budget()?;
         let refusal = Refusal::budget_ended(full.level, &full.id);
         Some(refusal.in_stream(
             self.event.family,
@@ -363,6 +360,12 @@ impl Record {
             self.event.request_id,
             framing,
         ))
+    }
+
+    /// The budget that has no room for the rest of the reply, where the policy is to stop then.
+    pub(crate) fn ended_budget(&self) -> Option<Arc<SpendAccount>> {
+        let stops = self.policy.budget_end == BudgetEnd::HardStop;
+        self.reserved.as_ref().filter(|_| stops)?.full()
     }
 
     /// Work that counts what has come of a long reply's text, which is taken from `tap`; absent

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
 use permille_proxy::config::BudgetEnd;
-use permille_types::{Ended, Level, Limit, Measure};
+use permille_types::{Ended, Flag, Level, Limit, Measure};
 use serde_json::Value;
 
-use crate::support::{
-    Asked, KEY, LIMITED_KEY, Setup, World, ask, chat, cost_nano, eventually, message, read_all,
-    read_events,
+use crate::{
+    redis::Redis,
+    support::{
+        Asked, KEY, LIMITED_KEY, Setup, World, ask, chat, cost_nano, eventually, message, read_all,
+        read_events,
+    },
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -292,6 +296,57 @@ async fn a_hard_stop_ends_a_stream_with_an_error_and_bills_it_to_that_point() {
     assert!(cost > 0 && u64::try_from(cost).unwrap() <= max + max / 2, "{cost} of {max}");
     // The provider was not read to the end.
     assert!(before.len() < 20_000, "{} events", before.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hard_stop_ends_what_is_read_on_after_its_client_has_left() {
+    let max = 1_024 * 600 + 60_000;
+    let world = World::with(|setup: &mut Setup| {
+        setup.limits = vec![limit(Level::Key, Measure::Spend, max)];
+        setup.config.metering.budget_end = BudgetEnd::HardStop;
+    })
+    .await;
+
+    let response = world.post(CHAT, &chat("tokens=8000,chunk_ms=1", true)).await;
+    let headers = response.headers().clone();
+    let mut body = response.into_body();
+    read_events(&mut body, 2).await;
+    drop(body);
+    let row = world.row_of(&headers).await;
+
+    assert_eq!((row.ended, row.attempts[0].ended), (Ended::Budget, Ended::Budget));
+    assert!(row.flags.contains(&Flag::Drained), "{:?}", row.flags);
+    let (output, cost) = (row.output_total.unwrap(), cost_nano(&row));
+    assert!((256..2_500).contains(&output), "{output} tokens of 8,000");
+    assert!(cost > 0 && u64::try_from(cost).unwrap() <= max + max / 2, "{cost} of {max}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hard_stop_holds_after_a_late_answer_of_redis() {
+    let redis = Redis::start().await;
+    let world = World::with(|setup: &mut Setup| {
+        setup.limits = vec![limit(Level::Key, Measure::Spend, 1_024 * 600 + 60_000)];
+        setup.config.metering.budget_end = BudgetEnd::HardStop;
+        setup.config.limits.redis_url = Some(redis.url().into());
+        setup.config.limits.section.wait_ms = 1_000;
+    })
+    .await;
+
+    let response = world.post(CHAT, &chat("tokens=20000,chunk_ms=1", true)).await;
+    assert_eq!(response.status(), 200);
+    let headers = response.headers().clone();
+    let mut body = response.into_body();
+    redis.freeze();
+    // It outgrows meanwhile what is reserved: nobody says whether there is more.
+    let mut read = 0;
+    while read < 400_000 {
+        read += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+    }
+    redis.thaw();
+    read_all(body).await.unwrap();
+    let row = world.row_of(&headers).await;
+
+    assert_eq!(row.ended, Ended::Budget, "{} tokens", row.output_total.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
