@@ -4,7 +4,7 @@
 //! that a gateway starts and serves while billing is away.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use hmac::{Hmac, KeyInit, Mac};
 use permille_rating::price_book::PriceBook;
 use permille_session::Key;
-use permille_types::{ControlError, ControlPlane, KeyHash, KeyId, KeyPolicy, Snapshot};
+use permille_types::{ControlError, ControlPlane, CustomerId, KeyHash, KeyId, KeyPolicy, Snapshot};
 use secrecy::ExposeSecret;
 use sha2::Sha256;
 use tokio::sync::watch;
@@ -49,6 +49,8 @@ pub(crate) struct Known {
     conversations: Key,
     keys: HashMap<KeyHash, Arc<KeyPolicy>>,
     by_id: HashMap<KeyId, Arc<KeyPolicy>>,
+    /// Customers of whom anything has a limit of money.
+    limited: HashSet<CustomerId>,
     pub(crate) prices: Arc<PriceBook>,
 }
 
@@ -70,7 +72,10 @@ impl Known {
         let keys: HashMap<_, _> =
             snapshot.keys.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
         let by_id = keys.values().map(|key| (key.key.clone(), Arc::clone(key))).collect();
-        Ok(Self { version, pepper, conversations, keys, by_id, prices })
+        let limited = snapshot.keys.iter();
+        let limited = limited.filter(|key| key.limits.iter().any(|limit| limit.measure.is_money()));
+        let limited = limited.map(|key| key.customer.clone()).collect();
+        Ok(Self { version, pepper, conversations, keys, by_id, limited, prices })
     }
 
     /// The key under which messages are digested: the same for all gateways of one billing, and
@@ -87,6 +92,11 @@ impl Known {
     /// The key of that public id.
     pub(crate) fn key_of(&self, id: &KeyId) -> Option<&Arc<KeyPolicy>> {
         self.by_id.get(id)
+    }
+
+    /// Whether anything limits what a customer spends: itself, a project, a key or its sessions.
+    pub(crate) fn limits_money_of(&self, customer: &CustomerId) -> bool {
+        self.limited.contains(customer)
     }
 
     /// The key with this secret.

@@ -39,7 +39,7 @@ use crate::{
     refusal::Refusal,
 };
 use counters::{Subject, kind, limits_of};
-use unbooked::Unbooked;
+use unbooked::{Settled, Unbooked};
 use worst::{Unpriced, Worst, worst};
 
 pub(crate) use reserved::Reserved;
@@ -236,10 +236,12 @@ impl Limiter {
         // A customer has one currency, whichever key it is.
         let prices = known.as_deref().map(|known| &*known.prices);
         let nano = prices.map_or(0, |prices| cost_nano(event, prices, key.currency));
+        let is_kept = known.as_deref().is_none_or(|known| known.limits_money_of(&event.customer));
+        let settled = Settled { sequence, event, nano, is_limited: is_kept };
         let is_limited = !key.limits.is_empty() || key.rpm.is_some() || reserved.is_some();
         // Where the creator's key is gone, the ledger has the cost, for counters that are loaded.
         if event.key != key.key || !is_limited {
-            self.unbooked.settled(sequence, event, nano, || {});
+            self.unbooked.settled(settled, || {});
             return;
         }
         if let (Ended::Complete, Some(output)) = (event.ended, event.output_total) {
@@ -252,7 +254,7 @@ impl Limiter {
                 self.metrics.limits.overages.inc();
             }
         }
-        self.unbooked.settled(sequence, event, nano, || match reserved {
+        self.unbooked.settled(settled, || match reserved {
             Some(reserved) => reserved.settle(sequence, posts),
             None => self.limits.post(&key.customer, event.request_id, sequence, posts),
         });
@@ -310,7 +312,9 @@ impl Earlier {
             let Ok(event) = UsageEvent::from_payload(&written.payload) else { return };
             let Some(key) = known.key_of(&event.key) else { return };
             let nano = cost_nano(&event, &known.prices, key.currency);
-            self.unbooked.found(written.sequence, &event, nano);
+            let sequence = written.sequence;
+            let is_limited = known.limits_money_of(&event.customer);
+            self.unbooked.found(Settled { sequence, event: &event, nano, is_limited });
             // What was open when it died holds nothing any more, and has cost what its record says.
             if let Some(limits) = &self.limits {
                 let mut posts = posts(&event, key, nano);

@@ -1,18 +1,18 @@
 //! What this gateway has settled and billing may not have: kept as sums, so that loading a counter
 //! is a look-up, however long billing was away.
 //!
-//! Bounded by the journal: some 90 bytes for each settled record with a cost that it still keeps
-//! for billing.
+//! Bounded by the journal: 80 bytes for each settled record with a cost that it still keeps for
+//! billing, of customers with limits of money, and some 40 for each session and minute of them.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    hash::Hash,
+    hash::{BuildHasher as _, Hash, RandomState},
     sync::Arc,
 };
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
-use permille_types::{CustomerId, KeyId, Level, ProjectId, SessionId, SpendAccount, UsageEvent};
+use permille_types::{CustomerId, KeyId, Level, ProjectId, SpendAccount, UsageEvent};
 use tokio::sync::watch;
 
 /// Time zones differ by whole minutes, so that a day of any of them is a number of these.
@@ -37,8 +37,14 @@ struct Books {
     /// By sequence number.
     events: VecDeque<Event>,
     customers: HashMap<CustomerId, Customer>,
+    /// Up to which event of a customer without limits of money none is kept.
+    passed: HashMap<CustomerId, u64>,
     /// Up to where events are not kept any more.
     dropped: u64,
+    /// Of sessions, of which there are as many as requests, only a hash under this key is kept. Of
+    /// a million sessions of a customer two have the same with a chance of 1 in 37 million; each of
+    /// them is then held to have spent what the other has and billing does not know of.
+    hasher: RandomState,
 }
 
 #[derive(Debug, Clone)]
@@ -49,8 +55,11 @@ struct Event {
     customer: CustomerId,
     project: ProjectId,
     key: KeyId,
-    session: SessionId,
+    session: Session,
 }
+
+/// The hash of a session.
+type Session = u64;
 
 /// What was spent in each minute.
 type Parts = BTreeMap<i64, u128>;
@@ -60,7 +69,19 @@ struct Customer {
     all: Parts,
     projects: HashMap<ProjectId, Parts>,
     keys: HashMap<KeyId, Parts>,
-    sessions: HashMap<SessionId, Parts>,
+    /// Most have one minute: a map of maps would take ten times as much.
+    sessions: BTreeMap<(Session, i64), u64>,
+}
+
+/// A settled event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settled<'a> {
+    pub(super) sequence: u64,
+    pub(super) event: &'a UsageEvent,
+    /// What it cost.
+    pub(super) nano: u64,
+    /// Whether anything limits what its customer spends.
+    pub(super) is_limited: bool,
 }
 
 /// Billing's answer took longer than the events after it are kept.
@@ -70,21 +91,15 @@ pub(super) struct TooOld;
 
 impl Unbooked {
     /// Takes note of a settled event and does `post` in the same instant, as loads see it.
-    pub(super) fn settled(
-        &self,
-        sequence: u64,
-        event: &UsageEvent,
-        nano: u64,
-        post: impl FnOnce(),
-    ) {
+    pub(super) fn settled(&self, settled: Settled<'_>, post: impl FnOnce()) {
         let mut books = self.books.lock();
-        books.note(Event::of(sequence, event, nano));
+        books.take(settled);
         post();
     }
 
     /// Takes note of an event that was settled before this process.
-    pub(super) fn found(&self, sequence: u64, event: &UsageEvent, nano: u64) {
-        self.books.lock().note(Event::of(sequence, event, nano));
+    pub(super) fn found(&self, settled: Settled<'_>) {
+        self.books.lock().take(settled);
     }
 
     /// All that was settled before this process is noted.
@@ -105,6 +120,7 @@ impl Unbooked {
             books.take_away(&event);
         }
         books.dropped = books.dropped.max(sequence);
+        books.passed.retain(|_, passed| *passed > sequence);
         if books.events.is_empty() {
             // What an outage took is given back.
             books.events.shrink_to(1_024);
@@ -120,7 +136,8 @@ impl Unbooked {
         load: &mut dyn FnMut(&[u64]),
     ) -> Result<(), TooOld> {
         let books = self.books.lock();
-        if books.dropped > booked {
+        let passed = books.passed.get(customer).copied().unwrap_or_default();
+        if books.dropped.max(passed) > booked {
             return Err(TooOld);
         }
         let in_the_ledger = books.events.iter().take_while(|event| event.sequence <= booked);
@@ -129,8 +146,9 @@ impl Unbooked {
         let sums: Vec<u64> = accounts
             .iter()
             .map(|account| {
-                let all = books.customers.get(customer).map_or(0, |sums| sums.of(account));
-                let known = known.iter().filter(|event| event.is_of(account));
+                let all = books.customers.get(customer);
+                let all = all.map_or(0, |sums| sums.of(account, &books.hasher));
+                let known = known.iter().filter(|event| event.is_of(account, &books.hasher));
                 let known = known.fold(0, |sum: u128, event| sum + u128::from(event.nano));
                 u64::try_from(all.saturating_sub(known)).unwrap_or(u64::MAX)
             })
@@ -141,7 +159,28 @@ impl Unbooked {
 }
 
 impl Books {
-    fn note(&mut self, event: Event) {
+    fn take(&mut self, Settled { sequence, event, nano, is_limited }: Settled<'_>) {
+        if is_limited {
+            let session = session_of(event.session.as_str(), &self.hasher);
+            self.note(Event::of(sequence, event, nano, session));
+        } else {
+            self.pass(sequence, &event.customer, nano);
+        }
+    }
+
+    /// An event of a customer whose spending nothing limits. A limit that comes later is told that
+    /// billing does not have everything, until it has this one too.
+    fn pass(&mut self, sequence: u64, customer: &CustomerId, nano: u64) {
+        if nano == 0 || sequence <= self.dropped {
+            return;
+        }
+        match self.passed.get_mut(customer) {
+            Some(passed) => *passed = sequence.max(*passed),
+            None => drop(self.passed.insert(customer.clone(), sequence)),
+        }
+    }
+
+    fn note(&mut self, mut event: Event) {
         // What billing had before it was noted here is in every sum that comes from it.
         if event.nano == 0 || event.sequence <= self.dropped {
             return;
@@ -150,13 +189,19 @@ impl Books {
         if self.events.get(place).is_some_and(|known| known.sequence == event.sequence) {
             return;
         }
-        let customer = self.customers.entry(event.customer.clone()).or_default();
-        let add =
-            |parts: &mut Parts| *parts.entry(event.part).or_default() += u128::from(event.nano);
-        add(&mut customer.all);
-        add(customer.projects.entry(event.project.clone()).or_default());
-        add(customer.keys.entry(event.key.clone()).or_default());
-        add(customer.sessions.entry(event.session.clone()).or_default());
+        // Each name is kept once, however often the journal spells it out.
+        let customer = self.customers.entry(event.customer);
+        event.customer = customer.key().clone();
+        let customer = customer.or_default();
+        let project = customer.projects.entry(event.project);
+        event.project = project.key().clone();
+        let key = customer.keys.entry(event.key);
+        event.key = key.key().clone();
+        for parts in [&mut customer.all, project.or_default(), key.or_default()] {
+            *parts.entry(event.part).or_default() += u128::from(event.nano);
+        }
+        let session = customer.sessions.entry((event.session, event.part)).or_default();
+        *session = session.saturating_add(event.nano);
         // Nearly always the last: two that settle at once may come in either order.
         self.events.insert(place, event);
     }
@@ -166,7 +211,13 @@ impl Books {
         take(&mut customer.all, event);
         take_of(&mut customer.projects, &event.project, event);
         take_of(&mut customer.keys, &event.key, event);
-        take_of(&mut customer.sessions, &event.session, event);
+        let session = (event.session, event.part);
+        if let Some(sum) = customer.sessions.get_mut(&session) {
+            *sum = sum.saturating_sub(event.nano);
+            if *sum == 0 {
+                customer.sessions.remove(&session);
+            }
+        }
         if customer.all.is_empty() {
             self.customers.remove(&event.customer);
         }
@@ -189,27 +240,34 @@ fn take_of<K: Hash + Eq>(all: &mut HashMap<K, Parts>, id: &K, event: &Event) {
     }
 }
 
+fn session_of(id: &str, hasher: &RandomState) -> Session {
+    hasher.hash_one(id)
+}
+
 impl Customer {
-    fn of(&self, account: &SpendAccount) -> u128 {
+    fn of(&self, account: &SpendAccount, hasher: &RandomState) -> u128 {
         let id = account.id.as_str();
-        let parts = match account.level {
-            Level::Customer => Some(&self.all),
-            Level::Project => id.parse().ok().and_then(|id: ProjectId| self.projects.get(&id)),
-            Level::Key => id.parse().ok().and_then(|id: KeyId| self.keys.get(&id)),
-            Level::Session => id.parse().ok().and_then(|id: SessionId| self.sessions.get(&id)),
-        };
-        let Some(parts) = parts else { return 0 };
         let from = account.from.map_or(i64::MIN, part_of);
         let until = account.until.map_or(i64::MAX, part_of);
         if from >= until {
             return 0;
         }
-        parts.range(from..until).map(|(_, nano)| nano).sum()
+        let parts = match account.level {
+            Level::Customer => Some(&self.all),
+            Level::Project => id.parse().ok().and_then(|id: ProjectId| self.projects.get(&id)),
+            Level::Key => id.parse().ok().and_then(|id: KeyId| self.keys.get(&id)),
+            Level::Session => {
+                let session = session_of(id, hasher);
+                let parts = self.sessions.range((session, from)..(session, until));
+                return parts.map(|(_, nano)| u128::from(*nano)).sum();
+            }
+        };
+        parts.map_or(0, |parts| parts.range(from..until).map(|(_, nano)| nano).sum())
     }
 }
 
 impl Event {
-    fn of(sequence: u64, event: &UsageEvent, nano: u64) -> Self {
+    fn of(sequence: u64, event: &UsageEvent, nano: u64, session: Session) -> Self {
         Self {
             sequence,
             part: part_of(event.at),
@@ -217,18 +275,19 @@ impl Event {
             customer: event.customer.clone(),
             project: event.project.clone(),
             key: event.key.clone(),
-            session: event.session.clone(),
+            session,
         }
     }
 
-    fn is_of(&self, account: &SpendAccount) -> bool {
-        let id = match account.level {
-            Level::Customer => self.customer.as_str(),
-            Level::Project => self.project.as_str(),
-            Level::Key => self.key.as_str(),
-            Level::Session => self.session.as_str(),
+    fn is_of(&self, account: &SpendAccount, hasher: &RandomState) -> bool {
+        let id = account.id.as_str();
+        let is_its = match account.level {
+            Level::Customer => self.customer.as_str() == id,
+            Level::Project => self.project.as_str() == id,
+            Level::Key => self.key.as_str() == id,
+            Level::Session => self.session == session_of(id, hasher),
         };
-        id == account.id
+        is_its
             && account.from.is_none_or(|from| self.part >= part_of(from))
             && account.until.is_none_or(|until| self.part < part_of(until))
     }
@@ -242,16 +301,18 @@ fn part_of(at: DateTime<Utc>) -> i64 {
 mod tests {
     use super::*;
 
-    fn event(sequence: u64, minute: i64, nano: u64, project: &str) -> Event {
-        Event {
+    fn note(unbooked: &Unbooked, sequence: u64, minute: i64, nano: u64, project: &str) {
+        let mut books = unbooked.books.lock();
+        let session = session_of("chat", &books.hasher);
+        books.note(Event {
             sequence,
             part: part_of(time(minute)),
             nano,
             customer: "acme".parse().unwrap(),
             project: project.parse().unwrap(),
             key: "key_1".parse().unwrap(),
-            session: "chat".parse().unwrap(),
-        }
+            session,
+        });
     }
 
     fn time(minute: i64) -> DateTime<Utc> {
@@ -289,7 +350,7 @@ mod tests {
             (8, 9, 50_000, "web"),
             (10, 9, 0, "web"),
         ] {
-            unbooked.books.lock().note(event(sequence, minute, nano, project));
+            note(&unbooked, sequence, minute, nano, project);
         }
 
         assert_eq!(sums(&unbooked, 0), Ok([54_230, 50_230, 230, 0]));
@@ -302,7 +363,7 @@ mod tests {
     fn what_is_booked_is_let_go_and_an_answer_from_before_is_too_old() {
         let unbooked = Unbooked::default();
         for sequence in 1..=10_000 {
-            unbooked.books.lock().note(event(sequence, 10, 1, "web"));
+            note(&unbooked, sequence, 10, 1, "web");
         }
 
         unbooked.drop_up_to(9_999);
@@ -310,9 +371,34 @@ mod tests {
         assert_eq!(sums(&unbooked, 9_998), Err(TooOld));
         assert_eq!(sums(&unbooked, 9_999), Ok([1, 1, 1, 0]));
         // Billing had it before it was noted here.
-        unbooked.books.lock().note(event(7, 10, 100, "web"));
+        note(&unbooked, 7, 10, 100, "web");
         unbooked.drop_up_to(10_000);
         let books = unbooked.books.lock();
         assert!(books.customers.is_empty() && books.events.is_empty(), "{books:?}");
+    }
+    #[test]
+    fn what_nothing_limits_is_not_kept_and_a_limit_that_comes_later_waits_for_billing() {
+        let unbooked = Unbooked::default();
+        let acme = "acme".parse().unwrap();
+        for sequence in 1..=1_000 {
+            unbooked.books.lock().pass(sequence, &acme, 10);
+        }
+        note(&unbooked, 1_001, 10, 7, "web");
+
+        assert_eq!(sums(&unbooked, 999), Err(TooOld), "the last one is not in billing's answer");
+        assert_eq!(sums(&unbooked, 1_000), Ok([7, 7, 7, 0]));
+        {
+            let books = unbooked.books.lock();
+            assert_eq!((books.events.len(), books.passed.len()), (1, 1));
+        }
+        unbooked.drop_up_to(1_000);
+        unbooked.books.lock().pass(1_000, &acme, 10);
+        assert!(unbooked.books.lock().passed.is_empty());
+    }
+
+    /// What docs/limits.md says of it.
+    #[test]
+    fn an_event_takes_eighty_bytes() {
+        assert_eq!(size_of::<Event>(), 80);
     }
 }
