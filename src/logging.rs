@@ -14,7 +14,12 @@ const FILTER: &str = "PERMILLE_LOG";
 /// second call changes nothing.
 pub(crate) fn start(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(level));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // A line that cannot be written, say because its disk is full, would be complained of on
+        // standard error, and that panics there.
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Text => lines.with_ansi(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

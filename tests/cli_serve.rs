@@ -231,3 +231,22 @@ fn a_gateway_alone_says_what_it_needs() {
 
     assert!(refusal.contains("billing.url"), "{refusal}");
 }
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_stops_nothing() {
+    let folder = Folder::new();
+    // Every write there fails as on a full disk.
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = folder.command(&["billing"]);
+    command.env("PERMILLE_LOG", "debug").stdout(std::process::Stdio::null()).stderr(full);
+    let mut child = command.spawn().unwrap();
+
+    eventually("it serves", async || {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended");
+        (folder.run(&["health"]).code == 0).then_some(())
+    })
+    .await;
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
