@@ -97,5 +97,6 @@ impl Store {
 
 /// Whether an error says that there is no room, now.
 pub(crate) fn is_no_space(cause: &io::Error) -> bool {
-    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(cause.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
