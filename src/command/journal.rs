@@ -19,7 +19,7 @@ use crate::{
     data_folder::{DataFolder, DataFolderError, FolderLock},
     error::CliError,
     logging, output,
-    serve::{ServeError, remote_billing},
+    serve::{ServeError, remote_billing, usage_stream},
     store::Store,
 };
 
@@ -31,8 +31,8 @@ const BYTES_MAX: u64 = 1 << 50;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Hand over the usage that a gateway has left in its data folder, instead of starting it
-    /// again: to the billing of `[billing]`, else into the store of `--data`. Again, it changes
-    /// nothing.
+    /// again: over the stream of `[usage_stream]`, else to the billing of `[billing]`, else into
+    /// the store of `--data`. Again, it changes nothing.
     Ship {
         /// The data folder that was left behind. Refused while its gateway runs.
         folder: PathBuf,
@@ -60,7 +60,8 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
     let config = context.config()?;
     logging::start(config.settings.log.format, "warn");
     let left = LeftBehind::take(folder)?;
-    let target = Target::of(context, &config).await?;
+    let over_http = command.billing().is_some();
+    let target = Target::of(context, &config, over_http).await?;
     let (journal, found) = left.open(config.settings.journal.segment_bytes).await?;
     let events = journal.stats().lag_records;
     let bar = output::progress("events handed over", events);
@@ -143,7 +144,11 @@ struct Target {
 }
 
 impl Target {
-    async fn of(context: &Context, config: &Config) -> Result<Self, CliError> {
+    async fn of(context: &Context, config: &Config, over_http: bool) -> Result<Self, CliError> {
+        let stream = if over_http { None } else { usage_stream(config)? };
+        if let Some(intake) = stream {
+            return Ok(Self { intake, own: None });
+        }
         if let Some(remote) = remote_billing(config)? {
             return Ok(Self { intake: remote, own: None });
         }

@@ -11,6 +11,7 @@ mod otlp;
 mod redis;
 mod sections;
 mod show;
+mod usage_stream;
 mod webhooks;
 
 use std::{

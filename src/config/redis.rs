@@ -34,7 +34,7 @@ impl RedisSection {
 pub(crate) struct RedisUrl(SecretString);
 
 impl RedisUrl {
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let text = self.0.expose_secret();
         if text.starts_with("rediss://") {
             return Err(format!("asks for TLS, which is not built in, {ACCEPTED}"));

@@ -22,6 +22,7 @@ use super::{
     budget::{BudgetSection, budgets},
     issuer::IssuerSection,
     redis::RedisSection,
+    usage_stream::UsageStreamSection,
     webhooks::WebhooksSection,
 };
 
@@ -87,6 +88,8 @@ pub(crate) struct Settings {
     pub(crate) otlp: Option<OtlpSection>,
     /// `[webhooks]`: how endpoints are told of changes.
     pub(crate) webhooks: WebhooksSection,
+    /// `[usage_stream]`: usage on its way to billing through Redis.
+    pub(crate) usage_stream: UsageStreamSection,
 }
 
 /// `[console]`.
@@ -362,6 +365,7 @@ impl Settings {
             super::otlp::check(otlp)?;
         }
         self.webhooks.check()?;
+        self.usage_stream.check(self)?;
         let mut names = BTreeSet::new();
         for (place, upstream) in self.upstream.iter().enumerate() {
             let key = |field: &str| format!("upstream[{place}].{field}");

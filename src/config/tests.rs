@@ -55,6 +55,11 @@ fn a_line_that_is_not_toml_is_named() {
 fn engines_that_are_not_supported_are_refused_by_name() {
     check("[store]\nurl = \"mysql://db/permille\"", &["`store.url`", "`mysql`", "postgres://"]);
     check("[redis]\nurl = \"rediss://127.0.0.1\"", &["`redis.url`", "TLS", "redis://"]);
+    check("[usage_stream]\nenabled = true", &["`usage_stream.enabled`", "redis.url"]);
+    let redis = "[redis]\nurl = \"redis://h\"\n[usage_stream]\nenabled = true\n";
+    check(&format!("{redis}url = \"rediss://h\""), &["`usage_stream.url`", "TLS"]);
+    check(&format!("{redis}batches_max = 0"), &["`usage_stream.batches_max`", "1 to 100000"]);
+    check(&format!("{redis}reclaim_seconds = 0"), &["`usage_stream.reclaim_seconds`", "1 to 3600"]);
     check("[store]\nurl = \"sqlite:\"", &["`store.url`", "names no file"]);
     check("[store]\npassword_env = \"A\"", &["`store`", "a file has no password"]);
     check("[store]\nconnections = 9", &["`store.connections`", "a file has its own"]);

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
+use permille_service::{StreamReader, StreamSettings};
 use prometheus::Registry;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,8 @@ pub(super) struct BillingPart {
     telling: Part,
     /// Where other processes may change the store.
     following: Option<Part>,
+    /// Where gateways hand usage over through Redis.
+    reading: Option<Part>,
 }
 
 impl BillingPart {
@@ -78,13 +81,23 @@ impl BillingPart {
             let billing = billing.clone();
             Part::start("the look for changes", move |stop| follow_changes(billing, stop))
         });
-        Ok(Self { address, token, billing, serving, ending, telling, following })
+        let reading = config.settings.usage_stream_url().map(|url| {
+            let consumer = folder.node(lock)?;
+            let reclaim = config.settings.usage_stream_reclaim();
+            let settings = StreamSettings { url, consumer, reclaim };
+            let reader = StreamReader::open(&billing, settings)
+                .map_err(|cause| ServeError::start("the usage stream", cause))?;
+            let part = Part::start("the usage stream", |stop| reader.run(stop.cancelled_owned()));
+            Ok::<_, CliError>(part)
+        });
+        let reading = reading.transpose()?;
+        Ok(Self { address, token, billing, serving, ending, telling, following, reading })
     }
 
     /// What a gateway in the same process needs of it.
     pub(super) fn as_other_half(&self) -> OtherHalf {
         let billing = Arc::new(self.billing.clone());
-        OtherHalf { control: Arc::clone(&billing) as _, intake: billing }
+        OtherHalf { control: Arc::clone(&billing) as _, intake: billing, in_process: true }
     }
 
     /// From now on a new or revoked key is answered once the gateway beside it knows.
@@ -114,6 +127,7 @@ impl BillingPart {
             error = self.ending.failed() => error,
             error = self.telling.failed() => error,
             error = failed(self.following.as_mut()) => error,
+            error = failed(self.reading.as_mut()) => error,
         }
     }
 
@@ -122,8 +136,8 @@ impl BillingPart {
         self.serving.stop().await;
         self.ending.stop().await;
         self.telling.stop().await;
-        if let Some(mut following) = self.following {
-            following.stop().await;
+        for mut part in [self.following, self.reading].into_iter().flatten() {
+            part.stop().await;
         }
         self.billing.ledger().close().await;
     }

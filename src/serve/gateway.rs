@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct OtherHalf {
     pub(super) control: Arc<dyn ControlPlane>,
     pub(super) intake: Arc<dyn Intake>,
+    /// Whether it is in this process: then usage goes there, whatever way others take.
+    pub(super) in_process: bool,
 }
 
 /// The running data plane.
@@ -90,7 +92,14 @@ impl GatewayPart {
             .map_err(|cause| ServeError::start("the gateway", cause))?;
         let readiness = gateway.readiness();
         let snapshot_versions = gateway.snapshot_versions();
-        let (shipped, intake) = (journal.clone(), gateway.told_first(billing.intake));
+        let stream = settings.usage_stream_url().filter(|_| !billing.in_process);
+        let intake = match stream {
+            Some(url) => gateway
+                .through_stream(&url, settings.usage_stream.batches_max)
+                .map_err(|cause| ServeError::start("the usage stream", cause))?,
+            None => billing.intake,
+        };
+        let (shipped, intake) = (journal.clone(), gateway.told_first(intake));
         let shipping = Part::start("the hand-over of usage", |stop| async move {
             if let Err(error) = ship(shipped, intake, stop.cancelled_owned()).await {
                 tracing::error!(%error, "usage is no longer handed over");

@@ -19,7 +19,7 @@ use std::time::Duration;
 use permille_simulator::{Pace, Simulator, SimulatorConfig};
 
 pub(crate) use error::ServeError;
-pub(crate) use running::{Access, Running, Shape, remote_billing};
+pub(crate) use running::{Access, Running, Shape, remote_billing, usage_stream};
 pub(crate) use signal::Signals;
 
 use crate::{

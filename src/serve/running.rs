@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use permille_types::{Clock, SystemClock};
+use permille_types::{Clock, Intake, SystemClock};
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGaugeVec, Opts, Registry};
@@ -222,7 +222,19 @@ fn remote_half(config: &Config) -> Result<OtherHalf, CliError> {
         )
         .into());
     };
-    Ok(OtherHalf { control: Arc::clone(&remote) as _, intake: remote })
+    Ok(OtherHalf { control: Arc::clone(&remote) as _, intake: remote, in_process: false })
+}
+
+/// The way of usage to billing through Redis, if the configuration names it.
+///
+/// # Errors
+/// [`CliError`] when its URL cannot be used.
+pub(crate) fn usage_stream(config: &Config) -> Result<Option<Arc<dyn Intake>>, CliError> {
+    let Some(url) = config.settings.usage_stream_url() else { return Ok(None) };
+    let batches_max = config.settings.usage_stream.batches_max;
+    let stream = permille_proxy::StreamedIntake::alone(&url, batches_max)
+        .map_err(|cause| ServeError::start("the usage stream", cause))?;
+    Ok(Some(Arc::new(stream)))
 }
 
 /// Billing in another process, if the configuration names one.

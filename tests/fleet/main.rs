@@ -14,7 +14,9 @@
 )]
 
 mod campaign;
+mod faults;
 mod left_behind;
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 mod topology;

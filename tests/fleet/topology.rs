@@ -3,15 +3,21 @@
 
 use std::net::SocketAddr;
 
-use permille_types::{Clock as _, SystemClock};
+use chrono::TimeDelta;
+use permille_types::{Clock as _, SystemClock, USAGE_STREAM};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::support::{
-    Folder, Server, Simulator, eventually,
-    postgres::{DATABASE, Postgres},
-    redis::Redis,
-    relay::Relay,
+use crate::{
+    faults::STEP_SECONDS,
+    support::{
+        Folder, Server, Simulator,
+        clock::SteppedClock,
+        eventually,
+        postgres::{DATABASE, Postgres},
+        redis::Redis,
+        relay::{End, Relay},
+    },
 };
 
 /// Whose requests they are.
@@ -25,13 +31,22 @@ pub struct Gateway {
     /// Absent while it is down.
     pub server: Option<Server>,
     pub folder: Folder,
+    /// Present where its clock can be stepped.
+    pub clock: Option<SteppedClock>,
     /// Whether the balancer sends new requests to it.
     listed: bool,
 }
 
+/// A process of billing that only reads the usage stream, and its folder.
+pub struct Clerk {
+    /// Absent while it is down.
+    pub server: Option<Server>,
+    pub folder: Folder,
+}
+
 /// A moment between two rounds of traffic.
 pub struct Mark {
-    at: String,
+    since: String,
     books: usize,
 }
 
@@ -40,8 +55,12 @@ pub struct Fleet {
     pub gateways: Vec<Gateway>,
     /// Between the gateways and billing.
     pub line: Relay,
+    /// Between everybody and Redis.
+    pub redis_line: Relay,
     pub billing: Option<Server>,
     pub office: Folder,
+    /// A second process of billing on the same store, where usage goes through Redis.
+    pub clerk: Option<Clerk>,
     pub simulator: Simulator,
     pub redis: Redis,
     pub postgres: Postgres,
@@ -56,10 +75,35 @@ impl Fleet {
 
     /// As [`Fleet::start`], with more settings of the gateways.
     pub async fn with(gateways: usize, settings: &str) -> Self {
+        Self::built(settings, &vec![false; gateways]).await
+    }
+
+    /// With a gateway for each of `streams`, which says whether it hands its usage over through
+    /// Redis; if any does, two processes of billing read there.
+    pub async fn built(settings: &str, streams: &[bool]) -> Self {
+        Self::made(settings, streams, false).await
+    }
+
+    /// As [`Fleet::built`], with gateways whose clocks can be stepped.
+    pub async fn with_clocks(settings: &str, streams: &[bool]) -> Self {
+        Self::made(settings, streams, true).await
+    }
+
+    async fn made(settings: &str, streams: &[bool], clocks: bool) -> Self {
+        let gateways = streams.len();
         let postgres = Postgres::start();
         let redis = Redis::start().await;
+        let redis_line = Relay::start(End::Unix(redis.socket())).await;
         let office = Folder::new();
-        office.config(&format!("[store]\nurl = \"{}\"\n", postgres.url(DATABASE)));
+        let mut books = format!("[store]\nurl = \"{}\"\n", postgres.url(DATABASE));
+        let streamed = streams.contains(&true);
+        if streamed {
+            // Whoever dies is stood in for after a second.
+            let stream = "[usage_stream]\nenabled = true\nreclaim_seconds = 1\n";
+            let redis = redis_line.address();
+            books += &format!("[redis]\nurl = \"redis://{redis}\"\n{stream}");
+        }
+        office.config(&books);
         let billing = Server::start(&office, "billing", &[]).await;
         let line = Relay::start(billing.console()).await;
         let token = office.json(&["token", "create", "--role", "gateway"]);
@@ -68,18 +112,31 @@ impl Fleet {
         let mut fleet = Self {
             gateways: Vec::new(),
             line,
+            redis_line,
             billing: Some(billing),
             office,
+            clerk: None,
             simulator,
             redis,
             postgres,
             balancer: watch::Sender::new(Vec::new()),
         };
-        for number in 0..gateways {
+        if streamed {
+            let folder = Folder::new();
+            folder.config(&books);
+            std::fs::create_dir(folder.data()).unwrap();
+            let pepper = fleet.office.data().join("pepper");
+            std::fs::copy(pepper, folder.data().join("pepper")).unwrap();
+            fleet.clerk = Some(Clerk { server: None, folder });
+            fleet.start_clerk().await;
+        }
+        for (number, streamed) in streams.iter().enumerate() {
+            let stream = if *streamed { "[usage_stream]\nenabled = true\n" } else { "" };
             let folder = Folder::new();
             std::fs::write(folder.path().join("token"), &token).unwrap();
-            folder.config(&(fleet.gateway_config(gateways) + settings));
-            fleet.gateways.push(Gateway { folder, server: None, listed: true });
+            folder.config(&(fleet.gateway_config(gateways) + stream + settings));
+            let clock = clocks.then(|| SteppedClock::new(&folder));
+            fleet.gateways.push(Gateway { folder, clock, server: None, listed: true });
             fleet.start_gateway(number).await;
         }
         fleet
@@ -88,10 +145,10 @@ impl Fleet {
     fn gateway_config(&self, gateways: usize) -> String {
         format!(
             "[billing]\nurl = \"http://{}\"\ntoken_file = \"token\"\n\
-             [redis]\nurl = \"{}\"\n\
+             [redis]\nurl = \"redis://{}\"\n\
              [limits]\naway = \"share\"\ngateways = {gateways}\n{}",
             self.line.address(),
-            self.redis.url(),
+            self.redis_line.address(),
             self.simulator.upstreams(),
         )
     }
@@ -135,7 +192,11 @@ impl Fleet {
     /// Starts a gateway on its folder and waits until it is ready.
     pub async fn start_gateway(&mut self, number: usize) {
         let gateway = &mut self.gateways[number];
-        gateway.server = Some(Server::start(&gateway.folder, "gateway", &[]).await);
+        let mut command = gateway.folder.command_that_outgrows(&["gateway"]);
+        if let Some(clock) = &gateway.clock {
+            clock.rule(&mut command);
+        }
+        gateway.server = Some(Server::spawn(&gateway.folder, command).await);
         self.balance();
     }
 
@@ -158,6 +219,15 @@ impl Fleet {
         self.gateways[number].server.as_ref().unwrap()
     }
 
+    /// How far the clock of a gateway is ahead of ours, by the id that it gives a request.
+    pub async fn seconds_off(&self, number: usize) -> i64 {
+        let server = self.gateway(number);
+        let reply = server.web.get(server.gateway(), "/v1/models").await;
+        let id = reply.headers["permille-request-id"].to_str().unwrap().replace('-', "");
+        let milliseconds = i64::from_str_radix(&id[..12], 16).unwrap();
+        (milliseconds - SystemClock.now().timestamp_millis()) / 1_000
+    }
+
     /// `kill -9` for billing.
     pub async fn kill_billing(&mut self) {
         self.billing.take().unwrap().kill().await;
@@ -168,6 +238,28 @@ impl Fleet {
         let billing = Server::start(&self.office, "billing", &[]).await;
         self.line.lead_to(billing.console());
         self.billing = Some(billing);
+    }
+
+    /// `kill -9` for the second process of billing.
+    pub async fn kill_clerk(&mut self) {
+        self.clerk.as_mut().unwrap().server.take().unwrap().kill().await;
+    }
+
+    /// Starts the second process of billing again.
+    pub async fn start_clerk(&mut self) {
+        let clerk = self.clerk.as_mut().unwrap();
+        clerk.server = Some(Server::start(&clerk.folder, "billing", &[]).await);
+    }
+
+    /// The processes of billing that run.
+    pub fn readers(&self) -> impl Iterator<Item = &Server> {
+        let clerk = self.clerk.as_ref().and_then(|clerk| clerk.server.as_ref());
+        self.billing.iter().chain(clerk)
+    }
+
+    /// How many batches the usage stream holds.
+    pub async fn streamed(&self) -> usize {
+        self.redis.ask(redis::cmd("XLEN").arg(USAGE_STREAM)).await
     }
 
     /// Waits until every gateway has ended its replies and billing has all of their usage.
@@ -197,12 +289,13 @@ impl Fleet {
 
     /// This moment, between two rounds of traffic.
     pub fn mark(&self) -> Mark {
-        Mark { at: SystemClock.now().to_rfc3339(), books: self.simulator.books().len() }
+        let since = SystemClock.now() - TimeDelta::seconds(2 * STEP_SECONDS);
+        Mark { since: since.to_rfc3339(), books: self.simulator.books().len() }
     }
 
-    /// Rows of [`CUSTOMER`] whose requests came after a moment.
+    /// Rows of [`CUSTOMER`] whose requests came after a moment by any clock, and some of before.
     pub fn rows_since(&self, mark: &Mark) -> Vec<Value> {
-        self.office.usage(&["--customer", CUSTOMER, "--since", &mark.at])
+        self.office.usage(&["--customer", CUSTOMER, "--since", &mark.since])
     }
 
     /// What the provider has booked since a moment.

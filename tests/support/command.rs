@@ -104,6 +104,21 @@ impl Folder {
         command
     }
 
+    /// The same, of a process that gets an error where its files may not grow, and no signal.
+    pub fn command_that_outgrows(&self, args: &[&str]) -> Command {
+        let plain = self.command(args);
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(plain.get_program());
+        command.args(plain.get_args()).stdin(Stdio::null()).current_dir(self.path());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
     /// Runs a command to its end, whatever that is.
     pub fn run(&self, args: &[&str]) -> Finished {
         Finished::of(&mut self.command(args))

@@ -33,6 +33,7 @@
 )]
 
 pub mod books;
+pub mod clock;
 mod command;
 pub mod postgres;
 mod process;

@@ -4,7 +4,7 @@
 //! reaches a disk for certain: it ends with its tests.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write as _},
     os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -16,6 +16,9 @@ const USER: &str = "permille";
 pub(crate) const GUARDED: &str = "guarded";
 /// A database that is there and empty.
 pub(crate) const DATABASE: &str = "postgres";
+
+/// The lock that writing transactions take one after the other.
+const WRITER: u32 = 1_885_696_621;
 
 /// Starts a server in folder $1, says so, and stops it when the process that started this one ends,
 /// however it ends: then its side of the pipe closes.
@@ -105,6 +108,28 @@ impl Postgres {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// Lets nobody write as long as what this gives is there: who wants to, waits.
+    ///
+    /// # Panics
+    /// When the lock cannot be had.
+    pub(crate) fn hold_writes(&self) -> Held {
+        let mut command = Command::new("psql");
+        command.args(["-X", "-q", "-A", "-t", "-U", USER, "-d", DATABASE, "-h"]);
+        let mut psql = command
+            .arg(&self.folder)
+            .env("PATH", path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lock = format!("select pg_advisory_lock({WRITER}) is not null;\n");
+        psql.stdin.as_mut().unwrap().write_all(lock.as_bytes()).unwrap();
+        let mut said = String::new();
+        BufReader::new(psql.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert!(!said.is_empty(), "no lock");
+        Held(psql)
+    }
+
     /// The URL of a database for a user who may do everything.
     pub(crate) fn url(&self, database: &str) -> String {
         self.url_of(USER, database)
@@ -114,6 +139,17 @@ impl Postgres {
     pub(crate) fn url_of(&self, user: &str, database: &str) -> String {
         let socket = self.folder.to_str().unwrap().replace('/', "%2F");
         format!("postgres://{user}@{socket}/{database}")
+    }
+}
+
+/// See [`Postgres::hold_writes`].
+#[derive(Debug)]
+pub(crate) struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
     }
 }
 

@@ -140,6 +140,16 @@ impl Server {
         assert!(sent.success(), "kill -s {name} {pid}");
     }
 
+    /// Lets no file of it grow beyond so many bytes, or as it likes. A process that is to survive
+    /// that ignores the signal which comes with it: see [`Folder::command_that_outgrows`].
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let pid = self.child.id().to_string();
+        let file_size = format!("--fsize={limit}:unlimited");
+        let set = Command::new("prlimit").args(["--pid", &pid, &file_size]).status().unwrap();
+        assert!(set.success(), "prlimit --pid {pid} {file_size}");
+    }
+
     /// Waits for the end.
     pub async fn ended(&mut self) -> ExitStatus {
         eventually("the server ends", async || self.child.try_wait().unwrap()).await

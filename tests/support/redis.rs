@@ -5,6 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use redis::{Client, Cmd, FromRedisValue};
 use tempfile::TempDir;
 
 use super::{eventually, prometheus::root};
@@ -53,7 +54,7 @@ impl Redis {
     }
 
     async fn answers(&self) {
-        let socket = self.folder.path().join("redis.sock");
+        let socket = self.socket();
         eventually("redis answers", async || {
             let ping = program("redis-cli").arg("-s").arg(&socket).arg("ping").output().unwrap();
             (ping.stdout == b"PONG\n").then_some(())
@@ -63,7 +64,22 @@ impl Redis {
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("unix://{}", self.folder.path().join("redis.sock").display())
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The socket of it.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("redis.sock")
+    }
+
+    /// Asks it something, over a connection of its own.
+    ///
+    /// # Panics
+    /// When it does not answer, or with something else.
+    pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> T {
+        let client = Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        command.query_async(&mut connection).await.unwrap()
     }
 
     /// Sends a signal by name, such as `STOP` or `CONT`.

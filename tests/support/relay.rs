@@ -1,10 +1,10 @@
 //! A network that a test can cut: a TCP relay to wherever the test says.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::watch,
     task::JoinHandle,
     time::interval,
@@ -30,26 +30,62 @@ pub enum Line {
     Cut,
 }
 
+/// Where a line leads.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// To a server on the network.
+    Tcp(SocketAddr),
+    /// To a server on a socket of the file system.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for End {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+/// What is read from and written to one end.
+type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+
+impl End {
+    async fn connect(&self) -> io::Result<Halves> {
+        match self {
+            Self::Tcp(address) => TcpStream::connect(address).await.map(halves),
+            Self::Unix(path) => {
+                let (read, write) = UnixStream::connect(path).await?.into_split();
+                Ok((Box::new(read), Box::new(write)))
+            }
+        }
+    }
+}
+
+fn halves(socket: TcpStream) -> Halves {
+    socket.set_nodelay(true).ok();
+    let (read, write) = socket.into_split();
+    (Box::new(read), Box::new(write))
+}
+
 /// See the module's text. Dropping it cuts the line.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
     line: Arc<watch::Sender<Line>>,
-    target: Arc<watch::Sender<SocketAddr>>,
+    target: Arc<watch::Sender<End>>,
     serving: JoinHandle<()>,
 }
 
 impl Relay {
     /// Starts one to `target` on a free port.
-    pub async fn start(target: SocketAddr) -> Self {
+    pub async fn start(target: impl Into<End>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let line = Arc::new(watch::Sender::new(Line::Up));
-        let target = Arc::new(watch::Sender::new(target));
+        let target = Arc::new(watch::Sender::new(target.into()));
         let (of_line, of_target) = (line.subscribe(), target.subscribe());
         let serving = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let to = *of_target.borrow();
+                let to = of_target.borrow().clone();
                 tokio::spawn(relay(socket, to, of_line.clone()));
             }
         });
@@ -67,8 +103,8 @@ impl Relay {
     }
 
     /// From now on new connections go there.
-    pub fn lead_to(&self, target: SocketAddr) {
-        self.target.send_replace(target);
+    pub fn lead_to(&self, target: impl Into<End>) {
+        self.target.send_replace(target.into());
     }
 }
 
@@ -79,14 +115,12 @@ impl Drop for Relay {
     }
 }
 
-async fn relay(client: TcpStream, target: SocketAddr, line: watch::Receiver<Line>) {
+async fn relay(client: TcpStream, target: End, line: watch::Receiver<Line>) {
     if *line.borrow() == Line::Cut {
         return;
     }
-    let Ok(server) = TcpStream::connect(target).await else { return };
-    drop((client.set_nodelay(true), server.set_nodelay(true)));
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    let Ok((from_server, to_server)) = target.connect().await else { return };
+    let (from_client, to_client) = halves(client);
     let mut cut = line.clone();
     tokio::select! {
         _ = cut.wait_for(|line| *line == Line::Cut) => {}

@@ -12,7 +12,7 @@ use permille_documents::Issuer;
 use permille_ledger::{Ledger, LedgerError, Rerated, Told};
 use permille_types::{
     Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot, SpendQuery,
-    Spent, StoredResponse,
+    Spent, StoredResponse, USAGE_STREAM,
 };
 use prometheus::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -40,7 +40,7 @@ const SUMMARY_WAIT_MAX: Duration = Duration::from_secs(10);
 pub struct Billing {
     pub(crate) ledger: Ledger,
     pub(crate) exports: Arc<Exports>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) webhooks: Arc<Webhooks>,
     /// The snapshot version of the gateway in this process, where there is one.
     gateway: Arc<OnceLock<watch::Receiver<u64>>>,
@@ -205,6 +205,14 @@ impl Billing {
             );
         }
         Ok(accepted.ack)
+    }
+
+    /// Quarantines what came through the usage stream and is no batch.
+    pub(crate) async fn set_aside(&self, payload: &[u8]) -> Result<(), LedgerError> {
+        if self.ledger.set_aside(USAGE_STREAM, payload).await? {
+            self.metrics.quarantined();
+        }
+        Ok(())
     }
 
     async fn newer_snapshot(&self, known: Option<u64>) -> Option<Snapshot> {

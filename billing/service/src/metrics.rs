@@ -14,7 +14,7 @@ use prometheus::{
     Opts, Registry, core::Collector,
 };
 
-use crate::{session_metrics::SessionMetrics, webhooks::WebhookMetrics};
+use crate::{session_metrics::SessionMetrics, stream::StreamMetrics, webhooks::WebhookMetrics};
 
 /// What a customer is expected to spend. Alerts rest on it; nothing is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +99,7 @@ pub struct Metrics {
     pub(crate) batch_seconds: Histogram,
     sessions: SessionMetrics,
     pub(crate) webhooks: WebhookMetrics,
+    pub(crate) stream: StreamMetrics,
 }
 
 impl Metrics {
@@ -181,6 +182,7 @@ impl Metrics {
             batch_seconds: kept(registry, Histogram::with_opts(batch)?)?,
             sessions: SessionMetrics::register(registry)?,
             webhooks: WebhookMetrics::register(registry)?,
+            stream: StreamMetrics::register(registry)?,
         })
     }
 
@@ -244,6 +246,12 @@ impl Metrics {
         self.unpriced.inc_by(accepted.unpriced);
         self.mismatched.inc_by(accepted.mismatched);
         self.billed(&accepted.billed);
+    }
+
+    /// Counts what came outside of any batch and could not be read.
+    pub(crate) fn quarantined(&self) {
+        let [.., quarantined] = RESULTS;
+        self.events.with_label_values(&[quarantined]).inc();
     }
 
     pub(crate) fn billed(&self, billed: &Billed) {

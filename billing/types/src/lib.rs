@@ -16,6 +16,7 @@ mod packed;
 mod policy;
 mod price;
 pub mod schema;
+mod stream;
 mod tokens;
 mod usage;
 mod wire;
@@ -34,6 +35,10 @@ pub use money::{Money, MoneyError, NotMoney, PricePerThousand};
 pub use packed::PackedError;
 pub use policy::{KeyHash, KeyPolicy, Snapshot};
 pub use price::{Band, Condition, Derived, Price, Rates, Relative, Side};
+pub use stream::{
+    ANSWER_REPLY, ENTRY_ATTEMPT, ENTRY_BATCH, StreamOutcome, StreamReply, USAGE_GROUP,
+    USAGE_STREAM, answer_key,
+};
 pub use tokens::{TokenClass, TokenCount, TokenCounts, Unit, UnitCounts};
 pub use usage::{
     Attempt, Ended, Flag, Intent, Progress, Source, TurnKind, USAGE_EVENT_VERSION, UsageEvent,

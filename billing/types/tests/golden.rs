@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use permille_types::{
     Batch, Ended, Endpoint, Family, Flag, IntakeReply, Intent, KeyPolicy, PackedError, Progress,
-    Snapshot, Source, SpendQuery, Spent, StoredReply, TokenClass, TurnKind, TurnReply,
+    Snapshot, Source, SpendQuery, Spent, StoredReply, StreamReply, TokenClass, TurnKind, TurnReply,
     USAGE_EVENT_VERSION, Unit, UsageEvent, UsageEventError,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,6 +28,8 @@ const PROGRESS: &str = include_str!("golden/progress_v1.json");
 const PROGRESS_V2: &str = include_str!("golden/progress_v2.json");
 const BATCH: &[u8] = include_bytes!("golden/batch_v1.bin");
 const INTAKE_REPLY: &str = include_str!("golden/intake_reply_v1.json");
+const COMMITTED: &str = include_str!("golden/stream_reply_v1_committed.json");
+const REFUSED: &str = include_str!("golden/stream_reply_v1_refused.json");
 const TURN_REPLY: &str = include_str!("golden/turn_reply_v1.json");
 const STORED_REPLY: &str = include_str!("golden/stored_reply_v1.json");
 const FAMILIES: &str = include_str!("golden/families_v1.json");
@@ -81,6 +83,8 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<Progress>(PROGRESS);
     check::<Progress>(PROGRESS_V2);
     check::<IntakeReply>(INTAKE_REPLY);
+    check::<StreamReply>(COMMITTED);
+    check::<StreamReply>(REFUSED);
     check::<TurnReply>(TURN_REPLY);
     check::<StoredReply>(STORED_REPLY);
     check::<Snapshot>(SNAPSHOT);

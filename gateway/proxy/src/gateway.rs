@@ -14,6 +14,7 @@ use permille_otlp::{Counters, OtlpError, Telemetry};
 use permille_session::{Bounds, Recogniser};
 use permille_types::{Ack, Batch, Clock, ControlError, ControlPlane, Intake};
 use prometheus::Registry;
+use secrecy::SecretString;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,7 @@ use crate::{
     policy::{Policies, PolicyError},
     server::Server,
     stack::{Shared, stack},
+    streamed::{StreamedError, StreamedIntake},
     upstream::UpstreamError,
 };
 
@@ -152,6 +154,19 @@ impl Gateway {
     #[must_use]
     pub fn snapshot_versions(&self) -> watch::Receiver<u64> {
         self.shared.knowledge.versions()
+    }
+
+    /// Billing behind a stream in Redis; what Redis loses is counted among this gateway's metrics.
+    ///
+    /// # Errors
+    /// [`StreamedError`] when the URL cannot be used.
+    pub fn through_stream(
+        &self,
+        url: &SecretString,
+        batches_max: u32,
+    ) -> Result<Arc<dyn Intake>, StreamedError> {
+        let lost = self.server.metrics.usage_stream_lost.clone();
+        Ok(Arc::new(StreamedIntake::open(url, batches_max, lost)?))
     }
 
     /// The same intake, which gets usage once the gateways that share limits can count it: what

@@ -40,6 +40,7 @@ mod server;
 mod stack;
 mod stage;
 mod stored;
+mod streamed;
 mod tc3;
 mod upstream;
 
@@ -49,4 +50,5 @@ pub use metrics::Metrics;
 pub use policy::PolicyError;
 pub use remote::{RemoteBilling, RemoteError};
 pub use server::nothing_asked;
+pub use streamed::{StreamedError, StreamedIntake};
 pub use upstream::UpstreamError;

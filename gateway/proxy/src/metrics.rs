@@ -55,6 +55,7 @@ pub struct Metrics {
     journal: Journaled,
     pub(crate) limits: Limited,
     conversations: Conversations,
+    pub(crate) usage_stream_lost: IntCounter,
     pub(crate) hold_exceeded: IntCounter,
     pub(crate) hold_seconds: Histogram,
     pub(crate) overhead_seconds: Histogram,
@@ -144,6 +145,10 @@ impl Metrics {
             journal: Journaled::register(registry)?,
             limits: Limited::register(registry)?,
             conversations: Conversations::register(registry)?,
+            usage_stream_lost: counter(
+                "permille_usage_stream_lost_total",
+                "Batches that Redis lost before billing had answered; they were added again.",
+            )?,
             hold_exceeded: counter(
                 "permille_hold_exceeded_total",
                 "Ends of replies released before the journal had synced them.",

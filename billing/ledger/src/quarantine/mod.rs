@@ -9,10 +9,11 @@ use chrono::{DateTime, Utc};
 use permille_types::NodeId;
 use schemars::JsonSchema;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 pub(crate) use repo::insert;
 
-use crate::{Ledger, LedgerError, Listing, Page};
+use crate::{Ledger, LedgerError, Listing, Page, column, error::During as _, secret::public_id};
 
 /// Why a payload was not booked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
@@ -87,7 +88,34 @@ fn as_text<S: serde::Serializer>(payload: &[u8], s: S) -> Result<S::Ok, S::Error
     s.collect_str(&String::from_utf8_lossy(payload))
 }
 
+/// Most bytes that are kept of something that is no event: the largest batch of a gateway.
+const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 impl Ledger {
+    /// Keeps what came over a way of usage, named as `from`, and is nothing that a gateway sends;
+    /// whether it is new. Of more than 2 MiB the beginning is kept.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn set_aside(&self, from: &str, payload: &[u8]) -> Result<bool, LedgerError> {
+        let now = self.now();
+        let kept = payload.get(..KEPT_BYTES_MAX).unwrap_or(payload);
+        let quarantined = Quarantined {
+            id: public_id("qtn_", now)?,
+            node: column::parsed("quarantine.node", from)?,
+            sequence: 0,
+            reason: QuarantineReason::Unreadable,
+            detail: format!("no batch of a gateway, {} bytes", payload.len()),
+            request_id: None,
+            payload: kept.to_owned(),
+            created_at: now,
+        };
+        let mut tx = self.store.write().await?;
+        let new = repo::insert(&mut tx, &quarantined, &Sha256::digest(kept)).await?;
+        tx.commit().await.during("commit quarantine")?;
+        Ok(new)
+    }
+
     /// Quarantined payloads in the order they came, to the millisecond: those of one batch come
     /// together, in no order among themselves.
     ///
