@@ -388,8 +388,8 @@ fn what_a_trial_a_fee_and_a_minimum_came_to_is_told_step_by_step() {
     let commitment = |used| billed(&under(plan("commitment", "commitment = \"100\""), used));
     let fee = billed(&under(plan("subscription", "fee = \"99\""), Vec::new()));
 
-    let free = ["Usage 0 × 0 + 40 = 40", "Included 0 × 0 + -40 = -40"];
-    assert_eq!(steps(&billed(&trial).charges[0]), free);
+    let nothing_owed = ["Usage 0 × 0 + 40 = 40", "Included 0 × 0 + -40 = -40"];
+    assert_eq!(steps(&billed(&trial).charges[0]), nothing_owed);
     assert_eq!(steps(&fee.charges[0]), ["Fee 0 × 0 + 99 = 99"]);
     let missing = ["Minimum 0 × 0 + 100 = 100", "Usage 0 × 0 + -40 = -40"];
     assert_eq!(steps(&commitment(used).charges[0]), missing);

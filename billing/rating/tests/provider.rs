@@ -96,8 +96,9 @@ fn sum(event: &UsageEvent) -> Option<(String, String)> {
     Some((cost.to_string(), failed.to_string()))
 }
 
-fn some(cost: &str, failed: &str) -> Option<(String, String)> {
-    Some((cost.to_owned(), failed.to_owned()))
+/// A cost, and what failed calls have of it.
+fn of_failed(cost: &str, failed: &str) -> (String, String) {
+    (cost.to_owned(), failed.to_owned())
 }
 
 #[test]
@@ -105,8 +106,8 @@ fn the_provider_that_was_called_decides_the_price() {
     let of = |upstream: &str| sum(&request(vec![answer(upstream, Ended::Complete)]));
 
     // 600 in, 100 out, 3 searches: 0.012 + 0.004 + 1.5 of the one, 0.006 + 0.003 + 1.2 of the other.
-    assert_eq!(of("azure"), some("1.516", "0"));
-    assert_eq!(of("openai"), some("1.209", "0"));
+    assert_eq!(of("azure"), Some(of_failed("1.516", "0")));
+    assert_eq!(of("openai"), Some(of_failed("1.209", "0")));
     assert_eq!(of("my-proxy"), None, "two providers, and no word which one");
     let elsewhere =
         provider_sum(&request(vec![answer("azure", Ended::Complete)]), &book(), Currency::CNY);
@@ -123,7 +124,7 @@ fn a_request_of_which_no_call_is_known_is_one_itself() {
     assert_eq!(only.upstream, alone.upstream.as_ref());
     assert_eq!(only.model, alone.model());
     assert!(only.told && !only.failed);
-    assert_eq!(sum(&alone), some("1.516", "0"));
+    assert_eq!(sum(&alone), Some(of_failed("1.516", "0")));
     let silent = UsageEvent { tokens: [].into(), ..request(Vec::new()) };
     assert!(!provider_calls(&silent)[0].told);
 }
@@ -137,9 +138,13 @@ fn every_call_is_priced_by_itself_and_only_the_last_has_the_units() {
         request(vec![call("openai", Ended::Deadline, &[]), answer("azure", Ended::Complete)]);
 
     // 1,500 of the first call at 0.01 beside the 1.516 of the answer, and its units once.
-    assert_eq!(sum(&first), some("1.531", "0.015"));
-    assert_eq!(sum(&same), some("1.525", "0.009"), "a call that another one followed has failed");
-    assert_eq!(sum(&silent), some("1.516", "0"));
+    assert_eq!(sum(&first), Some(of_failed("1.531", "0.015")));
+    assert_eq!(
+        sum(&same),
+        Some(of_failed("1.525", "0.009")),
+        "a call that another one followed has failed"
+    );
+    assert_eq!(sum(&silent), Some(of_failed("1.516", "0")));
     let told: Vec<_> =
         provider_calls(&silent).iter().map(|call| (call.told, call.failed)).collect();
     assert_eq!(told, [(false, true), (true, false)]);
@@ -157,7 +162,11 @@ fn the_last_call_has_failed_where_the_provider_or_the_time_failed_it() {
         let broken = request(vec![answer("azure", ended)]);
 
         assert_eq!(provider_calls(&broken)[0].failed, failed, "{ended:?}");
-        assert_eq!(sum(&broken), some("1.516", if failed { "1.516" } else { "0" }), "{ended:?}");
+        assert_eq!(
+            sum(&broken),
+            Some(of_failed("1.516", if failed { "1.516" } else { "0" })),
+            "{ended:?}"
+        );
     }
 }
 
@@ -168,13 +177,13 @@ fn each_call_takes_the_band_of_its_own_input() {
     let mut request = request(vec![long, answer("azure", Ended::Complete)]);
     request.units.clear();
     request.input_total = Some(1_000);
-    assert_eq!(sum(&request), some("0.052", "0.036"), "1,200 at 0.03, the answer 0.016");
+    assert_eq!(sum(&request), Some(of_failed("0.052", "0.036")), "1,200 at 0.03, the answer 0.016");
 
     // What was reported of the answer counts for it, also where a call tells other tokens.
     request.input_total = Some(1_001);
     request.attempts[1] = call("azure", Ended::Complete, &[("input_uncached", 500)]);
     request.attempts.remove(0);
-    assert_eq!(sum(&request), some("0.015", "0"), "500 at 0.03");
+    assert_eq!(sum(&request), Some(of_failed("0.015", "0")), "500 at 0.03");
 }
 
 #[test]
@@ -194,9 +203,9 @@ fn a_call_is_priced_by_the_model_that_it_was_made_with() {
 
     let models: Vec<_> = provider_calls(&first).iter().map(|call| call.model.as_str()).collect();
     assert_eq!(models, ["small", "m"]);
-    assert_eq!(sum(&first), some("1.517", "0.001"));
+    assert_eq!(sum(&first), Some(of_failed("1.517", "0.001")));
     assert_eq!(provider_calls(&snapshot)[0].model.as_str(), "m-2026-11-01");
-    assert_eq!(sum(&snapshot), some("1.516", "0"));
+    assert_eq!(sum(&snapshot), Some(of_failed("1.516", "0")));
     // `small` has no price for output and searches.
     let charge = provider_calls(&known)[0].charge(&book(), Currency::USD).unwrap();
     let unpriced: Vec<_> =
@@ -212,14 +221,14 @@ fn a_count_of_requests_needs_a_price_where_it_is_all_there_is() {
     let mut counted = event("m", &[("input_uncached", 1_000)]);
     counted.upstream = Some("openai".parse().unwrap());
     counted.units.insert(Unit::Requests, 1);
-    assert_eq!(sum(&counted), some("0.01", "0"), "beside tokens it says nothing");
+    assert_eq!(sum(&counted), Some(of_failed("0.01", "0")), "beside tokens it says nothing");
 
     counted.tokens.clear();
     assert_eq!(sum(&counted), None);
     counted.model_requested = "per-call".parse().unwrap();
-    assert_eq!(sum(&counted), some("0.25", "0"));
+    assert_eq!(sum(&counted), Some(of_failed("0.25", "0")));
     counted.units.clear();
-    assert_eq!(sum(&counted), some("0", "0"), "nothing costs nothing");
+    assert_eq!(sum(&counted), Some(of_failed("0", "0")), "nothing costs nothing");
     assert_eq!(provider_calls(&counted)[0].quantities(), []);
 }
 

@@ -29,7 +29,7 @@ const FORGOTTEN_AT_ONCE: usize = 4;
 /// See the module's text.
 pub(crate) struct Places {
     shards: Vec<Mutex<Shard>>,
-    places_max: u64,
+    shard_max: u64,
     idle_max: Duration,
 }
 
@@ -52,7 +52,7 @@ impl Places {
         let shard = |_| Mutex::new(Shard { known: LruCache::new_unbounded(), places: 0 });
         Self {
             shards: (0..shards).map(shard).collect(),
-            places_max: bounds.places_max / shards,
+            shard_max: bounds.places_max / shards,
             idle_max: bounds.idle_max,
         }
     }
@@ -99,7 +99,7 @@ impl Places {
             let is_idle = now.saturating_duration_since(oldest) > self.idle_max;
             idle += usize::from(is_idle);
             let is_due = is_idle && idle <= FORGOTTEN_AT_ONCE;
-            if !is_due && shard.places <= self.places_max {
+            if !is_due && shard.places <= self.shard_max {
                 break;
             }
             let Some((_, alike)) = shard.known.remove_lru() else { break };
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn no_more_is_remembered_than_the_bound_and_what_is_asked_for_stays() {
         let now = Instant::now();
-        let places = Places::new(Bounds { places_max: 100, idle_max: Duration::from_secs(60) });
+        let places = Places::new(Bounds { places_max: 100, idle_max: Duration::from_mins(1) });
 
         for number in 0..1_000 {
             places.remember(digest(number), &node(now), 16, now);
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn what_is_over_is_not_found_and_idle_digests_are_forgotten() {
         let start = Instant::now();
-        let idle_max = Duration::from_secs(60);
+        let idle_max = Duration::from_mins(1);
         let places = Places::new(Bounds { places_max: 1_000, idle_max });
         for number in 0..6 {
             places.remember(digest(number), &node(start), 16, start);

@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::{Report, Signed, Sums, render::shown};
+use crate::compare::Comparison;
 
 /// The pages of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub fn paper(report: &Report, signed: Option<&Signed>) -> Paper {
         rows: models.collect(),
         texts: Vec::new(),
     });
-    let mut texts: Vec<String> = report.differences.iter().map(|of| of.line()).collect();
+    let mut texts: Vec<String> = report.differences.iter().map(Comparison::line).collect();
     if texts.is_empty() {
         texts.push("Nothing.".to_owned());
     }
