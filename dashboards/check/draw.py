@@ -34,7 +34,7 @@ NAMED = {
 }
 INK, MUTED, EDGE = "#24292e", "#6e7680", "#d8dadd"
 LEGEND_MAX = 6
-PICTURE_BYTES_MAX = 150_000
+PICTURE_BYTES_MAX = 250_000
 # Enough that text keeps its colour.
 COLORS_MAX = 128
 FOOT = (
@@ -183,7 +183,7 @@ class Drawing:
     def timeseries(self, series, start, end) -> None:
         custom = self.defaults["custom"]
         lines = math.ceil(min(len(series), LEGEND_MAX) / max(1, self.json["gridPos"]["w"] // 4))
-        axes = self.axes(0.95 if self.unit.startswith("suffix:") else 0.72, 0.38 + 0.16 * lines)
+        axes = self.axes(1.1 if self.unit.startswith("suffix:") else 0.72, 0.38 + 0.16 * lines)
         stacked = custom["stacking"]["mode"] == "normal"
         times = sorted({t for _, each in series for t, _ in each["values"]})
         when = [datetime.datetime.fromtimestamp(t, datetime.UTC) for t in times]
@@ -223,7 +223,7 @@ class Drawing:
         axes.set_xlim(
             datetime.datetime.fromtimestamp(start, datetime.UTC), datetime.datetime.fromtimestamp(end, datetime.UTC)
         )
-        axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=7))
+        axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=7 if self.json["gridPos"]["w"] >= 8 else 4))
         axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value, self.unit)))
