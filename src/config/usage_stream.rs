@@ -9,8 +9,7 @@ use super::{ConfigError, redis::RedisUrl, sections::Settings};
 
 /// Most batches that the stream may be allowed to hold: 100 GiB at 1 MiB each.
 const BATCHES_MAX: u32 = 100_000;
-/// Shortest time before an entry is taken over: longer than a batch waits for the one writer of
-/// the store.
+/// Shortest time before an entry is taken over: enough for a store that is never slow.
 const RECLAIM_SECONDS_MIN: u32 = 1;
 /// Longest.
 const RECLAIM_SECONDS_MAX: u32 = 3_600;

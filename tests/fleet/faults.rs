@@ -194,7 +194,7 @@ async fn fill_disk(fleet: &Fleet, gateway: usize) {
         .await;
     server.limit_files(None);
     eventually("there is room again", async || {
-        (server.metric(admitting).await? == 1.0).then_some(())
+        (server.metric(admitting).await? > 0.0).then_some(())
     })
     .await;
 }

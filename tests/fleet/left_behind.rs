@@ -27,6 +27,7 @@ async fn begin(fleet: &Fleet, key: &str) -> (String, Streamed) {
                                   "messages": [{"role": "user", "content": text}]});
     let path = "/v1/chat/completions";
     let mut reply = gateway.web.stream(gateway.gateway(), path, &headers, &body).await;
+    assert_eq!(reply.status, 200);
     reply.piece().await.unwrap();
     let id = reply.headers["permille-request-id"].to_str().unwrap().to_owned();
     (id, reply)

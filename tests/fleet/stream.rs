@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use permille_types::{ENTRY_ATTEMPT, ENTRY_BATCH, USAGE_GROUP, USAGE_STREAM, answer_key};
+use permille_types::{
+    ANSWER_REPLY, ENTRY_ATTEMPT, ENTRY_BATCH, USAGE_GROUP, USAGE_STREAM, answer_key,
+};
 use redis::{Value, cmd, streams::StreamRangeReply};
 
 use crate::{
@@ -127,7 +129,7 @@ async fn committed_and_not_answered(fleet: &mut Fleet, key: &str, seen: &mut See
     fleet.handed_over().await;
     let duplicates = "permille_intake_events_total{result=\"duplicate\"}";
     assert!(fleet.billing.as_ref().unwrap().metric(duplicates).await.unwrap() > 0.0);
-    assert_eq!(counted(fleet, "reclaimed").await, 1.0);
+    assert!(counted(fleet, "reclaimed").await > 0.0);
     fleet.start_clerk().await;
 }
 
@@ -163,11 +165,12 @@ async fn what_is_no_usage(fleet: &Fleet) {
 
     let answers: StreamRangeReply =
         fleet.redis.ask(cmd("XRANGE").arg(answer_key("a-1")).arg("-").arg("+")).await;
-    let reply: String = answers.ids[0].get("reply").unwrap();
+    let reply: String = answers.ids[0].get(ANSWER_REPLY).unwrap();
     assert!(reply.contains("intake body has version 9"), "{reply}");
     let quarantine = fleet.quarantine().await;
     assert_eq!(quarantine.len(), 1, "{quarantine:?}");
     assert_eq!(quarantine[0]["reason"], "unreadable");
     assert!(quarantine[0]["payload"].as_str().unwrap().contains("is this"), "{quarantine:?}");
-    assert_eq!((counted(fleet, "unreadable").await, counted(fleet, "refused").await), (1.0, 1.0));
+    let taken = (counted(fleet, "unreadable").await, counted(fleet, "refused").await);
+    assert_eq!(taken, (1.0, 1.0));
 }

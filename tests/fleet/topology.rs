@@ -55,7 +55,7 @@ pub struct Fleet {
     pub gateways: Vec<Gateway>,
     /// Between the gateways and billing.
     pub line: Relay,
-    /// Between everybody and Redis.
+    /// Between everybody and Redis, where usage goes through it.
     pub redis_line: Relay,
     pub billing: Option<Server>,
     pub office: Folder,
@@ -130,11 +130,17 @@ impl Fleet {
             fleet.clerk = Some(Clerk { server: None, folder });
             fleet.start_clerk().await;
         }
-        for (number, streamed) in streams.iter().enumerate() {
-            let stream = if *streamed { "[usage_stream]\nenabled = true\n" } else { "" };
+        for (number, of_this) in streams.iter().enumerate() {
+            let stream = if *of_this { "[usage_stream]\nenabled = true\n" } else { "" };
             let folder = Folder::new();
             std::fs::write(folder.path().join("token"), &token).unwrap();
-            folder.config(&(fleet.gateway_config(gateways) + stream + settings));
+            // Through the line only where it may be cut: a relay costs what requests wait for.
+            let redis = if streamed {
+                format!("redis://{}", fleet.redis_line.address())
+            } else {
+                fleet.redis.url()
+            };
+            folder.config(&(fleet.gateway_config(gateways, &redis) + stream + settings));
             let clock = clocks.then(|| SteppedClock::new(&folder));
             fleet.gateways.push(Gateway { folder, clock, server: None, listed: true });
             fleet.start_gateway(number).await;
@@ -142,13 +148,12 @@ impl Fleet {
         fleet
     }
 
-    fn gateway_config(&self, gateways: usize) -> String {
+    fn gateway_config(&self, gateways: usize, redis: &str) -> String {
         format!(
             "[billing]\nurl = \"http://{}\"\ntoken_file = \"token\"\n\
-             [redis]\nurl = \"redis://{}\"\n\
+             [redis]\nurl = \"{redis}\"\n\
              [limits]\naway = \"share\"\ngateways = {gateways}\n{}",
             self.line.address(),
-            self.redis_line.address(),
             self.simulator.upstreams(),
         )
     }

@@ -8,7 +8,7 @@
 mod metrics;
 mod script;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -232,9 +232,10 @@ impl StreamReader {
 
     /// Quarantines what is no batch and for which nobody waits.
     async fn set_aside(&mut self, entry: &Entry) -> Result<(), Obstacle> {
-        let fields: HashMap<_, _> = entry.fields.iter().map(text).collect();
+        // In one order, so that the same entry is the same payload.
+        let fields: BTreeMap<_, _> = entry.fields.iter().map(text).collect();
         let payload = format!("{}: {fields:?}", entry.id);
-        let set_aside = self.billing.set_aside(&Bytes::from(payload)).await;
+        let set_aside = self.billing.set_aside(payload.as_bytes()).await;
         set_aside.map_err(Obstacle::Quarantine)?;
         self.billing.metrics.stream.took(EntryOutcome::Unreadable);
         tracing::error!(entry = entry.id, "an entry of the usage stream is no batch");
