@@ -105,7 +105,7 @@ fn of_failed(cost: &str, failed: &str) -> (String, String) {
 fn the_provider_that_was_called_decides_the_price() {
     let of = |upstream: &str| sum(&request(vec![answer(upstream, Ended::Complete)]));
 
-    // 600 in, 100 out, 3 searches: 0.012 + 0.004 + 1.5 of the one, 0.006 + 0.003 + 1.2 of the other.
+    // 600 in, 100 out, 3 searches: 0.012 + 0.004 + 1.5 of one, 0.006 + 0.003 + 1.2 of the other.
     assert_eq!(of("azure"), Some(of_failed("1.516", "0")));
     assert_eq!(of("openai"), Some(of_failed("1.209", "0")));
     assert_eq!(of("my-proxy"), None, "two providers, and no word which one");

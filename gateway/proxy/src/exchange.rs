@@ -54,11 +54,11 @@ pub(crate) enum Reader {
 /// How far a reply was read whose client has left.
 enum ReadOn {
     /// To its own end, however good.
-    ToItsEnd,
+    End,
     /// To a bound of the drain.
-    ToABound,
+    Bound,
     /// To where its budget had no room for the rest.
-    ToItsBudget,
+    Budget,
 }
 
 /// Resolves when the journal has the settled record durably.
@@ -311,9 +311,9 @@ impl Exchange {
         let cut = self.metering.cut.clone();
         tokio::select! {
             read = timeout(time_max, self.read_on(policy.drain_bytes_max)) => {
-                read.unwrap_or(ReadOn::ToABound)
+                read.unwrap_or(ReadOn::Bound)
             }
-            () = cut.cancelled() => ReadOn::ToABound,
+            () = cut.cancelled() => ReadOn::Bound,
         }
     }
 
@@ -321,7 +321,7 @@ impl Exchange {
     async fn read_on(&mut self, mut bytes_left: u64) -> ReadOn {
         let (mut unsent, mut is_whole) = (Vec::new(), false);
         if matches!(self.upstream, Upstream::Called(_)) && self.answer().await.is_err() {
-            return ReadOn::ToItsEnd;
+            return ReadOn::End;
         }
         while let Upstream::Replying(body) = &mut self.upstream {
             match body.frame().await.map(|frame| frame.map(hyper::body::Frame::into_data)) {
@@ -331,9 +331,9 @@ impl Exchange {
                     is_whole |= unsent.iter().any(|piece| matches!(piece, Piece::Terminal(_)));
                     if !is_whole && self.is_over_its_budget() {
                         self.break_off(&mut unsent);
-                        return ReadOn::ToItsBudget;
+                        return ReadOn::Budget;
                     }
-                    let Some(left) = bytes_left.checked_sub(read) else { return ReadOn::ToABound };
+                    let Some(left) = bytes_left.checked_sub(read) else { return ReadOn::Bound };
                     bytes_left = left;
                 }
                 Some(Ok(Err(_trailers))) => {}
@@ -342,7 +342,7 @@ impl Exchange {
             }
             unsent.clear();
         }
-        ReadOn::ToItsEnd
+        ReadOn::End
     }
 
     /// Whether a budget has no room for the rest of the reply, and it is one that ends then.
@@ -362,9 +362,9 @@ impl Exchange {
         let (ended, flags): (_, &[Flag]) = match (&self.upstream, policy, &place) {
             (Upstream::Ended, _, _) => (ended, &[]),
             (_, Some(policy), Some(_)) => match self.drain(policy).await {
-                ReadOn::ToItsEnd => (ended, &[Flag::Drained]),
-                ReadOn::ToABound => (ended, &[Flag::Drained, Flag::DrainBound]),
-                ReadOn::ToItsBudget => (Ended::Budget, &[Flag::Drained]),
+                ReadOn::End => (ended, &[Flag::Drained]),
+                ReadOn::Bound => (ended, &[Flag::Drained, Flag::DrainBound]),
+                ReadOn::Budget => (Ended::Budget, &[Flag::Drained]),
             },
             (_, Some(_), None) => (ended, &[Flag::Cancelled, Flag::DrainBound]),
             (_, None, _) => (ended, &[Flag::Cancelled]),

@@ -138,10 +138,7 @@ impl Metrics {
                 "Requests whose reply has not ended.",
             )?,
             connections: gauge("permille_connections", "Open client connections.")?,
-            drains: gauge(
-                "permille_drains_in_flight",
-                "Replies that are read on after their client has left.",
-            )?,
+            drains: gauge("permille_drains_in_flight", "Replies read on after their client left.")?,
             journal: Journaled::register(registry)?,
             limits: Limited::register(registry)?,
             conversations: Conversations::register(registry)?,

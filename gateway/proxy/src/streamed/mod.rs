@@ -108,7 +108,9 @@ pub struct StreamedIntake {
 
 impl fmt::Debug for StreamedIntake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamedIntake").field("batches_max", &self.batches_max).finish()
+        f.debug_struct("StreamedIntake")
+            .field("batches_max", &self.batches_max)
+            .finish_non_exhaustive()
     }
 }
 
@@ -151,12 +153,11 @@ impl StreamedIntake {
             let waiting = sent.as_ref().filter(|sent| {
                 sent.open && sent.begins(batch) && sent.since.elapsed() < STUCK_AFTER
             });
-            let waiting = match waiting {
-                Some(waiting) => waiting.clone(),
-                None => {
-                    let added = self.add(batch, sent.as_ref()).await.map_err(unavailable)?;
-                    sent.insert(added).clone()
-                }
+            let waiting = if let Some(waiting) = waiting {
+                waiting.clone()
+            } else {
+                let added = self.add(batch, sent.as_ref()).await.map_err(unavailable)?;
+                sent.insert(added).clone()
             };
             match self.answer(&waiting).await.map_err(unavailable)? {
                 Look::Answered(reply) => {
