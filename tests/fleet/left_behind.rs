@@ -18,7 +18,7 @@ fn operator(fleet: &Fleet) -> Folder {
 }
 
 /// A stream at the first gateway that stands still in its midst, and our id of the request.
-async fn begin(fleet: &Fleet, key: &str) -> (String, Streamed) {
+pub async fn begin(fleet: &Fleet, key: &str) -> (String, Streamed) {
     let gateway = fleet.gateway(0);
     let bearer = format!("Bearer {key}");
     let headers = [("authorization", bearer.as_str())];

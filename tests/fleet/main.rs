@@ -13,6 +13,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod balance;
 mod campaign;
 mod faults;
 mod left_behind;

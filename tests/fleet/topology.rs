@@ -67,6 +67,11 @@ pub struct Fleet {
     balancer: watch::Sender<Vec<SocketAddr>>,
 }
 
+/// Limits that so many gateways share, and of which each serves its part while Redis is away.
+fn shares(gateways: usize) -> String {
+    format!("away = \"share\"\ngateways = {gateways}\n")
+}
+
 impl Fleet {
     /// Starts everything, with so many gateways.
     pub async fn start(gateways: usize) -> Self {
@@ -78,19 +83,23 @@ impl Fleet {
         Self::built(settings, &vec![false; gateways]).await
     }
 
+    /// As [`Fleet::with`], with these lines of `[limits]`.
+    pub async fn limiting(gateways: usize, limits: &str, settings: &str) -> Self {
+        Self::made((limits, settings), &vec![false; gateways], false).await
+    }
+
     /// With a gateway for each of `streams`, which says whether it hands its usage over through
     /// Redis; if any does, two processes of billing read there.
     pub async fn built(settings: &str, streams: &[bool]) -> Self {
-        Self::made(settings, streams, false).await
+        Self::made((&shares(streams.len()), settings), streams, false).await
     }
 
     /// As [`Fleet::built`], with gateways whose clocks can be stepped.
     pub async fn with_clocks(settings: &str, streams: &[bool]) -> Self {
-        Self::made(settings, streams, true).await
+        Self::made((&shares(streams.len()), settings), streams, true).await
     }
 
-    async fn made(settings: &str, streams: &[bool], clocks: bool) -> Self {
-        let gateways = streams.len();
+    async fn made((limits, settings): (&str, &str), streams: &[bool], clocks: bool) -> Self {
         let postgres = Postgres::start();
         let redis = Redis::start().await;
         let redis_line = Relay::start(End::Unix(redis.socket())).await;
@@ -140,7 +149,7 @@ impl Fleet {
             } else {
                 fleet.redis.url()
             };
-            folder.config(&(fleet.gateway_config(gateways, &redis) + stream + settings));
+            folder.config(&(fleet.gateway_config(limits, &redis) + stream + settings));
             let clock = clocks.then(|| SteppedClock::new(&folder));
             fleet.gateways.push(Gateway { folder, clock, server: None, listed: true });
             fleet.start_gateway(number).await;
@@ -148,11 +157,11 @@ impl Fleet {
         fleet
     }
 
-    fn gateway_config(&self, gateways: usize, redis: &str) -> String {
+    fn gateway_config(&self, limits: &str, redis: &str) -> String {
         format!(
             "[billing]\nurl = \"http://{}\"\ntoken_file = \"token\"\n\
              [redis]\nurl = \"{redis}\"\n\
-             [limits]\naway = \"share\"\ngateways = {gateways}\n{}",
+             [limits]\n{limits}{}",
             self.line.address(),
             self.simulator.upstreams(),
         )

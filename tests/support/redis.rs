@@ -1,11 +1,12 @@
 //! A real Redis as a process of its own, on a socket in a folder of its own.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use redis::{Client, Cmd, FromRedisValue};
+use ::redis::{Cmd, FromRedisValue, aio::MultiplexedConnection, cmd};
 use tempfile::TempDir;
 
 use super::{eventually, prometheus::root};
@@ -77,9 +78,39 @@ impl Redis {
     /// # Panics
     /// When it does not answer, or with something else.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> T {
-        let client = Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        command.query_async(&mut connection).await.unwrap()
+        command.query_async(&mut self.connection().await).await.unwrap()
+    }
+
+    /// A connection of its own.
+    pub async fn connection(&self) -> MultiplexedConnection {
+        let client = ::redis::Client::open(self.url()).unwrap();
+        // Who asks has a deadline of its own.
+        let config = ::redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+    }
+
+    /// Does to a customer's books what a minute does, while nothing is open: the leases of what is
+    /// held end, and counters are due to be loaded again. The next step sees to both.
+    pub async fn a_minute_passes(&self, customer: &str) {
+        let mut connection = self.connection().await;
+        let key = |part: &str| format!("permille:{{{customer}}}:{part}");
+        let all = async |connection: &mut MultiplexedConnection, part: &str| {
+            let asked = cmd("HGETALL").arg(key(part)).clone();
+            asked.query_async::<BTreeMap<String, String>>(connection).await.unwrap()
+        };
+        let mut steps = ::redis::pipe();
+        let reservations = all(&mut connection, "reservations").await;
+        // A settled one is only remembered.
+        for id in reservations.iter().filter(|(_, record)| *record != "S").map(|(id, _)| id) {
+            steps.cmd("ZADD").arg(key("due")).arg("XX").arg(0).arg(id).ignore();
+        }
+        let counters = all(&mut connection, "counters").await;
+        for field in counters.keys().filter(|field| field.ends_with("|f")) {
+            steps.cmd("HSET").arg(key("counters")).arg(field).arg(0).ignore();
+        }
+        steps.exec_async(&mut connection).await.unwrap();
     }
 
     /// Sends a signal by name, such as `STOP` or `CONT`.
@@ -100,6 +131,22 @@ impl Redis {
         self.child = start(self.folder.path());
         self.answers().await;
     }
+}
+
+/// What is used and held of each of a customer's counters of money, at one instant.
+pub async fn money(
+    connection: &mut MultiplexedConnection,
+    customer: &str,
+) -> BTreeMap<String, (u64, u64)> {
+    let asked = cmd("HGETALL").arg(format!("permille:{{{customer}}}:counters")).clone();
+    let fields: BTreeMap<String, String> = asked.query_async(connection).await.unwrap();
+    let number =
+        |counter: &str, field: &str| fields.get(&format!("{counter}{field}"))?.parse().ok();
+    let counters = fields.keys().filter_map(|field| field.strip_suffix("|u"));
+    let counters = counters.filter(|counter| counter.starts_with("m/"));
+    counters
+        .filter_map(|name| Some((name.to_owned(), (number(name, "|u")?, number(name, "|h")?))))
+        .collect()
 }
 
 impl Drop for Redis {
