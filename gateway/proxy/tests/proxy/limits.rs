@@ -328,7 +328,6 @@ async fn a_hard_stop_holds_after_a_late_answer_of_redis() {
         setup.limits = vec![limit(Level::Key, Measure::Spend, 1_024 * 600 + 60_000)];
         setup.config.metering.budget_end = BudgetEnd::HardStop;
         setup.config.limits.redis_url = Some(redis.url().into());
-        setup.config.limits.section.wait_ms = 1_000;
     })
     .await;
 
@@ -337,7 +336,13 @@ async fn a_hard_stop_holds_after_a_late_answer_of_redis() {
     let headers = response.headers().clone();
     let mut body = response.into_body();
     redis.freeze();
-    // It outgrows meanwhile what is reserved: nobody says whether there is more.
+    eventually("redis is away", || {
+        let families = world.registry.gather();
+        let away = families.iter().find(|family| family.name() == "permille_limits_away")?;
+        (away.get_metric()[0].get_gauge().get_value() == 1.0).then_some(())
+    })
+    .await;
+    // It outgrows what is reserved: nobody says whether there is more.
     let mut read = 0;
     while read < 400_000 {
         read += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
