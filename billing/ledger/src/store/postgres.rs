@@ -28,13 +28,8 @@ pub(super) const VIEW: &str = "begin isolation level repeatable read, read only"
 /// What each connection is set to. A commit answers when it is on the disk, also where the server
 /// was told otherwise. Nobody waits for another process's lock for longer than for a connection,
 /// and a process that stopped in the midst of a transaction loses it, and with it the lock.
-/// Statements are planned for the values that they have: a plan that is kept from when a table was
-/// small reads all of it for the keys of a batch, until statistics are gathered again.
-///
-/// Source: `PostgreSQL` documentation, "Query Planning", `plan_cache_mode`.
 const SETTINGS: &str = "set lock_timeout = '30s';
     set idle_in_transaction_session_timeout = '60s';
-    set plan_cache_mode = force_custom_plan;
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') = 'off'";
 
