@@ -2,7 +2,10 @@
 //!
 //! Not for logs (standard error, `logging`) and not for errors (`main`).
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -15,6 +18,20 @@ pub(crate) fn progress(what: &'static str, of: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of {human_len}, {eta}");
     let bar = ProgressBar::new(of).with_message(what);
     style.map_or(bar.clone(), |style| bar.with_style(style))
+}
+
+/// Between two pictures of work whose length nobody knows.
+const TICK_EVERY: Duration = Duration::from_millis(200);
+
+/// Waits for `work`, and shows on standard error, while that is a terminal, that it goes on.
+pub(crate) async fn waiting<T>(what: &'static str, work: impl Future<Output = T>) -> T {
+    let bar = ProgressBar::new_spinner().with_message(what);
+    let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}");
+    let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
+    bar.enable_steady_tick(TICK_EVERY);
+    let done = work.await;
+    bar.finish_and_clear();
+    done
 }
 
 /// Standard output in the form that the user asked for.

@@ -74,7 +74,12 @@ fn an_invoice_is_paid_in_parts_and_what_was_too_much_goes_back() {
     folder.text(&["invoice", "finalize", &id]);
     let number = "INV-2026-000001";
 
-    let part = folder.text(&["invoice", "pay", number, "--amount", "5", "--reference", "SEPA 1"]);
+    let some = ["invoice", "pay", number, "--amount", "5", "--reference", "SEPA 1"];
+    let some = [&some[..], &["--date", "2026-11-03"]].concat();
+    let part = folder.text(&some);
+    assert_eq!(folder.text(&some), part, "told again it is booked once");
+    let other = folder.run(&some[..some.len() - 2]).refused(1);
+    assert!(other.contains("reference `SEPA 1`") && other.contains("2026-11-03"), "{other}");
     let above = folder.run(&["invoice", "pay", number, "--amount", "7.01"]).refused(1);
     let paid = folder.text(&["invoice", "pay", number]);
     folder.text(&["invoice", "credit", number, "--amount", "2", "--reason", "goodwill"]);
@@ -92,7 +97,7 @@ fn an_invoice_is_paid_in_parts_and_what_was_too_much_goes_back() {
     assert!(back.contains(standing), "{back}");
     assert!(page.contains("Paid back") && page.contains("CNY"), "{page}");
     let history = folder.text(&["invoice", "history", number]);
-    assert!(history.contains("5.00 CNY, 7.00 CNY is due: SEPA 1"), "{history}");
+    assert!(history.contains("5.00 CNY on 2026-11-03, 7.00 CNY is due: SEPA 1"), "{history}");
     assert!(history.contains("2.00 CNY, 0.00 CNY is due: SEPA back"), "{history}");
 }
 

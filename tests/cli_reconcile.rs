@@ -66,6 +66,12 @@ fn exchange_rates_of_a_file_are_kept_once_and_what_does_not_read_is_named() {
     assert_eq!((&again["added"], &again["unchanged"]), (&json!(0), &json!(4)));
     assert!(said.contains("1 rates added"), "{said}");
     assert!(slip.contains("is 71, but 7.1 on 2026-11-20"), "{slip}");
+    assert!(slip.contains("or --accept-jumps"), "{slip}");
+    let day = |day, rate| folder.run(&[&set[..], &["--day", day, "--rate", rate]].concat());
+    let other = day("2026-11-20", "7.2").refused(1);
+    assert!(other.contains("or --replace"), "{other}");
+    assert!(day("2999-01-01", "7.1").refused(1).contains("--day `2999-01-01`"));
+    assert!(day("2026-11-20", "many").refused(2).contains("--rate"));
     assert!(bad.contains("line 3") && bad.contains("has 3 fields"), "{bad}");
     let listed = folder.text(&["fx", "list", "--base", "EUR", "--quote", "CNY"]);
     assert!(listed.contains("8.19") && listed.contains("ECB") && !listed.contains("1.15"));
@@ -140,7 +146,9 @@ fn bill(row: &serde_json::Value, factor: u64) -> (String, String) {
 async fn a_bill_is_compared_kept_once_shown_signed_and_watched() {
     let folder = Folder::new();
     let simulator = folder.simulator().await;
-    folder.config(&format!("{}{COSTS}", simulator.upstreams()));
+    let fonts = format!("{}/tests/.fonts/usr/share/fonts", env!("CARGO_MANIFEST_DIR"));
+    let issuer = format!("[issuer]\nfonts = [\"{fonts}\"]\n");
+    folder.config(&format!("{issuer}{}{COSTS}", simulator.upstreams()));
     let server = folder.serve().await;
     let key = folder.key("acme", "CNY");
     let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]});
@@ -188,6 +196,18 @@ async fn a_bill_is_compared_kept_once_shown_signed_and_watched() {
     assert!(page.contains("price_difference") && page.contains("double.json"), "{page}");
     let table = folder.text(&["reconcile", "show", id, "--format", "csv"]);
     assert!(table.starts_with("day,model,class"), "{table}");
+    let pdf = folder.path().join("report.pdf");
+    folder.text(&["reconcile", "show", id, "--format", "pdf", "--out", pdf.to_str().unwrap()]);
+    assert!(std::fs::read(pdf).unwrap().starts_with(b"%PDF-1.7"));
+    let out = folder.path().join("report.json");
+    let out = out.to_str().unwrap();
+    let told = folder.json(&["reconcile", "show", id, "--out", out]);
+    assert_eq!(told["file"], out);
+    let written = std::fs::read_to_string(out).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written["summary"]["id"], id);
+    let both = folder.run(&["reconcile", "show", id, "--format", "csv", "--json"]).refused(2);
+    assert!(both.contains("--json and another --format"), "{both}");
 }
 
 #[test]

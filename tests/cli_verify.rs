@@ -63,6 +63,11 @@ async fn an_invoice_is_verified_without_its_store_and_every_change_shows() {
     let shown = folder.json(&["invoice", "show", "INV-2026-000001"]);
     assert!(right.contains(shown["records"][0]["root"].as_str().unwrap()), "{right}");
 
+    let nothing = elsewhere.run(&arguments[..2]).refused(2);
+    assert!(nothing.contains("--events") && nothing.contains("--proof"), "{nothing}");
+    let both = elsewhere.run(&[&arguments[..], &["--proof", "x.json"]].concat()).refused(2);
+    assert!(both.contains("cannot be used with"), "{both}");
+
     change(&files.join("events.jsonl"), "3000", "3001");
     let wrong = elsewhere.run(&arguments).refused(1);
     assert!(wrong.contains("root of 2026-10"), "{wrong}");

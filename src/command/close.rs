@@ -8,6 +8,7 @@ use super::{Context, history, view};
 use crate::{
     api::Path,
     error::CliError,
+    output::waiting,
     table::{Align, Grid},
 };
 
@@ -43,7 +44,7 @@ pub(crate) async fn run(context: &Context, close: &Close) -> Result<(), CliError
     let api = context.api().await?;
     let period = close.period.as_str();
     let done = if close.check {
-        api.get(&Path::of(&["close", period])).await?
+        waiting("the month is checked", api.get(&Path::of(&["close", period]))).await?
     } else if close.sign {
         let body = json!({"accept": close.accept});
         api.post(&Path::of(&["close", period, "sign"]), &body).await?
@@ -51,7 +52,8 @@ pub(crate) async fn run(context: &Context, close: &Close) -> Result<(), CliError
         let body = json!({"reason": close.reason});
         api.post(&Path::of(&["close", period, "reopen"]), &body).await?
     } else {
-        api.post(&Path::of(&["close", period]), &json!({})).await?
+        let path = Path::of(&["close", period]);
+        waiting("the month is drafted and checked", api.post(&path, &json!({}))).await?
     };
     context.output.one(&done, text)
 }

@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Set(Box<Set>),
     /// Show or change the limits of a customer, over all its projects and keys.
     Limit {
-        /// Its id.
+        /// Id of the customer.
         id: String,
         #[command(flatten)]
         limits: Box<limits::Flags>,
@@ -32,17 +32,17 @@ pub(crate) enum Command {
     List,
     /// Show one customer.
     Show {
-        /// Its id.
+        /// Id of the customer.
         id: String,
     },
     /// Show which plans a customer has had and will have.
     Plans {
-        /// Its id.
+        /// Id of the customer.
         id: String,
     },
     /// Show who changed what a customer's invoices say, and when.
     History {
-        /// Its id.
+        /// Id of the customer.
         id: String,
     },
 }

@@ -45,9 +45,8 @@ pub(crate) struct Export {
 /// # Errors
 /// [`CliError`] when the API refuses, or the file cannot be written; then there is no file.
 pub(super) async fn run(context: &Context, api: &Api, export: &Export) -> Result<(), CliError> {
-    if export.out.is_none() && export.format == "pdf" && io::stdout().is_terminal() {
-        let problem = "a PDF is nothing for a terminal; accepted: --out FILE, or a pipe";
-        return Err(CliError::Usage(problem.to_owned()));
+    if export.format == "pdf" {
+        refuse_terminal(export.out.as_deref())?;
     }
     let is_note = export.id.starts_with("CN-") || export.id.starts_with("crn_");
     let noun = if is_note { "credit-notes" } else { "invoices" };
@@ -55,13 +54,36 @@ pub(super) async fn run(context: &Context, api: &Api, export: &Export) -> Result
         .with("format", Some(&export.format))
         .with("lang", export.lang.as_deref())
         .with("detail", export.detail.as_deref());
-    let mut download = api.download(&path).await?;
-    let Some(out) = &export.out else {
+    deliver(context, api.download(&path).await?, export.out.as_deref()).await
+}
+
+/// Refuses to write a PDF where nobody can read it.
+///
+/// # Errors
+/// [`CliError::Usage`] without a file on a terminal.
+pub(super) fn refuse_terminal(out: Option<&FilePath>) -> Result<(), CliError> {
+    if out.is_none() && io::stdout().is_terminal() {
+        let problem = "a PDF is nothing for a terminal; accepted: --out FILE, or a pipe";
+        return Err(CliError::Usage(problem.to_owned()));
+    }
+    Ok(())
+}
+
+/// Writes a file of the API to `out`, a file or a folder, else to standard output.
+///
+/// # Errors
+/// [`CliError`] when it breaks off or cannot be written; then there is no file.
+pub(super) async fn deliver(
+    context: &Context,
+    mut download: Download,
+    out: Option<&FilePath>,
+) -> Result<(), CliError> {
+    let Some(out) = out else {
         return to_stdout(&mut download).await;
     };
     let out = match (&download.file_name, out.is_dir()) {
         (Some(name), true) => out.join(name),
-        _ => out.clone(),
+        _ => out.to_owned(),
     };
     to_file(&mut download, &out).await?;
     if context.output.is_json() {

@@ -10,12 +10,13 @@ use chrono::NaiveDate;
 use clap::{Args, Subcommand};
 use permille_rating::fx::{FxFile, FxRate};
 use permille_types::Currency;
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use super::{Context, view};
 use crate::{
-    api::{Api, Path},
+    api::{Api, ApiError, Path},
     error::CliError,
     output::progress,
     table::{Align, Grid},
@@ -23,6 +24,8 @@ use crate::{
 
 /// Rates of one call: a year of one bank's list takes some.
 const RATES_AT_ONCE: usize = 2_000;
+/// Fields of a rate that the command line has a flag for.
+const FLAGS: [&str; 5] = ["base", "quote", "day", "rate", "source"];
 /// Longest line of a file of rates, in bytes: forty times the longest known.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -60,8 +63,8 @@ pub(crate) struct Set {
     /// The day for which it was published.
     #[arg(long, value_name = "YYYY-MM-DD")]
     day: NaiveDate,
-    /// Units of the one for one unit of the other, such as 7.1045.
-    #[arg(long)]
+    /// Units of the quoted currency for one unit of the base, such as 7.1045.
+    #[arg(long, value_parser = decimal)]
     rate: String,
     /// Who published it.
     #[arg(long)]
@@ -73,16 +76,16 @@ pub(crate) struct Set {
 /// Which rates.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Of one unit of this currency.
+    /// Only rates of one unit of this currency.
     #[arg(long)]
     base: Option<String>,
-    /// In this one.
+    /// Only rates in units of this currency.
     #[arg(long)]
     quote: Option<String>,
-    /// Of this day or later.
+    /// Only rates of this day or later.
     #[arg(long, value_name = "YYYY-MM-DD")]
     since: Option<String>,
-    /// Of this day or before.
+    /// Only rates of this day or before.
     #[arg(long, value_name = "YYYY-MM-DD")]
     until: Option<String>,
 }
@@ -90,7 +93,7 @@ pub(crate) struct List {
 /// A file of rates.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The file.
+    /// The file of rates, as its publisher gives it.
     file: PathBuf,
     /// Who published it.
     #[arg(long)]
@@ -153,10 +156,25 @@ fn currency(text: &str) -> Result<Currency, String> {
     Currency::from_code(text).ok_or_else(|| "accepted: an ISO 4217 code such as CNY".to_owned())
 }
 
+fn decimal(text: &str) -> Result<String, String> {
+    let read = Decimal::from_str_exact(text).map(|_| text.to_owned());
+    read.map_err(|_| "accepted: a decimal above 0, such as 7.1045".to_owned())
+}
+
+/// A refusal of rates in the words of the command line.
+fn in_flags(error: ApiError) -> ApiError {
+    let ApiError::Refused { detail } = error else { return error };
+    let detail = detail
+        .replace("or accept_jumps", "or --accept-jumps")
+        .replace("that, or replace", "that, or --replace");
+    let is_flag = FLAGS.iter().any(|flag| detail.starts_with(&format!("{flag} `")));
+    ApiError::Refused { detail: if is_flag { format!("--{detail}") } else { detail } }
+}
+
 async fn send<T: Serialize>(api: &Api, rates: &[T], how: &How) -> Result<Done, CliError> {
     let (replace, accept_jumps) = (how.replace, how.accept_jumps);
     let body = json!({"rates": rates, "replace": replace, "accept_jumps": accept_jumps});
-    view(&api.post(&Path::of(&["fx-rates"]), &body).await?)
+    view(&api.post(&Path::of(&["fx-rates"]), &body).await.map_err(in_flags)?)
 }
 
 /// Sends a file in pieces. What was sent stays when it is stopped; the whole again adds the rest.

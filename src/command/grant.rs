@@ -19,7 +19,7 @@ pub(crate) enum Command {
     Add(Box<Add>),
     /// List grants and what is left of them.
     List {
-        /// Whose.
+        /// Only those of this customer, by its id.
         #[arg(long)]
         customer: Option<String>,
     },
@@ -28,7 +28,7 @@ pub(crate) enum Command {
 /// The grant.
 #[derive(Debug, Args)]
 pub(crate) struct Add {
-    /// Whose it is.
+    /// The customer who gets it, by its id.
     #[arg(long)]
     customer: String,
     /// How much it pays in all, in the customer's currency.

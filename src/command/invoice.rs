@@ -39,7 +39,7 @@ pub(crate) enum Command {
     },
     /// List invoices.
     List {
-        /// Whose.
+        /// Only those of this customer, by its id.
         #[arg(long)]
         customer: Option<String>,
     },
@@ -64,7 +64,7 @@ pub(crate) enum Command {
     },
     /// Approve drafts: what they say now is what will be issued.
     Approve {
-        /// Their ids.
+        /// Ids of the invoices.
         #[arg(required = true)]
         ids: Vec<String>,
         /// The total that was seen: a draft that says another one by now is refused. Of one draft.
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     },
     /// Issue approved invoices: each gets the next number and never changes again.
     Finalize {
-        /// Their ids.
+        /// Ids of the invoices.
         #[arg(required = true)]
         ids: Vec<String>,
     },
@@ -115,13 +115,13 @@ pub(crate) enum Command {
         /// Of which line, the first is 1.
         #[arg(long)]
         line: Option<usize>,
-        /// Why.
+        /// Why it is credited: it stands on the credit note.
         #[arg(long)]
         reason: String,
     },
     /// List credit notes.
     CreditNotes {
-        /// Whose.
+        /// Only those of this customer, by its id.
         #[arg(long)]
         customer: Option<String>,
     },
@@ -134,7 +134,7 @@ pub(crate) enum Command {
     Void {
         /// Its id or number.
         id: String,
-        /// Why.
+        /// Why it is of no effect: it stays in the history.
         #[arg(long)]
         reason: String,
     },
@@ -143,7 +143,7 @@ pub(crate) enum Command {
 /// Whom to bill, and for when.
 #[derive(Debug, Args)]
 pub(crate) struct Period {
-    /// Whom.
+    /// The customer, by its id.
     #[arg(long)]
     customer: String,
     /// A month in the customer's time zone, such as 2026-11.

@@ -18,7 +18,7 @@ pub(crate) enum Command {
     Create(Box<Create>),
     /// List the keys of a customer, or of all of them.
     List {
-        /// Whose.
+        /// Only those of this customer, by its id.
         #[arg(long)]
         customer: Option<String>,
     },

@@ -8,6 +8,7 @@ use super::{Context, or_dash, view};
 use crate::{
     api::Path,
     error::CliError,
+    output::waiting,
     table::{Align, Grid, grouped},
 };
 
@@ -117,7 +118,8 @@ pub(crate) async fn run(context: &Context, asked: &Margin) -> Result<(), CliErro
         .with("until", asked.until.as_deref())
         .with("limit", limit.as_deref())
         .with("fx_days", days.as_deref());
-    context.output.one(&api.get(&path).await?, text)
+    let report = waiting("the rows are read", api.get(&path)).await?;
+    context.output.one(&report, text)
 }
 
 fn text(document: &RawValue) -> Result<String, CliError> {

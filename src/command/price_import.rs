@@ -16,6 +16,7 @@ use super::{Context, or_dash, view};
 use crate::{
     api::{Api, Path},
     error::{CliError, chain},
+    output::waiting,
     table::{Align, Grid},
 };
 
@@ -98,7 +99,8 @@ pub(crate) async fn run(context: &Context, api: &Api, import: &Import) -> Result
         "apply": import.apply,
         "accept_jumps": import.accept_jumps,
     });
-    let answer = api.post(&Path::of(&["prices", "import"]), &body).await?;
+    let path = Path::of(&["prices", "import"]);
+    let answer = waiting("the prices are compared", api.post(&path, &body)).await?;
     let Answer { diff, applied, repriced } = view(&answer)?;
     if context.output.is_json() {
         let (diff, skipped, left_out) = (&diff, skipped.as_slice(), &left_out);

@@ -37,7 +37,7 @@ pub(crate) enum Command {
     },
     /// List the projects of a customer, or of all of them.
     List {
-        /// Whose.
+        /// Only those of this customer, by its id.
         #[arg(long)]
         customer: Option<String>,
     },

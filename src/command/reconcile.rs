@@ -16,11 +16,11 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, or_dash, terms, view};
+use super::{Context, export, or_dash, terms, view};
 use crate::{
     api::{Api, Path},
     error::{CliError, chain},
-    output::progress,
+    output::{progress, waiting},
     table::{Align, Grid},
 };
 
@@ -39,26 +39,26 @@ pub(crate) struct Reconcile {
 enum Command {
     /// List reconciliations.
     List {
-        /// Of this provider.
+        /// Only those with this provider.
         #[arg(long)]
         provider: Option<String>,
     },
-    /// Show one.
+    /// Show one, or write it to a file.
     Show {
-        /// Its id.
+        /// Id of the reconciliation, as `reconcile list` shows it.
         id: String,
-        /// How.
+        /// The form of the report.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
-        /// Into this file.
+        /// Write it to this file (pdf: or into this folder) [default: standard output].
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
     /// Sign one, in the name and role of the token in `PERMILLE_TOKEN`.
     Sign {
-        /// Its id.
+        /// Id of the reconciliation, as `reconcile list` shows it.
         id: String,
-        /// What you say to what differs.
+        /// What you say to what differs: it stands beside the signature.
         #[arg(long)]
         note: String,
     },
@@ -72,19 +72,10 @@ enum Format {
     Csv,
     /// A page that prints, with a place for a signature.
     Html,
+    /// The same as PDF.
+    Pdf,
     /// Everything.
     Json,
-}
-
-impl Format {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Csv => "csv",
-            Self::Html => "html",
-            Self::Json => "json",
-        }
-    }
 }
 
 /// A bill.
@@ -192,7 +183,8 @@ async fn compare(context: &Context, asked: &BillArgs) -> Result<(), CliError> {
     let bill = reader.finish().map_err(|cause| CliError::Refused(chain(&cause)))?;
     let body = json!({"scope": scope, "bill": bill});
     let api = context.api().await?;
-    let made = api.post(&Path::of(&["reconciliations"]), &body).await?;
+    let path = Path::of(&["reconciliations"]);
+    let made = waiting("our side is read and compared", api.post(&path, &body)).await?;
     context.output.one(&made, text)
 }
 
@@ -264,24 +256,35 @@ async fn show(
     format: Format,
     out: Option<&FilePath>,
 ) -> Result<(), CliError> {
+    if context.output.is_json() && !matches!(format, Format::Text | Format::Json) {
+        let problem = "--json and another --format are two forms; accepted: one of them";
+        return Err(CliError::Usage(problem.to_owned()));
+    }
+    if format == Format::Pdf {
+        export::refuse_terminal(out)?;
+        let path = Path::of(&["reconciliations", id, "export"]).with("format", Some("pdf"));
+        return export::deliver(context, api.download(&path).await?, out).await;
+    }
     let found = api.get(&Path::of(&["reconciliations", id])).await?;
+    let failed = |cause: &dyn std::error::Error| CliError::Refused(chain(cause));
     let written = match format {
         Format::Text if out.is_none() => return context.output.one(&found, text),
-        Format::Json => found.get().to_owned(),
-        format => {
+        Format::Text if !context.output.is_json() => text(&found)?,
+        // PDF is set where the fonts are, by the API.
+        Format::Text | Format::Json | Format::Pdf => found.get().to_owned(),
+        Format::Csv => report::csv(&parts(&found)?.0).map_err(|cause| failed(&cause))?,
+        Format::Html => {
             let (report, signed) = parts(&found)?;
-            let failed = |cause: &dyn std::error::Error| CliError::Refused(chain(cause));
-            match format.as_str() {
-                "csv" => report::csv(&report).map_err(|cause| failed(&cause))?,
-                "html" => report::html(&report, signed.as_ref()).map_err(|cause| failed(&cause))?,
-                _ => report::text(&report, signed.as_ref()),
-            }
+            report::html(&report, signed.as_ref()).map_err(|cause| failed(&cause))?
         }
     };
     let Some(path) = out else { return context.output.line(written.trim_end()) };
     std::fs::write(path, written)
         .map_err(|cause| CliError::WriteFile { path: path.to_owned(), cause })?;
-    context.output.line(&format!("wrote {}", path.display()))
+    if context.output.is_json() {
+        return context.output.document(&json!({"file": path}));
+    }
+    context.output.line(&path.display().to_string())
 }
 
 fn parts(document: &RawValue) -> Result<(Report, Option<Signed>), CliError> {

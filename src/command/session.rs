@@ -18,7 +18,7 @@ use crate::{
 pub(crate) enum Command {
     /// List the sessions of a customer, or of all of them.
     List {
-        /// Whose.
+        /// Only those of this customer, by its id.
         #[arg(long)]
         customer: Option<String>,
         /// Only sessions of at least so many turns.

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     api::{Api, Path},
     error::CliError,
+    output::waiting,
     table::{Align, Grid},
 };
 
@@ -128,7 +129,7 @@ pub(super) async fn run(context: &Context, api: &Api, asked: &Summary) -> Result
         .with("since", asked.since.as_deref())
         .with("until", asked.until.as_deref())
         .with("flat_fee", asked.flat_fee.as_deref());
-    let summary = api.get(&path).await?;
+    let summary = waiting("the rows are read", api.get(&path)).await?;
     context.output.one(&summary, text)
 }
 

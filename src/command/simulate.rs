@@ -10,6 +10,7 @@ use super::{Context, or_dash, terms, view};
 use crate::{
     api::Path,
     error::CliError,
+    output::waiting,
     table::{Align, Grid, grouped},
 };
 
@@ -68,7 +69,8 @@ pub(crate) async fn run(context: &Context, simulate: &Simulate) -> Result<(), Cl
         "customer": simulate.customer,
         "period": simulate.period,
     });
-    let simulation = api.post(&Path::of(&["simulate"]), &body).await?;
+    let path = Path::of(&["simulate"]);
+    let simulation = waiting("the month is billed anew", api.post(&path, &body)).await?;
     context.output.one(&simulation, text)
 }
 

@@ -27,7 +27,7 @@ pub(crate) enum Command {
 /// Which rows.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Whose.
+    /// Only those of this customer, by its id.
     #[arg(long)]
     customer: Option<String>,
     /// Of one session.

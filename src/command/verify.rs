@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use permille_ledger::{Beside, CreditNote, Invoice, RecordEntry, recount_of, verify_invoice};
 use permille_rating::{
     proof::{Hash, Inclusion, inclusion, record_of},
@@ -29,11 +29,12 @@ const RECORD_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What to verify, with what.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("evidence").args(["events", "proof"]).required(true))]
 pub(crate) struct Verify {
     /// The invoice, as `permille invoice document` or `evidence` gave it.
     invoice: PathBuf,
     /// Its records, one JSON line each.
-    #[arg(long, value_name = "FILE", requires = "prices", conflicts_with = "proof")]
+    #[arg(long, value_name = "FILE", requires = "prices")]
     events: Option<PathBuf>,
     /// The prices that the records name.
     #[arg(long, value_name = "FILE", requires = "events")]
@@ -48,7 +49,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "REQUEST", requires = "events")]
     prove: Option<RequestId>,
     /// Instead of all records: the proof that one of them is on the invoice.
-    #[arg(long, value_name = "FILE", required_unless_present = "events")]
+    #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
 }
 
@@ -83,9 +84,8 @@ pub(crate) fn run(context: &Context, verify: &Verify) -> Result<(), CliError> {
     match (&verify.events, &verify.prices, &verify.proof) {
         (Some(events), Some(prices), _) => whole(context, verify, &text, &invoice, events, prices),
         (_, _, Some(proof)) => one(context, &invoice, proof),
-        _ => {
-            Err(CliError::Usage("verify needs `--events` and `--prices`, or `--proof`".to_owned()))
-        }
+        // The command line has one of them.
+        _ => Err(CliError::Usage("accepted: --events and --prices, or --proof".to_owned())),
     }
 }
 

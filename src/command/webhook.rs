@@ -18,18 +18,18 @@ pub(crate) enum Command {
     Add(Add),
     /// List endpoints.
     List {
-        /// Whose.
+        /// Only those of this customer, by its id.
         #[arg(long)]
         customer: Option<String>,
     },
     /// Remove an endpoint: it is told of nothing more.
     Remove {
-        /// Its id.
+        /// Id of the endpoint, as `webhook list` shows it.
         webhook: String,
     },
     /// Give an endpoint a new secret; it is shown once.
     Rotate {
-        /// Its id.
+        /// Id of the endpoint, as `webhook list` shows it.
         webhook: String,
         /// For how many hours events are signed with the secret of before as well, at most 720.
         #[arg(long, value_name = "HOURS", default_value_t = 24)]
@@ -37,12 +37,12 @@ pub(crate) enum Command {
     },
     /// Send an endpoint a test event.
     Test {
-        /// Its id.
+        /// Id of the endpoint, as `webhook list` shows it.
         webhook: String,
     },
     /// What an endpoint was told, newest first.
     Log {
-        /// Its id.
+        /// Id of the endpoint, as `webhook list` shows it.
         webhook: String,
         /// Only what is so far: `pending`, `delivered` or `dead`.
         #[arg(long)]
