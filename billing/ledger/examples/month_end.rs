@@ -9,14 +9,18 @@
     clippy::as_conversions,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
-    clippy::cast_precision_loss,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a program that measures ends where it cannot go on, and prints what it found"
 )]
 
-use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
@@ -228,31 +232,30 @@ fn event(models: &[String], customer: &str, key: &str, number: usize) -> UsageEv
 /// What a part of the work took.
 struct Watch {
     started: Instant,
-    processor: f64,
+    processor: Duration,
 }
 
 impl Watch {
     fn start() -> Self {
-        Self { started: Instant::now(), processor: processor_seconds() }
+        Self { started: Instant::now(), processor: processor() }
     }
 
     fn report(&self, what: &str, of: usize) {
-        let (wall, used) = (self.started.elapsed(), processor_seconds() - self.processor);
-        let each = used / of as f64 * 1e6;
+        let (wall, used) = (self.started.elapsed(), processor() - self.processor);
+        let each = used / u32::try_from(of).unwrap();
         println!(
-            "{what}: {used:.1} s of the processor ({each:.1} µs each), {:.1} s by the clock, {} MiB",
-            wall.as_secs_f64(),
+            "{what}: {used:.1?} of the processor ({each:.1?} each), {wall:.1?} by the clock, {} MiB",
             peak_mib()
         );
     }
 }
 
-/// Seconds of processor that this process has taken.
-fn processor_seconds() -> f64 {
+/// What this process has taken of the processor.
+fn processor() -> Duration {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    ticks as f64 / 100.0
+    Duration::from_millis(ticks * 10)
 }
 
 /// The most memory that this process has held.
