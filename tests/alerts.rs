@@ -14,12 +14,13 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::PathBuf,
 };
 
 use serde_json::{Value, json};
 use support::{
-    Folder, Server, eventually,
+    Folder, Server, Simulator, eventually,
     prometheus::{Prometheus, check},
 };
 use tokio::{
@@ -175,11 +176,28 @@ fn nobody() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-#[tokio::test]
-async fn alerts_on_money_and_metering_fire_clear_and_are_told_apart() {
-    let folder = Folder::new();
-    let simulator = folder.simulator().await;
-    let lies = TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// What an injected fault makes fire, and its end clear.
+const ON_MONEY_AND_METERING: [&str; 16] = [
+    "PermilleBudgetNearlyUsed",
+    "PermilleBudgetRefuses",
+    "PermilleCostAnomaly",
+    "PermilleCustomerBudgetBurns",
+    "PermilleCustomerBudgetBurnsFast",
+    "PermilleCustomerBudgetBurnsSlowly",
+    "PermilleCustomerLosesMoney",
+    "PermilleErrorBudgetBurns",
+    "PermilleErrorBudgetBurnsSlowly",
+    "PermilleProviderDrifts",
+    "PermilleProviderOverReports",
+    "PermilleReconciliationDrifts",
+    "PermilleRetryBudgetSpent",
+    "PermilleTelemetryLost",
+    "PermilleUnpricedUsage",
+    "PermilleUsageMismatch",
+];
+
+/// An unpriced model is held, every reply is audited, one upstream lies and one bills.
+fn settings(folder: &Folder, simulator: &Simulator, lies: SocketAddr) -> String {
     let upstream = |name: &str, address: String, model: &str| {
         let credential = folder.path().join("books.credential");
         format!(
@@ -190,16 +208,24 @@ async fn alerts_on_money_and_metering_fire_clear_and_are_told_apart() {
         )
     };
     let simulated = simulator.upstreams().replace("models = ", "priority = 1\nmodels = ");
-    folder.config(&format!(
+    format!(
         "[pricing]\nunpriced = \"hold\"\n[metering]\naudit_sample = 1\n\
          [routing]\nretry_on = [\"503\"]\nretries_percent_max = 0\nretries_per_second = 0\n\
          calls_max = 2\nupstream_calls_max = 2\n\
          [otlp]\nendpoint = \"http://127.0.0.1:{}\"\ntimeout_ms = 1000\nmetrics_seconds = 3600\n\
          [[budget]]\ncustomer = \"acme\"\nmonthly = \"0.01 USD\"\n{PRICES}{simulated}{}{}",
         nobody(),
-        upstream("liar", lies.local_addr().unwrap().to_string(), LIAR),
+        upstream("liar", lies.to_string(), LIAR),
         upstream("billed", format!("{}/v1", simulator.address()), "billed"),
-    ));
+    )
+}
+
+#[tokio::test]
+async fn alerts_on_money_and_metering_fire_clear_and_are_told_apart() {
+    let folder = Folder::new();
+    let simulator = folder.simulator().await;
+    let lies = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    folder.config(&settings(&folder, &simulator, lies.local_addr().unwrap()));
     tokio::spawn(liar(lies));
     let rules = shortened_rules(&folder);
     let server = folder.serve().await;
@@ -243,24 +269,6 @@ async fn alerts_on_money_and_metering_fire_clear_and_are_told_apart() {
     })
     .await;
 
-    let expected = [
-        "PermilleBudgetNearlyUsed",
-        "PermilleBudgetRefuses",
-        "PermilleCostAnomaly",
-        "PermilleCustomerBudgetBurns",
-        "PermilleCustomerBudgetBurnsFast",
-        "PermilleCustomerBudgetBurnsSlowly",
-        "PermilleCustomerLosesMoney",
-        "PermilleErrorBudgetBurns",
-        "PermilleErrorBudgetBurnsSlowly",
-        "PermilleProviderDrifts",
-        "PermilleProviderOverReports",
-        "PermilleReconciliationDrifts",
-        "PermilleRetryBudgetSpent",
-        "PermilleTelemetryLost",
-        "PermilleUnpricedUsage",
-        "PermilleUsageMismatch",
-    ];
     assert_eq!(bill(&folder, day, 100 * tokens)["drift_permille"], "990");
     let mut fired = Fired::default();
     eventually("alerts fire", async || {
@@ -275,7 +283,7 @@ async fn alerts_on_money_and_metering_fire_clear_and_are_told_apart() {
             asked_of_the_liar(&server, &acme, "two").await;
         }
         fired.look(&prometheus).await;
-        fired.has(&expected).then_some(())
+        fired.has(&ON_MONEY_AND_METERING).then_some(())
     })
     .await;
     fired.check_texts();
@@ -284,7 +292,7 @@ async fn alerts_on_money_and_metering_fire_clear_and_are_told_apart() {
     assert_eq!(bill(&folder, day, tokens)["drift_permille"], "0");
     eventually("alerts clear", async || {
         let now = fired.look(&prometheus).await;
-        let is_clear = expected.iter().all(|name| !now.contains(*name));
+        let is_clear = ON_MONEY_AND_METERING.iter().all(|name| !now.contains(*name));
         (is_clear && fired.has(&["PermilleNoUsage"])).then_some(())
     })
     .await;

@@ -136,7 +136,7 @@ async fn open_ledger(folder: &TempDir) -> Ledger {
 }
 
 /// The place of `which` in a list, if it is not empty.
-fn place<T>(which: &Index, of: &[T]) -> Option<usize> {
+fn place<T>(which: Index, of: &[T]) -> Option<usize> {
     (!of.is_empty()).then(|| which.index(of.len()))
 }
 
@@ -281,22 +281,22 @@ impl World {
             Step::Settle { told } => self.settle(*told).await,
             Step::Send(most) => self.send(*most).await,
             Step::Deliver { which, kept } => {
-                if let Some(place) = place(which, &self.batches) {
+                if let Some(place) = place(*which, &self.batches) {
                     self.deliver(place, *kept).await;
                 }
             }
             Step::BreakOff(which) => {
-                if let Some(place) = place(which, &self.batches) {
+                if let Some(place) = place(*which, &self.batches) {
                     drop(self.ledger.accept(&self.batches[place].what).now_or_never());
                 }
             }
             Step::Answer(which) => {
-                if let Some(place) = place(which, &self.answers) {
+                if let Some(place) = place(*which, &self.answers) {
                     self.answer(place);
                 }
             }
             Step::LoseAnswer(which) => {
-                if let Some(place) = place(which, &self.answers) {
+                if let Some(place) = place(*which, &self.answers) {
                     self.answers.remove(place);
                 }
             }

@@ -18,6 +18,9 @@ use crate::{
     topology::Fleet,
 };
 
+/// How long the books may take to come to rest: what they hold is told before `eventually` gives up.
+const LOOKED_FOR: Duration = Duration::from_secs(59);
+
 const GATEWAYS: usize = 3;
 /// Tokens of each reply, which are also its limit: most of what is reserved is used, so that the
 /// rest of a balance is found in a few rounds.
@@ -198,7 +201,7 @@ impl Fleet {
             last = Some((all, is));
             (nothing_held && agree && all > 0).then_some(rows)
         });
-        let in_time = tokio::time::timeout(DEADLINE - Duration::from_secs(1), looked).await;
+        let in_time = tokio::time::timeout(LOOKED_FOR, looked).await;
         in_time.unwrap_or_else(|_| panic!("the ledger's sum and the counters: {last:?}"))
     }
 }

@@ -110,7 +110,7 @@ impl Fleet {
             // Whoever dies is stood in for after a second.
             let stream = "[usage_stream]\nenabled = true\nreclaim_seconds = 1\n";
             let redis = redis_line.address();
-            books += &format!("[redis]\nurl = \"redis://{redis}\"\n{stream}");
+            books = format!("{books}[redis]\nurl = \"redis://{redis}\"\n{stream}");
         }
         office.config(&books);
         let billing = Server::start(&office, "billing", &[]).await;

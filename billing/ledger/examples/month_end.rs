@@ -160,10 +160,14 @@ fn models(prices: &[Price]) -> Vec<String> {
     let book = PriceBook::new(prices.to_vec()).unwrap();
     let names = prices.iter().filter(|price| price.currency == Currency::USD);
     let mut names: Vec<String> =
-        names.map(|price| price.model.to_string()).filter(|name| !name.contains('*')).collect();
+        names.map(|price| price.model.clone()).filter(|name| !name.contains('*')).collect();
     names.dedup();
     names.retain(|name| {
-        let rated = rate(&event(&[name.clone()], "customer-0", "key_0", 0), &book, Currency::USD);
+        let rated = rate(
+            &event(std::slice::from_ref(name), "customer-0", "key_0", 0),
+            &book,
+            Currency::USD,
+        );
         rated.unwrap().cost.is_some()
     });
     assert!(names.len() > 9, "{names:?}");
@@ -241,7 +245,7 @@ impl Watch {
     }
 
     fn report(&self, what: &str, of: usize) {
-        let (wall, used) = (self.started.elapsed(), processor() - self.processor);
+        let (wall, used) = (self.started.elapsed(), processor().saturating_sub(self.processor));
         let each = used / u32::try_from(of).unwrap();
         println!(
             "{what}: {used:.1?} of the processor ({each:.1?} each), {wall:.1?} by the clock, {} MiB",
