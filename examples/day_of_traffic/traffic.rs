@@ -189,7 +189,7 @@ impl Day {
         let booked = u64::try_from(requests.len()).unwrap();
         let billed = Billed { costs: costs.collect(), tokens: tokens.collect(), requests };
         self.billing.accepted(&Accepted {
-            ack: Ack { sequence: 0 },
+            ack: Ack { sequence: 0, quarantined: 0 },
             booked,
             duplicates: 0,
             conflicts: 0,

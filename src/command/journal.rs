@@ -53,8 +53,8 @@ impl Command {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError`] when the folder is in use or no gateway's, or billing does not take everything;
-/// what it did not take stays.
+/// [`CliError`] when the folder is in use or no gateway's, billing does not take everything (what
+/// it did not take stays), or puts some of it in quarantine.
 pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliError> {
     let Command::Ship { folder, .. } = command;
     let config = context.config()?;
@@ -70,26 +70,38 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
     bar.finish_and_clear();
     let closed = journal.close().await;
     target.close().await;
-    shipped.map_err(failed)?;
+    let quarantined = shipped.map_err(failed)?;
     closed.map_err(failed)?;
-    report(context, &left.node, events, &found)
+    report(context, &left.node, (events, quarantined), &found)?;
+    if quarantined > 0 {
+        return Err(CliError::Refused(format!(
+            "{quarantined} of {events} events are in quarantine and not booked: see \
+             GET /api/v1/usage/quarantine"
+        )));
+    }
+    Ok(())
 }
 
 fn report(
     context: &Context,
     node: &NodeId,
-    events: u64,
+    (events, quarantined): (u64, u64),
     found: &RecoveryReport,
 ) -> Result<(), CliError> {
     let (orphans, damaged) = (found.orphans, found.damage.len());
     if context.output.is_json() {
         return context.output.document(&json!({
-            "node": node.as_str(), "shipped": events, "orphans": orphans, "damaged": damaged,
+            "node": node.as_str(), "shipped": events, "quarantined": quarantined, "orphans": orphans,
+            "damaged": damaged,
         }));
     }
+    let aside = match quarantined {
+        0 => String::new(),
+        count => format!(", {count} of them put in quarantine"),
+    };
     context.output.line(&format!(
-        "{events} events of {node} handed over, {orphans} of them settled as orphaned just now; \
-         nothing is left"
+        "{events} events of {node} handed over{aside}, {orphans} of them settled as orphaned just \
+         now; nothing is left"
     ))?;
     for damage in &found.damage {
         context.output.line(&format!("damaged, what verifies was kept: {damage:?}"))?;

@@ -111,6 +111,6 @@ async fn usage_left_by_one_server_is_booked_into_the_store_of_another_folder() {
 
     let shipped = living.json(&["journal", "ship", dead.data().to_str().unwrap()]);
 
-    assert_eq!(shipped["shipped"], 5);
+    assert_eq!((&shipped["shipped"], &shipped["quarantined"]), (&5.into(), &0.into()));
     assert_eq!(living.usage(&["--customer", "acme"]).len(), 5);
 }

@@ -31,6 +31,8 @@ pub struct Batch {
 pub struct Ack {
     /// The highest committed sequence number.
     pub sequence: u64,
+    /// How many events of the batch were put in quarantine instead of being booked.
+    pub quarantined: u64,
 }
 
 /// Why the other half gave no answer.

@@ -48,6 +48,9 @@ pub enum StreamOutcome {
     Committed {
         /// The highest of the batch.
         sequence: u64,
+        /// How many of its events are in quarantine; absent where none is.
+        #[serde(default, skip_serializing_if = "crate::wire::is_none")]
+        quarantined: u64,
     },
     /// Nothing of it is: billing would refuse it again.
     Refused {

@@ -128,6 +128,14 @@ pub struct IntakeReply {
     pub version: u16,
     /// The highest committed sequence number of that node.
     pub sequence: u64,
+    /// How many events of the batch are in quarantine; absent from earlier versions.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub quarantined: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+pub(crate) fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The highest turn that billing has of a session.

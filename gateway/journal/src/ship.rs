@@ -73,7 +73,8 @@ pub enum ShipError {
 }
 
 /// Hands over all that the journal holds and then ends, for what another process has left behind.
-/// `told` is called after each batch with the number of events that are still to go.
+/// `told` is called after each batch with the number of events that are still to go. Answers how
+/// many of them billing has put in quarantine: they are handed over and not booked.
 ///
 /// # Errors
 /// [`ShipError::Left`] at an event that billing refuses, and when it has not answered for a
@@ -82,7 +83,7 @@ pub async fn ship_all(
     journal: Journal,
     intake: Arc<dyn Intake>,
     mut told: impl FnMut(u64) + Send,
-) -> Result<(), ShipError> {
+) -> Result<u64, ShipError> {
     journal.sync().await?;
     let mut shipper = Shipper::new(journal.clone(), intake);
     let mut answered = tokio::time::Instant::now();
@@ -103,7 +104,7 @@ pub async fn ship_all(
             tokio::time::sleep(pause).await;
         }
     }
-    Ok(())
+    Ok(shipper.quarantined)
 }
 
 struct Shipper {
@@ -114,11 +115,20 @@ struct Shipper {
     retry: Duration,
     /// Why the last batch was not taken, if it was not.
     said: Option<ControlError>,
+    /// Events that billing took and did not book.
+    quarantined: u64,
 }
 
 impl Shipper {
     fn new(journal: Journal, intake: Arc<dyn Intake>) -> Self {
-        Self { journal, intake, events_max: BATCH_EVENTS_MAX, retry: RETRY_MIN, said: None }
+        Self {
+            journal,
+            intake,
+            events_max: BATCH_EVENTS_MAX,
+            retry: RETRY_MIN,
+            said: None,
+            quarantined: 0,
+        }
     }
 
     /// Hands over one batch; how long to pause then. Cancelled halfway, it repeats itself.
@@ -142,10 +152,11 @@ impl Shipper {
 
     fn accepted(
         &mut self,
-        Ack { sequence }: Ack,
+        Ack { sequence, quarantined }: Ack,
         (first, last): (u64, u64),
         events: usize,
     ) -> Result<Duration, JournalError> {
+        self.quarantined = self.quarantined.saturating_add(quarantined);
         match self.journal.acknowledge(sequence.min(last)) {
             Ok(()) if sequence >= first => {
                 self.retry = RETRY_MIN;

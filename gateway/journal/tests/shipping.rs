@@ -67,7 +67,11 @@ impl Intake for Billing {
                 return Err(ControlError::Refused { operation: "test", reason });
             }
             self.rows.lock().unwrap().extend(events);
-            if once(&self.forgets_to_answer) { Err(away()) } else { Ok(Ack { sequence }) }
+            let quarantined = u64::try_from(batch.events.len()).unwrap();
+            if once(&self.forgets_to_answer) {
+                return Err(away());
+            }
+            Ok(Ack { sequence, quarantined })
         })
     }
 }
@@ -156,13 +160,15 @@ async fn a_journal_that_was_left_behind_is_handed_over_to_its_last_event() {
     let mut told = Vec::new();
 
     let intake = Arc::clone(&billing) as _;
-    permille_journal::ship_all(opened.journal.clone(), intake, |left| told.push(left))
-        .await
-        .unwrap();
+    let quarantined =
+        permille_journal::ship_all(opened.journal.clone(), intake, |left| told.push(left))
+            .await
+            .unwrap();
 
     let rows = billing.rows.lock().unwrap();
     let ids: std::collections::BTreeSet<_> = rows.iter().map(|row| row.request_id).collect();
     assert_eq!((ids.len(), opened.recovered.orphans), (701, 1));
+    assert_eq!(quarantined, 701, "this billing says so of everything");
     let orphan = rows.iter().find(|row| row.request_id == left_open.request_id).unwrap();
     assert_eq!(orphan.ended, permille_types::Ended::Orphaned);
     assert_eq!(told.last(), Some(&0));

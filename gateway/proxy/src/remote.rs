@@ -149,7 +149,7 @@ impl Intake for RemoteBilling {
                 .call(OPERATION, INTAKE_PATH, Some((BATCH_MEDIA_TYPE, batch.to_wire())))
                 .await?;
             let reply: IntakeReply = parse(OPERATION, &answer.unwrap_or_default())?;
-            Ok(Ack { sequence: reply.sequence })
+            Ok(Ack { sequence: reply.sequence, quarantined: reply.quarantined })
         })
     }
 }

@@ -99,12 +99,15 @@ impl Ledger {
             return Err(LedgerError::invalid("batch", &count, accepted));
         };
 
-        match self.accept_whole(batch, Ack { sequence }).await {
+        let ack = Ack { sequence, quarantined: 0 };
+        let accepted = match self.accept_whole(batch, ack).await {
             // An amount that does not fit the books would fail again and again and hold up its
             // journal for ever: the events are booked one by one, without those that do not fit.
-            Err(cause) if cause.is_overflow() => self.accept_each(batch, Ack { sequence }).await,
-            done => done,
-        }
+            Err(cause) if cause.is_overflow() => self.accept_each(batch, ack).await?,
+            done => done?,
+        };
+        let quarantined = accepted.conflicts.saturating_add(accepted.quarantined);
+        Ok(Accepted { ack: Ack { sequence, quarantined }, ..accepted })
     }
 
     async fn accept_whole(&self, batch: &Batch, ack: Ack) -> Result<Accepted, LedgerError> {

@@ -31,6 +31,8 @@ use crate::{
     usage::{self, StoredUsage},
 };
 
+/// Rows that are read at a time where a session is summed up anew.
+const ROWS_AT_ONCE: i64 = 1_000;
 /// Most rows of a session that are read to show its turns: about 10 MiB.
 pub const SESSION_ROWS_MAX: u32 = 10_000;
 
@@ -163,10 +165,22 @@ async fn of_rows(
     id: &SessionId,
     otherwise: SessionDelta,
 ) -> Result<SessionDelta, LedgerError> {
-    let rows = usage::of_session(connection, customer, id, i64::MAX).await?;
-    let deltas = rows.iter().map(|row| SessionDelta::of(row, None));
-    let sum = deltas.reduce(|sum, delta| sum?.merged(delta?));
-    sum.unwrap_or(Ok(otherwise))
+    let mut sum: Option<SessionDelta> = None;
+    let mut last = None;
+    loop {
+        let rows = usage::of_session(connection, customer, id, last.as_ref(), ROWS_AT_ONCE).await?;
+        for row in &rows {
+            let delta = SessionDelta::of(row, None)?;
+            sum = Some(match sum {
+                Some(sum) => sum.merged(delta)?,
+                None => delta,
+            });
+        }
+        last = rows.into_iter().next_back();
+        if last.is_none() {
+            return Ok(sum.unwrap_or(otherwise));
+        }
+    }
 }
 
 impl Ledger {
@@ -224,7 +238,7 @@ impl Ledger {
         let catalogue = self.current(&mut view).await?;
         let rollup = repo::find(&mut view, customer, id, now).await?;
         let limit = i64::from(SESSION_ROWS_MAX).saturating_add(1);
-        let mut rows = usage::of_session(&mut view, customer, id, limit).await?;
+        let mut rows = usage::of_session(&mut view, customer, id, None, limit).await?;
         let versions = rows.iter().filter_map(|row| row.version());
         let derived = price::derived_since(&mut view, &catalogue, versions).await?;
         drop(view);

@@ -457,24 +457,29 @@ pub(crate) async fn of_request(
         .transpose()
 }
 
-/// Rows of a session in the order of its turns.
+/// Rows of a session in the order of its turns, after one of them.
 pub(crate) async fn of_session(
     connection: &mut Connection,
     customer: &CustomerId,
     session: &SessionId,
+    after: Option<&StoredUsage>,
     rows: i64,
 ) -> Result<Vec<StoredUsage>, LedgerError> {
     sql::query_as::<Row>(select!(
         "where usage.customer = $1
            and usage.session = $2
+           and (usage.turn, usage.at, usage.request_id) > ($3, $4, $5)
          order by
              usage.turn,
              usage.at,
              usage.request_id
-         limit $3"
+         limit $6"
     ))
     .bind(customer.as_str())
     .bind(session.as_str())
+    .bind(after.map_or(i64::MIN, |row| i64::from(row.event.turn)))
+    .bind(after.map_or(i64::MIN, |row| column::micros(row.event.at)))
+    .bind(after.map_or_else(String::new, |row| row.event.request_id.to_string()))
     .bind(rows)
     .fetch_all(connection)
     .await

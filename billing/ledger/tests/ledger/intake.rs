@@ -139,6 +139,7 @@ async fn what_cannot_be_booked_is_kept_byte_for_byte_and_stops_nothing() {
     let accepted = books.ledger.accept(&raw_batch("n1", 10, &payloads)).await.unwrap();
 
     assert_eq!((accepted.booked, accepted.quarantined, accepted.ack.sequence), (1, 6, 16));
+    assert_eq!(accepted.ack.quarantined, 6);
     let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
     let mut reasons: Vec<_> = kept.iter().map(|row| (row.sequence, row.reason)).collect();
     reasons.sort_by_key(|(sequence, _)| *sequence);

@@ -202,19 +202,24 @@ async fn a_request_held_since_before_unnamed_sessions_were_kept_gets_its_price()
     let books = Books::open().await;
     let mut held = turn(&books, 1, 1, 1_000);
     held.model_requested = "unheard-of".parse().unwrap();
-    books.accept(std::slice::from_ref(&held)).await;
+    // More rows than are read at a time.
+    let many = (1..=1_001).map(|number| UsageEvent {
+        request_id: crate::support::request_id(number),
+        ..held.clone()
+    });
+    books.accept(&many.collect::<Vec<_>>()).await;
     // As it was before migration 15: the row is there, and no roll-up of its session.
     books.tamper("delete from session").await;
-    held.request_id = crate::support::request_id(2);
+    held.request_id = crate::support::request_id(2_000);
     books.accept(&[held]).await;
 
     let price = "[[price]]\nmodel = \"unheard-of\"\ncurrency = \"CNY\"\n\
                  from = 2026-01-01T00:00:00Z\nsource = \"test\"\ninput = \"1\"\noutput = \"1\"\n";
     let priced = crate::support::import(&books.ledger, price).await.rerated.priced;
 
-    assert_eq!(priced, 2);
+    assert_eq!(priced, 1_002);
     let session = &books.ledger.sessions(None, &Page::default()).await.unwrap().items[0];
-    assert_eq!((session.requests, session.unpriced_requests), (2, 0));
-    assert_eq!(session.cost.to_string(), "3");
+    assert_eq!((session.requests, session.unpriced_requests), (1_002, 0));
+    assert_eq!(session.cost.to_string(), "1503");
     assert_eq!(books.ledger.session(&acme(), &chat()).await.unwrap().session.cost, session.cost);
 }

@@ -7,8 +7,8 @@ use axum::{
 };
 use http::StatusCode;
 use permille_types::{
-    BATCH_MEDIA_TYPE, Batch, ControlPlane, CustomerId, Intake, IntakeReply, SessionId, SpendQuery,
-    Spent, StoredReply, TurnReply, WIRE_VERSION,
+    Ack, BATCH_MEDIA_TYPE, Batch, ControlPlane, CustomerId, Intake, IntakeReply, SessionId,
+    SpendQuery, Spent, StoredReply, TurnReply, WIRE_VERSION,
 };
 use serde::Deserialize;
 
@@ -49,8 +49,8 @@ pub(super) async fn intake(
 ) -> Result<Json<IntakeReply>, Problem> {
     let body = body.bytes(BATCH_MEDIA_TYPE, INTAKE_BYTES_MAX).await?;
     let batch = Batch::from_wire(body).map_err(|cause| Problem::invalid(cause.to_string()))?;
-    let ack = billing.accept(batch).await?;
-    Ok(Json(IntakeReply { version: WIRE_VERSION, sequence: ack.sequence }))
+    let Ack { sequence, quarantined } = billing.accept(batch).await?;
+    Ok(Json(IntakeReply { version: WIRE_VERSION, sequence, quarantined }))
 }
 
 pub(super) async fn snapshot(

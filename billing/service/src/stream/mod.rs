@@ -212,7 +212,10 @@ impl StreamReader {
             // Its gateway keeps what we cannot read, and says so.
             Err(cause) => StreamOutcome::Refused { reason: cause.to_string() },
             Ok(batch) => match self.billing.accept(batch).await {
-                Ok(ack) => StreamOutcome::Committed { sequence: ack.sequence },
+                Ok(ack) => StreamOutcome::Committed {
+                    sequence: ack.sequence,
+                    quarantined: ack.quarantined,
+                },
                 Err(ControlError::Refused { reason, .. }) => StreamOutcome::Refused { reason },
                 Err(cause @ ControlError::Unavailable { .. }) => {
                     return Err(Obstacle::Ledger(cause));

@@ -217,7 +217,9 @@ fn outcome(reply: &[u8], sent: &Sent) -> Result<Ack, ControlError> {
         return Err(unavailable(NotYet::Unreadable));
     }
     match reply.outcome {
-        StreamOutcome::Committed { sequence } => Ok(Ack { sequence: sequence.min(sent.last) }),
+        StreamOutcome::Committed { sequence, quarantined } => {
+            Ok(Ack { sequence: sequence.min(sent.last), quarantined })
+        }
         StreamOutcome::Refused { reason } => {
             Err(ControlError::Refused { operation: OPERATION, reason })
         }

@@ -78,7 +78,7 @@ impl Intake for Billing {
             rows.push(UsageEvent::from_payload(&event.payload).unwrap());
         }
         *self.accepted.lock() = sequence;
-        Box::pin(std::future::ready(Ok(Ack { sequence })))
+        Box::pin(std::future::ready(Ok(Ack { sequence, quarantined: 0 })))
     }
 }
 
