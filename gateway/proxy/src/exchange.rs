@@ -294,9 +294,14 @@ impl Exchange {
             }
             return Box::pin(durable(record.settle(ended, &reply, flags)));
         }
-        let count = move || record.settle(ended, &reply, flags);
-        let counting = self.metering.tasks.spawn_blocking(count);
-        Box::pin(async move { durable(counting.await?).await })
+        let mut uncounted = Uncounted { record: Some(record), ended, reply, flags };
+        let counting = self.metering.tasks.spawn_blocking(move || uncounted.settle());
+        Box::pin(async move {
+            match counting.await? {
+                Some(settled) => durable(settled).await,
+                None => Ok(()),
+            }
+        })
     }
 
     /// Has a reply that reports usage counted here too.
@@ -409,6 +414,30 @@ impl Drop for Exchange {
             left: true,
         };
         drop(metering.tasks.spawn(rest.leave(ended)));
+    }
+}
+
+/// A record whose reply is still to be counted, off the event loop. A runtime that ends drops work
+/// that has not begun: it is done then.
+struct Uncounted {
+    /// Absent once it is settled.
+    record: Option<Record>,
+    ended: Ended,
+    reply: Reply,
+    flags: &'static [Flag],
+}
+
+impl Uncounted {
+    fn settle(&mut self) -> Option<Result<Settled, JournalError>> {
+        Some(self.record.take()?.settle(self.ended, &self.reply, self.flags))
+    }
+}
+
+impl Drop for Uncounted {
+    fn drop(&mut self) {
+        if let Some(Err(cause)) = self.settle() {
+            tracing::error!(error = %chain(&cause), "usage of a dropped reply not recorded");
+        }
     }
 }
 
