@@ -1,7 +1,7 @@
 //! The hand-over from journal to ledger, in steps that a seed chooses: requests settle, batches are
-//! sent, come late, twice and out of order, answers are lost, the gateway's machine loses what it had not
-//! synced, billing stops in the middle of a batch. After every step nothing that a client was told is
-//! missing and nothing is booked twice or otherwise than it was settled.
+//! sent, come late, twice and out of order, answers are lost, the gateway's machine loses what it
+//! had not synced, billing stops in the middle of a batch. After every step nothing that a client
+//! was told is missing and nothing is booked twice or otherwise than it was settled.
 
 #![allow(
     clippy::unwrap_used,
@@ -63,7 +63,8 @@ enum Step {
     Settle { told: bool },
     /// The shipper reads a batch of at most so many, and sends it.
     Send(usize),
-    /// A batch on its way reaches billing, which commits it and answers. Kept: it comes once more, later.
+    /// A batch on its way reaches billing, which commits it and answers. Kept: it comes once more,
+    /// later.
     Deliver { which: Index, kept: bool },
     /// A batch reaches billing, which dies before it has committed, or after.
     BreakOff(Index),

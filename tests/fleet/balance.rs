@@ -18,7 +18,8 @@ use crate::{
     topology::Fleet,
 };
 
-/// How long the books may take to come to rest: what they hold is told before `eventually` gives up.
+/// How long the books may take to come to rest: what they hold is told before `eventually` gives
+/// up.
 const LOOKED_FOR: Duration = Duration::from_secs(59);
 
 const GATEWAYS: usize = 3;
