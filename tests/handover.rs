@@ -13,10 +13,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::FutureExt;
 use permille_journal::{
     Journal, JournalConfig,
     testing::{Loss, MemFs},
@@ -66,8 +66,9 @@ enum Step {
     /// A batch on its way reaches billing, which commits it and answers. Kept: it comes once more,
     /// later.
     Deliver { which: Index, kept: bool },
-    /// A batch reaches billing, which dies before it has committed, or after.
-    BreakOff(Index),
+    /// A batch reaches billing, which dies so many milliseconds later: before it has committed, or
+    /// after.
+    BreakOff { which: Index, after: u64 },
     /// An answer reaches the gateway, if that still waits for it.
     Answer(Index),
     /// An answer is lost.
@@ -87,7 +88,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1_usize..6).prop_map(Step::Send),
         6 => (any::<Index>(), any::<bool>())
             .prop_map(|(which, kept)| Step::Deliver { which, kept }),
-        1 => any::<Index>().prop_map(Step::BreakOff),
+        2 => (any::<Index>(), 0_u64..8)
+            .prop_map(|(which, after)| Step::BreakOff { which, after }),
         4 => any::<Index>().prop_map(Step::Answer),
         1 => any::<Index>().prop_map(Step::LoseAnswer),
         1 => any::<Option<u64>>().prop_map(Step::CrashGateway),
@@ -286,9 +288,10 @@ impl World {
                     self.deliver(place, *kept).await;
                 }
             }
-            Step::BreakOff(which) => {
+            Step::BreakOff { which, after } => {
                 if let Some(place) = place(*which, &self.batches) {
-                    drop(self.ledger.accept(&self.batches[place].what).now_or_never());
+                    let accepting = self.ledger.accept(&self.batches[place].what);
+                    drop(tokio::time::timeout(Duration::from_millis(*after), accepting).await);
                 }
             }
             Step::Answer(which) => {

@@ -3,8 +3,8 @@
 //! for.
 //!
 //! In shards, each behind its lock, which is held for some hundred nanoseconds: a request looks up
-//! a few digests and adds a few. A cache of caches' cleverness costs more than the rest of finding
-//! a place (docs/performance.md).
+//! a few digests and adds a few. A general cache copied counted references at each look and change,
+//! which cost more than all else in finding a place (docs/performance.md).
 
 use std::{
     collections::VecDeque,
