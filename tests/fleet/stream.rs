@@ -8,8 +8,8 @@ use permille_types::{
 use redis::{Value, cmd, streams::StreamRangeReply};
 
 use crate::{
-    support::{Folder, Server, eventually, relay::Line},
-    topology::Fleet,
+    support::{Folder, Server, Web, eventually, postgres::DATABASE, relay::Line},
+    topology::{CUSTOMER, Fleet},
     traffic::{Seen, Traffic},
     truth::agree,
 };
@@ -88,6 +88,7 @@ async fn usage_through_the_stream_arrives_once_whoever_dies_or_forgets() {
     assert!(lost >= 2.0, "Redis has lost {lost} of two batches");
 
     committed_and_not_answered(&mut fleet, &key, &mut seen).await;
+    what_cannot_be_committed(&fleet, &key).await;
     left_behind(&mut fleet, &key, &mut seen).await;
 
     fleet.drain().await;
@@ -154,6 +155,39 @@ async fn left_behind(fleet: &mut Fleet, key: &str, seen: &mut Seen) {
     let shipped = operator.json(&["journal", "ship", left.to_str().unwrap()]);
     assert!(shipped["shipped"].as_u64().unwrap() > 0, "{shipped}");
     assert_eq!(shipped["damaged"], 0);
+}
+
+/// A batch that fails each time holds up the gateway that it is from, and no other one.
+async fn what_cannot_be_committed(fleet: &Fleet, key: &str) {
+    let web = Web::new();
+    let bearer = format!("Bearer {key}");
+    let ask = async |gateway: usize, session: &str| {
+        let headers = [("authorization", bearer.as_str()), ("permille-session", session)];
+        let (to, path) = (fleet.gateway(gateway).gateway(), "/v1/chat/completions");
+        assert_eq!(web.post(to, path, &headers, &crate::hello("gpt-4o-mini")).await.status, 200);
+    };
+    let booked = async |session: &str, rows: usize| {
+        let what = format!("{rows} rows of {session}");
+        eventually(&what, async || {
+            let usage = fleet.office.usage(&["--customer", CUSTOMER, "--session", session]);
+            (usage.len() == rows).then_some(())
+        })
+        .await;
+    };
+    ask(0, "spoilt").await;
+    booked("spoilt", 1).await;
+    let spoil = "update session set tokens = 'x' || tokens where id = 'spoilt'";
+    fleet.postgres.run(DATABASE, &[spoil]);
+
+    ask(0, "spoilt").await;
+    eventually("it is in somebody's hands", async || (in_hands(fleet).await > 0).then_some(()))
+        .await;
+    ask(1, "sound").await;
+    booked("sound", 1).await;
+
+    let mend = "update session set tokens = substr(tokens, 2) where id = 'spoilt'";
+    fleet.postgres.run(DATABASE, &[mend]);
+    booked("spoilt", 2).await;
 }
 
 /// What gateways do not send: refused where somebody asks, else in quarantine; it holds up nothing.

@@ -212,7 +212,14 @@ impl LedgerError {
 
     /// Whether a sum does not fit what must hold it: the same numbers will never fit.
     pub(crate) fn is_overflow(&self) -> bool {
-        matches!(self, Self::Count { .. } | Self::Posting(_) | Self::Amount { .. })
+        match self {
+            Self::Count { .. } | Self::Posting(_) | Self::Amount { .. } => true,
+            // PostgreSQL adds up itself (numeric_value_out_of_range); SQLite's sums are ours.
+            Self::Store { cause: sqlx::Error::Database(cause), .. } => {
+                cause.code().is_some_and(|code| code == "22003")
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn corrupt(column: &'static str, value: &(impl ToString + ?Sized)) -> Self {

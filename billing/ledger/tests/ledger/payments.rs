@@ -260,6 +260,16 @@ async fn a_payment_that_is_told_again_by_its_reference_is_booked_once() {
     let now = books.ledger.invoice(&id(&invoice)).await.unwrap();
     assert_eq!(standing(&now).3, "-1.00");
     assert_eq!(balance(&books, "cash").await, "10");
+
+    // Telling it again spends a key as well.
+    let keyed = Instruction::new(finance.by().clone(), Some("key-1")).unwrap();
+    let other = NewPayment { reference: Some("bank 19"), ..of("1") };
+    for _ in 0..2 {
+        books.ledger.refund_invoice(&id(&invoice), &back, &keyed).await.unwrap();
+    }
+    let taken = books.ledger.refund_invoice(&id(&invoice), &other, &keyed).await.unwrap_err();
+    assert!(matches!(taken, LedgerError::Refused { .. }), "{taken:?}");
+    assert_eq!(balance(&books, "cash").await, "10");
 }
 
 #[tokio::test]

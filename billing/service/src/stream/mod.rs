@@ -37,6 +37,9 @@ const BLOCK: Duration = Duration::from_millis(500);
 const RETRY_MIN: Duration = Duration::from_millis(50);
 /// Longest pause: a store or a Redis that is back is noticed within it.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long an entry that cannot be committed keeps others from being taken: a store that is away
+/// fails for all of them alike, but what is wrong with one batch is wrong each time.
+const HELD_MAX: Duration = Duration::from_secs(5);
 /// Between two looks at how long the stream is.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
@@ -85,10 +88,12 @@ pub struct StreamReader {
 struct Place {
     /// Whether the group is there.
     joined: bool,
-    /// Whether entries may be in our hands from before.
-    own: bool,
-    /// What is in our hands and was not committed: nothing else is taken meanwhile.
-    held: Option<Entry>,
+    /// From when on to look for entries that are in our hands from before; absent while there are
+    /// none.
+    own_at: Option<Instant>,
+    /// What is in our hands and was not committed, and since when: nothing else is taken for
+    /// [`HELD_MAX`].
+    held: Option<(Entry, Instant)>,
     reclaim_at: Instant,
     measure_at: Instant,
 }
@@ -119,8 +124,9 @@ impl StreamReader {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop.fuse());
         let now = Instant::now();
+        let own_at = Some(now);
         let mut place =
-            Place { joined: false, own: true, held: None, reclaim_at: now, measure_at: now };
+            Place { joined: false, own_at, held: None, reclaim_at: now, measure_at: now };
         let mut retry = RETRY_MIN;
         let mut told = false;
         loop {
@@ -166,12 +172,25 @@ impl StreamReader {
             place.measure_at = Instant::now() + MEASURE_EVERY;
         }
         if place.held.is_none() {
-            place.held = self.next(place).await.map_err(Obstacle::Redis)?;
+            let next = self.next(place).await.map_err(|error| {
+                // What it gave us and we did not get is in our hands.
+                place.own_at = Some(Instant::now());
+                Obstacle::Redis(error)
+            })?;
+            place.held = next.map(|entry| (entry, Instant::now()));
         }
-        let Some(entry) = &place.held else { return Ok(()) };
-        self.settle(entry).await?;
-        place.held = None;
-        Ok(())
+        let Some((entry, since)) = &place.held else { return Ok(()) };
+        let settled = self.settle(entry).await;
+        if settled.is_ok() {
+            place.held = None;
+        } else if since.elapsed() >= HELD_MAX {
+            tracing::error!(entry = entry.id, "let go of usage that cannot be committed now");
+            place.held = None;
+            // Others first. It stays in our hands, and whoever is there tries it again.
+            let later = Instant::now() + self.reclaim;
+            (place.own_at, place.reclaim_at) = (Some(later), later);
+        }
+        settled
     }
 
     /// What was ours before, else what another one has had for too long, else what is new.
@@ -181,12 +200,12 @@ impl StreamReader {
             script::join(connection).await?;
             place.joined = true;
         }
-        if place.own {
+        if place.own_at.is_some_and(|at| at <= Instant::now()) {
             let own = script::own(connection, &self.consumer).await?;
-            place.own = own.is_some();
             if own.is_some() {
                 return Ok(own);
             }
+            place.own_at = None;
         }
         if place.reclaim_at <= Instant::now() {
             let claimed = script::claim(connection, &self.consumer, self.reclaim).await?;
@@ -202,7 +221,6 @@ impl StreamReader {
 
     /// Commits an entry, answers its gateway and takes it out of the stream.
     async fn settle(&mut self, entry: &Entry) -> Result<(), Obstacle> {
-        let metrics = &self.billing.metrics.stream;
         let read = entry.fields.get(ENTRY_BATCH).cloned().map(Batch::from_wire);
         let attempt = entry.fields.get(ENTRY_ATTEMPT).and_then(|name| str::from_utf8(name).ok());
         let (Some(attempt), Some(read)) = (attempt, read) else {
@@ -222,15 +240,18 @@ impl StreamReader {
                 }
             },
         };
-        metrics.took(match &outcome {
+        let took = match &outcome {
             StreamOutcome::Committed { .. } => EntryOutcome::Committed,
             StreamOutcome::Refused { reason } => {
                 tracing::error!(attempt, reason, "refused a batch of the usage stream");
                 EntryOutcome::Refused
             }
-        });
+        };
         let answered = script::done(&mut self.connection, &entry.id, attempt, outcome).await;
-        answered.map_err(Obstacle::Redis)
+        answered.map_err(Obstacle::Redis)?;
+        // Once a batch: an answer that does not arrive is given again.
+        self.billing.metrics.stream.took(took);
+        Ok(())
     }
 
     /// Quarantines what is no batch and for which nobody waits.

@@ -18,9 +18,9 @@ use redis::{
 static DONE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("done.lua")));
 static MEASURE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("measure.lua")));
 
-/// How long an answer is kept: a gateway looks for it once a second, and what it misses it asks
-/// again.
-const ANSWER_SECONDS: u32 = 60;
+/// How long an answer is kept: as long as a gateway that cannot reach Redis would wait for it. What
+/// it misses it asks again.
+const ANSWER_SECONDS: u32 = 600;
 
 /// An entry of the stream in our hands.
 #[derive(Debug)]

@@ -113,8 +113,17 @@ impl Ledger {
         if let Some(reference) = reference
             && let Some(booked) = repo::with_reference(&mut tx, &stored.id, way, reference).await?
         {
-            let currency = stored.invoice.currency;
-            return booked.again(&payment, currency).map(|()| stored.invoice);
+            booked.again(&payment, stored.invoice.currency)?;
+            // A key is for one request, also where nothing was left to do.
+            if instruction.key().is_some() {
+                let state = Some(stored.invoice.state.as_str());
+                let detail = Some("booked before under this reference");
+                let (from, to) = (state, state);
+                let change = Change { action, from, to, detail, request: &request, result: None };
+                audit::insert(&mut tx, of, change, instruction, now).await?;
+                tx.commit().await.during("note a payment that was told again")?;
+            }
+            return Ok(stored.invoice);
         }
         let Moving { amount, from, to, standing } = moving(&stored, way, asked)?;
         money::post_payment(&mut tx, &stored.invoice, (way, amount), now).await?;
