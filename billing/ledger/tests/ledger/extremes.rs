@@ -188,13 +188,13 @@ async fn a_cost_that_does_not_fit_the_books_is_set_aside_and_stops_nothing() {
 async fn a_sum_of_a_day_that_does_not_fit_the_books_is_set_aside_and_stops_nothing() {
     let books = Books::open().await;
     let dear = "[[price]]\nmodel = \"dear\"\ncurrency = \"CNY\"\nfrom = 2026-01-01T00:00:00Z\n\
-                source = \"a test\"\ninput = \"1000\"\noutput = \"1000\"\n";
+                source = \"a test\"\ninput = \"10\"\noutput = \"10\"\n";
     import(&books.ledger, dear).await;
     // Each costs 5,000,000,000 CNY, which as billionths fits 64 bits, and two of them do not.
     let payloads = [1, 2].map(|number| {
         let mut event = books.event(number);
         event.model_requested = "dear".parse().unwrap();
-        event.tokens = [(TokenClass::INPUT_UNCACHED, 5_000_000_000)].into();
+        event.tokens = [(TokenClass::INPUT_UNCACHED, 500_000_000_000)].into();
         event.input_total = None;
         event.output_total = None;
         event.to_json().unwrap()

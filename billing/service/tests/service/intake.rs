@@ -106,7 +106,7 @@ async fn what_cannot_be_booked_is_set_aside_and_the_rest_lands() {
 
     let reply = gateway.ship_bytes(1, &payloads).await;
 
-    assert_eq!(reply.ok(), json!({"version": 1, "sequence": 10}));
+    assert_eq!(reply.ok(), json!({"version": 1, "sequence": 10, "quarantined": 8}));
     let rows = api.items("/api/v1/usage").await;
     assert_eq!(column(&rows, "request_id"), [request_id(4), request_id(1)]);
     assert_eq!(results(&api), [2, 0, 0, 8]);
