@@ -183,7 +183,8 @@ impl StreamReader {
         let settled = self.settle(entry).await;
         if settled.is_ok() {
             place.held = None;
-        } else if since.elapsed() >= HELD_MAX {
+        } else if since.elapsed() >= HELD_MAX && !matches!(settled, Err(Obstacle::Redis(_))) {
+            // Without Redis there are no others to take: what is committed is answered first.
             tracing::error!(entry = entry.id, "let go of usage that cannot be committed now");
             place.held = None;
             // Others first. It stays in our hands, and whoever is there tries it again.
