@@ -16,6 +16,9 @@ pub const USAGE_STREAM: &str = "permille:{usage}:stream";
 /// The consumer group of all billing processes.
 pub const USAGE_GROUP: &str = "billing";
 
+// `add.lua` and `done.lua` write the fields below by these names, and the scripts read the first
+// field by its place: change them together.
+
 /// Field of an entry: the attempt's name.
 pub const ENTRY_ATTEMPT: &str = "attempt";
 

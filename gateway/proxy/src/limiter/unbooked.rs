@@ -146,9 +146,10 @@ impl Unbooked {
         let sums: Vec<u64> = accounts
             .iter()
             .map(|account| {
+                let session = session_of(&account.id, &books.hasher);
                 let all = books.customers.get(customer);
-                let all = all.map_or(0, |sums| sums.of(account, &books.hasher));
-                let known = known.iter().filter(|event| event.is_of(account, &books.hasher));
+                let all = all.map_or(0, |sums| sums.of(account, session));
+                let known = known.iter().filter(|event| event.is_of(account, session));
                 let known = known.fold(0, |sum: u128, event| sum + u128::from(event.nano));
                 u64::try_from(all.saturating_sub(known)).unwrap_or(u64::MAX)
             })
@@ -245,7 +246,8 @@ fn session_of(id: &str, hasher: &RandomState) -> Session {
 }
 
 impl Customer {
-    fn of(&self, account: &SpendAccount, hasher: &RandomState) -> u128 {
+    /// What was spent of `account`, whose id as that of a session is `session`.
+    fn of(&self, account: &SpendAccount, session: Session) -> u128 {
         let id = account.id.as_str();
         let from = account.from.map_or(i64::MIN, part_of);
         let until = account.until.map_or(i64::MAX, part_of);
@@ -257,7 +259,6 @@ impl Customer {
             Level::Project => id.parse().ok().and_then(|id: ProjectId| self.projects.get(&id)),
             Level::Key => id.parse().ok().and_then(|id: KeyId| self.keys.get(&id)),
             Level::Session => {
-                let session = session_of(id, hasher);
                 let parts = self.sessions.range((session, from)..(session, until));
                 return parts.map(|(_, nano)| u128::from(*nano)).sum();
             }
@@ -279,13 +280,13 @@ impl Event {
         }
     }
 
-    fn is_of(&self, account: &SpendAccount, hasher: &RandomState) -> bool {
+    fn is_of(&self, account: &SpendAccount, session: Session) -> bool {
         let id = account.id.as_str();
         let is_its = match account.level {
             Level::Customer => self.customer.as_str() == id,
             Level::Project => self.project.as_str() == id,
             Level::Key => self.key.as_str() == id,
-            Level::Session => self.session == session_of(id, hasher),
+            Level::Session => self.session == session,
         };
         is_its
             && account.from.is_none_or(|from| self.part >= part_of(from))
@@ -376,6 +377,7 @@ mod tests {
         let books = unbooked.books.lock();
         assert!(books.customers.is_empty() && books.events.is_empty(), "{books:?}");
     }
+
     #[test]
     fn what_nothing_limits_is_not_kept_and_a_limit_that_comes_later_waits_for_billing() {
         let unbooked = Unbooked::default();

@@ -117,9 +117,14 @@ impl Ledger {
             // A key is for one request, also where nothing was left to do.
             if instruction.key().is_some() {
                 let state = Some(stored.invoice.state.as_str());
-                let detail = Some("booked before under this reference");
-                let (from, to) = (state, state);
-                let change = Change { action, from, to, detail, request: &request, result: None };
+                let change = Change {
+                    action,
+                    from: state,
+                    to: state,
+                    detail: Some("booked before under this reference"),
+                    request: &request,
+                    result: None,
+                };
                 audit::insert(&mut tx, of, change, instruction, now).await?;
                 tx.commit().await.during("note a payment that was told again")?;
             }
