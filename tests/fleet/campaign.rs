@@ -29,7 +29,8 @@ const TIME_MAX: Duration = Duration::from_mins(4);
 /// What faults follow from; the variable of this name says otherwise.
 const SEED: (&str, u64) = ("PERMILLE_CAMPAIGN_SEED", 6);
 
-fn chosen<T: std::str::FromStr>((variable, default): (&str, T)) -> T {
+/// The number that a variable gives, or its default.
+pub fn chosen<T: std::str::FromStr>((variable, default): (&str, T)) -> T {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text}: give a number")),
         Err(_) => default,

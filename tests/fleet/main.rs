@@ -17,6 +17,7 @@ mod balance;
 mod campaign;
 mod faults;
 mod left_behind;
+mod outage;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;

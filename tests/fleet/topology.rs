@@ -276,16 +276,26 @@ impl Fleet {
         self.redis.ask(redis::cmd("XLEN").arg(USAGE_STREAM)).await
     }
 
-    /// Waits until every gateway has ended its replies and billing has all of their usage.
+    /// Replies that have not ended and events that billing does not have, of all gateways.
+    pub async fn waiting(&self) -> f64 {
+        let mut left = 0.0;
+        for server in self.gateways.iter().filter_map(|gateway| gateway.server.as_ref()) {
+            for gauge in ["streams_in_flight", "drains_in_flight", "journal_lag_events"] {
+                let name = format!("permille_{gauge}");
+                left += eventually(&name, async || server.metric(&name).await).await;
+            }
+        }
+        left
+    }
+
+    /// Waits until every gateway has ended its replies and billing has all of their usage: as
+    /// long as there is less and less of it.
     pub async fn handed_over(&self) {
-        for gateway in &self.gateways {
-            let Some(server) = &gateway.server else { continue };
-            eventually("usage is handed over", async || {
-                let mut left = 0.0;
-                for gauge in ["streams_in_flight", "drains_in_flight", "journal_lag_events"] {
-                    left += server.metric(&format!("permille_{gauge}")).await?;
-                }
-                (left == 0.0).then_some(())
+        let mut left = f64::INFINITY;
+        while left > 0.0 {
+            left = eventually("usage is handed over", async || {
+                let waiting = self.waiting().await;
+                (waiting < left).then_some(waiting)
             })
             .await;
         }

@@ -78,11 +78,15 @@ impl Traffic {
         self.seen.lock().unwrap()
     }
 
+    /// Replies that clients have received in full so far.
+    pub fn served(&self) -> usize {
+        self.seen().whole.len()
+    }
+
     /// Waits until clients have received so many more replies in full.
     pub async fn more(&self, replies: usize) {
-        let enough = self.seen().whole.len() + replies;
-        eventually("replies come", async || (self.seen().whole.len() >= enough).then_some(()))
-            .await;
+        let enough = self.served() + replies;
+        eventually("replies come", async || (self.served() >= enough).then_some(())).await;
     }
 
     /// As [`Traffic::more`], and no longer than `most`.
