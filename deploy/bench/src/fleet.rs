@@ -7,12 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use crate::{error::BenchError, server::Announcement};
 
 /// How long a child may take until it serves. `permille billing` makes its database first.
 const READY_SECONDS_MAX: u64 = 20;
+/// How long it may take to end by itself.
+const END_TIME_MAX: Duration = Duration::from_secs(5);
 /// Between two looks at a child that is not ready yet.
 const LOOK: Duration = Duration::from_millis(20);
 /// Most that an error quotes of what a child said, in characters.
@@ -89,9 +92,14 @@ impl Fleet {
         Ok(self.members.push_mut(Member { name, child, pid, printed, log }))
     }
 
-    /// Ends every child, the last one first, and waits until they are gone.
+    /// Ends every child, the last one first, and waits until they are gone. Each may end well
+    /// first: a build that notes which code it runs writes that down then.
     pub(crate) async fn end(mut self) {
         while let Some(mut member) = self.members.pop() {
+            member.terminate();
+            if tokio::time::timeout(END_TIME_MAX, member.child.wait()).await.is_ok() {
+                continue;
+            }
             if let Err(cause) = member.child.kill().await {
                 eprintln!("end {}: {cause}", member.name);
             }
@@ -100,6 +108,14 @@ impl Fleet {
 }
 
 impl Member {
+    /// SIGTERM; a child that has ended already needs none.
+    fn terminate(&self) {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        if let Some(Err(cause)) = pid.map(|pid| kill_process(pid, Signal::TERM)) {
+            eprintln!("end {}: {cause}", self.name);
+        }
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
