@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use permille_service::{StreamReader, StreamSettings};
+use permille_service::{UsageStreamReader, UsageStreamSettings};
 use prometheus::Registry;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -84,8 +84,8 @@ impl BillingPart {
         let reading = config.settings.usage_stream_url().map(|url| {
             let consumer = folder.node(lock)?;
             let reclaim = config.settings.usage_stream_reclaim();
-            let settings = StreamSettings { url, consumer, reclaim };
-            let reader = StreamReader::open(&billing, settings)
+            let settings = UsageStreamSettings { url, consumer, reclaim };
+            let reader = UsageStreamReader::open(&billing, settings)
                 .map_err(|cause| ServeError::start("the usage stream", cause))?;
             let part = Part::start("the usage stream", |stop| reader.run(stop.cancelled_owned()));
             Ok::<_, CliError>(part)

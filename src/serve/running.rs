@@ -232,7 +232,7 @@ fn remote_half(config: &Config) -> Result<OtherHalf, CliError> {
 pub(crate) fn usage_stream(config: &Config) -> Result<Option<Arc<dyn Intake>>, CliError> {
     let Some(url) = config.settings.usage_stream_url() else { return Ok(None) };
     let batches_max = config.settings.usage_stream.batches_max;
-    let stream = permille_proxy::StreamedIntake::alone(&url, batches_max)
+    let stream = permille_proxy::UsageStreamIntake::alone(&url, batches_max)
         .map_err(|cause| ServeError::start("the usage stream", cause))?;
     Ok(Some(Arc::new(stream)))
 }

@@ -37,7 +37,7 @@ pub enum Fault {
     StepClock(usize),
     KillBilling,
     StopBilling,
-    KillClerk,
+    KillSecondBilling,
     /// Both ends of the hand-over at once.
     KillBillingAndGateway(usize),
     /// Between the gateways and billing.
@@ -70,7 +70,7 @@ pub const DECK: [fn(usize) -> Fault; 20] = [
     Fault::StepClock,
     |_| Fault::KillBilling,
     |_| Fault::StopBilling,
-    |_| Fault::KillClerk,
+    |_| Fault::KillSecondBilling,
     Fault::KillBillingAndGateway,
     |_| Fault::Line(LineFault::Cut),
     |_| Fault::Line(LineFault::Silent),
@@ -136,10 +136,10 @@ impl Fault {
                 lasts().await;
                 fleet.readers().for_each(|reader| reader.signal("CONT"));
             }
-            Self::KillClerk => {
-                fleet.kill_clerk().await;
+            Self::KillSecondBilling => {
+                fleet.kill_second_billing().await;
                 lasts().await;
-                fleet.start_clerk().await;
+                fleet.start_second_billing().await;
             }
             Self::KillBillingAndGateway(gateway) => {
                 fleet.kill_billing().await;

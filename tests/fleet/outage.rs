@@ -41,10 +41,10 @@ async fn what_is_served_while_billing_or_redis_is_away_arrives_once() {
     let traffic = Traffic::start(&fleet, &key, CLIENTS, 7);
     traffic.more(REPLIES).await;
     fleet.kill_billing().await;
-    fleet.kill_clerk().await;
+    fleet.kill_second_billing().await;
     away("billing", &fleet, &traffic, 1.0).await;
     fleet.start_billing().await;
-    fleet.start_clerk().await;
+    fleet.start_second_billing().await;
     let began = Instant::now();
     traffic.more(REPLIES).await;
     seen.add(traffic.end().await);

@@ -58,11 +58,11 @@ async fn usage_through_the_stream_arrives_once_whoever_dies_or_forgets() {
 
     // Billing away under load: each gateway has one batch in the stream, the rest in its journal.
     fleet.kill_billing().await;
-    fleet.kill_clerk().await;
+    fleet.kill_second_billing().await;
     traffic.more(100).await;
     assert_eq!(fleet.streamed().await, 2, "one batch of each gateway");
     fleet.start_billing().await;
-    fleet.start_clerk().await;
+    fleet.start_second_billing().await;
     traffic.more(50).await;
 
     // Redis away under load, then with its data lost while it holds usage.
@@ -72,12 +72,12 @@ async fn usage_through_the_stream_arrives_once_whoever_dies_or_forgets() {
     traffic.more(50).await;
     // A process that only stood still would go on with what it has read, and nothing would be lost.
     fleet.kill_billing().await;
-    fleet.kill_clerk().await;
+    fleet.kill_second_billing().await;
     eventually("usage waits", async || (fleet.streamed().await == 2).then_some(())).await;
     fleet.redis.kill();
     fleet.redis.start_again().await;
     fleet.start_billing().await;
-    fleet.start_clerk().await;
+    fleet.start_second_billing().await;
     traffic.more(50).await;
     seen.add(traffic.end().await);
     fleet.handed_over().await;
@@ -120,7 +120,7 @@ async fn committed_and_not_answered(fleet: &mut Fleet, key: &str, seen: &mut See
     })
     .await;
     fleet.kill_billing().await;
-    fleet.kill_clerk().await;
+    fleet.kill_second_billing().await;
     fleet.redis_line.set(Line::Up);
     assert_eq!((fleet.streamed().await, in_hands(fleet).await), (2, 2), "nobody was answered");
 
@@ -130,7 +130,7 @@ async fn committed_and_not_answered(fleet: &mut Fleet, key: &str, seen: &mut See
     let duplicates = "permille_intake_events_total{result=\"duplicate\"}";
     assert!(fleet.billing.as_ref().unwrap().metric(duplicates).await.unwrap() > 0.0);
     assert!(counted(fleet, "reclaimed").await > 0.0);
-    fleet.start_clerk().await;
+    fleet.start_second_billing().await;
 }
 
 /// A gateway dies while billing is away: a command hands over what it owes, through the stream.

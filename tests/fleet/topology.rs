@@ -38,7 +38,7 @@ pub struct Gateway {
 }
 
 /// A process of billing that only reads the usage stream, and its folder.
-pub struct Clerk {
+pub struct SecondBilling {
     /// Absent while it is down.
     pub server: Option<Server>,
     pub folder: Folder,
@@ -60,7 +60,7 @@ pub struct Fleet {
     pub billing: Option<Server>,
     pub office: Folder,
     /// A second process of billing on the same store, where usage goes through Redis.
-    pub clerk: Option<Clerk>,
+    pub second_billing: Option<SecondBilling>,
     pub simulator: Simulator,
     pub redis: Redis,
     pub postgres: Postgres,
@@ -124,7 +124,7 @@ impl Fleet {
             redis_line,
             billing: Some(billing),
             office,
-            clerk: None,
+            second_billing: None,
             simulator,
             redis,
             postgres,
@@ -136,8 +136,8 @@ impl Fleet {
             std::fs::create_dir(folder.data()).unwrap();
             let pepper = fleet.office.data().join("pepper");
             std::fs::copy(pepper, folder.data().join("pepper")).unwrap();
-            fleet.clerk = Some(Clerk { server: None, folder });
-            fleet.start_clerk().await;
+            fleet.second_billing = Some(SecondBilling { server: None, folder });
+            fleet.start_second_billing().await;
         }
         for (number, of_this) in streams.iter().enumerate() {
             let stream = if *of_this { "[usage_stream]\nenabled = true\n" } else { "" };
@@ -255,20 +255,21 @@ impl Fleet {
     }
 
     /// `kill -9` for the second process of billing.
-    pub async fn kill_clerk(&mut self) {
-        self.clerk.as_mut().unwrap().server.take().unwrap().kill().await;
+    pub async fn kill_second_billing(&mut self) {
+        self.second_billing.as_mut().unwrap().server.take().unwrap().kill().await;
     }
 
     /// Starts the second process of billing again.
-    pub async fn start_clerk(&mut self) {
-        let clerk = self.clerk.as_mut().unwrap();
-        clerk.server = Some(Server::start(&clerk.folder, "billing", &[]).await);
+    pub async fn start_second_billing(&mut self) {
+        let second_billing = self.second_billing.as_mut().unwrap();
+        second_billing.server = Some(Server::start(&second_billing.folder, "billing", &[]).await);
     }
 
     /// The processes of billing that run.
     pub fn readers(&self) -> impl Iterator<Item = &Server> {
-        let clerk = self.clerk.as_ref().and_then(|clerk| clerk.server.as_ref());
-        self.billing.iter().chain(clerk)
+        let second_billing =
+            self.second_billing.as_ref().and_then(|second_billing| second_billing.server.as_ref());
+        self.billing.iter().chain(second_billing)
     }
 
     /// How many batches the usage stream holds.

@@ -14,11 +14,11 @@ mod output;
 mod problem;
 mod routes;
 mod session_metrics;
-mod stream;
+mod usage_stream;
 mod webhooks;
 
 pub use billing::Billing;
 pub use metrics::{Budget, Metrics};
 pub use routes::{openapi, router};
-pub use stream::{StreamError, StreamReader, StreamSettings};
+pub use usage_stream::{UsageStreamError, UsageStreamReader, UsageStreamSettings};
 pub use webhooks::{RETRIES_MAX, Schedule, WebhookSettings};

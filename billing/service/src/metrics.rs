@@ -14,7 +14,9 @@ use prometheus::{
     Opts, Registry, core::Collector,
 };
 
-use crate::{session_metrics::SessionMetrics, stream::StreamMetrics, webhooks::WebhookMetrics};
+use crate::{
+    session_metrics::SessionMetrics, usage_stream::UsageStreamMetrics, webhooks::WebhookMetrics,
+};
 
 /// What a customer is expected to spend. Alerts rest on it; nothing is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +101,7 @@ pub struct Metrics {
     pub(crate) batch_seconds: Histogram,
     sessions: SessionMetrics,
     pub(crate) webhooks: WebhookMetrics,
-    pub(crate) stream: StreamMetrics,
+    pub(crate) stream: UsageStreamMetrics,
 }
 
 impl Metrics {
@@ -182,7 +184,7 @@ impl Metrics {
             batch_seconds: kept(registry, Histogram::with_opts(batch)?)?,
             sessions: SessionMetrics::register(registry)?,
             webhooks: WebhookMetrics::register(registry)?,
-            stream: StreamMetrics::register(registry)?,
+            stream: UsageStreamMetrics::register(registry)?,
         })
     }
 

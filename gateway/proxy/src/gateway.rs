@@ -28,8 +28,8 @@ use crate::{
     policy::{Policies, PolicyError},
     server::Server,
     stack::{Shared, stack},
-    streamed::{StreamedError, StreamedIntake},
     upstream::UpstreamError,
+    usage_stream::{UsageStreamError, UsageStreamIntake},
 };
 
 /// How often the journal's state is copied into the metrics.
@@ -159,14 +159,14 @@ impl Gateway {
     /// Billing behind a stream in Redis; what Redis loses is counted among this gateway's metrics.
     ///
     /// # Errors
-    /// [`StreamedError`] when the URL cannot be used.
+    /// [`UsageStreamError`] when the URL cannot be used.
     pub fn through_stream(
         &self,
         url: &SecretString,
         batches_max: u32,
-    ) -> Result<Arc<dyn Intake>, StreamedError> {
+    ) -> Result<Arc<dyn Intake>, UsageStreamError> {
         let lost = self.server.metrics.usage_stream_lost.clone();
-        Ok(Arc::new(StreamedIntake::open(url, batches_max, lost)?))
+        Ok(Arc::new(UsageStreamIntake::open(url, batches_max, lost)?))
     }
 
     /// The same intake, which gets usage once the gateways that share limits can count it: what

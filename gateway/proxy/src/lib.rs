@@ -40,9 +40,9 @@ mod server;
 mod stack;
 mod stage;
 mod stored;
-mod streamed;
 mod tc3;
 mod upstream;
+mod usage_stream;
 
 pub use gateway::{Foundation, Gateway, GatewayError, Readiness};
 pub use known::KnownError;
@@ -50,5 +50,5 @@ pub use metrics::Metrics;
 pub use policy::PolicyError;
 pub use remote::{RemoteBilling, RemoteError};
 pub use server::nothing_asked;
-pub use streamed::{StreamedError, StreamedIntake};
 pub use upstream::UpstreamError;
+pub use usage_stream::{UsageStreamError, UsageStreamIntake};

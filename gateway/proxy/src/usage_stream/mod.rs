@@ -44,7 +44,7 @@ const STUCK_AFTER: Duration = Duration::from_mins(10);
 
 /// Why usage cannot be handed over through Redis.
 #[derive(Debug, thiserror::Error)]
-pub enum StreamedError {
+pub enum UsageStreamError {
     /// The URL is not one.
     #[error("open redis for the usage stream: the url is not usable")]
     Url,
@@ -98,7 +98,7 @@ impl Sent {
 }
 
 /// Billing behind a stream in Redis. Its commands may block: the connection is its own.
-pub struct StreamedIntake {
+pub struct UsageStreamIntake {
     connection: ConnectionManager,
     batches_max: u32,
     /// The last batch that was added.
@@ -106,25 +106,26 @@ pub struct StreamedIntake {
     lost: IntCounter,
 }
 
-impl fmt::Debug for StreamedIntake {
+impl fmt::Debug for UsageStreamIntake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamedIntake")
+        f.debug_struct("UsageStreamIntake")
             .field("batches_max", &self.batches_max)
             .finish_non_exhaustive()
     }
 }
 
-impl StreamedIntake {
+impl UsageStreamIntake {
     /// For a command: what [`Gateway::through_stream`](crate::Gateway::through_stream) makes for a
     /// gateway, without a gateway.
     ///
     /// # Errors
-    /// [`StreamedError`] when the URL cannot be used.
+    /// [`UsageStreamError`] when the URL cannot be used.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
-    pub fn alone(url: &SecretString, batches_max: u32) -> Result<Self, StreamedError> {
-        let lost = IntCounter::new("lost", "What Redis lost.").map_err(StreamedError::Counter)?;
+    pub fn alone(url: &SecretString, batches_max: u32) -> Result<Self, UsageStreamError> {
+        let lost =
+            IntCounter::new("lost", "What Redis lost.").map_err(UsageStreamError::Counter)?;
         Self::open(url, batches_max, lost)
     }
 
@@ -134,15 +135,15 @@ impl StreamedIntake {
         url: &SecretString,
         batches_max: u32,
         lost: IntCounter,
-    ) -> Result<Self, StreamedError> {
-        let client = Client::open(url.expose_secret()).map_err(|_| StreamedError::Url)?;
+    ) -> Result<Self, UsageStreamError> {
+        let client = Client::open(url.expose_secret()).map_err(|_| UsageStreamError::Url)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_MAX))
             .set_response_timeout(Some(ANSWER_MAX))
             // Whoever ships tries again, less and less often.
             .set_number_of_retries(0);
         let connection = ConnectionManager::new_lazy_with_config(client, config)
-            .map_err(StreamedError::Client)?;
+            .map_err(UsageStreamError::Client)?;
         Ok(Self { connection, batches_max, sent: Mutex::new(None), lost })
     }
 
@@ -226,7 +227,7 @@ fn outcome(reply: &[u8], sent: &Sent) -> Result<Ack, ControlError> {
     }
 }
 
-impl Intake for StreamedIntake {
+impl Intake for UsageStreamIntake {
     fn accept(&self, batch: Batch) -> BoxFuture<'_, Result<Ack, ControlError>> {
         Box::pin(async move { self.hand_over(&batch).await })
     }

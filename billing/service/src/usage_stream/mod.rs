@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::billing::Billing;
 use metrics::EntryOutcome;
-pub(crate) use metrics::StreamMetrics;
+pub(crate) use metrics::UsageStreamMetrics;
 use script::Entry;
 
 /// How long a connection may take to be made.
@@ -45,7 +45,7 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// What a process of billing reads of the stream, and as who.
 #[derive(Debug, Clone)]
-pub struct StreamSettings {
+pub struct UsageStreamSettings {
     /// Where Redis listens.
     pub url: SecretString,
     /// Its name among the consumers: it must be the same after a restart and no one else's.
@@ -56,7 +56,7 @@ pub struct StreamSettings {
 
 /// Why the stream cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum StreamError {
+pub enum UsageStreamError {
     /// The URL is not one.
     #[error("open redis for the usage stream: the url is not usable")]
     Url,
@@ -77,7 +77,7 @@ enum Obstacle {
 }
 
 /// A process of billing as a consumer of the stream. Its commands block: the connection is its own.
-pub struct StreamReader {
+pub struct UsageStreamReader {
     billing: Billing,
     connection: ConnectionManager,
     consumer: NodeId,
@@ -98,24 +98,27 @@ struct Place {
     measure_at: Instant,
 }
 
-impl StreamReader {
+impl UsageStreamReader {
     /// A reader that books into `billing`. Connects with its first step.
     ///
     /// # Errors
-    /// [`StreamError`] when the URL cannot be used.
+    /// [`UsageStreamError`] when the URL cannot be used.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
-    pub fn open(billing: &Billing, settings: StreamSettings) -> Result<Self, StreamError> {
-        let StreamSettings { url, consumer, reclaim } = settings;
-        let client = Client::open(url.expose_secret()).map_err(|_| StreamError::Url)?;
+    pub fn open(
+        billing: &Billing,
+        settings: UsageStreamSettings,
+    ) -> Result<Self, UsageStreamError> {
+        let UsageStreamSettings { url, consumer, reclaim } = settings;
+        let client = Client::open(url.expose_secret()).map_err(|_| UsageStreamError::Url)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_MAX))
             .set_response_timeout(Some(ANSWER_MAX))
             // The reader's own loop tries again, less and less often.
             .set_number_of_retries(0);
-        let connection =
-            ConnectionManager::new_lazy_with_config(client, config).map_err(StreamError::Client)?;
+        let connection = ConnectionManager::new_lazy_with_config(client, config)
+            .map_err(UsageStreamError::Client)?;
         Ok(Self { billing: billing.clone(), connection, consumer, reclaim })
     }
 

@@ -31,14 +31,14 @@ impl EntryOutcome {
 }
 
 /// Metrics of the usage stream.
-pub(crate) struct StreamMetrics {
+pub(crate) struct UsageStreamMetrics {
     entries: IntCounterVec,
     length: IntGauge,
     oldest_seconds: Gauge,
     away: IntGauge,
 }
 
-impl StreamMetrics {
+impl UsageStreamMetrics {
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let entries = kept(
             registry,
