@@ -172,7 +172,8 @@ def read(data: str, idle_seconds: float) -> Books:
     calls = [
         call(row, entries, sold, bought)
         for row in ledger.execute(
-            "select u.*, c.currency from usage u join customer c on c.id = u.customer order by u.at, u.request_id"
+            "select u.*, k.*, c.currency from usage u join usage_kind k on k.id = u.kind "
+            "join customer c on c.id = u.customer order by u.at, u.request_id"
         )
     ]
     if entries:
@@ -197,19 +198,26 @@ def prices(version: dict) -> dict[str, Decimal]:
     return {name: Decimal(each) for name, each in version["rates"]["per_thousand"].items()}
 
 
+def attempt(stored: list, row: sqlite3.Row) -> list:
+    """Upstream, status, id in the body, id in the header, ending: of the row where it says nothing else."""
+    form, body_id, header_id, *own = stored
+    upstream, status, ended = own[:3] if form else (row["upstream"], row["status"], row["ended"])
+    return [upstream, status, body_id, header_id, ended]
+
+
 def call(row: sqlite3.Row, entries: dict[str, dict], sold: dict, bought: dict) -> Call:
-    attempts = json.loads(row["attempts"])
+    attempts = [attempt(each, row) for each in json.loads(row["attempts"])]
     made_of = [entries.pop(each[3], None) for each in attempts]
     if None in made_of:
-        raise Disagreement(f"row {row['request_id']} has a call that is not in the provider's books")
+        raise Disagreement(f"row {row['request_id'].hex()} has a call that is not in the provider's books")
     book = made_of[-1] if made_of else {"status": row["status"], "fault": None}
     billed = {name: n for name, n in json.loads(row["tokens"]).items() if n}
     tokens = classes(book) if book["status"] == 200 else {}
     if row["source"] == "reported" or row["status"] != 200:
         if billed != tokens:
-            raise Disagreement(f"row {row['request_id']} has {billed}, the provider's books {tokens}")
+            raise Disagreement(f"row {row['request_id'].hex()} has {billed}, the provider's books {tokens}")
     elif not any(each in (book["fault"] or "") for each in UNREPORTED):
-        raise Disagreement(f"row {row['request_id']} is {row['source']}, and the provider reported {tokens}")
+        raise Disagreement(f"row {row['request_id'].hex()} is {row['source']}, and the provider reported {tokens}")
     made = Call(
         made_of, row["customer"], row["project"], row["session"], row["turn"], row["turn_kind"],
         row["model_served"] or row["model_requested"], row["family"], row["endpoint"], row["upstream"], row["status"],
@@ -219,7 +227,7 @@ def call(row: sqlite3.Row, entries: dict[str, dict], sold: dict, bought: dict) -
     if billed and made.prices:
         made.provider_prices = bought.get((made.model, made.currency))
     if Decimal(row["cost"] or 0) != made.cost:
-        raise Disagreement(f"row {row['request_id']} costs {row['cost']}, its tokens at its price {made.cost}")
+        raise Disagreement(f"row {row['request_id'].hex()} costs {row['cost']}, its tokens at its price {made.cost}")
     return made
 
 

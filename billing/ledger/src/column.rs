@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use permille_types::{KeyHash, MoneyError};
+use permille_types::{KeyHash, MoneyError, RequestId};
 use rust_decimal::Decimal;
 use serde::{
     Serialize,
@@ -84,6 +84,17 @@ pub(crate) fn digest(column: &'static str, bytes: &[u8]) -> Result<KeyHash, Ledg
     <[u8; 32]>::try_from(bytes)
         .map(KeyHash::new)
         .map_err(|_| LedgerError::corrupt(column, "(a digest of another length)"))
+}
+
+/// The 16 bytes of a request's id. They are in the order of its text.
+pub(crate) fn request(id: RequestId) -> Vec<u8> {
+    id.as_uuid().as_bytes().to_vec()
+}
+
+/// A request's id as its 16 bytes.
+pub(crate) fn request_id(column: &'static str, bytes: &[u8]) -> Result<RequestId, LedgerError> {
+    RequestId::from_bytes(bytes)
+        .ok_or_else(|| LedgerError::corrupt(column, "(an id of another length)"))
 }
 
 /// The sum of two counts.

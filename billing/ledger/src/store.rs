@@ -164,6 +164,7 @@ fn migrator(engine: Engine) -> Migrator {
         32 "0032_webhook.sql",
         38 "0038_payment_reference.sql",
         39 "0039_webhook_pending.sql",
+        40 "0040_usage_row.sql" or "postgres/0040_usage_row.sql",
     ])
 }
 

@@ -180,6 +180,12 @@ impl RequestId {
         Self(Uuid::from_u128(self.0.as_u128() ^ RANDOM))
     }
 
+    /// The id whose 16 bytes these are; absent for another number of bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
+    }
+
     /// The id as a UUID.
     #[must_use]
     pub fn as_uuid(&self) -> Uuid {

@@ -206,7 +206,7 @@ async fn each(
         let rows = page_of(connection, &filter, before, ROWS).await?;
         rows.iter().for_each(&mut visit);
         let Some(last) = rows.last() else { return Ok(()) };
-        before = Some((column::micros(last.event.at), last.event.request_id.to_string()));
+        before = Some((column::micros(last.event.at), last.event.request_id));
     }
 }
 

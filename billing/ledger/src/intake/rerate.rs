@@ -38,14 +38,14 @@ impl Ledger {
     /// The store's failure; what was priced before it stays priced.
     pub async fn rerate_held(&self) -> Result<Rerated, LedgerError> {
         let mut rerated = Rerated::default();
-        let mut place = (i64::MIN, String::new());
+        let mut place = None;
         loop {
             let now = self.now();
             let mut tx = self.store.write().await?;
             let catalogue = self.current(&mut tx).await?;
-            let held = usage::held(&mut tx, (place.0, &place.1), RERATE_ROWS_MAX).await?;
+            let held = usage::held(&mut tx, place, RERATE_ROWS_MAX).await?;
             let Some(last) = held.last() else { break };
-            place = (column::micros(last.event.at), last.event.request_id.to_string());
+            place = Some((column::micros(last.event.at), last.event.request_id));
             let mut done = Rerated::default();
             let mut groups = vec![held];
             while let Some(rows) = groups.pop() {
@@ -91,7 +91,7 @@ async fn price_rows(
     let rated = rated.filter_map(Result::ok).filter(|found| found.pricing() != Pricing::Held);
     let rated: Vec<Candidate> = rated.collect();
     let mut trees = Trees::of(connection, rated.iter().map(Candidate::of_month).collect()).await?;
-    let mut priced = 0_u64;
+    let mut priced = Vec::new();
     for found in rated {
         let pricing = found.pricing();
         if let Some(derived) = &found.rated.derived {
@@ -99,11 +99,11 @@ async fn price_rows(
         }
         let event = &found.event;
         let priced_as = trees.price(&event.customer, &found.month);
-        usage::price(connection, &event.request_id, &pricing, priced_as).await?;
         deltas.add(&found, Booking::Repriced)?;
-        priced = priced.saturating_add(1);
+        priced.push((found.event, pricing, priced_as));
     }
+    usage::price(connection, &priced).await?;
     trees.write(connection).await?;
     deltas.write(connection, "held usage priced", now).await?;
-    Ok((priced, deltas.billed()))
+    Ok((u64::try_from(priced.len()).unwrap_or(u64::MAX), deltas.billed()))
 }

@@ -128,7 +128,7 @@ impl Ledger {
                 }
             }
             let Some(last) = rows.last() else { break };
-            before = Some((column::micros(last.event.at), last.event.request_id.to_string()));
+            before = Some((column::micros(last.event.at), last.event.request_id));
         }
         let cells = sums.into_iter().map(|((key, meter), sum)| {
             let untold = untold.get(&key).copied().unwrap_or_default();

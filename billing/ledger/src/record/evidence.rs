@@ -31,7 +31,8 @@ impl Ledger {
             Some([month, at, request]) => {
                 let refused =
                     || LedgerError::invalid("cursor", page.after(), "the `next_cursor` of a page");
-                Some((month, at.parse::<i64>().map_err(|_| refused())?, request))
+                let at = at.parse::<i64>().map_err(|_| refused())?;
+                Some((month, at, request.parse().map_err(|_| refused())?))
             }
         };
         let mut view = self.store.view().await?;
@@ -50,8 +51,8 @@ impl Ledger {
             invoice.records.iter().skip_while(|head| from.is_some_and(|m| head.period != m));
         for head in months {
             let place = match after {
-                Some((month, at, request)) if month == head.period => (at, request),
-                _ => (i64::MIN, ""),
+                Some((month, at, request)) if month == head.period => Some((at, request)),
+                _ => None,
             };
             let period = invoice::month(&head.period, &customer)?;
             let scope = Scope { customer: &customer.id, period };

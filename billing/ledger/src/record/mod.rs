@@ -136,7 +136,7 @@ impl Ledger {
             for row in rows {
                 let month = month_of(&row.event, &catalogue)?;
                 let leaf = trees.add(&month, &row.event)?;
-                usage::place(&mut tx, &row.event.request_id, leaf).await?;
+                usage::place(&mut tx, &row.event, leaf).await?;
             }
             trees.write(&mut tx).await?;
             tx.commit().await.during("commit places of records")?;

@@ -23,7 +23,7 @@ pub use ended::EndedSession;
 pub use hidden::HiddenCost;
 pub(crate) use outcome::LastRequest;
 pub use outcome::{InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, Told, ToldOutcome};
-pub(crate) use repo::{cost, told};
+pub(crate) use repo::{cost, last_turn, told};
 
 use crate::{
     Ledger, LedgerError, Listing, Page, column, price,

@@ -270,23 +270,23 @@ macro_rules! select {
                  session.outcome_by,
                  session.ended_cost,
                  (
-                     select usage.turn_kind
+                     select usage_kind.turn_kind
                      from usage
+                     join usage_kind on usage_kind.id = usage.kind
                      where usage.session = session.id
                        and usage.customer = session.customer
-                     order by
-                         usage.at desc,
-                         usage.request_id desc
+                       and usage.at = session.last_at
+                     order by usage.request_id desc
                      limit 1
                  ) as last_kind,
                  (
-                     select usage.ended
+                     select usage_kind.ended
                      from usage
+                     join usage_kind on usage_kind.id = usage.kind
                      where usage.session = session.id
                        and usage.customer = session.customer
-                     order by
-                         usage.at desc,
-                         usage.request_id desc
+                       and usage.at = session.last_at
+                     order by usage.request_id desc
                      limit 1
                  ) as last_ended
              from session
@@ -295,6 +295,26 @@ macro_rules! select {
             $found_by
         )
     };
+}
+
+/// The highest turn of a session; 0 when it has no requests.
+pub(crate) async fn last_turn(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    session: &SessionId,
+) -> Result<u32, LedgerError> {
+    let turns = sql::query_scalar::<i64>(
+        "select turns
+         from session
+         where customer = $1
+           and id = $2",
+    )
+    .bind(customer.as_str())
+    .bind(session.as_str())
+    .fetch_optional(connection)
+    .await
+    .during("find last turn")?;
+    column::number("session.turns", turns.unwrap_or_default())
 }
 
 pub(super) async fn find(

@@ -45,6 +45,11 @@ impl From<PoolConnection<Postgres>> for Connection {
 }
 
 impl Connection {
+    /// Whether what only `PostgreSQL` has can be asked for.
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// Runs a text that binds nothing and answers nothing.
     async fn run(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
         match self {

@@ -15,7 +15,7 @@ use sqlx::{Arguments, AssertSqlSafe, Postgres, Sqlite, error::BoxDynError};
 use super::{Connection, Done, Row, arguments, value::Value};
 
 /// Rows of one statement on `SQLite`, so that many share its way to the thread that runs it. With
-/// the 36 columns of usage they stay far below the 32,766 values that a statement may bind.
+/// the 21 columns of usage they stay far below the 32,766 values that a statement may bind.
 const GROUP_ROWS_MAX: usize = 32;
 
 /// A statement whose `values ($1, …)` stands for the rows that are added to it.
@@ -168,7 +168,7 @@ impl Parts {
 enum Column<'q> {
     Text(Vec<Option<Cow<'q, str>>>),
     Integer(Vec<Option<i64>>),
-    Bytes(Vec<Vec<u8>>),
+    Bytes(Vec<Option<Vec<u8>>>),
 }
 
 impl<'q> Column<'q> {
@@ -192,7 +192,7 @@ impl<'q> Column<'q> {
         match (self, value) {
             (Self::Text(all), Value::Text(text)) => all.push(text),
             (Self::Integer(all), Value::Integer(integer)) => all.push(integer),
-            (Self::Bytes(all), Value::Bytes(bytes)) => all.push(bytes.into_owned()),
+            (Self::Bytes(all), Value::Bytes(bytes)) => all.push(bytes.map(Cow::into_owned)),
             (column, _) => {
                 let refused = format!("a column of {} has another value", column.kind());
                 return Err(sqlx::Error::Configuration(refused.into()));

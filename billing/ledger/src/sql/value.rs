@@ -14,7 +14,7 @@ use crate::column;
 pub(crate) enum Value<'q> {
     Text(Option<Cow<'q, str>>),
     Integer(Option<i64>),
-    Bytes(Cow<'q, [u8]>),
+    Bytes(Option<Cow<'q, [u8]>>),
 }
 
 /// An engine that these values fit.
@@ -29,8 +29,9 @@ macro_rules! fits {
                 match value {
                     Value::Text(text) => arguments.add(text),
                     Value::Integer(integer) => arguments.add(integer),
-                    Value::Bytes(Cow::Borrowed(bytes)) => arguments.add(bytes),
-                    Value::Bytes(Cow::Owned(bytes)) => arguments.add(bytes),
+                    Value::Bytes(Some(Cow::Borrowed(bytes))) => arguments.add(bytes),
+                    Value::Bytes(Some(Cow::Owned(bytes))) => arguments.add(bytes),
+                    Value::Bytes(None) => arguments.add(None::<Vec<u8>>),
                 }
             }
         })+
@@ -66,6 +67,7 @@ value_of! {
     &'q Option<String> => |text| Self::text(text.as_deref().map(Cow::Borrowed)),
     i64 => |integer| Self::Integer(Some(integer)),
     Option<i64> => |integer| Self::Integer(integer),
-    &'q [u8] => |bytes| Self::Bytes(Cow::Borrowed(bytes)),
-    Vec<u8> => |bytes| Self::Bytes(Cow::Owned(bytes)),
+    &'q [u8] => |bytes| Self::Bytes(Some(Cow::Borrowed(bytes))),
+    Vec<u8> => |bytes| Self::Bytes(Some(Cow::Owned(bytes))),
+    Option<Vec<u8>> => |bytes| Self::Bytes(bytes.map(Cow::Owned)),
 }

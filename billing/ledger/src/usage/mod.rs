@@ -1,6 +1,9 @@
 //! Usage: one row per settled request, priced or held, never changed but to be priced.
 
 mod attempts;
+mod day;
+mod key;
+mod kind;
 mod repo;
 mod row;
 mod stored;
@@ -9,13 +12,16 @@ use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, UsageEvent};
 use rust_decimal::Decimal;
 
+pub(crate) use key::{payload_sha256, payloads};
 pub(crate) use repo::{
-    by_session, held, insert, leafless, list as page_of, of_request, of_session, payload_sha256,
-    payloads, place, price, recorded,
+    by_session, held, insert, leafless, list as page_of, of_request, of_session, place, price,
+    recorded,
 };
 pub use row::{AttemptRow, UsageRow};
 
-use crate::{Ledger, LedgerError, Listing, Page, SummaryFilter, billed, column, store::Connection};
+use crate::{
+    Ledger, LedgerError, Listing, Page, SummaryFilter, billed, column, session, store::Connection,
+};
 
 /// What a row costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,18 +68,13 @@ pub(crate) struct Place {
     session: String,
     customer: String,
     at: i64,
-    request: String,
+    request: Vec<u8>,
 }
 
 impl Place {
     /// Before every row.
     fn first() -> Self {
-        Self {
-            session: String::new(),
-            customer: String::new(),
-            at: i64::MIN,
-            request: String::new(),
-        }
+        Self { session: String::new(), customer: String::new(), at: i64::MIN, request: Vec::new() }
     }
 
     /// That of a row.
@@ -82,7 +83,7 @@ impl Place {
             session: row.event.session.to_string(),
             customer: row.event.customer.to_string(),
             at: column::micros(row.event.at),
-            request: row.event.request_id.to_string(),
+            request: column::request(row.event.request_id),
         }
     }
 }
@@ -133,7 +134,8 @@ impl Ledger {
             Some([at, request]) => {
                 let refused =
                     || LedgerError::invalid("cursor", page.after(), "the `next_cursor` of a page");
-                Some((at.parse().map_err(|_| refused())?, request.to_owned()))
+                let at = at.parse().map_err(|_| refused())?;
+                Some((at, request.parse().map_err(|_| refused())?))
             }
         };
         let mut view = self.store.view().await?;
@@ -153,6 +155,6 @@ impl Ledger {
         session: &SessionId,
     ) -> Result<u32, LedgerError> {
         let mut reader = self.store.read().await?;
-        column::number("usage.turn", repo::turn_max(&mut reader, customer, session).await?)
+        session::last_turn(&mut reader, customer, session).await
     }
 }

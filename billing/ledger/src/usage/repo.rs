@@ -1,12 +1,12 @@
 //! All SQL of usage rows.
 
-use std::collections::HashMap;
+use permille_types::{CustomerId, ModelName, RequestId, SessionId, UsageEvent};
 
-use permille_types::{
-    CustomerId, ModelName, PriceVersion, RequestId, SessionId, TurnKind, UpstreamName,
+use super::{
+    NewUsage, Place, Pricing, StoredUsage, UsageFilter, attempts, day, key,
+    kind::{Kind, Kinds, is_served_as_asked},
+    stored::Row,
 };
-
-use super::{NewUsage, Place, Pricing, StoredUsage, UsageFilter, attempts, stored::Row};
 use crate::{
     LedgerError, SummaryFilter, column,
     error::{During, changed, changed_all},
@@ -18,227 +18,140 @@ fn bound(field: &'static str, value: Option<u64>) -> Result<Option<i64>, LedgerE
     value.map(|value| column::stored_count(field, value)).transpose()
 }
 
-/// Stores rows whose request ids are not taken, all of them.
+/// Stores rows whose request ids are not taken, all of them, and their keys.
 pub(crate) async fn insert(
     connection: &mut Connection,
     rows: &[NewUsage],
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert usage";
+    let kinds = rows.iter().map(|row| Kind::of(&row.event, &row.pricing));
+    let kinds = kinds.collect::<Result<Vec<_>, LedgerError>>()?;
+    let numbers = Kinds::of(connection, &kinds).await?;
+    day::make(connection, rows.iter().map(|row| day::day_of(row.event.at)).collect()).await?;
+    key::insert(connection, rows).await?;
     let mut insert = sql::many(INSERT);
-    for row in rows {
-        insert.row(columns(row)?);
+    for (row, kind) in rows.iter().zip(&kinds) {
+        insert.row(columns(row, numbers.number(kind)?)?);
     }
     let done = insert.execute(connection).await.during(OPERATION)?;
     changed_all(OPERATION, rows.len(), done.rows_affected())
 }
 
 /// What [`INSERT`] binds.
-fn columns(row: &NewUsage) -> Result<[Value<'_>; 36], LedgerError> {
-    let NewUsage { event, payload_sha256, pricing, leaf } = row;
+fn columns(row: &NewUsage, kind: i64) -> Result<[Value<'_>; 21], LedgerError> {
+    let NewUsage { event, pricing, leaf, .. } = row;
     let units = (!event.units.is_empty()).then(|| column::to_json("units", &event.units));
-    let flags = (!event.flags.is_empty()).then(|| column::to_json("flags", &event.flags));
-    let (version, band, cost) = match pricing {
-        Pricing::Priced { version, band, cost } => {
-            let band = version.is_some().then_some(i64::from(*band));
-            (version.as_ref().map(ToString::to_string), band, Some(column::decimal_text(*cost)))
-        }
-        Pricing::Held => (None, None, None),
+    let cost = match pricing {
+        Pricing::Priced { cost, .. } => Some(column::decimal_text(*cost)),
+        Pricing::Held => None,
     };
-    let unpriced = i64::from(cost.is_none());
+    let served = event.model_served.as_ref().filter(|_| !is_served_as_asked(event));
     Ok([
-        event.request_id.to_string().into(),
-        payload_sha256.as_slice().into(),
         column::micros(event.at).into(),
+        kind.into(),
+        i64::from(event.turn).into(),
+        bound("input_total", event.input_total)?.into(),
+        bound("output_total", event.output_total)?.into(),
+        bound("resent_tokens", event.resent_tokens)?.into(),
+        column::stored_count("latency_ms", event.latency_ms)?.into(),
+        bound("first_token_ms", event.first_token_ms)?.into(),
+        column::stored_count("leaf", *leaf)?.into(),
+        event.estimate_error_permille.map(i64::from).into(),
+        column::request(event.request_id).into(),
         event.customer.as_str().into(),
         event.project.as_str().into(),
         event.key.as_str().into(),
         event.session.as_str().into(),
-        i64::from(event.session_explicit).into(),
-        i64::from(event.turn).into(),
-        event.family.as_str().into(),
-        event.endpoint.as_str().into(),
         event.model_requested.as_str().into(),
-        event.model_served.as_ref().map(ModelName::as_str).into(),
-        event.service_tier.as_deref().into(),
-        event.upstream.as_ref().map(UpstreamName::as_str).into(),
-        event.status.map(i64::from).into(),
-        i64::from(event.streamed).into(),
-        event.ended.as_str().into(),
-        event.source.as_str().into(),
-        column::to_json("tokens", &event.tokens)?.into(),
-        bound("input_total", event.input_total)?.into(),
-        bound("output_total", event.output_total)?.into(),
-        event.estimate_error_permille.map(i64::from).into(),
-        units.transpose()?.into(),
-        attempts::write(&event.attempts, &event.tokens)?.into(),
-        column::stored_count("latency_ms", event.latency_ms)?.into(),
-        bound("first_token_ms", event.first_token_ms)?.into(),
-        flags.transpose()?.into(),
-        version.into(),
-        band.into(),
+        served.map(ModelName::as_str).into(),
         cost.into(),
-        unpriced.into(),
-        event.region.as_deref().into(),
-        event.turn_kind.map(TurnKind::as_str).into(),
-        bound("resent_tokens", event.resent_tokens)?.into(),
-        column::stored_count("leaf", *leaf)?.into(),
+        column::to_json("tokens", &event.tokens)?.into(),
+        units.transpose()?.into(),
+        attempts::write(event)?.into(),
     ])
 }
 
 const INSERT: &str = "insert into usage (
-         request_id,
-         payload_sha256,
          at,
+         kind,
+         turn,
+         input_total,
+         output_total,
+         resent_tokens,
+         latency_ms,
+         first_token_ms,
+         leaf,
+         estimate_error_permille,
+         request_id,
          customer,
          project,
          api_key,
          session,
-         session_explicit,
-         turn,
-         family,
-         endpoint,
          model_requested,
          model_served,
-         service_tier,
-         upstream,
-         status,
-         streamed,
-         ended,
-         source,
-         tokens,
-         input_total,
-         output_total,
-         estimate_error_permille,
-         units,
-         attempts,
-         latency_ms,
-         first_token_ms,
-         flags,
-         price_version,
-         band,
          cost,
-         unpriced,
-         region,
-         turn_kind,
-         resent_tokens,
-         leaf
+         tokens,
+         units,
+         attempts
      ) values (
-         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-         $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-         $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
-         $31, $32, $33, $34, $35, $36
+         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+         $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
      )";
 
-/// The hashes of what was stored under those of `requests` that are taken.
-pub(crate) async fn payloads(
-    connection: &mut Connection,
-    requests: impl Iterator<Item = RequestId>,
-) -> Result<HashMap<RequestId, Vec<u8>>, LedgerError> {
-    let mut taken = sql::many(
-        "with asked (request_id) as (values ($1))
-         select
-             usage.request_id,
-             usage.payload_sha256
-         from asked
-         cross join usage
-         where usage.request_id = asked.request_id",
-    );
-    for request in requests {
-        taken.row([request.to_string().into()]);
-    }
-    taken
-        .fetch_all::<(String, Vec<u8>)>(connection)
-        .await
-        .during("find usage by requests")?
-        .into_iter()
-        .map(|(request, hash)| Ok((column::parsed("usage.request_id", &request)?, hash)))
-        .collect()
-}
-
-/// The hash of what was stored under a request id.
-pub(crate) async fn payload_sha256(
-    connection: &mut Connection,
-    request: &RequestId,
-) -> Result<Option<Vec<u8>>, LedgerError> {
-    sql::query_scalar::<Vec<u8>>(
-        "select payload_sha256
-         from usage
-         where request_id = $1",
-    )
-    .bind(request.to_string())
-    .fetch_optional(connection)
-    .await
-    .during("find usage by request")
-}
-
-/// Prices a held row, as the `priced_as`th of its month.
+/// Prices held rows, each as the one of its month that it says.
 pub(crate) async fn price(
     connection: &mut Connection,
-    request: &RequestId,
-    pricing: &Pricing,
-    priced_as: u64,
+    priced: &[(UsageEvent, Pricing, u64)],
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "price held usage";
-    let Pricing::Priced { version, band, cost } = pricing else { return Ok(()) };
-    let done = sql::query(
-        "update usage
-         set price_version = $2,
-             band = $3,
-             cost = $4,
-             priced_as = $5,
-             unpriced = 0
-         where request_id = $1
-           and unpriced = 1",
-    )
-    .bind(request.to_string())
-    .bind(version.as_ref().map(PriceVersion::as_str))
-    .bind(version.as_ref().map(|_| i64::from(*band)))
-    .bind(column::decimal_text(*cost))
-    .bind(column::stored_count("priced_as", priced_as)?)
-    .execute(connection)
-    .await
-    .during(OPERATION)?;
-    changed(OPERATION, 1, done.rows_affected())
+    let kinds = priced.iter().map(|(event, pricing, _)| Kind::of(event, pricing));
+    let kinds = kinds.collect::<Result<Vec<_>, LedgerError>>()?;
+    let numbers = Kinds::of(connection, &kinds).await?;
+    for ((event, pricing, priced_as), kind) in priced.iter().zip(&kinds) {
+        let Pricing::Priced { cost, .. } = pricing else { continue };
+        let done = sql::query(
+            "update usage
+             set kind = $3,
+                 cost = $4,
+                 priced_as = $5
+             where at = $1
+               and request_id = $2
+               and cost is null",
+        )
+        .bind(column::micros(event.at))
+        .bind(column::request(event.request_id))
+        .bind(numbers.number(kind)?)
+        .bind(column::decimal_text(*cost))
+        .bind(column::stored_count("priced_as", *priced_as)?)
+        .execute(connection)
+        .await
+        .during(OPERATION)?;
+        changed(OPERATION, 1, done.rows_affected())?;
+    }
+    Ok(())
 }
 
 /// Gives the record of a row that has none its place.
 pub(crate) async fn place(
     connection: &mut Connection,
-    request: &RequestId,
+    event: &UsageEvent,
     leaf: u64,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "give a record its place";
     let done = sql::query(
         "update usage
-         set leaf = $2
-         where request_id = $1
+         set leaf = $3
+         where at = $1
+           and request_id = $2
            and leaf is null",
     )
-    .bind(request.to_string())
+    .bind(column::micros(event.at))
+    .bind(column::request(event.request_id))
     .bind(column::stored_count("leaf", leaf)?)
     .execute(connection)
     .await
     .during(OPERATION)?;
     changed(OPERATION, 1, done.rows_affected())
-}
-
-/// The highest turn of a session; 0 when it has no rows.
-pub(crate) async fn turn_max(
-    connection: &mut Connection,
-    customer: &CustomerId,
-    session: &SessionId,
-) -> Result<i64, LedgerError> {
-    sql::query_scalar::<i64>(
-        "select coalesce(max(turn), 0)
-         from usage
-         where customer = $1
-           and session = $2",
-    )
-    .bind(customer.as_str())
-    .bind(session.as_str())
-    .fetch_one(connection)
-    .await
-    .during("find last turn")
 }
 
 /// Columns of a row; what follows finds the rows.
@@ -252,21 +165,22 @@ macro_rules! select {
                  usage.project,
                  usage.api_key,
                  usage.session,
-                 usage.session_explicit,
+                 usage_kind.session_explicit,
                  usage.turn,
-                 usage.turn_kind,
+                 usage_kind.turn_kind,
                  usage.resent_tokens,
-                 usage.family,
-                 usage.endpoint,
+                 usage_kind.family,
+                 usage_kind.endpoint,
                  usage.model_requested,
+                 usage_kind.served_as_asked,
                  usage.model_served,
-                 usage.service_tier,
-                 usage.region,
-                 usage.upstream,
-                 usage.status,
-                 usage.streamed,
-                 usage.ended,
-                 usage.source,
+                 usage_kind.service_tier,
+                 usage_kind.region,
+                 usage_kind.upstream,
+                 usage_kind.status,
+                 usage_kind.streamed,
+                 usage_kind.ended,
+                 usage_kind.source,
                  usage.tokens,
                  usage.input_total,
                  usage.output_total,
@@ -275,14 +189,15 @@ macro_rules! select {
                  usage.attempts,
                  usage.latency_ms,
                  usage.first_token_ms,
-                 usage.flags,
-                 usage.price_version,
-                 usage.band,
+                 usage_kind.flags,
+                 usage_kind.price_version,
+                 usage_kind.band,
                  usage.cost,
                  usage.leaf,
                  usage.priced_as,
                  customer.currency
              from usage
+             join usage_kind on usage_kind.id = usage.kind
              join customer on customer.id = usage.customer
              ",
             $($found_by),+
@@ -307,7 +222,10 @@ macro_rules! newest_first {
 }
 
 const BY_REQUEST: &str = newest_first!(
-    "where usage.request_id = $1
+    "join usage_key
+         on usage_key.at = usage.at
+        and usage_key.request_id = usage.request_id
+     where usage_key.request_id = $1
        and ($2 is null or usage.session = $2)
        and ($3 is null or usage.customer = $3)
     "
@@ -335,7 +253,7 @@ const BY_TIME: &str = newest_first!(
 pub(crate) async fn list(
     connection: &mut Connection,
     filter: &UsageFilter,
-    before: Option<(i64, String)>,
+    before: Option<(i64, RequestId)>,
     rows: i64,
 ) -> Result<Vec<StoredUsage>, LedgerError> {
     let text = match (&filter.request, &filter.session, &filter.customer) {
@@ -344,9 +262,10 @@ pub(crate) async fn list(
         (None, None, Some(_)) => BY_CUSTOMER,
         (None, None, None) => BY_TIME,
     };
-    let (before_at, before_request) = before.unwrap_or((i64::MAX, String::new()));
+    let (before_at, before_request) =
+        before.map_or((i64::MAX, Vec::new()), |(at, request)| (at, column::request(request)));
     sql::query_as::<Row>(text)
-        .bind(filter.request.map(|request| request.to_string()))
+        .bind(filter.request.map(column::request))
         .bind(filter.session.as_ref().map(SessionId::as_str))
         .bind(filter.customer.as_ref().map(CustomerId::as_str))
         .bind(filter.since.map_or(i64::MIN, column::micros))
@@ -365,19 +284,19 @@ pub(crate) async fn list(
 /// Rows without a price, oldest first, after a place in that order.
 pub(crate) async fn held(
     connection: &mut Connection,
-    after: (i64, &str),
+    after: Option<(i64, RequestId)>,
     rows: i64,
 ) -> Result<Vec<StoredUsage>, LedgerError> {
     sql::query_as::<Row>(select!(
-        "where usage.unpriced = 1
+        "where usage.cost is null
            and (usage.at, usage.request_id) > ($1, $2)
          order by
              usage.at,
              usage.request_id
          limit $3"
     ))
-    .bind(after.0)
-    .bind(after.1)
+    .bind(after.map_or(i64::MIN, |(at, _)| at))
+    .bind(after.map_or_else(Vec::new, |(_, request)| column::request(request)))
     .bind(rows)
     .fetch_all(connection)
     .await
@@ -414,7 +333,7 @@ pub(crate) async fn recorded(
     connection: &mut Connection,
     scope: Scope<'_>,
     size: u64,
-    after: (i64, &str),
+    after: Option<(i64, RequestId)>,
     rows: i64,
 ) -> Result<Vec<StoredUsage>, LedgerError> {
     sql::query_as::<Row>(select!(
@@ -432,8 +351,8 @@ pub(crate) async fn recorded(
     .bind(column::micros(scope.period.start))
     .bind(column::micros(scope.period.end))
     .bind(column::stored_count("size", size)?)
-    .bind(after.0)
-    .bind(after.1)
+    .bind(after.map_or(i64::MIN, |(at, _)| at))
+    .bind(after.map_or_else(Vec::new, |(_, request)| column::request(request)))
     .bind(rows)
     .fetch_all(connection)
     .await
@@ -448,13 +367,18 @@ pub(crate) async fn of_request(
     connection: &mut Connection,
     request: &RequestId,
 ) -> Result<Option<StoredUsage>, LedgerError> {
-    sql::query_as::<Row>(select!("where usage.request_id = $1"))
-        .bind(request.to_string())
-        .fetch_optional(connection)
-        .await
-        .during("read usage of a request")?
-        .map(StoredUsage::try_from)
-        .transpose()
+    sql::query_as::<Row>(select!(
+        "join usage_key
+             on usage_key.at = usage.at
+            and usage_key.request_id = usage.request_id
+         where usage_key.request_id = $1"
+    ))
+    .bind(column::request(*request))
+    .fetch_optional(connection)
+    .await
+    .during("read usage of a request")?
+    .map(StoredUsage::try_from)
+    .transpose()
 }
 
 /// Rows of a session in the order of its turns, after one of them.
@@ -479,7 +403,7 @@ pub(crate) async fn of_session(
     .bind(session.as_str())
     .bind(after.map_or(i64::MIN, |row| i64::from(row.event.turn)))
     .bind(after.map_or(i64::MIN, |row| column::micros(row.event.at)))
-    .bind(after.map_or_else(String::new, |row| row.event.request_id.to_string()))
+    .bind(after.map_or_else(Vec::new, |row| column::request(row.event.request_id)))
     .bind(rows)
     .fetch_all(connection)
     .await

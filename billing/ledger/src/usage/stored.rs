@@ -1,8 +1,8 @@
 //! A row as its columns are, and what it says.
 
 use permille_types::{
-    Ended, Endpoint, Family, Flag, KeyId, Source, TokenCounts, TurnKind, USAGE_EVENT_VERSION,
-    UnitCounts, UsageEvent,
+    Ended, Endpoint, Family, Flag, KeyId, ModelName, Source, TokenCounts, TurnKind,
+    USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
 };
 
 use super::{Pricing, StoredUsage, attempts};
@@ -10,7 +10,7 @@ use crate::{LedgerError, column};
 
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
-    request_id: String,
+    request_id: Vec<u8>,
     at: i64,
     customer: String,
     project: String,
@@ -23,6 +23,7 @@ pub(super) struct Row {
     family: String,
     endpoint: String,
     model_requested: String,
+    served_as_asked: i64,
     model_served: Option<String>,
     service_tier: Option<String>,
     region: Option<String>,
@@ -61,9 +62,14 @@ impl TryFrom<Row> for StoredUsage {
                 cost: column::decimal("usage.cost", cost)?,
             },
         };
-        let event = UsageEvent {
+        let model_requested = column::parsed("usage.model_requested", &row.model_requested)?;
+        let model_served = match row.served_as_asked {
+            0 => optional("usage.model_served", row.model_served.as_deref())?,
+            _ => Some(ModelName::clone(&model_requested)),
+        };
+        let mut event = UsageEvent {
             version: USAGE_EVENT_VERSION,
-            request_id: column::parsed("usage.request_id", &row.request_id)?,
+            request_id: column::request_id("usage.request_id", &row.request_id)?,
             at: column::instant("usage.at", row.at)?,
             customer: column::parsed("usage.customer", &row.customer)?,
             project: column::parsed("usage.project", &row.project)?,
@@ -78,8 +84,8 @@ impl TryFrom<Row> for StoredUsage {
             resent_tokens: count("usage.resent_tokens", row.resent_tokens)?,
             family: column::word::<Family>("usage.family", &row.family)?,
             endpoint: column::word::<Endpoint>("usage.endpoint", &row.endpoint)?,
-            model_requested: column::parsed("usage.model_requested", &row.model_requested)?,
-            model_served: optional("usage.model_served", row.model_served.as_deref())?,
+            model_requested,
+            model_served,
             service_tier: row.service_tier,
             region: row.region,
             upstream: optional("usage.upstream", row.upstream.as_deref())?,
@@ -87,7 +93,7 @@ impl TryFrom<Row> for StoredUsage {
             streamed: row.streamed != 0,
             ended: column::word::<Ended>("usage.ended", &row.ended)?,
             source: column::word::<Source>("usage.source", &row.source)?,
-            attempts: attempts::read(&row.attempts, &tokens)?,
+            attempts: Vec::new(),
             tokens,
             input_total: count("usage.input_total", row.input_total)?,
             output_total: count("usage.output_total", row.output_total)?,
@@ -106,6 +112,7 @@ impl TryFrom<Row> for StoredUsage {
                 Some(text) => column::json::<Vec<Flag>>("usage.flags", text)?,
             },
         };
+        event.attempts = attempts::read(&row.attempts, &event)?;
         Ok(Self {
             event,
             pricing,

@@ -217,7 +217,7 @@ async fn held_usage_that_does_not_fit_the_books_stays_held_and_holds_up_no_other
 
     assert_eq!((import.rerated.priced, again.priced), (1, 0));
     assert_eq!(books.value("select sum(unpriced) from request_hour").await, 2);
-    assert_eq!(books.value("select count(*) from usage where unpriced = 1").await, 2);
+    assert_eq!(books.value("select count(*) from usage where cost is null").await, 2);
 }
 
 #[tokio::test]

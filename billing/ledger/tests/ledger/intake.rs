@@ -305,27 +305,6 @@ async fn what_a_row_says_is_what_the_event_said() {
 }
 
 #[tokio::test]
-async fn a_typical_row_takes_at_most_400_bytes() {
-    let books = Books::open().await;
-    let events: Vec<_> = (1..=200).map(|number| books.event(number)).collect();
-    books.accept(&events).await;
-
-    let bytes = books
-        .value(
-            "select cast(avg(
-                 length(request_id) + length(payload_sha256) + 8 + length(customer)
-                 + length(project) + length(api_key) + length(session) + length(family)
-                 + length(endpoint) + length(model_requested) + coalesce(length(model_served), 0)
-                 + coalesce(length(upstream), 0) + length(ended) + length(source) + length(tokens)
-                 + length(attempts) + length(price_version) + length(cost) + 31 + 16
-             ) as bigint) from usage",
-        )
-        .await;
-
-    assert!(bytes <= 400, "{bytes} bytes");
-}
-
-#[tokio::test]
 async fn what_a_policy_spares_is_booked_at_zero_and_is_not_held() {
     let books = Books::open().await;
     let mut spared = books.event(1);

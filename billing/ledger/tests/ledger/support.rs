@@ -144,8 +144,10 @@ impl Books {
     pub(crate) async fn dump(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for sql in [
-            "select json_array('usage', request_id, hex(payload_sha256), at, tokens, cost,
-                 price_version, band, unpriced, attempts) from usage order by 1",
+            "select json_array('usage', hex(request_id), at, tokens, cost, price_version, band,
+                 attempts) from usage join usage_kind on usage_kind.id = usage.kind order by 1",
+            "select json_array('usage', hex(request_id), at, hex(payload_sha256)) from usage_key
+                 order by 1",
             "select json_array('hour', customer, hour, project, model, meter, price_version, band,
                  simulated, quantity, estimated) from usage_hour order by 1",
             "select json_array('requests', customer, hour, project, requests, unpriced, estimated,
