@@ -112,7 +112,7 @@ pub use summary::{
     SummaryFilter, TurnCost,
 };
 pub use token::{CreatedToken, ROLES, Role, Token, TokenId};
-pub use usage::{AttemptRow, UsageFilter, UsageRow};
+pub use usage::{AttemptRow, UsageDay, UsageDrop, UsageFilter, UsageRow};
 pub use webhook::{
     Attempted, Delivery, DeliveryState, DueDelivery, EventKind, NewWebhook, SignedWebhook,
     WEBHOOK_SECRET_PREFIX, WEBHOOKS_MAX, Webhook, WebhookBacklog,

@@ -165,6 +165,7 @@ fn migrator(engine: Engine) -> Migrator {
         38 "0038_payment_reference.sql",
         39 "0039_webhook_pending.sql",
         40 "0040_usage_row.sql" or "postgres/0040_usage_row.sql",
+        41 "0041_usage_drop.sql" or "postgres/0041_usage_drop.sql",
     ])
 }
 

@@ -32,7 +32,7 @@ use crate::{
     plan,
     rollup::Simulated,
     store::Connection,
-    usage::{Pricing, StoredUsage, page_of},
+    usage::{Pricing, StoredUsage, dropped_in, page_of},
 };
 use share::{Share, Taken};
 
@@ -101,6 +101,11 @@ pub(crate) async fn tell(
         }
         let place = (id.clone(), label);
         if !months.contains_key(&place) {
+            // Shares are of all rows of a month.
+            let period = month(&place.1, customer)?;
+            if dropped_in(connection, period.start, period.end).await?.is_some() {
+                continue;
+            }
             let found = month_of(connection, cache, customer, &place.1).await?;
             months.insert(place.clone(), found);
         }

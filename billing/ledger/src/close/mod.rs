@@ -13,7 +13,7 @@ use permille_rating::period::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use repo::closed_before;
+pub(crate) use repo::{closed_before, is_closed};
 
 pub use crate::invoice::{SignedAmounts, SignedSum};
 use crate::{

@@ -33,7 +33,7 @@ pub(super) async fn find(
     .transpose()
 }
 
-pub(super) async fn is_closed(
+pub(crate) async fn is_closed(
     connection: &mut Connection,
     period: &str,
 ) -> Result<bool, LedgerError> {

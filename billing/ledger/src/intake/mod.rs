@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use permille_types::{
     Ack, Batch, CustomerId, Flag, ModelName, NodeId, PriceVersion, RequestId, Sequenced,
     USAGE_EVENT_VERSION, UsageEvent, UsageEventError,
@@ -193,6 +193,8 @@ struct Books {
     created: stored_response::Created,
     /// Derived prices that this batch has stored.
     kept: HashSet<PriceVersion>,
+    /// Days of which it cannot be told any more what is booked.
+    forgotten: HashSet<NaiveDate>,
     /// Whose requests are held, for want of a price of which model.
     held: BTreeSet<(CustomerId, ModelName)>,
 }
@@ -226,6 +228,8 @@ impl Books {
             trees: Trees::of(connection, months.collect()).await?,
             created: stored_response::Created::new(),
             kept: HashSet::new(),
+            forgotten: usage::forgotten(connection, found().map(|(found, _)| found.event.at))
+                .await?,
             held: BTreeSet::new(),
         })
     }
@@ -305,7 +309,8 @@ impl Books {
         Ok(())
     }
 
-    /// Books an event. The refusal is that of a request id which is booked with other content.
+    /// Books an event. The refusal is that of a request id which is booked with other content, or
+    /// of one that is too old to tell.
     async fn book(
         &mut self,
         connection: &mut Connection,
@@ -322,6 +327,14 @@ impl Books {
             return Ok(Some(Refusal {
                 reason: QuarantineReason::Conflict,
                 detail: "the request is booked with another content".to_owned(),
+                request_id: Some(request.to_string()),
+            }));
+        }
+        let day = found.event.at.date_naive();
+        if self.forgotten.contains(&day) {
+            return Ok(Some(Refusal {
+                reason: QuarantineReason::OutOfRange,
+                detail: format!("admitted on {day}, whose keys are gone: it may be booked already"),
                 request_id: Some(request.to_string()),
             }));
         }

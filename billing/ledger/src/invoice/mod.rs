@@ -42,7 +42,7 @@ pub(crate) use compute::month;
 pub(crate) use money::{discrepancies, post_credit};
 pub(crate) use news::tell_credit;
 pub(crate) use payment::settle_credited;
-pub(crate) use repo::{make_stale, not_issued};
+pub(crate) use repo::{make_stale, not_issued, not_issued_over};
 pub(crate) use signed::amounts_of;
 pub use signed::{SignedAmounts, SignedSum};
 

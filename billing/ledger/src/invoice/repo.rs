@@ -370,6 +370,30 @@ pub(crate) async fn not_issued(
     Ok(found)
 }
 
+/// Invoices of other months that may still be issued and print the root over records of `month`,
+/// as `customer (state)`: what came late for it is on them.
+pub(crate) async fn not_issued_over(
+    connection: &mut Connection,
+    month: &str,
+) -> Result<Vec<String>, LedgerError> {
+    let rows = sql::query_as::<(String, String)>(
+        "select
+             customer,
+             state
+         from invoice
+         where period <> $1
+           and state in ('draft', 'approved')
+           and document like $2
+         order by customer",
+    )
+    .bind(month)
+    .bind(format!("%\"period\":\"{month}\",\"size\":%"))
+    .fetch_all(connection)
+    .await
+    .during("list invoices over records of a month")?;
+    Ok(rows.into_iter().map(|(customer, state)| format!("{customer} ({state})")).collect())
+}
+
 /// An invoice that is not void, as a signature is over it.
 pub(super) struct NotVoid {
     /// Its number, else its id.

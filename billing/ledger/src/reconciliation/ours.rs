@@ -101,6 +101,7 @@ impl Ledger {
             ..SummaryFilter::default()
         };
         usage::refuse_more(&mut view, &counted).await?;
+        usage::refuse_dropped(&mut view, Some(since), Some(until)).await?;
         let filter =
             UsageFilter { since: Some(since), until: Some(until), ..UsageFilter::default() };
         let mut sums: BTreeMap<(CallKey, Meter), Sum> = BTreeMap::new();

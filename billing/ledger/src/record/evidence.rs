@@ -55,6 +55,7 @@ impl Ledger {
                 _ => None,
             };
             let period = invoice::month(&head.period, &customer)?;
+            usage::refuse_dropped(&mut view, Some(period.start), Some(period.end)).await?;
             let scope = Scope { customer: &customer.id, period };
             let rows = usage::recorded(&mut view, scope, head.size, place, wanted).await?;
             wanted = wanted.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));

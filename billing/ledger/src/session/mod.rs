@@ -12,7 +12,7 @@ mod repo;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use permille_types::{Currency, CustomerId, Price, SessionId, TokenCounts, TurnKind};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -23,7 +23,7 @@ pub use ended::EndedSession;
 pub use hidden::HiddenCost;
 pub(crate) use outcome::LastRequest;
 pub use outcome::{InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, Told, ToldOutcome};
-pub(crate) use repo::{cost, last_turn, told};
+pub(crate) use repo::{cost, keep_last, last_turn, told};
 
 use crate::{
     Ledger, LedgerError, Listing, Page, column, price,
@@ -237,6 +237,10 @@ impl Ledger {
         let mut view = self.store.view().await?;
         let catalogue = self.current(&mut view).await?;
         let rollup = repo::find(&mut view, customer, id, now).await?;
+        if let Some(session) = &rollup {
+            let end = session.last_at.checked_add_signed(TimeDelta::microseconds(1));
+            usage::refuse_dropped(&mut view, Some(session.first_at), end).await?;
+        }
         let limit = i64::from(SESSION_ROWS_MAX).saturating_add(1);
         let mut rows = usage::of_session(&mut view, customer, id, None, limit).await?;
         let versions = rows.iter().filter_map(|row| row.version());

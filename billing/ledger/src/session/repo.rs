@@ -269,7 +269,7 @@ macro_rules! select {
                  session.outcome_at,
                  session.outcome_by,
                  session.ended_cost,
-                 (
+                 coalesce((
                      select usage_kind.turn_kind
                      from usage
                      join usage_kind on usage_kind.id = usage.kind
@@ -278,8 +278,8 @@ macro_rules! select {
                        and usage.at = session.last_at
                      order by usage.request_id desc
                      limit 1
-                 ) as last_kind,
-                 (
+                 ), session.last_kind) as last_kind,
+                 coalesce((
                      select usage_kind.ended
                      from usage
                      join usage_kind on usage_kind.id = usage.kind
@@ -288,13 +288,64 @@ macro_rules! select {
                        and usage.at = session.last_at
                      order by usage.request_id desc
                      limit 1
-                 ) as last_ended
+                 ), session.last_ended) as last_ended
              from session
              join customer on customer.id = session.customer
              ",
             $found_by
         )
     };
+}
+
+/// Keeps how the last request of sessions came about and ended, where it was from one instant to
+/// another: its row is about to go. How many sessions there were, as many as may be at once.
+pub(crate) async fn keep_last(
+    connection: &mut Connection,
+    (from, before): (i64, i64),
+    rows: i64,
+) -> Result<i64, LedgerError> {
+    let done = sql::query(
+        "update session
+         set last_kind = (
+                 select usage_kind.turn_kind
+                 from usage
+                 join usage_kind on usage_kind.id = usage.kind
+                 where usage.session = session.id
+                   and usage.customer = session.customer
+                   and usage.at = session.last_at
+                 order by usage.request_id desc
+                 limit 1
+             ),
+             last_ended = (
+                 select usage_kind.ended
+                 from usage
+                 join usage_kind on usage_kind.id = usage.kind
+                 where usage.session = session.id
+                   and usage.customer = session.customer
+                   and usage.at = session.last_at
+                 order by usage.request_id desc
+                 limit 1
+             )
+         where (customer, id) in (
+             select
+                 customer,
+                 id
+             from session
+             where last_at >= $1
+               and last_at < $2
+               and last_ended is null
+             limit $3
+         )
+           and last_at >= $1
+           and last_at < $2",
+    )
+    .bind(from)
+    .bind(before)
+    .bind(rows)
+    .execute(connection)
+    .await
+    .during("keep last requests of sessions")?;
+    Ok(i64::try_from(done.rows_affected()).unwrap_or(i64::MAX))
 }
 
 /// The highest turn of a session; 0 when it has no requests.

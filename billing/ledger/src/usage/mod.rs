@@ -12,6 +12,8 @@ use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, UsageEvent};
 use rust_decimal::Decimal;
 
+pub use day::{UsageDay, UsageDrop};
+pub(crate) use day::{dropped_in, forgotten, refuse_dropped};
 pub(crate) use key::{payload_sha256, payloads};
 pub(crate) use repo::{
     by_session, held, insert, leafless, list as page_of, of_request, of_session, place, price,
@@ -139,7 +141,16 @@ impl Ledger {
             }
         };
         let mut view = self.store.view().await?;
+        if filter.since.is_some() {
+            day::refuse_dropped(&mut view, filter.since, filter.until).await?;
+        }
         let stored = repo::list(&mut view, filter, before, page.rows()).await?;
+        if let (Some(request), true, 0) = (filter.request, before.is_none(), stored.len())
+            && let Some(at) = key::admitted(&mut view, &request).await?
+            && let Some(day) = day::dropped_at(&mut view, at).await?
+        {
+            return Err(day::dropped(day));
+        }
         let mut rows: Vec<UsageRow> = stored.iter().cloned().map(UsageRow::from).collect();
         billed::tell(&mut view, &self.billed, &stored, &mut rows).await?;
         Ok(Listing::cut(page, rows, |row| format!("{}/{}", column::micros(row.at), row.request_id)))

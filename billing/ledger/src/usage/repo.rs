@@ -27,7 +27,7 @@ pub(crate) async fn insert(
     let kinds = rows.iter().map(|row| Kind::of(&row.event, &row.pricing));
     let kinds = kinds.collect::<Result<Vec<_>, LedgerError>>()?;
     let numbers = Kinds::of(connection, &kinds).await?;
-    day::make(connection, rows.iter().map(|row| day::day_of(row.event.at)).collect()).await?;
+    day::make(connection, rows.iter().map(|row| row.event.at)).await?;
     key::insert(connection, rows).await?;
     let mut insert = sql::many(INSERT);
     for (row, kind) in rows.iter().zip(&kinds) {
@@ -447,6 +447,9 @@ pub(crate) async fn by_session(
     after: Option<Place>,
     rows: i64,
 ) -> Result<Vec<StoredUsage>, LedgerError> {
+    if after.is_none() {
+        day::refuse_dropped(connection, filter.since, filter.until).await?;
+    }
     let after = after.unwrap_or_else(Place::first);
     sql::query_as::<Row>(select!(
         "where ($1 is null or usage.customer = $1)

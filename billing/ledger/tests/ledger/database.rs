@@ -94,6 +94,24 @@ impl Database {
         }
     }
 
+    /// A reader in the midst of a transaction that has asked `sql`.
+    #[allow(dead_code, reason = "the suite on files has no such test")]
+    pub(crate) async fn reading(&self, sql: &'static str) -> Lock {
+        match &self.pool {
+            Pool::Sqlite(options) => {
+                let pool = SqlitePool::connect_lazy_with(SqliteConnectOptions::clone(options));
+                let mut reader = pool.begin().await.unwrap();
+                sqlx::query(sql).execute(&mut *reader).await.unwrap();
+                Lock::Sqlite(reader)
+            }
+            Pool::Postgres(lent) => {
+                let mut reader = lent.pool().begin().await.unwrap();
+                sqlx::query(sql).execute(&mut *reader).await.unwrap();
+                Lock::Postgres(reader)
+            }
+        }
+    }
+
     /// Every byte of it on disk.
     pub(crate) async fn bytes(&self) -> Vec<u8> {
         match &self.pool {

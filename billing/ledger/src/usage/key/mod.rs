@@ -5,4 +5,4 @@
 
 mod repo;
 
-pub(crate) use repo::{insert, payload_sha256, payloads};
+pub(crate) use repo::{admitted, insert, payload_sha256, payloads};

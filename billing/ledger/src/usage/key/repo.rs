@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use permille_types::RequestId;
 
 use crate::{
@@ -75,4 +76,21 @@ pub(crate) async fn payload_sha256(
     .fetch_optional(connection)
     .await
     .during("find usage by request")
+}
+
+/// When a request was admitted.
+pub(crate) async fn admitted(
+    connection: &mut Connection,
+    request: &RequestId,
+) -> Result<Option<DateTime<Utc>>, LedgerError> {
+    let at = sql::query_scalar::<i64>(
+        "select at
+         from usage_key
+         where request_id = $1",
+    )
+    .bind(column::request(*request))
+    .fetch_optional(connection)
+    .await
+    .during("find the instant of a request")?;
+    at.map(|at| column::instant("usage_key.at", at)).transpose()
 }

@@ -1,0 +1,193 @@
+//! Old days of usage are dropped once nothing needs them, and nothing that was billed changes.
+
+use chrono::NaiveDate;
+use permille_ledger::{
+    LedgerError, Page, QuarantineReason, Role, SummaryFilter, UsageDay, UsageDrop, UsageFilter,
+};
+use permille_types::{Ended, UsageEvent};
+
+use crate::support::{Books, at, batch, request_id};
+
+fn day(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+/// Three requests on each of four days of November and one of December, in three sessions.
+fn events(books: &Books) -> Vec<UsageEvent> {
+    let days = ["2026-11-05", "2026-11-06", "2026-11-20", "2026-11-21", "2026-12-02"];
+    let made = |number: u32| {
+        let (place, session) = (usize::try_from(number / 3).unwrap(), number % 3);
+        let mut event = books.event(number);
+        event.at = at(&format!("{}T10:00:0{session}Z", days[place]));
+        event.session = format!("chat-{session}").parse().unwrap();
+        event.turn = u32::try_from(place).unwrap() + 1;
+        if place == 3 && session == 1 {
+            event.ended = Ended::ClientGone;
+        }
+        event
+    };
+    // One of the sessions has none in December.
+    (0..14).map(made).collect()
+}
+
+/// A ledger with [`events`] whose November is billed and closed.
+async fn closed(books: &Books) -> Vec<UsageEvent> {
+    let events = events(books);
+    books.accept(&events).await;
+    books.clock.set("2027-01-02T10:00:00Z");
+    books.issue("2026-11").await;
+    close(books, "2026-11").await;
+    events
+}
+
+async fn close(books: &Books, period: &str) {
+    let (operator, finance) =
+        (books.as_role(Role::Operator).await, books.as_role(Role::Finance).await);
+    books.ledger.prepare_close(period, &finance).await.unwrap();
+    for by in [operator, finance] {
+        books.ledger.sign_close(period, Some("a test"), &by).await.unwrap();
+    }
+}
+
+/// Days and why they are kept.
+async fn drop_before(books: &Books, before: &str, only_look: bool) -> UsageDrop {
+    books.ledger.drop_usage(day(before), None, only_look).await.unwrap()
+}
+
+fn refusal<T>(answer: Result<T, LedgerError>) -> String {
+    answer.err().expect("nothing is answered from rows that are gone").to_string()
+}
+
+#[tokio::test]
+async fn a_dropped_day_changes_no_sum_and_what_needs_its_rows_says_so() {
+    let books = Books::open().await;
+    let events = closed(&books).await;
+    let (page, acme) = (Page::default(), books.key.key.customer.clone());
+    let invoices = books.ledger.invoices(None, &page).await.unwrap();
+    let sessions = books.ledger.sessions(None, &page).await.unwrap();
+    let rest = |lines: Vec<String>| -> Vec<String> {
+        lines.into_iter().filter(|line| !line.starts_with("[\"usage\"")).collect()
+    };
+    let before = rest(books.dump().await);
+
+    let looked = drop_before(&books, "2026-11-21", true).await;
+    assert_eq!(books.value("select count(*) from usage").await, 14);
+    let dropped = drop_before(&books, "2026-11-21", false).await;
+
+    let gone = |text: &str| UsageDay { day: day(text), requests: Some(3), kept: None };
+    assert_eq!(dropped.days, ["2026-11-05", "2026-11-06", "2026-11-20"].map(gone));
+    assert_eq!(looked, dropped);
+    assert_eq!(books.value("select count(*) from usage").await, 5);
+    assert_eq!(rest(books.dump().await), before);
+    assert_eq!(drop_before(&books, "2026-11-21", false).await, UsageDrop::default());
+    assert_eq!(books.ledger.sessions(None, &page).await.unwrap(), sessions);
+    assert_eq!(books.ledger.last_turn(&acme, &events[0].session).await.unwrap(), 5);
+    assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
+
+    let since = |text: &str| Some(at(&format!("{text}T00:00:00Z")));
+    let old = UsageFilter { since: since("2026-11-01"), ..UsageFilter::default() };
+    let one = UsageFilter { request: Some(events[0].request_id), ..UsageFilter::default() };
+    let sums = SummaryFilter { since: since("2026-11-06"), ..SummaryFilter::default() };
+    let id = invoices.items[0].id.clone();
+    for refused in [
+        refusal(books.ledger.usage(&old, &page).await),
+        refusal(books.ledger.summary(&sums).await),
+        refusal(books.ledger.summary(&SummaryFilter::default()).await),
+        refusal(books.ledger.invoice_records(&id, &page).await),
+        refusal(books.ledger.session(&acme, &events[0].session).await),
+    ] {
+        assert!(refused.contains("`2026-11-20` was dropped"), "{refused}");
+        assert!(refused.contains("since 2026-11-21T00:00:00Z"), "{refused}");
+    }
+    let refused = refusal(books.ledger.usage(&one, &page).await);
+    assert!(refused.contains("`2026-11-05` was dropped"), "{refused}");
+    let kept = UsageFilter { since: since("2026-11-21"), ..UsageFilter::default() };
+    assert_eq!(books.ledger.usage(&kept, &page).await.unwrap().items.len(), 5);
+    let all = books.ledger.usage(&UsageFilter::default(), &page).await.unwrap().items;
+    assert_eq!(all.len(), 5, "a list without a beginning ends where rows end");
+    assert!(all.iter().all(|row| row.billed_cost.is_none()), "shares need the whole month");
+}
+
+#[tokio::test]
+async fn what_comes_again_after_the_drop_is_known_and_later_set_aside_and_never_billed_twice() {
+    let books = Books::open().await;
+    let events = closed(&books).await;
+    drop_before(&books, "2026-11-21", false).await;
+    let before = books.dump().await;
+
+    let again = books.accept(&events).await;
+    let mut other = events[0].clone();
+    other.latency_ms += 1;
+    let conflict = books.accept(&[other]).await;
+
+    assert_eq!((again.booked, again.duplicates, conflict.conflicts), (0, 14, 1));
+    assert_eq!(books.dump().await, before);
+
+    // One that is late for a dropped day is booked, and its day goes again.
+    let mut late = events[0].clone();
+    late.request_id = request_id(1_000);
+    assert_eq!(books.accept(&[late.clone()]).await.booked, 1);
+    let kept = drop_before(&books, "2026-11-21", false).await.days.remove(0).kept.unwrap();
+    assert_eq!(kept, "usage of acme in 2026-11 is on no issued invoice");
+    books.issue("2026-12").await;
+    let gone = drop_before(&books, "2026-11-21", false).await;
+    assert_eq!((gone.days.len(), gone.days[0].requests), (1, Some(1)));
+
+    // Only keys of dropped days go.
+    assert_eq!(books.ledger.forget_keys(day("2027-01-01")).await.unwrap(), 10);
+    assert_eq!(books.ledger.forget_keys(day("2027-01-01")).await.unwrap(), 0);
+    let rows = books.value("select count(*) from usage").await;
+    let again = books.ledger.accept(&batch("n1", 1, &events)).await.unwrap();
+    assert_eq!((again.booked, again.duplicates, again.quarantined), (0, 5, 9));
+    assert_eq!(books.value("select count(*) from usage").await, rows);
+    let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    let old = |reason| kept.iter().filter(|kept| kept.reason == reason).count();
+    assert_eq!(old(QuarantineReason::OutOfRange), 9);
+    assert!(kept.iter().any(|kept| kept.detail.contains("whose keys are gone")), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_day_is_kept_while_anything_needs_it() {
+    let books = Books::open().await;
+    let mut events = events(&books);
+    events[0].model_requested = "unheard-of".parse().unwrap();
+    books.accept(&events).await;
+    books.clock.set("2027-01-02T10:00:00Z");
+    let why = |found: UsageDrop| -> Vec<String> {
+        found.days.into_iter().filter_map(|day| day.kept).collect()
+    };
+
+    let open = why(drop_before(&books, "2026-11-21", false).await);
+    assert_eq!(open, ["the month 2026-11 is not closed"; 3]);
+
+    books.draft("2026-11").await;
+    close(&books, "2026-11").await;
+    let drafted = why(drop_before(&books, "2026-11-21", false).await);
+    assert_eq!(drafted.len(), 3);
+    assert!(drafted[0].contains("2026-11 is not issued"), "{drafted:?}");
+
+    let finance = books.as_role(Role::Finance).await;
+    books.ledger.reopen_period("2026-11", "to issue it", &finance).await.unwrap();
+    books.issue("2026-11").await;
+    close(&books, "2026-11").await;
+    // One that comes late is on the invoice of December, whose draft needs it.
+    let mut late = events[3].clone();
+    late.request_id = request_id(1_000);
+    books.accept(&[late]).await;
+    let late = why(drop_before(&books, "2026-11-21", false).await);
+    let (held, unbilled) = (
+        "1 requests are held for want of a price",
+        "usage of acme in 2026-11 is on no issued invoice",
+    );
+    assert_eq!(late, [held, unbilled, unbilled]);
+    books.draft("2026-12").await;
+    let drafted = why(drop_before(&books, "2026-11-21", false).await);
+    assert_eq!(drafted.len(), 3);
+    assert!(drafted[0].contains("2026-11 is not issued: acme (draft)"), "{drafted:?}");
+
+    books.issue("2026-12").await;
+    let found = drop_before(&books, "2026-11-21", false).await;
+    assert_eq!(found.days.len(), 3, "the other days are dropped");
+    assert_eq!(why(found), [held]);
+    assert_eq!(books.value("select count(*) from usage").await, 8);
+}
