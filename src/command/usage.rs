@@ -1,15 +1,18 @@
-//! `permille usage list`: settled usage, one row per request.
+//! `permille usage`: settled usage, one row per request, and how old days of it are dropped.
 
 use std::collections::BTreeMap;
 
+use chrono::NaiveDate;
 use clap::{Args, Subcommand};
+use permille_ledger::UsageDrop;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 
 use super::{Context, moment, or_dash, view};
 use crate::{
     api::Path,
     error::CliError,
+    output::waiting,
     table::{Align, Grid},
 };
 
@@ -22,6 +25,20 @@ const TABLE_ROWS: usize = 200;
 pub(crate) enum Command {
     /// List requests, newest first.
     List(List),
+    /// Drop the rows of old days that nothing needs any more. Roll-ups, sessions, invoices and the
+    /// roots of records stay, and a request that comes again is still known.
+    Drop(Drop),
+}
+
+/// Which days.
+#[derive(Debug, Args)]
+pub(crate) struct Drop {
+    /// Days (UTC) before this one, such as 2026-08-01.
+    #[arg(long, value_name = "DATE")]
+    before: NaiveDate,
+    /// Only tell which days would be dropped, and why others are kept.
+    #[arg(long)]
+    check: bool,
 }
 
 /// Which rows.
@@ -73,7 +90,10 @@ struct Row {
 /// # Errors
 /// [`CliError`] when the API refuses or cannot be reached.
 pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliError> {
-    let Command::List(list) = command;
+    let list = match command {
+        Command::List(list) => list,
+        Command::Drop(drop) => return drop_days(context, drop).await,
+    };
     let api = context.api().await?;
     let path = Path::of(&["usage"])
         .with("customer", list.customer.as_deref())
@@ -108,6 +128,24 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
         output.line(&format!("\nmore rows exist; the first {limit} are shown (--limit)"))?;
     }
     Ok(())
+}
+
+async fn drop_days(context: &Context, drop: &Drop) -> Result<(), CliError> {
+    let api = context.api().await?;
+    let body = json!({"before": drop.before, "check": drop.check});
+    let done = waiting("days are dropped", api.post(&Path::of(&["usage", "drop"]), &body)).await?;
+    let dropped = if drop.check { "would be dropped" } else { "dropped" };
+    context.output.one(&done, |document| {
+        let found: UsageDrop = view(document)?;
+        let mut grid =
+            Grid::new(&[("day (UTC)", Align::Left), ("requests", Align::Right), ("", Align::Left)]);
+        for day in found.days {
+            let kept = day.kept.map(|why| format!("kept: {why}"));
+            let what = kept.unwrap_or_else(|| dropped.to_owned());
+            grid.row([day.day.to_string(), or_dash(day.requests.as_ref()), what]);
+        }
+        Ok(grid.render("no day before that has usage"))
+    })
 }
 
 fn table(rows: &[Box<RawValue>]) -> Result<String, CliError> {

@@ -9,6 +9,7 @@ mod issuer;
 mod load;
 mod otlp;
 mod redis;
+mod retention;
 mod sections;
 mod show;
 mod usage_stream;
@@ -23,6 +24,7 @@ use permille_types::Price;
 
 pub(crate) use budget::BudgetSection;
 pub(crate) use error::ConfigError;
+pub(crate) use retention::Retention;
 pub(crate) use sections::{LogFormat, Settings};
 
 /// The default configuration file, read when it is there.

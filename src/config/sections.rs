@@ -135,12 +135,25 @@ pub(crate) struct StoreSection {
     /// Most connections of this process to a database: one writes, the others read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<u32>,
+    /// Days for which rows of usage are kept; for ever, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage_days: Option<u32>,
+    /// Days for which a request that comes again is known after its row was dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replay_days: Option<u32>,
 }
 
 impl Default for StoreSection {
     fn default() -> Self {
         let url = "sqlite:permille.db".to_owned();
-        Self { url, password_env: None, password_file: None, connections: None }
+        Self {
+            url,
+            password_env: None,
+            password_file: None,
+            connections: None,
+            usage_days: None,
+            replay_days: None,
+        }
     }
 }
 
@@ -343,6 +356,7 @@ impl Settings {
     /// [`ConfigError::Key`] names the key and what is accepted.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.store.located(Path::new(""), None)?;
+        self.store.retention()?;
         if let Some(redis) = &self.redis {
             redis.check()?;
         }

@@ -65,6 +65,9 @@ fn engines_that_are_not_supported_are_refused_by_name() {
     check("[store]\nconnections = 9", &["`store.connections`", "a file has its own"]);
     let database = "[store]\nurl = \"postgres://permille@db/permille\"\n";
     check(&format!("{database}connections = 1"), &["`store.connections`", "2 to 100"]);
+    check("[store]\nusage_days = 32", &["`store.usage_days`", "33 to 36500"]);
+    let days = "[store]\nusage_days = 90\nreplay_days = 89";
+    check(days, &["`store.replay_days`", "90 to 36500"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ServeError,
+    ServeError, days,
     gateway::OtherHalf,
     http::{bind, serve},
     observe::Readiness,
@@ -39,6 +39,7 @@ pub(super) struct BillingPart {
     serving: Part,
     ending: Part,
     telling: Part,
+    keeping: Part,
     /// Where other processes may change the store.
     following: Option<Part>,
     /// Where gateways hand usage over through Redis.
@@ -77,6 +78,10 @@ impl BillingPart {
         let telling = Part::start("the sending of webhooks", move |stop| async move {
             told.send_webhooks(stop.cancelled()).await;
         });
+        let (kept, retention) = (billing.clone(), config.settings.store.retention()?);
+        let keeping = Part::start("the look after days of usage", move |stop| {
+            days::keep(kept, retention, stop)
+        });
         let following = billing.ledger().is_shared().then(|| {
             let billing = billing.clone();
             Part::start("the look for changes", move |stop| follow_changes(billing, stop))
@@ -91,7 +96,7 @@ impl BillingPart {
             Ok::<_, CliError>(part)
         });
         let reading = reading.transpose()?;
-        Ok(Self { address, token, billing, serving, ending, telling, following, reading })
+        Ok(Self { address, token, billing, serving, ending, telling, keeping, following, reading })
     }
 
     /// What a gateway in the same process needs of it.
@@ -126,6 +131,7 @@ impl BillingPart {
             error = self.serving.failed() => error,
             error = self.ending.failed() => error,
             error = self.telling.failed() => error,
+            error = self.keeping.failed() => error,
             error = failed(self.following.as_mut()) => error,
             error = failed(self.reading.as_mut()) => error,
         }
@@ -136,6 +142,7 @@ impl BillingPart {
         self.serving.stop().await;
         self.ending.stop().await;
         self.telling.stop().await;
+        self.keeping.stop().await;
         for mut part in [self.following, self.reading].into_iter().flatten() {
             part.stop().await;
         }

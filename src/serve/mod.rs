@@ -4,6 +4,7 @@
 //! gateway, journal, billing.
 
 mod billing;
+mod days;
 mod error;
 mod first_start;
 mod gateway;

@@ -65,6 +65,8 @@ actions! {
     ReadAudit: "admin" "finance";
     /// Look at the close of a month and sign it.
     SignClose: "admin" "finance" "operator";
+    /// Drop old days of usage.
+    DropUsage: "admin";
     /// Look at what is in quarantine.
     ReadQuarantine: "admin" "operator";
     /// Add, look at and remove endpoints that are told of changes.
@@ -112,6 +114,11 @@ impl Bearer {
         } else {
             Err(Problem::forbidden(self.role.as_str(), what))
         }
+    }
+
+    /// Who asks, by role and token.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
     }
 
     /// Who is noted as the author of what the caller says.

@@ -147,6 +147,7 @@ fn terms(routes: Routes) -> Routes {
 fn used(routes: Routes) -> Routes {
     routes
         .route("/usage", get(usage::list, "Settled requests"))
+        .route("/usage/drop", post(usage::drop_days, "Drop old days of usage, or look at them"))
         .route("/usage/quarantine", get(usage::quarantine, "Usage events that could not be booked"))
         .route("/sessions", get(sessions::list, "Multi-turn sessions"))
         .route(

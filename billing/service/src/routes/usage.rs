@@ -1,16 +1,16 @@
 //! `/api/v1/usage`: settled requests, and what is in quarantine.
 
 use axum::{Json, extract::State};
-use chrono::{DateTime, Utc};
-use permille_ledger::{Listing, Page, Quarantined, UsageFilter, UsageRow};
+use chrono::{DateTime, NaiveDate, Utc};
+use permille_ledger::{Listing, Page, Quarantined, UsageDrop, UsageFilter, UsageRow};
 use permille_types::{CustomerId, RequestId, SessionId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Caller, ReadQuarantine, ReadUsage},
+    access::{Caller, DropUsage, ReadQuarantine, ReadUsage},
     billing::Billing,
-    input::{PageParams, Params},
+    input::{Body, PageParams, Params},
     problem::Problem,
 };
 
@@ -44,6 +44,27 @@ pub(super) async fn list(
     };
     let page = Page::new(query.cursor, query.limit)?;
     Ok(Json(billing.ledger.usage(&filter, &page).await?))
+}
+
+/// Which days are dropped.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"before": "2026-08-01", "check": true}]))]
+pub(super) struct Drop {
+    /// Days (UTC) before this one.
+    before: NaiveDate,
+    /// Only look at them: drop nothing.
+    #[serde(default)]
+    check: bool,
+}
+
+pub(super) async fn drop_days(
+    State(billing): State<Billing>,
+    caller: Caller<DropUsage>,
+    body: Body<Drop>,
+) -> Result<Json<UsageDrop>, Problem> {
+    let Drop { before, check } = body.read().await?;
+    Ok(Json(billing.ledger.drop_usage(before, Some(caller.actor()), check).await?))
 }
 
 pub(super) async fn quarantine(

@@ -17,7 +17,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 83] = [
+const ROUTES: [(&str, &str, &str, u16); 84] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -57,6 +57,7 @@ const ROUTES: [(&str, &str, &str, u16); 83] = [
     // Of a text that is no plan.
     ("POST", "/simulate", "admin finance", 422),
     ("GET", "/usage", READERS, 200),
+    ("POST", "/usage/drop", "admin", 200),
     ("GET", "/usage/quarantine", KEEPERS, 200),
     ("GET", "/sessions", READERS, 200),
     ("GET", "/session-summary", READERS, 200),
@@ -205,6 +206,7 @@ impl World {
             ("POST", "/simulate") => json!({"toml": "", "period": "2026-11"}),
             ("POST", "/charges/{version}/end") => json!({"until": "2027-01-01T00:00:00Z"}),
             ("POST", "/customers/{id}/plans") => json!({"plan": "none"}),
+            ("POST", "/usage/drop") => json!({"before": "2026-01-01"}),
             ("POST", "/webhooks") => {
                 json!({"url": "https://127.0.0.1/", "events": ["limit.warning"]})
             }
