@@ -17,7 +17,7 @@ use crate::{
     places::Places,
     read::read,
     shared::Shared,
-    trail::{Answer, Asker, Beginning, Search},
+    trail::{Answer, Asker, Beginning, Exchange, Search},
 };
 
 /// Requests remembered under one digest, the latest. Strangers who begin alike share a digest
@@ -76,6 +76,10 @@ struct Found {
     fit: Fit,
     /// How many messages are known from it.
     known: usize,
+    /// How many replies the client sends that came later.
+    behind: usize,
+    /// How many of these are of turns that nothing tells from what others say.
+    untold: u32,
     /// Whether all that it sent and received is sent again, or lies with the provider.
     whole: bool,
     /// Whether there is nothing new.
@@ -149,7 +153,7 @@ impl Sessions {
             self.remember(*digest, &node, now);
         }
         let place = Place { session, turn, resent_bytes: resent.bytes, bytes: search.bytes() };
-        Placed { place, node, asker: search.asker(), found_by }
+        Placed { place, node, asker: search.asker(known), found_by }
     }
 
     /// Takes note that a request was given no reply: sent again, it is not another turn made anew
@@ -187,10 +191,11 @@ impl Sessions {
         if let Some(id) = stored_as {
             self.remember(asker.response(id), node, now);
         }
-        let Some(&Answer { opening, exchange }) = answer else { return };
-        let is_first = node.reply.set(opening).is_ok();
-        if let Some(exchange) = exchange.filter(|_| is_first) {
-            self.remember(exchange, node, now);
+        let Some(Answer { opening, exchanges }) = answer else { return };
+        if node.reply.set(*opening).is_ok() {
+            for exchange in exchanges {
+                self.remember(*exchange, node, now);
+            }
         }
     }
 
@@ -201,24 +206,31 @@ impl Sessions {
         }
         let before = self.by_beginning(search, now);
         let goes_on = |found: &Found| matches!(found.fit, Fit::SameReply | Fit::Open);
-        if before.as_ref().is_some_and(goes_on) {
+        let is_whole = |found: &Found| found.behind == 0;
+        if before.as_ref().is_some_and(|found| goes_on(found) && is_whole(found)) {
             return before;
         }
-        self.repeated(search, before.is_some(), now)
-            .or(before)
-            .or_else(|| self.by_exchange(search, now))
+        if let Some(repeated) = self.repeated(search, before.is_some(), now) {
+            return Some(repeated);
+        }
+        if before.as_ref().is_some_and(is_whole) {
+            return before;
+        }
+        // A client that keeps how it began and drops what came then goes on from the end.
+        let behind = before.as_ref().map_or(usize::MAX, |before| before.behind);
+        self.by_exchange(search, now).filter(|near| near.behind < behind).or(before)
     }
 
     /// By the stored response that the client names. Its messages are not sent again.
     fn by_response(&self, id: Digest, now: Instant) -> Option<Found> {
         let (node, fit) = self.best(id, Opening::NONE, now)?;
-        Some(Found { node, fit, known: 0, whole: true, repeats: false })
+        Some(Found { node, fit, known: 0, behind: 0, untold: 0, whole: true, repeats: false })
     }
 
     /// By all messages up to a reply: nothing but what is new differs.
     fn by_beginning(&self, search: &Search<'_>, now: Instant) -> Option<Found> {
         search.beginnings().find_map(|beginning| {
-            let Beginning { prefix, reply, is_distinct, at } = beginning;
+            let Beginning { prefix, reply, is_distinct, at, behind } = beginning;
             let best = self.best(prefix, reply, now);
             let found = best.filter(|(_, fit)| is_distinct || fit.is_same());
             let found = found.or_else(|| self.alone_at_work(search, prefix, now));
@@ -227,6 +239,8 @@ impl Sessions {
                 node,
                 fit,
                 known: known(),
+                behind,
+                untold: 0,
                 whole: true,
                 repeats: false,
             })
@@ -262,6 +276,8 @@ impl Sessions {
             node,
             fit: Fit::SameReply,
             known: search.len(),
+            behind: 0,
+            untold: 0,
             whole: false,
             repeats: true,
         })
@@ -269,14 +285,30 @@ impl Sessions {
 
     /// By an exchange near the end: the client has dropped or summarised what was before.
     fn by_exchange(&self, search: &Search<'_>, now: Instant) -> Option<Found> {
-        search.exchanges.iter().find_map(|exchange| {
-            let asked = exchange.asked.and_then(|asked| self.best(asked, exchange.reply, now));
-            let asked = asked.filter(|(_, fit)| !fit.is_other());
-            // Whoever sent an exchange before goes on from it, whatever was replied then.
-            let both = || self.best(exchange.both?, Opening::NONE, now);
-            let (node, fit) = asked.or_else(both)?;
-            Some(Found { node, fit, known: exchange.end, whole: false, repeats: false })
-        })
+        let mut untold = 0_u32;
+        for (behind, exchange) in search.exchanges.iter().enumerate() {
+            let Exchange { asked, both, after, reply, end, .. } = *exchange;
+            let asks = asked.and_then(|asked| self.best(asked, reply, now));
+            let asks = asks.filter(|(_, fit)| !fit.is_other());
+            // Whoever sent an exchange before goes on from it, whatever was replied then: the turn
+            // behind it, of which there is one less to tell then.
+            let sent = || {
+                let (node, fit) = [both, after]
+                    .into_iter()
+                    .flatten()
+                    .find_map(|digest| self.best(digest, reply, now))?;
+                let later = u32::from(!fit.is_same());
+                Some((node, fit, untold.saturating_sub(later)))
+            };
+            let found = asks.map(|(node, fit)| (node, fit, untold)).or_else(sent);
+            if let Some((node, fit, untold)) = found {
+                let (known, whole, repeats) = (end, false, false);
+                return Some(Found { node, fit, known, behind, untold, whole, repeats });
+            }
+            let is_told = asked.is_some() || both.is_some() || after.is_some();
+            untold = untold.saturating_add(u32::from(!is_told));
+        }
+        None
     }
 
     /// The node under `digest` that fits best; of equals, the latest.
@@ -296,7 +328,7 @@ impl Sessions {
 impl Found {
     /// Takes the next turn.
     fn origin(&self, search: &Search<'_>) -> Origin {
-        let Self { node, known, whole, repeats, .. } = self;
+        let Self { node, known, untold, whole, repeats, .. } = self;
         let tokens = node.tokens.get().copied().filter(|_| *whole);
         let resent = Resent { bytes: search.bytes_of(*known), tokens };
         let (turn, resent) = if *repeats && node.is_failed() {
@@ -304,12 +336,15 @@ impl Found {
         } else if *repeats {
             (Turn { number: node.turn, kind: TurnKind::Regenerate }, resent)
         } else {
-            let kind = match (node.take(), search.last()) {
+            // Who goes on from a later turn has not taken the place behind this one.
+            let goes_on = *untold > 0 || node.take();
+            let kind = match (goes_on, search.last()) {
                 (false, _) => TurnKind::Branch,
                 (true, Some(Speaker::Tool)) => TurnKind::ToolLoop,
                 (true, _) => TurnKind::Continue,
             };
-            (Turn { number: node.turn.saturating_add(1), kind }, resent)
+            let number = node.turn.saturating_add(1).saturating_add(*untold);
+            (Turn { number, kind }, resent)
         };
         Origin { session: node.session.clone(), turn, known: *known, resent }
     }

@@ -49,10 +49,17 @@ pub(crate) struct Exchange {
     pub(crate) asked: Option<Digest>,
     /// What was asked and replied, likewise.
     pub(crate) both: Option<Digest>,
+    /// Where that is too little: together with the reply before it, likewise.
+    pub(crate) after: Option<Digest>,
     pub(crate) reply: Opening,
+    /// How the reply opens and how many bytes it has.
+    said: Said,
     /// How many messages there are up to its end.
     pub(crate) end: usize,
 }
+
+/// A reply among the messages: how it opens, and its bytes.
+type Said = (Opening, u64);
 
 /// All messages up to a reply, which may be those of an earlier request.
 #[derive(Debug)]
@@ -64,13 +71,16 @@ pub(crate) struct Beginning {
     pub(crate) is_distinct: bool,
     /// Where the reply begins.
     pub(crate) at: usize,
+    /// How many replies there are behind it.
+    pub(crate) behind: usize,
 }
 
 /// What a reply is remembered by.
 pub(crate) struct Answer {
     pub(crate) opening: Opening,
-    /// What was asked and replied, when it is enough to tell it from what others do.
-    pub(crate) exchange: Option<Digest>,
+    /// What was asked and replied, when it is enough to tell it from what others do, and the same
+    /// together with the reply before it where it is little.
+    pub(crate) exchanges: Vec<Digest>,
 }
 
 /// What is needed of a request once it is answered.
@@ -79,6 +89,8 @@ pub(crate) struct Asker {
     root: Key,
     key: Key,
     asked: (Digest, u64),
+    /// The reply before what is asked, where it was given in this conversation.
+    before: Option<Said>,
 }
 
 impl<'c> Search<'c> {
@@ -150,13 +162,20 @@ impl<'c> Search<'c> {
     pub(crate) fn beginnings(&self) -> impl Iterator<Item = Beginning> {
         let replies = self.messages.iter().enumerate().rev();
         let replies = replies.filter(|(_, message)| message.speaker == Speaker::Model);
-        replies.take(BEGINNINGS).filter_map(|(at, reply)| {
+        // Messages that the model says without a break are one reply.
+        let (mut behind, mut open) = (0_usize, self.messages.len());
+        replies.take(BEGINNINGS).filter_map(move |(at, reply)| {
+            if at.saturating_add(1) < open && open < self.messages.len() {
+                behind = behind.saturating_add(1);
+            }
+            open = at;
             let before = at.checked_sub(1)?;
             Some(Beginning {
                 prefix: *self.prefixes.get(before)?,
                 reply: reply.opening,
                 is_distinct: *self.bytes.get(before)? >= DISTINCT_BYTES,
                 at,
+                behind,
             })
         })
     }
@@ -182,9 +201,12 @@ impl<'c> Search<'c> {
         (self.asked.1 >= DISTINCT_BYTES).then_some(self.asked.0)
     }
 
-    /// What is needed of it once it is answered.
-    pub(crate) fn asker(&self) -> Asker {
-        Asker { root: self.root.clone(), key: self.key.clone(), asked: self.asked }
+    /// What is needed of it once it is answered, where its first `known` messages were said in its
+    /// conversation.
+    pub(crate) fn asker(&self, known: usize) -> Asker {
+        let last = self.exchanges.first().filter(|last| known > 0 && last.end >= known);
+        let before = last.map(|last| last.said);
+        Asker { root: self.root.clone(), key: self.key.clone(), asked: self.asked, before }
     }
 
     /// A reply's opening as it leaves the process: that of another scope is another one.
@@ -202,9 +224,15 @@ impl Asker {
         let opening = Opening::of(&self.root, text);
         let (asked, asked_bytes) = self.asked;
         let bytes = asked_bytes.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
-        let both = || exchange(&self.key, asked, opening);
-        let exchange = (bytes >= DISTINCT_EXCHANGE_BYTES).then(both);
-        Some(Answer { opening, exchange })
+        let is_distinct = bytes >= DISTINCT_EXCHANGE_BYTES;
+        let both = is_distinct.then(|| exchange(&self.key, asked, opening));
+        // The client may write it in fewer bytes, so what is little begins at twice as many.
+        let before = self.before.filter(|(_, before)| {
+            let all = bytes.saturating_add(*before);
+            bytes < 2 * DISTINCT_EXCHANGE_BYTES && all >= DISTINCT_EXCHANGE_BYTES
+        });
+        let after = before.map(|(before, _)| exchange_after(&self.key, before, asked, opening));
+        Some(Answer { opening, exchanges: both.into_iter().chain(after).collect() })
     }
 
     /// The digest of a stored response's id.
@@ -243,18 +271,52 @@ fn exchange(key: &Key, asked: Digest, reply: Opening) -> Digest {
     key.link([asked, reply.digest()])
 }
 
+/// The same together with the reply before it.
+fn exchange_after(key: &Key, before: Opening, asked: Digest, reply: Opening) -> Digest {
+    key.link([before.digest(), asked, reply.digest()])
+}
+
+/// The replies among `messages`, the last first, each with the place of its first message. Messages
+/// that the model says without a break are one.
+fn replies(messages: &[Message]) -> impl Iterator<Item = (usize, &[Message])> {
+    let mut rest = messages;
+    std::iter::from_fn(move || {
+        let is_models = |message: &Message| message.speaker == Speaker::Model;
+        let last = rest.iter().rposition(is_models)?;
+        let up_to = rest.get(..=last)?;
+        let before = up_to.iter().rposition(|message| !is_models(message));
+        let at = before.map_or(0, |before| before.saturating_add(1));
+        rest = rest.get(..at)?;
+        Some((at, up_to.get(at..)?))
+    })
+}
+
+/// How a reply opens, and its bytes.
+fn said(reply: &[Message]) -> Said {
+    let opening = reply.first().map_or(Opening::NONE, |first| first.opening);
+    (opening, reply.iter().fold(0, |bytes, message| message.bytes.saturating_add(bytes)))
+}
+
 fn exchanges(key: &Key, messages: &[Message]) -> Vec<Exchange> {
-    let replies = messages.iter().enumerate().rev();
-    let replies = replies.filter(|(_, message)| message.speaker == Speaker::Model);
-    let found = |(at, reply): (usize, &Message)| {
-        let (asked, bytes) = asked_before(key, messages, at);
-        let both = exchange(key, asked, reply.opening);
-        Exchange {
-            asked: (bytes >= DISTINCT_BYTES).then_some(asked),
-            both: (bytes.saturating_add(reply.bytes) >= DISTINCT_EXCHANGE_BYTES).then_some(both),
-            reply: reply.opening,
-            end: at.saturating_add(1),
-        }
-    };
-    replies.take(EXCHANGES).map(found).collect()
+    let mut replies = replies(messages).take(EXCHANGES + 1).peekable();
+    let mut exchanges = Vec::with_capacity(EXCHANGES);
+    while let (Some((at, reply)), true) = (replies.next(), exchanges.len() < EXCHANGES) {
+        let before = replies.peek().map(|(_, before)| said(before));
+        let (asked, asked_bytes) = asked_before(key, messages, at);
+        let (opening, reply_bytes) = said(reply);
+        let bytes = asked_bytes.saturating_add(reply_bytes);
+        let is_distinct = |bytes| bytes >= DISTINCT_EXCHANGE_BYTES;
+        let before = before.filter(|(_, before)| {
+            !is_distinct(bytes) && is_distinct(bytes.saturating_add(*before))
+        });
+        exchanges.push(Exchange {
+            asked: (asked_bytes >= DISTINCT_BYTES).then_some(asked),
+            both: is_distinct(bytes).then(|| exchange(key, asked, opening)),
+            after: before.map(|(before, _)| exchange_after(key, before, asked, opening)),
+            reply: opening,
+            said: (opening, reply_bytes),
+            end: at.saturating_add(reply.len()),
+        });
+    }
+    exchanges
 }

@@ -443,3 +443,85 @@ fn agents_with_the_same_task_are_never_one() {
 
     assert_eq!(turn(&client.ask(&body)), ("request-2", 1, TurnKind::New));
 }
+
+/// A question and its reply, of turns one to five; the last two are short.
+const TOLD: [(&str, &str); 5] = [
+    (QUESTION, "Timber, mostly, and a great many stones of every size and shape, for three days."),
+    ("And who found all of it in the end, down at the mouth of the river?", "Two fishermen did."),
+    ("go on", "They sold the timber to the miller, who built a barn of it that stands today."),
+    ("why?", "It was cheap."),
+    ("and?", "It burnt down."),
+];
+
+/// Sends the first turns of [`TOLD`] and one more, each with what `kept` keeps of the history.
+fn kept_by(
+    turns: usize,
+    kept: impl Fn(&[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)>,
+) {
+    let (mut client, mut history) = (Client::new(), Vec::new());
+    for (number, (asked, replied)) in (1..).zip(TOLD[..turns].iter().chain([&("so?", "")])) {
+        history.push(("user", *asked));
+        let placed = client.send("acme", &chat(&kept(&history)), Duration::ZERO);
+        client.reply(&placed, replied);
+        history.push(("assistant", *replied));
+
+        let kind = if number == 1 { TurnKind::New } else { TurnKind::Continue };
+        assert_eq!(turn(&placed.place), ("request-1", number, kind), "{history:?}");
+    }
+}
+
+#[test]
+fn a_window_counts_on_where_its_last_exchange_is_too_short_to_tell_who_speaks() {
+    // The reply before it tells, or an exchange before that.
+    kept_by(4, |history| history[history.len().saturating_sub(5)..].to_vec());
+    kept_by(5, |history| history[history.len().saturating_sub(7)..].to_vec());
+}
+
+#[test]
+fn a_client_that_keeps_how_it_began_and_drops_the_middle_counts_on() {
+    kept_by(4, |history| {
+        let last = history.len().saturating_sub(4).max(1);
+        [&history[..1], &history[last..]].concat()
+    });
+}
+
+/// Two histories that end alike: what their clients send then is the same, byte by byte, and only
+/// one number can be right.
+#[test]
+fn a_window_of_nothing_but_what_anybody_says_is_a_new_conversation() {
+    let mut client = Client::new();
+    let short = [("go on", "Yes."), ("why?", "It is so."), ("and?", "That is all.")];
+    for begins in [&TOLD[..1], &TOLD[1..3]] {
+        let mut history = Vec::new();
+        for (asked, replied) in begins.iter().chain(&short) {
+            history.push(("user", *asked));
+            let placed = client.send("acme", &chat(&history), Duration::ZERO);
+            client.reply(&placed, replied);
+            history.push(("assistant", *replied));
+        }
+    }
+
+    let seen =
+        [short[1], short[2]].map(|(asked, replied)| [("user", asked), ("assistant", replied)]);
+    let place = client.ask(&chat(&[&seen.concat()[..], &[("user", "so?")]].concat()));
+
+    assert_eq!((place.turn.number, place.turn.kind), (1, TurnKind::New));
+}
+
+#[test]
+fn items_of_one_reply_make_nobody_the_same() {
+    let mut client = Client::new();
+    let first = client.send("acme", &chat(&[("user", QUESTION)]), Duration::ZERO);
+    client.reply(&first, "Timber.");
+    let said = "It was sold to the miller, who built a barn of it that stands today.";
+    let items = [("user", QUESTION), ("assistant", "Timber."), ("assistant", said)];
+    let second = client.ask(&chat(&[&items[..], &[("user", "go on")]].concat()));
+    assert_eq!(turn(&second), ("request-1", 2, TurnKind::Continue));
+
+    // A stranger, whose last reply is two items too.
+    let other = "Whoever wants to cross the river takes the ferry from the old mill at noon.";
+    let items = [("user", "hm"), ("assistant", "I see."), ("assistant", other), ("user", "go on")];
+    let stranger = client.ask(&chat(&items));
+
+    assert_eq!(turn(&stranger), ("request-3", 1, TurnKind::New));
+}

@@ -15,6 +15,8 @@ local NODE, HEAD = PREFIX .. 'node:', PREFIX .. 'head:'
 local SIZE, NONE = 16, string.rep('\0', 16)
 local OTHER, OPEN, SAME_CONTINUED, SAME = 1, 3, 4, 5
 local UNSURE_MS, EXPIRED_MAX = 10000, 16
+-- Bytes of a beginning and of an exchange, as they are packed.
+local BEGINNING, EXCHANGE = 2 * SIZE + 5, 4 * SIZE + 2
 
 local index, epoch, turn = KEYS[1], KEYS[2], KEYS[3]
 local op, id, idle, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -85,7 +87,7 @@ local function number(packed, at)
 end
 
 local function by_beginning(beginnings, is_tool, soon)
-  for at = 1, #beginnings, 35 do
+  for at = 1, #beginnings, BEGINNING do
     local prefix = string.sub(beginnings, at, at + 15)
     local reply = string.sub(beginnings, at + 16, at + 31)
     local found, rank = best(prefix, reply)
@@ -94,7 +96,8 @@ local function by_beginning(beginnings, is_tool, soon)
     end
     if not found and is_tool then found, rank = alone_at_work(prefix, soon), OPEN end
     if found then
-      return { node = found, rank = rank, known = number(beginnings, at + 33), whole = true }
+      return { node = found, rank = rank, known = number(beginnings, at + 33),
+        behind = number(beginnings, at + 35), whole = true }
     end
   end
 end
@@ -109,15 +112,33 @@ local function repeated(whole, count, known, flags, soon)
   if known or again then return { node = latest, known = count, repeats = true } end
 end
 
+-- The digests of the exchange at a place of a packed list: what was asked, that and the reply, the
+-- same with the reply before it, how the reply opened.
+local function parts(exchanges, at)
+  local function part(place)
+    return string.sub(exchanges, at + place * SIZE, at + (place + 1) * SIZE - 1)
+  end
+  return part(0), part(1), part(2), part(3)
+end
+
 local function by_exchange(exchanges)
-  for at = 1, #exchanges, 50 do
-    local asked = string.sub(exchanges, at, at + 15)
-    local both = string.sub(exchanges, at + 16, at + 31)
-    local found, rank = nil, nil
-    if asked ~= NONE then found, rank = best(asked, string.sub(exchanges, at + 32, at + 47)) end
+  local behind, untold = 0, 0
+  for at = 1, #exchanges, EXCHANGE do
+    local asked, both, after, reply = parts(exchanges, at)
+    local found, rank, later = nil, nil, 0
+    if asked ~= NONE then found, rank = best(asked, reply) end
     if found and rank <= OTHER then found = nil end
-    if not found and both ~= NONE then found = best(both, NONE) end
-    if found then return { node = found, known = number(exchanges, at + 48) } end
+    if not found then
+      if both ~= NONE then found, rank = best(both, reply) end
+      if not found and after ~= NONE then found, rank = best(after, reply) end
+      if found and rank < SAME_CONTINUED then later = 1 end
+    end
+    if found then
+      return { node = found, known = number(exchanges, at + 4 * SIZE), behind = behind,
+        untold = math.max(untold - later, 0) }
+    end
+    if asked == NONE and both == NONE and after == NONE then untold = untold + 1 end
+    behind = behind + 1
   end
 end
 
@@ -206,10 +227,16 @@ function operations.place()
   if not found then
     local is_tool = string.find(flags, 't', 1, true)
     local before = by_beginning(beginnings, is_tool, soon)
-    if before and (before.rank == SAME or before.rank == OPEN) then
+    local is_whole = before and before.behind == 0
+    if is_whole and (before.rank == SAME or before.rank == OPEN) then
       found = before
     else
-      found = repeated(whole, count, before, flags, soon) or before or by_exchange(exchanges)
+      found = repeated(whole, count, before, flags, soon)
+      if not found and not is_whole then
+        found = by_exchange(exchanges)
+        if found and before and found.behind >= before.behind then found = nil end
+      end
+      found = found or before
     end
   end
 
@@ -224,16 +251,17 @@ function operations.place()
     elseif found.repeats then
       kind = 'r'
     else
-      turn_number = turn_number + 1
-      local took = redis.call('HSETNX', NODE .. from.id, 'c', '1') == 1
-      kind = took and (string.find(flags, 't', 1, true) and 't' or 'c') or 'b'
+      local untold = found.untold or 0
+      turn_number = turn_number + 1 + untold
+      local goes_on = untold > 0 or redis.call('HSETNX', NODE .. from.id, 'c', '1') == 1
+      kind = goes_on and (string.find(flags, 't', 1, true) and 't' or 'c') or 'b'
     end
   end
 
   local found_by = whole
-  for at = 1, #exchanges, 50 do
-    local both = string.sub(exchanges, at + 16, at + 31)
-    local said_here = known > 0 and number(exchanges, at + 48) >= known
+  for at = 1, #exchanges, EXCHANGE do
+    local _, both = parts(exchanges, at)
+    local said_here = known > 0 and number(exchanges, at + 4 * SIZE) >= known
     if said_here and both ~= NONE then found_by = found_by .. both end
   end
   create(session, text(turn_number), kind, found_by .. asked, alike_max)

@@ -175,7 +175,8 @@ impl Told {
         answer: Option<&Answer>,
     ) -> Self {
         let stored_as = stored_as.map(|id| placed.asker.response(id));
-        let more = stored_as.into_iter().chain(answer.and_then(|answer| answer.exchange)).collect();
+        let exchanges = answer.into_iter().flat_map(|answer| &answer.exchanges).copied();
+        let more = stored_as.into_iter().chain(exchanges).collect();
         let opening = answer.map(|answer| placed.asker.scoped(answer.opening));
         Self { opening, more, tokens, ..self }
     }

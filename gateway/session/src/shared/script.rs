@@ -135,6 +135,7 @@ fn beginnings(search: &Search<'_>) -> Vec<u8> {
         packed.extend_from_slice(search.scoped(beginning.reply).bytes());
         packed.push(if beginning.is_distinct { b'1' } else { b'0' });
         packed.extend_from_slice(&short(search.known(beginning.at)));
+        packed.extend_from_slice(&short(beginning.behind));
     }
     packed
 }
@@ -142,7 +143,7 @@ fn beginnings(search: &Search<'_>) -> Vec<u8> {
 fn exchanges(search: &Search<'_>) -> Vec<u8> {
     let mut packed = Vec::new();
     for exchange in &search.exchanges {
-        for digest in [exchange.asked, exchange.both] {
+        for digest in [exchange.asked, exchange.both, exchange.after] {
             packed.extend_from_slice(digest.unwrap_or(Digest::START).bytes());
         }
         packed.extend_from_slice(search.scoped(exchange.reply).bytes());

@@ -108,8 +108,9 @@ pub(crate) fn traffic(conversations: usize) -> (Vec<Sent>, Vec<(Duration, usize,
     (steps, events)
 }
 
-/// Prints and asserts how often each shape, and all of them, are recognised.
-pub(crate) fn judge(outcomes: &[Outcome]) {
+/// Prints and asserts how often each shape, and all of them, are recognised; at least `numbers_min`
+/// of the turns have the right number.
+pub(crate) fn judge(outcomes: &[Outcome], numbers_min: f64) {
     println!("| client | precision | recall | turn number right | and kind |");
     println!("|---|---:|---:|---:|---:|");
     let all = format!("all {} requests", outcomes.len());
@@ -121,7 +122,7 @@ pub(crate) fn judge(outcomes: &[Outcome]) {
 
         assert!(precision >= 0.995, "{name}: precision {precision}");
         assert!(recall >= 0.95, "{name}: recall {recall}");
-        assert!(numbers >= 0.998, "{name}: turn numbers {numbers}");
+        assert!(numbers >= numbers_min, "{name}: turn numbers {numbers}");
         assert!(turns >= 0.97, "{name}: turns {turns}");
     }
 }
