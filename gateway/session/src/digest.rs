@@ -1,10 +1,12 @@
 //! Keyed digests: equal for equal texts, and of no use to whoever lacks the key.
 //!
-//! `SipHash` 2-4 with 128 bits, a pseudo-random function that takes less time than BLAKE3 on texts
-//! as short as messages are; BLAKE3 makes the key of a scope from the gateway's (decision 0018).
+//! Both hashes are pseudo-random functions. A message's texts go through `HighwayHash`, which takes
+//! the fewest cycles for each byte; digests of digests, of 16 bytes each, through `SipHash` 2-4,
+//! which begins and ends sooner. BLAKE3 makes the key of a scope from the gateway's (decision 0032).
 
 use std::hash::Hasher as _;
 
+use highway::{HighwayHash as _, HighwayHasher};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 /// The secret of one gateway. Digests of different keys have nothing to do with each other.
@@ -27,34 +29,59 @@ impl Key {
 
     /// The key for everything inside `scope`, such as a customer's project: equal conversations of
     /// two scopes have different digests.
-    pub(crate) fn within(&self, scope: &[&str]) -> Self {
+    pub(crate) fn within(&self, scope: &[&str]) -> ScopeKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         for name in scope {
             let length = u64::try_from(name.len()).unwrap_or(u64::MAX);
             hasher.update(&length.to_le_bytes()).update(name.as_bytes());
         }
-        Self(*hasher.finalize().as_bytes())
+        let [low, high, ..] = words(hasher.finalize().as_bytes());
+        ScopeKey([low, high])
     }
 
-    pub(crate) fn hasher(&self) -> Hasher {
-        let [low, high] = self.halves();
-        Hasher(SipHasher24::new_with_keys(low, high))
+    /// What digests the texts of messages, of whatever scope.
+    pub(crate) fn texts(&self) -> Texts {
+        Texts(HighwayHasher::new(highway::Key(words(&self.0))))
     }
+}
 
-    /// The first half of the key in two parts.
-    fn halves(&self) -> [u64; 2] {
-        let (words, _) = self.0.as_chunks::<8>();
-        let word = |at: usize| words.get(at).copied().map_or(0, u64::from_le_bytes);
-        [word(0), word(1)]
+fn words(key: &[u8; 32]) -> [u64; 4] {
+    let (words, _) = key.as_chunks::<8>();
+    std::array::from_fn(|at| words.get(at).copied().map_or(0, u64::from_le_bytes))
+}
+
+/// The key for everything inside a scope.
+#[derive(Clone)]
+pub(crate) struct ScopeKey([u64; 2]);
+
+impl ScopeKey {
+    pub(crate) fn chain(&self) -> Chain {
+        let [low, high] = self.0;
+        Chain(SipHasher24::new_with_keys(low, high))
     }
 
     /// The digest of `digests` in this order.
     pub(crate) fn link<const N: usize>(&self, digests: [Digest; N]) -> Digest {
-        let mut hasher = self.hasher();
+        let mut chain = self.chain();
         for digest in digests {
-            hasher.update(&digest.0);
+            chain.add(digest);
         }
-        Digest::of(&hasher)
+        chain.digest()
+    }
+
+    /// The digest of a text that is no message.
+    pub(crate) fn name(&self, text: &str) -> Digest {
+        let mut chain = self.chain();
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        chain.0.write(&length.to_le_bytes());
+        chain.0.write(text.as_bytes());
+        chain.digest()
+    }
+}
+
+impl std::fmt::Debug for ScopeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ScopeKey(secret)")
     }
 }
 
@@ -64,17 +91,38 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// A keyed hash of what has come so far.
-#[derive(Clone)]
-pub(crate) struct Hasher(SipHasher24);
+/// Digests in the order in which they came.
+pub(crate) struct Chain(SipHasher24);
 
-impl Hasher {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
-    }
-
+impl Chain {
     pub(crate) fn add(&mut self, digest: Digest) {
         self.0.write(&digest.0);
+    }
+
+    /// The digest of all that has come.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest(self.0.finish128().as_bytes())
+    }
+}
+
+/// The texts of a message in the order in which they came.
+#[derive(Clone)]
+pub(crate) struct Texts(HighwayHasher);
+
+impl Texts {
+    /// Adds a text, and behind it its length, so that ("a", "bc") and ("ab", "c") differ: read from
+    /// the end, what was added is told apart.
+    pub(crate) fn add(&mut self, text: &[u8]) {
+        self.0.append(text);
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        self.0.append(&length.to_le_bytes());
+    }
+
+    /// The digest of all that has come, as one that `mark` tells from others of the same texts.
+    pub(crate) fn digest(mut self, mark: u8) -> Digest {
+        self.0.append(&[mark]);
+        let [low, high] = self.0.finalize128();
+        Digest((u128::from(low) | (u128::from(high) << 64)).to_le_bytes())
     }
 }
 
@@ -85,10 +133,6 @@ pub(crate) struct Digest([u8; 16]);
 impl Digest {
     /// The digest of nothing, where a chain begins.
     pub(crate) const START: Self = Self([0; 16]);
-
-    pub(crate) fn of(hasher: &Hasher) -> Self {
-        Self(hasher.0.finish128().as_bytes())
-    }
 
     /// A number that is spread evenly over digests.
     pub(crate) fn number(&self) -> u64 {
@@ -101,9 +145,50 @@ impl Digest {
     }
 }
 
-/// Adds one piece of a text, so that ("a", "bc") and ("ab", "c") differ.
-pub(crate) fn leaf(hasher: &mut Hasher, bytes: &[u8]) {
-    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    hasher.update(&length.to_le_bytes());
-    hasher.update(bytes);
+#[cfg(test)]
+mod tests {
+    use highway::PortableHash;
+
+    use super::*;
+
+    fn digest(secret: u8, texts: &[&str], mark: u8) -> Digest {
+        let mut all = Key::new([secret; 32]).texts();
+        for text in texts {
+            all.add(text.as_bytes());
+        }
+        all.digest(mark)
+    }
+
+    #[test]
+    fn key_texts_their_borders_and_their_mark_tell_digests_apart() {
+        let all = [
+            digest(1, &["a", "bc"], b'u'),
+            digest(2, &["a", "bc"], b'u'),
+            digest(1, &["ab", "c"], b'u'),
+            digest(1, &["abc"], b'u'),
+            digest(1, &["a", "bc", ""], b'u'),
+            digest(1, &["a", "bc"], b'm'),
+        ];
+
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+
+        assert_eq!(distinct.len(), all.len());
+    }
+
+    /// Gateways that share conversations may run on processors of different kinds.
+    #[test]
+    fn every_processor_digests_alike() {
+        let text = "go on, and say why ".repeat(20);
+        for length in (0..text.len()).step_by(7) {
+            let mut portable = PortableHash::new(highway::Key(words(&[9; 32])));
+            portable.append(&text.as_bytes()[..length]);
+            portable.append(&u64::try_from(length).unwrap().to_le_bytes());
+            portable.append(b"u");
+            let [low, high] = portable.finalize128();
+
+            let here = digest(9, &[&text[..length]], b'u');
+
+            assert_eq!(here.0, [low.to_le_bytes(), high.to_le_bytes()].concat()[..], "{length}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What is kept of a request's messages.
 
-use crate::digest::{Digest, Key, leaf};
+use crate::digest::{Digest, Key};
 
 /// Who says a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +54,8 @@ impl Opening {
     }
 }
 
+/// What sets an opening apart from a message of the same text.
+const OPENING_MARK: u8 = b'o';
 /// Bytes of a message that are kept until it ends: what is compared with the spaces and punctuation
 /// that are not, and a tool's name that stands behind its arguments.
 const START_BYTES: usize = 4 * OPENING_BYTES;
@@ -126,9 +128,9 @@ impl Start {
             let stays = COMPARED.get(usize::from(*byte)).copied().unwrap_or_default();
             end = end.saturating_add(usize::from(stays));
         }
-        let mut hasher = key.hasher();
-        leaf(&mut hasher, compared.get(..end).unwrap_or_default());
-        Opening(Digest::of(&hasher))
+        let mut texts = key.texts();
+        texts.add(compared.get(..end).unwrap_or_default());
+        Opening(texts.digest(OPENING_MARK))
     }
 }
 

@@ -157,9 +157,9 @@ mod tests {
     }
 
     fn digest(number: u64) -> Digest {
-        let mut hasher = Key::new([3; 32]).hasher();
-        hasher.update(&number.to_le_bytes());
-        Digest::of(&hasher)
+        let mut texts = Key::new([3; 32]).texts();
+        texts.add(&number.to_le_bytes());
+        texts.digest(b'u')
     }
 
     fn count(places: &Places, number: u64, now: Instant) -> usize {

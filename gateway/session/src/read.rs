@@ -23,7 +23,10 @@ const MESSAGES_MAX: usize = 10_000;
 /// Hunyuan, Ollama and whoever uses the same names.
 pub(crate) fn read(key: &Key, body: &[u8]) -> Conversation {
     let mut conversation = Conversation::default();
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    // Checked once, with vector instructions: a check of each text takes as long as its digest where
+    // a text is not of ASCII.
+    let Ok(body) = simdutf8::basic::from_utf8(body) else { return conversation };
+    let mut deserializer = serde_json::Deserializer::from_str(body);
     let top = Top { key, conversation: &mut conversation };
     if deserializer.deserialize_map(top).is_err() || conversation.messages.len() > MESSAGES_MAX {
         return Conversation::default();

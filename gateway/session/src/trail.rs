@@ -1,7 +1,7 @@
 //! What a request is searched by: the digests of all its beginnings and of its last exchanges.
 
 use crate::{
-    digest::{Digest, Key, leaf},
+    digest::{Digest, Key, ScopeKey},
     message::{Conversation, Message, Opening, Speaker},
 };
 
@@ -26,10 +26,11 @@ pub struct Search<'c> {
     /// The gateway's key.
     root: Key,
     /// The key of the scope.
-    key: Key,
+    key: ScopeKey,
     messages: &'c [Message],
-    /// After each message, the digest of all messages so far.
-    prefixes: Vec<Digest>,
+    /// After the last message, and after each in front of a reply, the digest of all messages so
+    /// far: nothing is searched by the others.
+    prefixes: Vec<Option<Digest>>,
     /// After each message, the bytes so far.
     bytes: Vec<u64>,
     /// The last exchanges, the latest first.
@@ -87,7 +88,7 @@ pub(crate) struct Answer {
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     root: Key,
-    key: Key,
+    key: ScopeKey,
     asked: (Digest, u64),
     /// The reply before what is asked, where it was given in this conversation.
     before: Option<Said>,
@@ -103,15 +104,17 @@ impl<'c> Search<'c> {
         let Conversation { messages, offers_tools, previous_response, .. } = conversation;
         let mut prefixes = Vec::with_capacity(messages.len());
         let mut bytes = Vec::with_capacity(messages.len());
-        let (mut chain, mut sum) = (key.hasher(), 0_u64);
+        let (mut chain, mut sum) = (key.chain(), 0_u64);
+        let mut next = messages.iter().skip(1);
         for message in messages {
             chain.add(message.digest);
             sum = sum.saturating_add(message.bytes);
-            prefixes.push(Digest::of(&chain));
+            let is_searched_by = next.next().is_none_or(|next| next.speaker == Speaker::Model);
+            prefixes.push(is_searched_by.then(|| chain.digest()));
             bytes.push(sum);
         }
         let asked = asked_before(&key, messages, messages.len());
-        let response = previous_response.as_deref().map(|id| response(&key, id));
+        let response = previous_response.as_deref().map(|id| key.name(id));
         let exchanges = exchanges(&key, messages);
         let offers_tools = *offers_tools;
         Self { root, key, messages, prefixes, bytes, exchanges, asked, offers_tools, response }
@@ -129,7 +132,7 @@ impl<'c> Search<'c> {
 
     /// The digest of all messages.
     pub(crate) fn whole(&self) -> Option<Digest> {
-        self.prefixes.last().copied()
+        self.prefixes.last().copied().flatten()
     }
 
     /// Bytes of all messages.
@@ -171,7 +174,7 @@ impl<'c> Search<'c> {
             open = at;
             let before = at.checked_sub(1)?;
             Some(Beginning {
-                prefix: *self.prefixes.get(before)?,
+                prefix: (*self.prefixes.get(before)?)?,
                 reply: reply.opening,
                 is_distinct: *self.bytes.get(before)? >= DISTINCT_BYTES,
                 at,
@@ -237,7 +240,7 @@ impl Asker {
 
     /// The digest of a stored response's id.
     pub(crate) fn response(&self, id: &str) -> Digest {
-        response(&self.key, id)
+        self.key.name(id)
     }
 
     /// See [`Search::scoped`].
@@ -246,12 +249,12 @@ impl Asker {
     }
 }
 
-fn scoped(key: &Key, opening: Opening) -> Digest {
+fn scoped(key: &ScopeKey, opening: Opening) -> Digest {
     if opening == Opening::NONE { Digest::START } else { key.link([opening.digest()]) }
 }
 
 /// What was asked last before the message `end`, and its bytes: the messages back to a reply.
-fn asked_before(key: &Key, messages: &[Message], end: usize) -> (Digest, u64) {
+fn asked_before(key: &ScopeKey, messages: &[Message], end: usize) -> (Digest, u64) {
     let before = messages.get(..end).unwrap_or_default();
     let asked = before.iter().rev().take_while(|message| message.speaker != Speaker::Model);
     asked.fold((Digest::START, 0), |(digest, bytes), message| {
@@ -259,20 +262,13 @@ fn asked_before(key: &Key, messages: &[Message], end: usize) -> (Digest, u64) {
     })
 }
 
-/// The digest of a stored response's id.
-fn response(key: &Key, id: &str) -> Digest {
-    let mut hasher = key.hasher();
-    leaf(&mut hasher, id.as_bytes());
-    Digest::of(&hasher)
-}
-
 /// The digest of what was asked and how the reply opened.
-fn exchange(key: &Key, asked: Digest, reply: Opening) -> Digest {
+fn exchange(key: &ScopeKey, asked: Digest, reply: Opening) -> Digest {
     key.link([asked, reply.digest()])
 }
 
 /// The same together with the reply before it.
-fn exchange_after(key: &Key, before: Opening, asked: Digest, reply: Opening) -> Digest {
+fn exchange_after(key: &ScopeKey, before: Opening, asked: Digest, reply: Opening) -> Digest {
     key.link([before.digest(), asked, reply.digest()])
 }
 
@@ -297,7 +293,7 @@ fn said(reply: &[Message]) -> Said {
     (opening, reply.iter().fold(0, |bytes, message| message.bytes.saturating_add(bytes)))
 }
 
-fn exchanges(key: &Key, messages: &[Message]) -> Vec<Exchange> {
+fn exchanges(key: &ScopeKey, messages: &[Message]) -> Vec<Exchange> {
     let mut replies = replies(messages).take(EXCHANGES + 1).peekable();
     let mut exchanges = Vec::with_capacity(EXCHANGES);
     while let (Some((at, reply)), true) = (replies.next(), exchanges.len() < EXCHANGES) {

@@ -12,7 +12,7 @@ use serde::{
 };
 
 use crate::{
-    digest::{Digest, Hasher, Key, leaf},
+    digest::{Key, Texts},
     message::{Message, Opening, Speaker, Start},
 };
 
@@ -42,8 +42,8 @@ const NOT_SAID: &[&str] = &[
 /// A message that is being read. One serves for all messages of a request.
 pub(crate) struct Draft {
     /// Of nothing.
-    fresh: Hasher,
-    hasher: Hasher,
+    fresh: Texts,
+    texts: Texts,
     start: Start,
     bytes: usize,
     role: Option<Speaker>,
@@ -54,8 +54,8 @@ pub(crate) struct Draft {
 impl Draft {
     pub(crate) fn new(key: &Key) -> Self {
         Self {
-            fresh: key.hasher(),
-            hasher: key.hasher(),
+            fresh: key.texts(),
+            texts: key.texts(),
             start: Start::default(),
             bytes: 0,
             role: None,
@@ -80,14 +80,13 @@ impl Draft {
             Speaker::User if holds_result => Speaker::Tool,
             other => other,
         };
-        self.hasher.update(&[speaker.mark()]);
-        let digest = Digest::of(&self.hasher);
+        let texts = std::mem::replace(&mut self.texts, self.fresh.clone());
+        let digest = texts.digest(speaker.mark());
         if speaker == Speaker::Model
             && let Some(reply) = reply()
         {
             reply.append(&self.start);
         }
-        self.hasher.clone_from(&self.fresh);
         self.start.clear();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         Some(Message { speaker, digest, bytes, opening: Opening::NONE })
@@ -109,7 +108,7 @@ impl Draft {
     fn count(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.bytes = self.bytes.saturating_add(bytes.len());
-            leaf(&mut self.hasher, bytes);
+            self.texts.add(bytes);
         }
     }
 
