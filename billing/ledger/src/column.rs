@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use permille_types::{KeyHash, MoneyError, RequestId};
+use permille_rating::exact;
+use permille_types::{KeyHash, RequestId};
 use rust_decimal::Decimal;
 use serde::{
     Serialize,
@@ -108,20 +109,7 @@ pub(crate) fn exact_add(
     left: Decimal,
     right: Decimal,
 ) -> Result<Decimal, LedgerError> {
-    let (a, b) = (left.normalize(), right.normalize());
-    if a.is_zero() {
-        return Ok(b);
-    }
-    if b.is_zero() {
-        return Ok(a);
-    }
-    a.checked_add(b)
-        .filter(|sum| sum.scale() == a.scale().max(b.scale()))
-        .map(|sum| sum.normalize())
-        .ok_or(LedgerError::Amount {
-            what,
-            cause: MoneyError::Overflow { operation: "sum", left, right },
-        })
+    exact::add(left, right).map_err(|cause| LedgerError::Amount { what, cause })
 }
 
 /// The amount with the other sign. Nothing can be lost here; zero has no sign.

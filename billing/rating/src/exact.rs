@@ -2,13 +2,16 @@
 //!
 //! `rust_decimal`'s own `checked_mul` and `checked_add` return `None` only when the whole part
 //! overflows: digits beyond the 28th are rounded away in silence. Money is rounded in
-//! [`crate::round`] and nowhere else, so every product and sum of this crate is made here.
+//! [`crate::round`] and nowhere else, so every product and sum of money is made here.
 
 use permille_types::MoneyError;
 use rust_decimal::Decimal;
 
 /// `left × right`, normalized.
-pub(crate) fn mul(left: Decimal, right: Decimal) -> Result<Decimal, MoneyError> {
+///
+/// # Errors
+/// [`MoneyError::Overflow`] where a digit would be lost.
+pub fn mul(left: Decimal, right: Decimal) -> Result<Decimal, MoneyError> {
     let (a, b) = (left.normalize(), right.normalize());
     a.mantissa()
         .checked_mul(b.mantissa())
@@ -18,7 +21,10 @@ pub(crate) fn mul(left: Decimal, right: Decimal) -> Result<Decimal, MoneyError> 
 }
 
 /// `left + right`, normalized.
-pub(crate) fn add(left: Decimal, right: Decimal) -> Result<Decimal, MoneyError> {
+///
+/// # Errors
+/// [`MoneyError::Overflow`] where a digit would be lost.
+pub fn add(left: Decimal, right: Decimal) -> Result<Decimal, MoneyError> {
     let (a, b) = (left.normalize(), right.normalize());
     let scale = a.scale().max(b.scale());
     mantissa_at(a, scale)
@@ -29,7 +35,10 @@ pub(crate) fn add(left: Decimal, right: Decimal) -> Result<Decimal, MoneyError> 
 }
 
 /// `left − right`, normalized.
-pub(crate) fn sub(left: Decimal, right: Decimal) -> Result<Decimal, MoneyError> {
+///
+/// # Errors
+/// [`MoneyError::Overflow`] where a digit would be lost.
+pub fn sub(left: Decimal, right: Decimal) -> Result<Decimal, MoneyError> {
     let mut negated = right;
     negated.set_sign_positive(right.is_sign_negative());
     add(left, negated)

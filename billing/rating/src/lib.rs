@@ -9,6 +9,7 @@
 //! | [`price_book`] | which price holds for this model, currency and instant |
 //! | [`rate`] | what did this event cost, exactly |
 //! | [`facts`] | what of that cost is hidden: sent before, made again, failed, not cached |
+//! | [`exact`] | what is a sum or a product, to its last digit |
 //! | [`round`] | how does an exact amount become one that can be paid |
 //! | [`allocate`] | how is a rounded amount divided so that the parts add up to it |
 //! | [`charge`] | what does a quantity cost over a period: packages, tiers, minimums |
@@ -29,7 +30,7 @@
 pub mod allocate;
 mod band;
 pub mod charge;
-mod exact;
+pub mod exact;
 pub mod facts;
 mod fields;
 pub mod fx;

@@ -1,5 +1,6 @@
-//! Decimals that are exact or an error.
+//! Decimals as bills write them. Sums and products are those of [`permille_rating::exact`].
 
+use permille_rating::exact;
 use rust_decimal::Decimal;
 
 /// A number as JSON and CSV write it, also with an exponent, to its last digit. Absent where it is
@@ -18,39 +19,10 @@ pub(crate) fn read(text: &str) -> Option<Decimal> {
     Decimal::try_from_i128_with_scale(mantissa, scale).ok().map(|value| value.normalize())
 }
 
-/// The exact sum; absent where the library would round digits away in silence.
-pub(crate) fn add(left: Decimal, right: Decimal) -> Option<Decimal> {
-    let (a, b) = (left.normalize(), right.normalize());
-    if a.is_zero() || b.is_zero() {
-        return Some(if a.is_zero() { b } else { a });
-    }
-    let sum = a.checked_add(b)?;
-    (sum.scale() == a.scale().max(b.scale())).then(|| sum.normalize())
-}
-
-/// The exact difference; absent as for a sum.
-pub(crate) fn sub(left: Decimal, right: Decimal) -> Option<Decimal> {
-    let mut negated = right;
-    negated.set_sign_negative(!right.is_zero() && right.is_sign_positive());
-    add(left, negated)
-}
-
-/// The exact product; absent as for a sum.
-pub(crate) fn mul(left: Decimal, right: Decimal) -> Option<Decimal> {
-    let (a, b) = (left.normalize(), right.normalize());
-    let mut mantissa = a.mantissa().checked_mul(b.mantissa())?;
-    let mut scale = a.scale().checked_add(b.scale())?;
-    while scale > 0 && mantissa.checked_rem(10)? == 0 {
-        mantissa = mantissa.checked_div(10)?;
-        scale = scale.checked_sub(1)?;
-    }
-    Decimal::try_from_i128_with_scale(mantissa, scale).ok()
-}
-
 /// The sum of what is known; absent where neither is, or it does not fit.
 pub(crate) fn add_known(sum: &mut Option<Decimal>, more: Option<Decimal>) -> Option<()> {
     if let Some(more) = more {
-        *sum = Some(add(sum.unwrap_or_default(), more)?);
+        *sum = Some(exact::add(sum.unwrap_or_default(), more).ok()?);
     }
     Some(())
 }
@@ -74,14 +46,5 @@ mod tests {
         for text in ["", "1,5", "true", "1e99", "0x1", "12345678901234567890123456789012"] {
             assert_eq!(read(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn sums_and_products_lose_no_digit() {
-        let decimal = |text| read(text).unwrap();
-        assert_eq!(add(decimal("12345678901234567890"), decimal("0.000000000000001")), None);
-        assert_eq!(sub(decimal("1.5"), decimal("1.5")), Some(Decimal::ZERO));
-        assert_eq!(mul(decimal("0.0000001"), decimal("1000000")), Some(decimal("0.1")));
-        assert_eq!(mul(decimal("1.0000000000000001"), decimal("1.0000000000000001")), None);
     }
 }

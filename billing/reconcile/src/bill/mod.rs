@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
+use permille_rating::exact;
 use permille_types::Currency;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -217,7 +218,7 @@ impl BillReader {
         let Some(file) = self.files.last_mut() else { return Ok(()) };
         file.left_out_lines = file.left_out_lines.saturating_add(1);
         let more = amount.unwrap_or_default();
-        let sum = decimal::add(file.left_out_amount, more).ok_or(BillError::Overflow)?;
+        let sum = exact::add(file.left_out_amount, more).map_err(|_| BillError::Overflow)?;
         file.left_out_amount = sum;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, io::Read, str::FromStr};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use permille_rating::exact;
 use permille_types::Currency;
 use rust_decimal::Decimal;
 
@@ -165,7 +166,7 @@ impl Row<'_> {
         let Some(amount) = self.decimal(&columns.amount)? else { return Ok(None) };
         let Some(divisor) = self.mapping.amount_divisor else { return Ok(Some(amount)) };
         let exact = amount.checked_div(divisor);
-        let exact = exact.filter(|part| decimal::mul(*part, divisor) == Some(amount.normalize()));
+        let exact = exact.filter(|part| exact::mul(*part, divisor) == Ok(amount.normalize()));
         let accepted = format!("a decimal that can be divided by {divisor}");
         exact.map(Some).ok_or_else(|| self.refused(&columns.amount, &accepted))
     }
@@ -180,7 +181,7 @@ impl Row<'_> {
                 self.refused(&columns.unit, accepted)
             })?,
         };
-        decimal::mul(quantity, one.into()).map(Some).ok_or(BillError::Overflow)
+        exact::mul(quantity, one.into()).map(Some).map_err(|_| BillError::Overflow)
     }
 
     /// The counts of a line that has several, without those of nothing; absent where the table has
@@ -195,7 +196,7 @@ impl Row<'_> {
             let Some(mut count) = self.decimal(&of.column)? else { continue };
             for part in &of.minus {
                 let part = self.decimal(&Names(vec![part.clone()]))?.unwrap_or_default();
-                count = decimal::sub(count, part).ok_or(BillError::Overflow)?;
+                count = exact::sub(count, part).map_err(|_| BillError::Overflow)?;
             }
             if count.is_sign_negative() && !count.is_zero() {
                 let accepted =

@@ -4,6 +4,7 @@
 //! disjoint. Here they are disjoint, and a result whose parts exceed its whole is refused.
 
 use chrono::NaiveDate;
+use permille_rating::exact;
 use permille_types::Currency;
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -154,7 +155,7 @@ fn anthropic_cost(row: &Row, day: NaiveDate, bill: &mut BillReader) -> Result<()
     let cents: String =
         serde_json::from_str(text).map_err(|_| refused("amount", text, accepted))?;
     let cents = decimal::read(&cents).ok_or_else(|| refused("amount", text, accepted))?;
-    let amount = decimal::mul(cents, Decimal::new(1, 2)).ok_or(BillError::Overflow)?;
+    let amount = exact::mul(cents, Decimal::new(1, 2)).map_err(|_| BillError::Overflow)?;
     let label = row.description.as_deref().or(row.cost_type.as_deref()).unwrap_or("not told");
     let class = match (row.cost_type.as_deref(), row.token_type.as_deref()) {
         (_, Some("uncached_input_tokens")) => "input_uncached".to_owned(),

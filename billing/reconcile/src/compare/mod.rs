@@ -11,6 +11,7 @@ mod reasons;
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
+use permille_rating::exact;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -216,7 +217,7 @@ impl Pair {
         let billed = self.billed.clone().unwrap_or_default();
         let ours = self.ours.clone().unwrap_or_default();
         let difference = |ours: Decimal, billed: Option<Decimal>| {
-            decimal::sub(billed.unwrap_or_default(), ours).ok_or(TooLarge)
+            exact::sub(billed.unwrap_or_default(), ours).map_err(|_| TooLarge)
         };
         if has_amounts {
             self.difference = Some(difference(ours.amount, billed.amount)?);
@@ -262,7 +263,7 @@ impl Ours {
             (&mut self.estimated, cell.estimated.into()),
             (&mut self.batch, cell.batch.into()),
         ] {
-            *sum = decimal::add(*sum, more).ok_or(TooLarge)?;
+            *sum = exact::add(*sum, more).map_err(|_| TooLarge)?;
         }
         self.untold = self.untold.max(cell.untold);
         Ok(())

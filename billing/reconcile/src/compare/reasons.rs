@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
+use permille_rating::exact;
 use rust_decimal::Decimal;
 
 use super::{Comparison, Pair, Reason, Side, Status, Tolerance, names::Names, share};
-use crate::{class, decimal};
+use crate::class;
 
 /// Every reason and what it means.
 pub const REASONS: [(&str, &str); 18] = [
@@ -113,11 +114,11 @@ fn day_edges(
             let known = pair.quantity_difference.zip(after.quantity_difference);
             let known = known.filter(|_| pair.billed_quantity().is_some());
             let (sum, most) = if let Some((left, right)) = known {
-                (decimal::add(left, right), Decimal::ZERO)
+                (exact::add(left, right).ok(), Decimal::ZERO)
             } else {
                 let both =
                     pair.main_difference(has_amounts).zip(after.main_difference(has_amounts));
-                (both.and_then(|(left, right)| decimal::add(left, right)), tolerance.amount)
+                (both.and_then(|(left, right)| exact::add(left, right).ok()), tolerance.amount)
             };
             let moved = pair.main_difference(has_amounts).is_some_and(|moved| !moved.is_zero());
             if moved && sum.is_some_and(|sum| sum.abs() <= most) {
@@ -142,13 +143,13 @@ fn class_mappings(pairs: &[Pair], tolerance: &Tolerance) -> Vec<usize> {
     for places in inputs.into_values() {
         let of = || places.iter().filter_map(|place| pairs.get(*place));
         let sum = |side: fn(&Pair) -> Decimal| {
-            of().try_fold(Decimal::ZERO, |sum, pair| decimal::add(sum, side(pair)))
+            of().try_fold(Decimal::ZERO, |sum, pair| exact::add(sum, side(pair)).ok())
         };
         let billed = sum(|pair| pair.billed_quantity().unwrap_or_default());
         let ours = sum(|pair| pair.ours.as_ref().map_or(Decimal::ZERO, |ours| ours.quantity));
         let (Some(billed), Some(ours)) = (billed, ours) else { continue };
         let most = share(billed, tolerance.quantity_permille);
-        let agree = decimal::sub(billed, ours).is_some_and(|left| left.abs() <= most);
+        let agree = exact::sub(billed, ours).is_ok_and(|left| left.abs() <= most);
         let told = of().all(|pair| pair.billed.is_none() || pair.billed_quantity().is_some());
         let open: Vec<usize> = places
             .iter()
@@ -248,8 +249,8 @@ fn quantity(pair: &Pair, tolerance: &Tolerance) -> Vec<Reason> {
     let billed = pair.billed_quantity().unwrap_or_default();
     let most = share(billed, tolerance.quantity_permille);
     let mut reasons = Vec::new();
-    let without = decimal::add(difference, ours.failed);
-    if !ours.failed.is_zero() && without.is_some_and(|left| left.abs() <= most) {
+    let without = exact::add(difference, ours.failed);
+    if !ours.failed.is_zero() && without.is_ok_and(|left| left.abs() <= most) {
         let detail = format!("calls that failed consumed {}", ours.failed);
         reasons.push(reason("failed_calls_not_billed", detail));
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
+use permille_rating::exact;
 use permille_types::Currency;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -190,7 +191,7 @@ impl Report {
             let first = comparison.reasons.first().map_or("none", |reason| &reason.code);
             total.add(comparison)?;
             if comparison.status != Status::Matched {
-                unmatched = decimal::add(unmatched, comparison.size()).ok_or(TooLarge)?;
+                unmatched = exact::add(unmatched, comparison.size()).map_err(|_| TooLarge)?;
             }
             statuses.entry(comparison.status).or_default().add(comparison)?;
             reasons.entry(first.to_owned()).or_default().add(comparison)?;
@@ -263,7 +264,7 @@ impl Sums {
         ] {
             decimal::add_known(sum, more).ok_or(TooLarge)?;
         }
-        self.difference = decimal::add(self.difference, of.main()).ok_or(TooLarge)?;
+        self.difference = exact::add(self.difference, of.main()).map_err(|_| TooLarge)?;
         Ok(())
     }
 }
