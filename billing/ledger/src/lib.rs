@@ -42,6 +42,7 @@ mod simulation;
 mod slug;
 mod spending;
 mod sql;
+mod stated;
 mod store;
 mod stored_response;
 mod summary;
@@ -74,7 +75,7 @@ pub use intake::{
 pub use invoice::{
     Beside, INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod,
     InvoiceProject, InvoiceState, InvoiceSummary, InvoiceTexts, NewPayment, NotVerifiable,
-    Standing, Verification, earlier_needed, recount_of, verify_invoice,
+    SeenTotal, Standing, Verification, earlier_needed, recount_of, verify_invoice,
 };
 pub use invoiced::{InvoicedUsage, PricedEvent};
 pub use key::{CreatedKey, Key, NewKey};

@@ -4,8 +4,10 @@
 use std::error::Error;
 
 use permille_rating::Meter;
-use permille_rating::price_book::{parse_price_book, price_of, price_version};
-use permille_types::Price;
+use permille_rating::price_book::{check_price, parse_price_book, price_of, price_version};
+use permille_types::{
+    Condition, Currency, Price, PricePerThousand, Rates, Relative, Side, TokenClass, Unit,
+};
 
 const HEAD: &str = "[[price]]\nmodel = \"m\"\ncurrency = \"CNY\"\n\
                     from = 2026-01-01T00:00:00Z\nsource = \"list of 2026-01-01\"\n";
@@ -308,4 +310,71 @@ fn a_price_of_a_provider_has_another_version_and_ways_of_writing_a_number_have_n
         *price = long("0.0100");
     }
     assert_eq!(price_version(&written).unwrap(), sale.version);
+}
+
+#[test]
+fn a_price_that_no_file_could_hold_is_refused_as_a_document_too() {
+    let amounts = "input = \"0.012\"\nimages = \"0.3\"\n";
+    let band = format!("[[price.band]]\nwhen = {{ input_total_over = 10 }}\n{amounts}");
+    let good = entry(&format!("{amounts}{band}"));
+    let percent = entry("customer = \"acme\"\ndiscount_percent = \"10\"\n");
+    check_price(&good).unwrap();
+    check_price(&percent).unwrap();
+    let decimal = |text: &str| text.parse::<rust_decimal::Decimal>().unwrap();
+    let per_thousand = |rates: &mut Rates, text: &str| {
+        let price = PricePerThousand::new(decimal(text));
+        rates.per_thousand.insert(TokenClass::INPUT_UNCACHED, price);
+    };
+    type Spoil<'a> = &'a dyn Fn(&mut Price);
+    let spoilt: [(Spoil<'_>, &[&str]); 16] = [
+        (&|p| per_thousand(&mut p.rates, "-0.012"), &["`input_uncached`", "-0.012", "0 or more"]),
+        (&|p| per_thousand(&mut p.rates, "10.1"), &["`input_uncached`", "10.1", "above 10"]),
+        (&|p| per_thousand(&mut p.bands[0].rates, "-1"), &["`input_uncached`", "-1", "0 or more"]),
+        (
+            &|p| {
+                p.rates.per_unit.insert(Unit::Images, decimal("-0.3"));
+            },
+            &["`images`", "-0.3", "0 or more"],
+        ),
+        (&|p| p.rates = Rates::default(), &["`rates`", "at least one price"]),
+        (&|p| p.model = " ".to_owned(), &["`model`", "empty"]),
+        (&|p| p.source = String::new(), &["`source`", "empty"]),
+        (&|p| p.until = Some(p.from), &["`until`", "not after `from`"]),
+        (&|p| p.currency = Currency::XAU, &["`currency`", "XAU", "no cents"]),
+        (&|p| p.bands.push(p.bands[0].clone()), &["`band.when`", "can never apply"]),
+        (&|p| p.bands[0].when = Condition::default(), &["`band.when`", "always apply"]),
+        (&|p| p.bands[0].rates.per_unit.clear(), &["`band`", "leaves out `images`"]),
+        (
+            &|p| {
+                p.side = Side::Cost;
+                p.customer = Some("acme".parse().unwrap());
+            },
+            &["`side`", "no customer"],
+        ),
+        (
+            &|p| p.relative = Some(Relative::DiscountPercent(decimal("10"))),
+            &["`rates`", "beside a percentage"],
+        ),
+        (
+            &|p| p.relative = Some(Relative::MarkupPercent(decimal("-10"))),
+            &["`markup_percent`", "-10", "negative"],
+        ),
+        (
+            &|p| p.relative = Some(Relative::DiscountPercent(decimal("100.1"))),
+            &["`discount_percent`", "100.1", "above 100"],
+        ),
+    ];
+
+    for (spoil, words) in spoilt {
+        let mut price = good.clone();
+        spoil(&mut price);
+        let message = check_price(&price).unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "`{word}` is not in: {message}");
+        }
+    }
+    let fine = Relative::DiscountPercent(decimal("0.00001"));
+    let message = check_price(&Price { relative: Some(fine), ..percent }).unwrap_err().to_string();
+    assert!(message.contains("more than 4 decimal places"), "{message}");
+    check_price(&Price { currency: Currency::JPY, ..good }).unwrap();
 }

@@ -9,7 +9,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use permille_ledger::{Listing, PAGE_ROWS_MAX, Page};
-use permille_types::CustomerId;
+use permille_types::{Currency, CustomerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -233,6 +233,14 @@ pub(crate) fn in_order<T>(page: &Page, items: Vec<T>) -> Result<Listing<T>, Prob
 /// An id in a path. What cannot be one does not exist.
 pub(crate) fn id<T: std::str::FromStr>(noun: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::not_found(format!("{noun} `{text}` is unknown")))
+}
+
+/// The currency of an amount in a body, where it says one.
+pub(crate) fn currency(code: &str) -> Result<Currency, Problem> {
+    Currency::from_code(&code.to_ascii_uppercase()).ok_or_else(|| {
+        let accepted = "an ISO 4217 code such as CNY or USD";
+        Problem::invalid(format!("currency `{code}` is not accepted; accepted: {accepted}"))
+    })
 }
 
 /// An amount of money in a body: a decimal as text.

@@ -22,6 +22,7 @@ use crate::{
     close, customer,
     error::{Chain, During},
     invoice, invoiced,
+    stated::refuse_other_currency,
     store::Connection,
 };
 
@@ -108,11 +109,8 @@ impl Ledger {
                 let customer = customer::find(&mut tx, customer)
                     .await?
                     .ok_or_else(|| LedgerError::not_found("customer", customer))?;
-                if customer.currency != charge.charge.currency {
-                    let code = charge.charge.currency.code();
-                    let accepted = format!("{}, which {} pays", customer.currency, customer.id);
-                    return Err(LedgerError::invalid("currency", code, accepted));
-                }
+                let whose = || format!("which {} pays", customer.id);
+                refuse_other_currency(Some(charge.charge.currency), customer.currency, whose)?;
             }
             let affected = charge.customer.as_ref();
             make_way(&mut tx, affected, "from", charge.from, Reach::Months).await?;

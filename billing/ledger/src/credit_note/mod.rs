@@ -27,6 +27,7 @@ use crate::{
     grant, invoice,
     secret::public_id,
     series::{self, Series},
+    stated::refuse_other_currency,
     store::Connection,
     text,
 };
@@ -39,6 +40,8 @@ const REASON_BYTES_MAX: usize = 1_000;
 pub struct NewCredit {
     /// How much of what, before tax.
     pub scope: CreditScope,
+    /// Currency that the amount is meant in; the invoice's when absent.
+    pub currency: Option<Currency>,
     /// Why, as the credit note says it.
     pub reason: String,
 }
@@ -69,7 +72,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it was never issued, is void or has
     /// nothing left; [`LedgerError::Invalid`] names the part that is not accepted, such as an
-    /// amount above what is left; else the store's failure.
+    /// amount above what is left or in another currency; else the store's failure.
     pub async fn credit_invoice(
         &self,
         id: &InvoiceId,
@@ -81,6 +84,7 @@ impl Ledger {
         let now = self.now();
         let mut tx = self.store.write().await?;
         let of = invoice::stored(&mut tx, id).await?;
+        refuse_other_currency(new.currency, of.invoice.currency, || of.in_words())?;
         let request = format!("{:?} {reason}", new.scope);
         let subject = invoice::subject(&of.id);
         if let Some(repeated) =

@@ -32,6 +32,7 @@ use crate::{
     error::During,
     posting::{self, Books},
     secret::public_id,
+    stated::refuse_other_currency,
     store::Connection,
     text,
 };
@@ -56,6 +57,8 @@ pub(crate) fn account(customer: &CustomerId) -> String {
 pub struct NewGrant {
     /// How much it pays in all.
     pub amount: Decimal,
+    /// Currency that both amounts are meant in; the customer's when absent.
+    pub currency: Option<Currency>,
     /// What was paid for it, at most `amount`: nothing for a promotion.
     pub paid: Decimal,
     /// Lower pays first, 0 to 100.
@@ -159,6 +162,8 @@ impl Ledger {
         let customer = customer::find(&mut tx, id)
             .await?
             .ok_or_else(|| LedgerError::not_found("customer", id))?;
+        let whose = || format!("which {id} pays");
+        refuse_other_currency(new.currency, customer.currency, whose)?;
         let subject = Subject { noun: "customer", id: id.as_str() };
         let request = format!("{new:?}");
         if let Some(repeated) =
@@ -211,9 +216,9 @@ pub(crate) async fn add(
     let reason = text::line("reason", &new.reason, REASON_BYTES_MAX)?.to_owned();
     check(new, customer.currency)?;
     let from = new.from.unwrap_or(at);
-    if new.expires_at.is_some_and(|expires| expires <= from) {
+    if let Some(expires) = new.expires_at.filter(|expires| *expires <= from) {
         let accepted = format!("an instant after {}", from.to_rfc3339());
-        return Err(LedgerError::invalid("expires_at", "", accepted));
+        return Err(LedgerError::invalid("expires_at", &expires.to_rfc3339(), accepted));
     }
     let amount_nano = to_nano(new.amount)?;
     let stored = StoredGrant {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use permille_types::InvoiceId;
+use permille_types::{Currency, InvoiceId};
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
@@ -22,12 +22,22 @@ use crate::{
     grant, invoiced,
     rollup::Scope,
     series::{self, Series},
+    stated::refuse_other_currency,
     store::Connection,
     text,
 };
 
 /// Longest reason or reference, in bytes: a paragraph.
 pub(super) const NOTE_BYTES_MAX: usize = 1_000;
+
+/// The total that whoever approves a draft has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenTotal {
+    /// The amount.
+    pub amount: Decimal,
+    /// Currency that it is meant in; the invoice's when absent.
+    pub currency: Option<Currency>,
+}
 
 impl Ledger {
     /// Approves a draft: what it says now is what will be issued.
@@ -47,14 +57,15 @@ impl Ledger {
     /// a draft that was renewed in between is refused.
     ///
     /// # Errors
-    /// As [`Ledger::approve_invoice`]; [`LedgerError::Refused`] when the total is another one.
+    /// As [`Ledger::approve_invoice`]; [`LedgerError::Refused`] when the total is another one,
+    /// [`LedgerError::Invalid`] when it is meant in another currency.
     pub async fn approve_invoice_over(
         &self,
         id: &InvoiceId,
-        expected: Option<Decimal>,
+        expected: Option<SeenTotal>,
         instruction: &Instruction,
     ) -> Result<Invoice, LedgerError> {
-        let seen = expected.map(|total| total.normalize().to_string());
+        let seen = expected.map(|total| total.amount.normalize().to_string());
         self.step(id, Step::Approve { expected }, seen.as_deref(), instruction).await
     }
 
@@ -170,9 +181,13 @@ fn refuse_unready(stored: &Stored, now: DateTime<Utc>) -> Result<(), LedgerError
 }
 
 /// Refuses to approve another total than the one that was seen.
-fn refuse_other_total(stored: &Stored, expected: Option<Decimal>) -> Result<(), LedgerError> {
+fn refuse_other_total(stored: &Stored, expected: Option<SeenTotal>) -> Result<(), LedgerError> {
+    let Some(SeenTotal { amount: expected, currency }) = expected else { return Ok(()) };
+    refuse_other_currency(currency, stored.invoice.currency, || stored.in_words())?;
     let total = stored.invoice.total;
-    let Some(expected) = expected.filter(|expected| *expected != total) else { return Ok(()) };
+    if expected == total {
+        return Ok(());
+    }
     let code = stored.invoice.currency.code();
     let reason = format!(
         "says {total} {code} in all, not {expected}; accepted: the total of the draft as it is now"

@@ -25,6 +25,7 @@ pub use document::{
     INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod, InvoiceProject,
     InvoiceTexts, Standing,
 };
+pub use life::SeenTotal;
 pub use payment::NewPayment;
 pub use state::InvoiceState;
 pub use verify::{Beside, NotVerifiable, Verification, earlier_needed, recount_of, verify_invoice};
@@ -161,12 +162,7 @@ impl Ledger {
         let catalogue = self.current(tx).await?;
         let customer = found(tx, customer).await?;
         close::refuse_closed(tx, period).await?;
-        let begins = month(period, &customer)?.start;
-        if now < begins {
-            let begins = begins.format("%Y-%m-%dT%H:%M:%SZ");
-            let accepted = format!("a month that has begun; this one begins at {begins}");
-            return Err(LedgerError::invalid("period", period, accepted));
-        }
+        refuse_future(period, month(period, &customer)?.start, now)?;
         let live = repo::live(tx, &customer.id, period).await?;
         if let Some(live) = live.as_ref().filter(|live| live.invoice.state.is_issued()) {
             return Err(LedgerError::refused(
@@ -259,6 +255,20 @@ impl Ledger {
     }
 }
 
+/// Refuses a month that has not begun: nobody can owe anything for it.
+pub(crate) fn refuse_future(
+    period: &str,
+    begins: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    if now >= begins {
+        return Ok(());
+    }
+    let begins = begins.format("%Y-%m-%dT%H:%M:%SZ");
+    let accepted = format!("a month that has begun; this one begins at {begins}");
+    Err(LedgerError::invalid("period", period, accepted))
+}
+
 /// An invoice as it is stored.
 #[derive(Debug)]
 pub(crate) struct Stored {
@@ -277,6 +287,11 @@ impl Stored {
     /// What people call it.
     pub(crate) fn shown_number(&self) -> &str {
         self.invoice.number.as_ref().map_or(self.id.as_str(), DocumentNumber::as_str)
+    }
+
+    /// What its currency is the currency of.
+    pub(crate) fn in_words(&self) -> String {
+        format!("the currency of invoice `{}`", self.shown_number())
     }
 }
 

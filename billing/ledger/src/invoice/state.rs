@@ -1,9 +1,9 @@
 //! How far an invoice is, and what may be done to it then.
 
-use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::SeenTotal;
 use crate::LedgerError;
 
 /// How far an invoice is.
@@ -65,7 +65,7 @@ impl InvoiceState {
 pub(super) enum Step {
     /// Over this total, where whoever approves says what they have seen.
     Approve {
-        expected: Option<Decimal>,
+        expected: Option<SeenTotal>,
     },
     Finalize,
     Pay,

@@ -229,6 +229,7 @@ async fn grant_trial(
     }
     let new = NewGrant {
         amount: credit,
+        currency: None,
         paid: rust_decimal::Decimal::ZERO,
         priority: 0,
         from: Some(from),

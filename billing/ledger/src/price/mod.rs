@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use permille_rating::import::{Diff, diff};
-use permille_rating::price_book::{PriceBook, PriceBookError, names, price_version};
+use permille_rating::price_book::{PriceBook, PriceBookError, check_price, names, price_version};
 use permille_types::{Currency, CustomerId, Price, PriceVersion, Relative, Side};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -30,7 +30,10 @@ use serde::Serialize;
 pub(crate) use effective::{effective, holding};
 pub(crate) use repo::all;
 
-use crate::{Ledger, LedgerError, Listing, Page, Rerated, catalogue::Catalogue, store::Connection};
+use crate::{
+    Ledger, LedgerError, Listing, Page, Rerated, catalogue::Catalogue, customer,
+    stated::refuse_other_currency, store::Connection,
+};
 
 /// Who put an entry into the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -113,8 +116,9 @@ impl Ledger {
     /// price. All entries or none are added.
     ///
     /// # Errors
-    /// [`LedgerError::PriceBook`] when the book would contradict itself, [`LedgerError::Invalid`]
-    /// when a version is not that of its content, else the store's failure.
+    /// [`LedgerError::PriceBook`] when the book would contradict itself; [`LedgerError::Invalid`]
+    /// for an entry that no price file could hold, whose version is not that of its content, or
+    /// that is a customer's in another currency than the customer pays; else the store's failure.
     pub async fn import_prices(
         &self,
         prices: &[Price],
@@ -130,6 +134,7 @@ impl Ledger {
         let mut tx = self.store.write().await?;
         for price in prices {
             check(price)?;
+            refuse_customers_other_currency(&mut tx, price).await?;
             if repo::insert(&mut tx, price, origin, added_at).await? {
                 import.added.push(price.version.clone());
             } else if repo::end(&mut tx, price).await? {
@@ -151,11 +156,16 @@ impl Ledger {
     /// What an import of `prices` would change. Stores nothing.
     ///
     /// # Errors
-    /// [`LedgerError::PriceBook`] when they contradict each other, [`LedgerError::Invalid`] when a
-    /// version is not that of its content.
-    pub fn diff_prices(&self, prices: &[Price]) -> Result<Diff, LedgerError> {
+    /// [`LedgerError::PriceBook`] when they contradict each other, [`LedgerError::Invalid`] for one
+    /// that [`Ledger::import_prices`] refuses, else the store's failure.
+    pub async fn diff_prices(&self, prices: &[Price]) -> Result<Diff, LedgerError> {
         prices.iter().try_for_each(check)?;
         PriceBook::new(prices.to_vec())?;
+        let mut reader = self.store.read().await?;
+        for price in prices {
+            refuse_customers_other_currency(&mut reader, price).await?;
+        }
+        drop(reader);
         let catalogue = self.catalogue.borrow().clone();
         Ok(diff(&holding(catalogue.prices()), prices))
     }
@@ -260,7 +270,20 @@ pub(crate) async fn derived_since(
     Ok(found)
 }
 
-/// Refuses an entry whose version is not that of its content: two contents would share a name.
+/// Refuses a customer's own entry in a currency that the customer does not pay: it would hold for
+/// nobody. A customer who does not exist yet may have prices.
+async fn refuse_customers_other_currency(
+    connection: &mut Connection,
+    price: &Price,
+) -> Result<(), LedgerError> {
+    let Some(id) = &price.customer else { return Ok(()) };
+    let Some(customer) = customer::find(connection, id).await? else { return Ok(()) };
+    let whose = || format!("which {id} pays; this is {}", price.version);
+    refuse_other_currency(Some(price.currency), customer.currency, whose)
+}
+
+/// Refuses an entry that no price file could hold, and one whose version is not that of its
+/// content: two contents would share a name.
 fn check(price: &Price) -> Result<(), LedgerError> {
     if price.derived.is_some() {
         let accepted = "an entry with amounts or a percentage of its own";
@@ -271,10 +294,10 @@ fn check(price: &Price) -> Result<(), LedgerError> {
     if expected != price.version {
         return Err(LedgerError::invalid("version", &price.version, expected.as_str()));
     }
-    if price.until.is_some_and(|until| until <= price.from) {
-        return Err(LedgerError::invalid("until", &price.version, "an instant after `from`"));
-    }
-    Ok(())
+    check_price(price).map_err(|cause| {
+        let value = format!("{}: {cause}", price.version);
+        LedgerError::invalid("price", &value, "what a `[[price]]` entry may say")
+    })
 }
 
 impl From<PriceBookError> for LedgerError {

@@ -20,7 +20,7 @@ use crate::{
     catalogue::Catalogue,
     charge, close, column, customer,
     error::Chain,
-    invoice::month,
+    invoice::{month, refuse_future},
     plan, price, project,
     rollup::{self, Scope, Simulated},
     store::Connection,
@@ -106,8 +106,9 @@ impl Ledger {
     /// everyone who pays in its currency. Stores nothing.
     ///
     /// # Errors
-    /// [`LedgerError::Invalid`] for a text that is not one plan, a month that is none or a plan in
-    /// another currency; [`LedgerError::NotFound`] for an unknown customer; else as for an invoice.
+    /// [`LedgerError::Invalid`] for a text that is not one plan, a month that is none or has not
+    /// begun, or a plan in another currency; [`LedgerError::NotFound`] for an unknown customer;
+    /// else as for an invoice.
     pub async fn simulate_plan(
         &self,
         text: &str,
@@ -117,6 +118,7 @@ impl Ledger {
         let plan = one_plan(text)?;
         // Also where nobody has the plan's currency.
         close::checked(period)?;
+        let now = self.now();
         let mut reader = self.store.view().await?;
         let mut customers = match whose {
             Some(id) => {
@@ -136,6 +138,7 @@ impl Ledger {
         let mut wanted = Vec::new();
         for customer in &customers {
             let span = month(period, customer)?;
+            refuse_future(period, span.start, now)?;
             let (sums, mode) = used(&mut reader, customer, span).await?;
             if whose.is_some() || !sums.is_empty() {
                 wanted.push((customer, span, mode));

@@ -213,6 +213,7 @@ async fn a_minimum_of_ones_own_is_invoiced_without_any_usage_and_can_be_credited
     let finance = books.as_role(Role::Finance).await;
     let credit = permille_ledger::NewCredit {
         scope: permille_ledger::CreditScope::Rest,
+        currency: None,
         reason: "goodwill".to_owned(),
     };
     let id = issued.id.unwrap();

@@ -108,7 +108,7 @@ async fn in_a_closed_month_only_credits_and_payments_are_possible() {
     for error in [&void, &draft.unwrap_err(), &twice, &signed] {
         assert!(refusal(error).contains("2026-11` is closed"), "{error}");
     }
-    let rest = NewCredit { scope: CreditScope::Rest, reason: "a test".to_owned() };
+    let rest = NewCredit { scope: CreditScope::Rest, currency: None, reason: "a test".to_owned() };
     books.ledger.credit_invoice(&id(&acme), &rest, &finance).await.unwrap();
     books.ledger.pay_invoice(&id(&globex), None, &finance).await.unwrap();
 }

@@ -18,7 +18,7 @@ fn decimal(text: &str) -> Decimal {
 }
 
 fn over(scope: CreditScope) -> NewCredit {
-    NewCredit { scope, reason: "charged twice".to_owned() }
+    NewCredit { scope, currency: None, reason: "charged twice".to_owned() }
 }
 
 fn amount(text: &str) -> NewCredit {
@@ -104,7 +104,7 @@ async fn what_is_left_is_the_most_and_the_last_note_leaves_nothing() {
     let no_line = credit(&books, &invoice, &over(line)).await.unwrap_err();
     let fine = credit(&books, &invoice, &amount("0.001")).await.unwrap_err();
     let none = credit(&books, &invoice, &amount("0")).await.unwrap_err();
-    let mute = NewCredit { scope: CreditScope::Rest, reason: String::new() };
+    let mute = NewCredit { scope: CreditScope::Rest, currency: None, reason: String::new() };
     let mute = credit(&books, &invoice, &mute).await.unwrap_err();
 
     for (error, field, words) in [

@@ -6,7 +6,7 @@ use permille_ledger::{
     CreditScope, CustomerChanges, Grant, Instruction, Invoice, LedgerError, NewCredit, NewGrant,
     Page, Role, TaxRate, TaxTerms,
 };
-use permille_types::{CustomerId, TokenClass};
+use permille_types::{Currency, CustomerId, TokenClass};
 use rust_decimal::Decimal;
 
 use crate::support::{Books, at};
@@ -22,6 +22,7 @@ fn decimal(text: &str) -> Decimal {
 fn credit(amount: &str, paid: &str) -> NewGrant {
     NewGrant {
         amount: decimal(amount),
+        currency: None,
         paid: decimal(paid),
         priority: 0,
         from: None,
@@ -104,7 +105,7 @@ async fn what_credit_has_paid_goes_back_to_it_and_not_to_money() {
     let finance = books.as_role(Role::Finance).await;
     let id = issued.id.clone().unwrap();
     let back = async |scope| {
-        let new = NewCredit { scope, reason: "goodwill".to_owned() };
+        let new = NewCredit { scope, currency: None, reason: "goodwill".to_owned() };
         books.ledger.credit_invoice(&id, &new, &finance).await
     };
     let told = |note: &permille_ledger::CreditNote| {
@@ -149,7 +150,7 @@ async fn credit_that_was_taken_before_tax_goes_back_with_the_lines() {
     books.clock.set("2026-12-02T00:00:00Z");
     let issued = books.issue("2026-11").await;
     let back = async |scope| {
-        let new = NewCredit { scope, reason: "goodwill".to_owned() };
+        let new = NewCredit { scope, currency: None, reason: "goodwill".to_owned() };
         books.ledger.credit_invoice(&issued.id.clone().unwrap(), &new, &finance).await.unwrap()
     };
 
@@ -370,6 +371,7 @@ async fn a_grant_is_made_once_under_a_key_and_refused_where_it_makes_no_sense() 
         (NewGrant { expires_at: past, ..credit("1", "0") }, "expires_at"),
         (NewGrant { models: vec![String::new()], ..credit("1", "0") }, "models"),
         (NewGrant { reason: " ".to_owned(), ..credit("1", "0") }, "reason"),
+        (NewGrant { currency: Some(Currency::USD), ..credit("1", "0") }, "currency `USD`"),
     ] {
         let refused = books.ledger.add_grant(&acme(), &bad, &finance).await.unwrap_err();
         assert!(refused.to_string().starts_with(field), "{refused}");

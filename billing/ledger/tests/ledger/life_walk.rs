@@ -119,6 +119,7 @@ impl Walk {
             17 => {
                 let new = permille_ledger::NewGrant {
                     amount: amount + Decimal::ONE,
+                    currency: None,
                     paid: Decimal::ZERO,
                     priority: 0,
                     from: Some(at("2026-01-01T00:00:00Z")),
@@ -135,7 +136,7 @@ impl Walk {
                     0 => CreditScope::Amount(amount),
                     number => CreditScope::Line { number, amount: Some(amount) },
                 };
-                let new = NewCredit { scope, reason: "a walk".to_owned() };
+                let new = NewCredit { scope, currency: None, reason: "a walk".to_owned() };
                 ledger.credit_invoice(&id, &new, &finance).await.map(drop)
             }
             11 => {

@@ -55,7 +55,7 @@ async fn refund(
 async fn credit(books: &Books, invoice: &Invoice, amount: &str) {
     let finance = books.as_role(Role::Finance).await;
     let scope = CreditScope::Amount(decimal(amount));
-    let new = NewCredit { scope, reason: "charged twice".to_owned() };
+    let new = NewCredit { scope, currency: None, reason: "charged twice".to_owned() };
     books.ledger.credit_invoice(&id(invoice), &new, &finance).await.unwrap();
     assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
 }

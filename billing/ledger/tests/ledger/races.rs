@@ -173,7 +173,7 @@ async fn credits_at_once_never_take_more_than_there_is() {
         let (id, finance) = (id(&invoice), finance.clone());
         running.spawn(async move {
             let scope = CreditScope::Amount(Decimal::ONE);
-            let new = NewCredit { scope, reason: "a race".to_owned() };
+            let new = NewCredit { scope, currency: None, reason: "a race".to_owned() };
             ledger.credit_invoice(&id, &new, &finance).await
         });
     }

@@ -1,6 +1,6 @@
 //! What an approval and a signature are over, and what a close must not miss.
 
-use permille_ledger::{Close, CloseState, Instruction, Invoice, LedgerError, Role};
+use permille_ledger::{Close, CloseState, Instruction, Invoice, LedgerError, Role, SeenTotal};
 use permille_types::{Currency, CustomerId, Flag, InvoiceId, UsageEvent};
 
 use crate::support::{Books, add_customer, add_key, at, event};
@@ -97,7 +97,8 @@ async fn a_draft_that_says_another_total_than_was_seen_is_not_approved() {
     books.accept(&[UsageEvent { at: at("2026-11-21T00:00:00Z"), ..books.event(3) }]).await;
     let renewed = books.draft("2026-11").await;
     let approve = async |total, by: &Instruction| {
-        books.ledger.approve_invoice_over(&id(&seen), Some(total), by).await
+        let seen_total = SeenTotal { amount: total, currency: None };
+        books.ledger.approve_invoice_over(&id(&seen), Some(seen_total), by).await
     };
 
     let refused = approve(seen.total, &finance).await.unwrap_err();

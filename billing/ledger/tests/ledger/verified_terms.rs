@@ -91,6 +91,7 @@ async fn grant(books: &Books, amount: &str, expires: Option<&str>, models: &[&st
     let finance = books.as_role(Role::Finance).await;
     let new = NewGrant {
         amount: decimal(amount),
+        currency: None,
         paid: decimal(amount),
         priority: 1,
         from: Some(at("2026-09-01T00:00:00Z")),
@@ -389,7 +390,7 @@ async fn credit_notes_beside_an_invoice_follow_from_their_lines() {
     let id = october.id.clone().unwrap();
     let mut files = files(&books, &october, &[]).await;
     for scope in [CreditScope::Amount(decimal("3.33")), CreditScope::Rest] {
-        let new = NewCredit { scope, reason: "goodwill".to_owned() };
+        let new = NewCredit { scope, currency: None, reason: "goodwill".to_owned() };
         files.notes.push(books.ledger.credit_invoice(&id, &new, &finance).await.unwrap());
     }
     files.notes.reverse();

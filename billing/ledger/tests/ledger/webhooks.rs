@@ -64,7 +64,8 @@ async fn each_step_of_an_invoice_is_told_in_its_order() {
 
     let invoice = books.issue("2026-11").await;
     let (id, finance) = (invoice.id.clone().unwrap(), books.as_role(Role::Finance).await);
-    let credit = NewCredit { scope: CreditScope::Rest, reason: "a test".to_owned() };
+    let credit =
+        NewCredit { scope: CreditScope::Rest, currency: None, reason: "a test".to_owned() };
     books.ledger.credit_invoice(&id, &credit, &finance).await.unwrap();
     books.ledger.pay_invoice(&id, None, &finance).await.unwrap();
 
@@ -116,7 +117,8 @@ async fn an_invoice_that_a_credit_settles_is_told_last_as_paid() {
     let part = NewPayment { amount: Some("0.01".parse().unwrap()), ..NewPayment::default() };
     books.ledger.pay_invoice_in_part(&id, &part, &finance).await.unwrap();
 
-    let credit = NewCredit { scope: CreditScope::Rest, reason: "a test".to_owned() };
+    let credit =
+        NewCredit { scope: CreditScope::Rest, currency: None, reason: "a test".to_owned() };
     books.ledger.credit_invoice(&id, &credit, &finance).await.unwrap();
 
     let credited = lease(&books).await;

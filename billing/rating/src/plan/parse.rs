@@ -135,7 +135,9 @@ fn check(plan: &Plan) -> Result<(), FieldError> {
         return Err(FieldError::invalid("allowance", format!("has no meaning in kind `{kind}`")));
     }
     if let Some(charge) = plan.charges.iter().find(|c| c.charge.currency != plan.currency) {
-        let reason = format!("`{}` is in another currency than the plan", charge.name);
+        let (given, own) = (charge.charge.currency.code(), plan.currency.code());
+        let reason =
+            format!("`{}` is in {given}, accepted is {own}, the plan's currency", charge.name);
         return Err(FieldError::invalid("charge", reason));
     }
     let mut versions: Vec<_> = plan.charges.iter().map(|charge| &charge.version).collect();

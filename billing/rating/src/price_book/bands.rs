@@ -52,17 +52,50 @@ pub(super) fn bands(
 ) -> Result<Vec<Band>, FieldError> {
     let mut bands: Vec<Band> = Vec::new();
     for table in entry.tables("band")? {
-        let band = band(table, scale, base, holidays)?;
-        if bands.iter().any(|earlier| covers(&earlier.when, &band.when)) {
-            return Err(FieldError::invalid(
-                "band.when",
-                "can never apply, because an earlier band always applies first; \
-                 put the highest `input_total_over` first",
-            ));
-        }
+        let band = band(table, scale, holidays)?;
+        check(&bands, &band, base)?;
         bands.push(band);
     }
     Ok(bands)
+}
+
+/// Refuses a band that leaves out what `base` prices, or can never apply after `earlier`.
+pub(super) fn check(earlier: &[Band], band: &Band, base: &Rates) -> Result<(), FieldError> {
+    let left_out = meters(base).find(|meter| price_of(&band.rates, meter).is_none());
+    if let Some(meter) = left_out {
+        return Err(FieldError::invalid(
+            "band",
+            format!(
+                "prices every class anew, but leaves out `{meter}`, which the entry prices; \
+                 repeat its price in the band"
+            ),
+        ));
+    }
+    if earlier.iter().any(|earlier| covers(&earlier.when, &band.when)) {
+        return Err(FieldError::invalid(
+            "band.when",
+            "can never apply, because an earlier band always applies first; \
+             put the highest `input_total_over` first",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a condition that asks for nothing, or excepts from nothing.
+pub(super) fn check_condition(condition: &Condition) -> Result<(), FieldError> {
+    if *condition == Condition::default() {
+        return Err(FieldError::invalid("band.when", "is empty: it would always apply"));
+    }
+    if condition.hours.is_empty()
+        && condition.weekdays.is_empty()
+        && !condition.except_holidays.is_empty()
+    {
+        return Err(FieldError::invalid(
+            "when.except_holidays",
+            "excepts from `hours` or `weekdays`, and neither is given",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether `earlier` surely holds wherever `later` does.
@@ -82,30 +115,14 @@ fn covers(earlier: &Condition, later: &Condition) -> bool {
             || (same_clock && earlier.except_holidays == later.except_holidays))
 }
 
-fn band(
-    table: Fields<'_>,
-    scale: PriceScale,
-    base: &Rates,
-    holidays: &Holidays,
-) -> Result<Band, FieldError> {
+fn band(table: Fields<'_>, scale: PriceScale, holidays: &Holidays) -> Result<Band, FieldError> {
     let known: Vec<&str> = ["when"].into_iter().chain(rate_keys()).collect();
     table.refuse_unknown(&known)?;
     let when = table.table("when")?.ok_or_else(|| FieldError::Missing {
         key: "band.when".to_owned(),
         expected: "a condition such as { input_total_over = 200000 }",
     })?;
-    let band = Band { when: condition(when, holidays)?, rates: rates(table, scale)? };
-    let left_out = meters(base).find(|meter| price_of(&band.rates, meter).is_none());
-    if let Some(meter) = left_out {
-        return Err(FieldError::invalid(
-            "band",
-            format!(
-                "prices every class anew, but leaves out `{meter}`, which the entry prices; \
-                 repeat its price in the band"
-            ),
-        ));
-    }
-    Ok(band)
+    Ok(Band { when: condition(when, holidays)?, rates: rates(table, scale)? })
 }
 
 fn condition(when: Fields<'_>, holidays: &Holidays) -> Result<Condition, FieldError> {
@@ -122,18 +139,7 @@ fn condition(when: Fields<'_>, holidays: &Holidays) -> Result<Condition, FieldEr
         except_holidays: except_holidays(when, holidays)?,
         time_zone: None,
     };
-    if condition == Condition::default() {
-        return Err(FieldError::invalid("band.when", "is empty: it would always apply"));
-    }
-    if condition.hours.is_empty()
-        && condition.weekdays.is_empty()
-        && !condition.except_holidays.is_empty()
-    {
-        return Err(FieldError::invalid(
-            "when.except_holidays",
-            "excepts from `hours` or `weekdays`, and neither is given",
-        ));
-    }
+    check_condition(&condition)?;
     condition.time_zone = time_zone(when, &condition)?;
     Ok(condition)
 }

@@ -26,6 +26,7 @@
 
 mod bands;
 mod book;
+mod check;
 mod default;
 mod parse;
 mod rates;
@@ -37,6 +38,7 @@ use rust_decimal::Decimal;
 
 pub(crate) use bands::meters;
 pub use book::{Ask, PriceBook, names};
+pub use check::check_price;
 pub use default::default_prices;
 pub use parse::parse_price_book;
 pub(crate) use parse::read_entry;

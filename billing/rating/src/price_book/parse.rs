@@ -175,30 +175,44 @@ fn side(entry: Fields<'_>) -> Result<Side, FieldError> {
 /// The percentage of an entry that has no amounts of its own.
 fn relative(entry: Fields<'_>) -> Result<Option<Relative>, FieldError> {
     let (discount, markup) = (entry.decimal(DISCOUNT)?, entry.decimal(MARKUP)?);
-    let (key, percent, max) = match (discount, markup) {
+    let (key, percent) = match (discount, markup) {
         (None, None) => return Ok(None),
-        (Some(percent), None) => (DISCOUNT, percent, Decimal::ONE_HUNDRED),
-        (None, Some(percent)) => (MARKUP, percent, MARKUP_MAX),
+        (Some(percent), None) => (DISCOUNT, percent),
+        (None, Some(percent)) => (MARKUP, percent),
         (Some(_), Some(_)) => {
             return Err(FieldError::invalid(MARKUP, "stands beside `discount_percent`: give one"));
         }
     };
-    if percent > max {
-        return Err(FieldError::invalid(key, format!("{percent} is above {max}")));
-    }
-    if percent.scale() > PERCENT_PLACES_MAX {
-        let reason = format!("{percent} has more than {PERCENT_PLACES_MAX} decimal places");
-        return Err(FieldError::invalid(key, reason));
-    }
+    let relative = if key == DISCOUNT {
+        Relative::DiscountPercent(percent)
+    } else {
+        Relative::MarkupPercent(percent)
+    };
+    check_percent(&relative)?;
     if let Some(amount) = rate_keys().chain(["band", "per"]).find(|name| entry.has(name)) {
         let reason = format!("is a percentage of another price: `{amount}` has no meaning here");
         return Err(FieldError::invalid(key, reason));
     }
-    Ok(Some(if key == DISCOUNT {
-        Relative::DiscountPercent(percent)
-    } else {
-        Relative::MarkupPercent(percent)
-    }))
+    Ok(Some(relative))
+}
+
+/// Refuses a percentage that is beyond belief or has too many decimal places.
+pub(super) fn check_percent(relative: &Relative) -> Result<(), FieldError> {
+    let (key, percent, max) = match relative {
+        Relative::DiscountPercent(percent) => (DISCOUNT, percent, Decimal::ONE_HUNDRED),
+        Relative::MarkupPercent(percent) => (MARKUP, percent, MARKUP_MAX),
+    };
+    if *percent < Decimal::ZERO {
+        return Err(FieldError::invalid(key, format!("{percent} is negative")));
+    }
+    if *percent > max {
+        return Err(FieldError::invalid(key, format!("{percent} is above {max}")));
+    }
+    if percent.normalize().scale() > PERCENT_PLACES_MAX {
+        let reason = format!("{percent} has more than {PERCENT_PLACES_MAX} decimal places");
+        return Err(FieldError::invalid(key, reason));
+    }
+    Ok(())
 }
 
 fn per_million(entry: Fields<'_>) -> Result<bool, FieldError> {

@@ -31,10 +31,7 @@ impl PriceScale {
         } else {
             given
         };
-        let max = match self.currency {
-            Currency::USD | Currency::EUR | Currency::GBP | Currency::CNY => PER_THOUSAND_MAX,
-            _ => PER_THOUSAND_MAX_SMALL_UNITS,
-        };
+        let max = per_thousand_max(self.currency);
         if amount > max {
             let code = self.currency.code();
             let unit = if self.per_million { "1m_tokens" } else { "1k_tokens" };
@@ -47,6 +44,14 @@ impl PriceScale {
             ));
         }
         Ok(PricePerThousand::new(amount))
+    }
+}
+
+/// The highest price per thousand tokens that is believed.
+pub(super) fn per_thousand_max(currency: Currency) -> Decimal {
+    match currency {
+        Currency::USD | Currency::EUR | Currency::GBP | Currency::CNY => PER_THOUSAND_MAX,
+        _ => PER_THOUSAND_MAX_SMALL_UNITS,
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::{
     access::{Bearer, Caller, ReadInvoices, WriteInvoices},
     billing::Billing,
-    input::{Body, ListParams, Params, Segment, amount, id},
+    input::{Body, ListParams, Params, Segment, amount, currency, id},
     output::Issued,
     problem::Problem,
 };
@@ -22,6 +22,9 @@ pub(super) struct New {
     /// Before tax, a decimal.
     #[schemars(regex(pattern = r"^-?[0-9]+(\.[0-9]+)?$"))]
     amount: Option<String>,
+    /// Currency that the amount is meant in (ISO 4217): another one than the invoice's is refused.
+    #[schemars(regex(pattern = r"^[A-Za-z]{3}$"))]
+    currency: Option<String>,
     /// Place of a line on the invoice, from 1.
     #[schemars(range(min = 1))]
     line: Option<usize>,
@@ -48,7 +51,8 @@ pub(super) async fn create(
     body: Body<New>,
 ) -> Result<(StatusCode, Json<CreditNote>), Problem> {
     let new = body.read().await?;
-    let new = NewCredit { scope: new.scope()?, reason: new.reason };
+    let currency = new.currency.as_deref().map(currency).transpose()?;
+    let new = NewCredit { scope: new.scope()?, currency, reason: new.reason };
     let invoice = id("invoice", &text)?;
     let instruction = caller.instruction()?;
     let note = billing.ledger.credit_invoice(&invoice, &new, &instruction).await?;

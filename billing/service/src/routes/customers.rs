@@ -6,14 +6,14 @@ use permille_ledger::{
     AuditEntry, Customer, CustomerChanges, CustomerTerms, Listing, NewCustomer, TaxTerms,
     TextChange,
 };
-use permille_types::{Currency, CustomerId};
+use permille_types::CustomerId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
     access::{Caller, ReadAudit, ReadCustomers, WriteCustomers, WriteTerms},
     billing::Billing,
-    input::{Body, ListParams, PageParams, Params, Segment, id, in_order},
+    input::{Body, ListParams, PageParams, Params, Segment, currency, id, in_order},
     problem::Problem,
 };
 
@@ -97,12 +97,7 @@ pub(super) async fn create(
     body: Body<New>,
 ) -> Result<(StatusCode, Json<Customer>), Problem> {
     let new = body.read().await?;
-    let currency = Currency::from_code(&new.currency.to_ascii_uppercase()).ok_or_else(|| {
-        Problem::invalid(format!(
-            "currency `{}` is not accepted; accepted: an ISO 4217 code such as CNY or USD",
-            new.currency
-        ))
-    })?;
+    let currency = currency(&new.currency)?;
     let time_zone = new.time_zone.as_deref().unwrap_or("UTC");
     let time_zone = time_zone.parse().map_err(|_| {
         Problem::invalid(format!(

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::{
     access::{Caller, ReadInvoices, WriteInvoices},
     billing::Billing,
-    input::{Body, ListParams, Params, amount},
+    input::{Body, ListParams, Params, amount, currency},
     problem::Problem,
 };
 
@@ -24,6 +24,10 @@ pub(super) struct New {
     /// How much it pays in all, in the customer's currency.
     #[schemars(regex(pattern = r"^-?[0-9]+(\.[0-9]+)?$"))]
     amount: String,
+    /// Currency that both amounts are meant in (ISO 4217): another one than the customer's is
+    /// refused.
+    #[schemars(regex(pattern = r"^[A-Za-z]{3}$"))]
+    currency: Option<String>,
     /// What was paid for it; nothing when absent.
     #[schemars(regex(pattern = r"^-?[0-9]+(\.[0-9]+)?$"))]
     paid: Option<String>,
@@ -63,6 +67,7 @@ pub(super) async fn create(
     let paid = new.paid.as_deref().map(|text| amount("paid", text)).transpose()?;
     let grant = NewGrant {
         amount: amount("amount", &new.amount)?,
+        currency: new.currency.as_deref().map(currency).transpose()?,
         paid: paid.unwrap_or_default(),
         priority: new.priority,
         from: new.from,

@@ -4,7 +4,7 @@
 use axum::{Json, extract::State};
 use chrono::NaiveDate;
 use permille_ledger::{
-    AuditEntry, Invoice, InvoiceSummary, InvoiceTexts, Listing, NewPayment, RecordEntry,
+    AuditEntry, Invoice, InvoiceSummary, InvoiceTexts, Listing, NewPayment, RecordEntry, SeenTotal,
 };
 use permille_types::{CustomerId, InvoiceId};
 use schemars::JsonSchema;
@@ -14,7 +14,8 @@ use crate::{
     access::{Bearer, Caller, ReadAudit, ReadInvoices, WriteInvoices},
     billing::Billing,
     input::{
-        Body, ListParams, Nothing, OptionalBody, PageParams, Params, Segment, amount, id, in_order,
+        Body, ListParams, Nothing, OptionalBody, PageParams, Params, Segment, amount, currency, id,
+        in_order,
     },
     output::Issued,
     problem::Problem,
@@ -57,6 +58,9 @@ pub(super) struct Draft {
 pub(super) struct Approval {
     /// The draft's total, a decimal; any when absent.
     expected_total: Option<String>,
+    /// Currency that the amount is meant in (ISO 4217): another one than the draft's is refused.
+    #[schemars(regex(pattern = r"^[A-Za-z]{3}$"))]
+    currency: Option<String>,
 }
 
 /// Money that has come, or that went back.
@@ -66,6 +70,9 @@ pub(super) struct Approval {
 pub(super) struct Payment {
     /// A decimal; all that is due, or is to be paid back, when absent.
     amount: Option<String>,
+    /// Currency that the amount is meant in (ISO 4217): another one than the invoice's is refused.
+    #[schemars(regex(pattern = r"^[A-Za-z]{3}$"))]
+    currency: Option<String>,
     /// The payment's own reference: the same one on the same invoice is the same payment, which
     /// is booked once.
     #[schemars(length(min = 1, max = 1000))]
@@ -77,7 +84,9 @@ pub(super) struct Payment {
 impl Payment {
     fn read(&self) -> Result<NewPayment<'_>, Problem> {
         let amount = self.amount.as_deref().map(|text| amount("amount", text)).transpose()?;
-        Ok(NewPayment { amount, reference: self.reference.as_deref(), date: self.date })
+        let currency = self.currency.as_deref().map(currency).transpose()?;
+        let reference = self.reference.as_deref();
+        Ok(NewPayment { amount, currency, reference, date: self.date })
     }
 }
 
@@ -187,9 +196,14 @@ pub(super) async fn approve(
     Segment(text): Segment,
     body: OptionalBody<Approval>,
 ) -> Result<Json<Invoice>, Problem> {
-    let Approval { expected_total } = body.read().await?;
+    let Approval { expected_total, currency: code } = body.read().await?;
     let expected = expected_total.as_deref().map(|text| amount("expected_total", text));
-    let (id, expected) = (id("invoice", &text)?, expected.transpose()?);
+    let currency = code.as_deref().map(currency).transpose()?;
+    let expected = expected.transpose()?.map(|amount| SeenTotal { amount, currency });
+    if expected.is_none() && currency.is_some() {
+        return Err(Problem::invalid("currency stands alone; accepted: beside `expected_total`"));
+    }
+    let id = id("invoice", &text)?;
     let instruction = caller.instruction()?;
     Ok(Json(billing.ledger.approve_invoice_over(&id, expected, &instruction).await?))
 }

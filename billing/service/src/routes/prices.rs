@@ -2,7 +2,9 @@
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
-use permille_ledger::{ListedPrice, Listing, Page, PriceDiff, PriceFilter, PriceOrigin};
+use permille_ledger::{
+    LedgerError, ListedPrice, Listing, Page, PriceDiff, PriceFilter, PriceOrigin,
+};
 use permille_types::{Currency, Price, PriceVersion};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -84,7 +86,7 @@ pub(super) async fn import(
     body: Body<Import>,
 ) -> Result<Json<ImportAnswer>, Problem> {
     let Import { prices, apply, accept_jumps } = body.read_up_to(IMPORT_BYTES_MAX).await?;
-    let diff = billing.ledger.diff_prices(&prices)?;
+    let diff = billing.ledger.diff_prices(&prices).await.map_err(refused)?;
     if !apply {
         return Ok(Json(ImportAnswer { diff, applied: false, repriced: 0 }));
     }
@@ -95,8 +97,20 @@ pub(super) async fn import(
             jump.price.model
         )));
     }
-    let import = billing.ledger.import_prices(&diff.prices(), PriceOrigin::Operator).await?;
+    let import = billing.ledger.import_prices(&diff.prices(), PriceOrigin::Operator).await;
+    let import = import.map_err(refused)?;
     billing.count_rerated(&import.rerated);
     billing.until_gateway_knows().await;
     Ok(Json(ImportAnswer { diff, applied: true, repriced: import.rerated.priced }))
+}
+
+/// Prices that contradict each other are the caller's mistake, where a stored book that does is
+/// the store's.
+fn refused(error: LedgerError) -> Problem {
+    match &error {
+        LedgerError::PriceBook { cause } => {
+            Problem::invalid(format!("prices are not accepted: {cause}"))
+        }
+        _ => error.into(),
+    }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod bad_money;
 mod charges;
 mod description;
 mod events;

@@ -25,6 +25,7 @@ use crate::{
     audit::{self, Change},
     column,
     error::During,
+    stated::refuse_other_currency,
     store::Connection,
     text,
 };
@@ -38,6 +39,8 @@ const AHEAD_HOURS_MAX: i64 = 14;
 pub struct NewPayment<'a> {
     /// How much; all that is due, or is to be paid back, when absent.
     pub amount: Option<Decimal>,
+    /// Currency that the amount is meant in; the invoice's when absent.
+    pub currency: Option<Currency>,
     /// What it is called at the bank: the same one on the same invoice is the same payment.
     pub reference: Option<&'a str>,
     /// The day of the payment at the bank.
@@ -64,8 +67,9 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is not final;
-    /// [`LedgerError::Invalid`] for an amount that is no money or above what is due, a reference
-    /// that is too long or that of another payment, or a day to come; else the store's failure.
+    /// [`LedgerError::Invalid`] for an amount that is no money, above what is due or in another
+    /// currency, a reference that is too long or that of another payment, or a day to come; else
+    /// the store's failure.
     pub async fn pay_invoice_in_part(
         &self,
         id: &InvoiceId,
@@ -98,7 +102,7 @@ impl Ledger {
     ) -> Result<Invoice, LedgerError> {
         let now = self.now();
         let payment = checked(payment, now)?;
-        let NewPayment { amount: asked, reference, date: day } = payment;
+        let NewPayment { amount: asked, currency, reference, date: day } = payment;
         let action = match way {
             Payment::In => Step::Pay.as_str(),
             Payment::Back => "refund",
@@ -106,6 +110,7 @@ impl Ledger {
         let request = request(&payment);
         let mut tx = self.store.write().await?;
         let stored = stored(&mut tx, id).await?;
+        refuse_other_currency(currency, stored.invoice.currency, || stored.in_words())?;
         let of = subject(&stored.id);
         if audit::repeated(&mut tx, of, action, &request, instruction).await?.is_some() {
             return Ok(stored.invoice);
