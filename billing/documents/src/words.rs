@@ -51,6 +51,7 @@ words! {
     by_project: "By project", "按项目";
     model: "Model", "模型";
     project: "Project", "项目";
+    continued: "(continued)", "（续）";
     detail: "Detail", "明细";
     class: "Class", "类别";
     band: "band", "档";

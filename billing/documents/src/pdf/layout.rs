@@ -354,7 +354,8 @@ impl Flow<'_> {
                     text.clone_into(cell);
                 }
             }
-            Table::new(&columns, rows.collect()).with_sum(sum).set(self)?;
+            let again = format!("{name} {}", words.continued);
+            Table::new(&columns, rows.collect()).with_sum(sum).continued(again).set(self)?;
             self.y += 12.0;
         }
         Ok(())

@@ -136,6 +136,29 @@ fn a_table_goes_on_over_numbered_pages_and_the_same_document_gives_the_same_byte
     assert!(bytes.windows(20).any(|bytes| bytes == b"pdfaid:conformance>U"));
 }
 
+#[test]
+fn a_project_that_goes_on_over_a_page_is_named_again() {
+    let model = |number: u32| format!("qwen-{number:02}");
+    let requests: Vec<Request> = (1..60)
+        .map(|number| request(number, "s-1", &model(number), &[("input_uncached", 1_000)]))
+        .collect();
+    let document = invoice(&requests, vat("6"));
+
+    for (language, again) in
+        [(Language::English, "Project: DEFAULT (continued)"), (Language::Chinese, "DEFAULT （续）")]
+    {
+        let export = Export { language, ..pdf(&document, chinese()) };
+        let pages = pages(&written(export, &requests, 50));
+
+        // With a quantity: the summary names the models too.
+        let rows = |page: &&String| page.contains("qwen-") && page.contains("1.000");
+        let detail: Vec<_> = pages.iter().skip(1).filter(rows).collect();
+        assert!(detail.len() > 1, "{pages:?}");
+        let named: Vec<_> = detail.iter().map(|page| page.contains(again)).collect();
+        assert!(!named[0] && named[1..].iter().all(|named| *named), "{detail:?}");
+    }
+}
+
 /// What is kept for years is PDF/A, and that has a date. A draft has none, and is not kept.
 #[test]
 fn a_draft_without_a_date_is_a_plain_pdf() {

@@ -71,6 +71,9 @@ impl Flow<'_> {
             let safe = |row: &Vec<String>| row.iter().map(|cell| text::line(cell)).collect();
             Table::new(&columns, section.rows.iter().map(safe).collect()).set(self)?;
         }
+        if !section.rows.is_empty() && !section.texts.is_empty() {
+            self.y += 4.0;
+        }
         let texts: Vec<String> = section.texts.iter().map(|told| text::line(told)).collect();
         self.paragraphs(&texts, BODY)
     }

@@ -1,7 +1,9 @@
 //! Tables: numbers to the right in columns as wide as they need, names in what is left, the head
-//! again on every page.
+//! and what they are of again on every page.
 
-use super::{Colour, Flow, INK, LEADING, LEFT, Piece, RULE, SMALL, SOFT, Style, WIDTH, wrap};
+use super::{
+    Colour, Flow, INK, LEADING, LEFT, Piece, RULE, SMALL, SOFT, STRONG, Style, WIDTH, wrap,
+};
 use crate::{DocumentError, pdf::fonts::Weight};
 
 const CELL: Style = Style { size: 8.6, weight: Weight::Regular, colour: INK };
@@ -38,6 +40,8 @@ pub(super) struct Table<'w> {
     columns: &'w [Column<'w>],
     rows: Vec<Vec<String>>,
     sum: Option<Vec<String>>,
+    /// What it is of, above its head on a page that it goes on over.
+    continued: Option<String>,
 }
 
 /// Where a column stands.
@@ -50,12 +54,17 @@ struct Place {
 
 impl<'w> Table<'w> {
     pub(super) fn new(columns: &'w [Column<'w>], rows: Vec<Vec<String>>) -> Self {
-        Self { columns, rows, sum: None }
+        Self { columns, rows, sum: None, continued: None }
     }
 
     /// With a last row that is the sum.
     pub(super) fn with_sum(self, sum: Vec<String>) -> Self {
         Self { sum: Some(sum), ..self }
+    }
+
+    /// With `title` above its head on every page but the first.
+    pub(super) fn continued(self, title: String) -> Self {
+        Self { continued: Some(title), ..self }
     }
 
     pub(super) fn set(&self, flow: &mut Flow<'_>) -> Result<(), DocumentError> {
@@ -130,6 +139,9 @@ impl<'w> Table<'w> {
         let lines = f32::from(u16::try_from(lines).unwrap_or(u16::MAX));
         let height = lines * style.size * LEADING + 2.0 * PADDING;
         if flow.make_room(height + more) {
+            if let Some(title) = &self.continued {
+                flow.y = flow.column((LEFT, flow.y), WIDTH, title, STRONG)? + 3.0;
+            }
             self.head(flow, places)?;
         }
         cells(flow, places, row, style)
