@@ -228,6 +228,10 @@ impl Pair {
         let amounts_agree = !has_amounts || self.amounts_agree(tolerance);
         let quantities_agree = self.quantities_agree(tolerance).unwrap_or(true);
         self.status = match (&self.billed, &self.ours) {
+            // No rounding makes a charge out of nothing: many small ones would hide behind it.
+            (Some(_), None) if billed.amount.is_some_and(|amount| !amount.is_zero()) => {
+                Status::OnlyBilled
+            }
             // What costs nothing on either side is no difference, whatever its count.
             _ if amounts_agree && (has_amounts || quantities_agree) => Status::Matched,
             (Some(_), None) => Status::OnlyBilled,

@@ -233,6 +233,30 @@ fn what_one_side_alone_has_says_why() {
 }
 
 #[test]
+fn a_small_charge_that_nothing_of_ours_stands_against_is_no_rounding() {
+    let cells = vec![
+        billed(5, MODEL, "output", "-", "0.009"),
+        billed(6, MODEL, "output", "-", "0.009"),
+        billed(7, "gpt-9", "output", "-", "0"),
+    ];
+    let own =
+        [ours(6, MODEL, "output_text", 1, "0.001"), ours(8, MODEL, "output_text", 1, "0.009")];
+
+    let compared = compared(cells, &own);
+
+    let of_day = |number: u32| {
+        use chrono::Datelike;
+        let found = compared.iter().find(|of| of.key.day.day() == number).unwrap();
+        (found.status, found.reasons.first().map_or("", |reason| reason.code.as_str()))
+    };
+    assert_eq!(of_day(5), (Status::OnlyBilled, "not_metered"));
+    // A provider may round what is small to nothing, and an amount of nothing bills nothing.
+    assert_eq!(of_day(6), (Status::Matched, "rounding"));
+    assert_eq!(of_day(7).0, Status::Matched);
+    assert_eq!(of_day(8), (Status::Matched, "rounding"));
+}
+
+#[test]
 fn usage_exports_are_compared_by_count_and_projects_by_their_upstreams() {
     let counts = compared(
         vec![billed(5, MODEL, "output", "1000", "-")],
