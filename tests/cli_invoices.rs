@@ -198,3 +198,90 @@ fn a_month_is_closed_by_two_tokens_and_opened_by_a_recorded_decision() {
     assert!(opened.contains("(open)") && opened.contains("wrong VAT"), "{opened}");
     assert_eq!(folder.run(&["close", "--period", "2026-10", "--reopen"]).code, 2);
 }
+
+#[test]
+fn what_makes_no_sense_of_money_is_refused_by_name_and_nothing_is_done() {
+    let folder = Folder::new();
+    folder.key("acme", "CNY");
+    folder.key("globex", "USD");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let plan = "[[plan]]\nname = \"team\"\nkind = \"subscription\"\ncurrency = \"CNY\"\n\
+                fee = \"12\"\n";
+    let plan = file("plan.toml", plan);
+    folder.text(&["plan", "add", &plan]);
+    let from = ["--plan", "team", "--plan-from", "2026-10-01T00:00:00Z"];
+    folder.text(&[&["customer", "set", "acme"][..], &from].concat());
+    let entry = |currency: &str, input: &str, more: &str| {
+        format!(
+            "[[price]]\nmodel = \"new\"\ncurrency = \"{currency}\"\nsource = \"s\"\n\
+             from = 2026-12-01T00:00:00Z\ninput = \"{input}\"\n{more}\n"
+        )
+    };
+    let globex = "customer = \"globex\"";
+    let negative = file("negative.toml", &entry("CNY", "-1", ""));
+    let unknown = file("unknown.toml", &entry("XYZ", "1", ""));
+    let theirs = file("theirs.toml", &entry("CNY", "1", globex));
+    let twice = file("twice.toml", &(entry("CNY", "1", "") + &entry("CNY", "2", "")));
+    let charge = "[[charge]]\nname = \"c\"\nkind = \"unit\"\ncurrency = \"CNY\"\nunit = \"1\"\n\
+                  from = 2026-12-01T00:00:00Z\n";
+    let charge = file("charge.toml", &format!("{charge}{globex}\n"));
+    let id = draft(&folder, "acme");
+    let [negative, unknown, theirs, twice, charge, id] =
+        [&negative, &unknown, &theirs, &twice, &charge, &id].map(String::as_str);
+    let all = || {
+        let lists = [&["price", "list"][..], &["charge", "list"], &["grant", "list"]];
+        let lists =
+            lists.into_iter().chain([&["invoice", "list"][..], &["invoice", "credit-notes"]]);
+        let mut rows: Vec<_> = lists.map(|args| folder.lines(args)).collect();
+        rows.push(folder.lines(&["invoice", "history", id]));
+        rows
+    };
+    let refuses = |calls: &[(&[&str], &[&str])]| {
+        let before = all();
+        for (args, parts) in calls {
+            let refusal = folder.run(args).refused(1);
+            for part in *parts {
+                assert!(refusal.contains(part), "{args:?}: no `{part}` in: {refusal}");
+            }
+        }
+        assert_eq!(all(), before);
+    };
+    let grant = ["grant", "add", "--customer", "globex", "--reason", "r", "--amount"];
+    let simulate = ["simulate", "--plan", &plan, "--period", "2999-01", "--customer", "acme"];
+    let draft = ["invoice", "draft", "--customer", "acme", "--period"];
+    let import = ["price", "import", "--apply"];
+
+    refuses(&[
+        (&[&import[..], &[negative]].concat(), &["price 1 (`new`)", "`input`", "-1 is negative"]),
+        (&[&import[..], &[unknown]].concat(), &["`currency`", "`XYZ`", "ISO 4217"]),
+        (&[&import[..], &[twice]].concat(), &["price of `new`", "hold at the same time"]),
+        (&[&import[..], &[theirs]].concat(), &["currency `CNY`", "USD, which globex pays"]),
+        (&["charge", "add", charge], &["currency `CNY`", "USD, which globex pays"]),
+        (&["customer", "set", "globex", "--plan", "team"], &["plan `team`", "this one is in CNY"]),
+        (&[&grant[..], &["5 CNY"]].concat(), &["currency `CNY`", "USD, which globex pays"]),
+        (&[&grant[..], &["-5"]].concat(), &["amount `-5`", "above 0"]),
+        (&simulate, &["period `2999-01`", "a month that has begun"]),
+        (&[&draft[..], &["2999-01"]].concat(), &["period `2999-01`", "a month that has begun"]),
+        (&["invoice", "approve", id, "--total", "12 USD"], &["currency `USD`", "CNY, the", id]),
+    ]);
+    folder.text(&["invoice", "approve", id, "--total", "12 CNY"]);
+    folder.text(&["invoice", "finalize", id]);
+    let credit = ["invoice", "credit", id, "--reason", "goodwill", "--amount"];
+    let number = "INV-2026-000001";
+    refuses(&[
+        (&["invoice", "pay", id, "--amount", "5 USD"], &["currency `USD`", "CNY, the", number]),
+        (&["invoice", "pay", id, "--amount", "-5"], &["amount `-5`", "up to 12.00"]),
+        (&[&credit[..], &["5 USD"]].concat(), &["currency `USD`", "CNY, the currency", number]),
+        (&[&credit[..], &["12.01"]].concat(), &["amount `12.01`", "up to 12.00, which is left"]),
+        (&[&draft[..], &["2026-10"]].concat(), &[number, "has billed 2026-10"]),
+    ]);
+    folder.text(&["invoice", "pay", id, "--amount", "12 CNY"]);
+    folder.text(&[&credit[..], &["2 CNY"]].concat());
+    refuses(&[(&["invoice", "refund", id, "--amount", "2 USD"], &["currency `USD`", "CNY, the"])]);
+    let back = folder.text(&["invoice", "refund", id, "--amount", "2 CNY"]);
+    assert!(back.contains("2.00 paid back"), "{back}");
+}

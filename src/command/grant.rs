@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, moment, view};
+use super::{Context, amount::Amount, moment, view};
 use crate::{
     api::Path,
     error::CliError,
@@ -31,11 +31,11 @@ pub(crate) struct Add {
     /// The customer who gets it, by its id.
     #[arg(long)]
     customer: String,
-    /// How much it pays in all, in the customer's currency.
-    #[arg(long)]
-    amount: String,
+    /// How much it pays in all, such as "100 CNY": another currency than the customer's is refused.
+    #[arg(long, allow_negative_numbers = true)]
+    amount: Amount,
     /// What was paid for it; nothing for a promotion.
-    #[arg(long, default_value = "0")]
+    #[arg(long, default_value = "0", allow_negative_numbers = true)]
     paid: String,
     /// Lower pays first, 0 to 100.
     #[arg(long, default_value_t = 0)]
@@ -79,7 +79,8 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
         Command::Add(add) => {
             let body = json!({
                 "customer": add.customer,
-                "amount": add.amount,
+                "amount": add.amount.number,
+                "currency": add.amount.currency,
                 "paid": add.paid,
                 "priority": add.priority,
                 "from": add.from,

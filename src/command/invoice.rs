@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::{
-    Context, credit_note,
+    Context,
+    amount::{self, Amount},
+    credit_note,
     evidence::{self, Evidence},
     export::{self, Export},
     history, moment, or_dash, view,
@@ -67,9 +69,10 @@ pub(crate) enum Command {
         /// Ids of the invoices.
         #[arg(required = true)]
         ids: Vec<String>,
-        /// The total that was seen: a draft that says another one by now is refused. Of one draft.
-        #[arg(long, value_name = "AMOUNT")]
-        total: Option<String>,
+        /// The total that was seen, such as "12.50 CNY": a draft that says another one by now is
+        /// refused. Of one draft.
+        #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
+        total: Option<Amount>,
     },
     /// Issue approved invoices: each gets the next number and never changes again.
     Finalize {
@@ -81,9 +84,10 @@ pub(crate) enum Command {
     Pay {
         /// Its id or number.
         id: String,
-        /// How much came; all that is due when absent.
-        #[arg(long)]
-        amount: Option<String>,
+        /// How much came, such as "12.50 CNY" (another currency than the invoice's is refused); all
+        /// that is due when absent.
+        #[arg(long, allow_negative_numbers = true)]
+        amount: Option<Amount>,
         /// What the payment is called at the bank: told again by it, it is booked once.
         #[arg(long)]
         reference: Option<String>,
@@ -95,9 +99,9 @@ pub(crate) enum Command {
     Refund {
         /// Its id or number.
         id: String,
-        /// How much went back; all that is to be paid back when absent.
-        #[arg(long)]
-        amount: Option<String>,
+        /// How much went back, such as "12.50 CNY"; all that is to be paid back when absent.
+        #[arg(long, allow_negative_numbers = true)]
+        amount: Option<Amount>,
         /// What the payment is called at the bank: told again by it, it is booked once.
         #[arg(long)]
         reference: Option<String>,
@@ -109,9 +113,9 @@ pub(crate) enum Command {
     Credit {
         /// Its id or number.
         id: String,
-        /// How much, before tax.
-        #[arg(long)]
-        amount: Option<String>,
+        /// How much, before tax, such as "12.50 CNY".
+        #[arg(long, allow_negative_numbers = true)]
+        amount: Option<Amount>,
         /// Of which line, the first is 1.
         #[arg(long)]
         line: Option<usize>,
@@ -210,21 +214,25 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
                 let reason = "`--total` is the total of one draft; accepted: one id with it";
                 return Err(CliError::Usage(reason.to_owned()));
             }
-            each(context, &api, ids, ("approve", &json!({"expected_total": total}))).await
+            let (number, currency) = amount::parts(total.as_ref());
+            let seen = json!({"expected_total": number, "currency": currency});
+            each(context, &api, ids, ("approve", &seen)).await
         }
         Command::Finalize { ids } => each(context, &api, ids, ("finalize", &json!({}))).await,
         Command::Pay { id, amount, reference, date } => {
-            let body = json!({"amount": amount, "reference": reference, "date": date});
+            let body = moved(amount.as_ref(), reference.as_deref(), *date);
             let paid = api.post(&Path::of(&["invoices", id, "pay"]), &body).await?;
             context.output.one(&paid, text)
         }
         Command::Refund { id, amount, reference, date } => {
-            let body = json!({"amount": amount, "reference": reference, "date": date});
+            let body = moved(amount.as_ref(), reference.as_deref(), *date);
             let back = api.post(&Path::of(&["invoices", id, "refund"]), &body).await?;
             context.output.one(&back, text)
         }
         Command::Credit { id, amount, line, reason } => {
-            let body = json!({"amount": amount, "line": line, "reason": reason});
+            let (number, currency) = amount::parts(amount.as_ref());
+            let body =
+                json!({"amount": number, "currency": currency, "line": line, "reason": reason});
             let note = api.post(&Path::of(&["invoices", id, "credit"]), &body).await?;
             context.output.one(&note, credit_note::text)
         }
@@ -243,6 +251,16 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             context.output.one(&void, text)
         }
     }
+}
+
+/// A movement of money, as the API takes it.
+fn moved(
+    amount: Option<&Amount>,
+    reference: Option<&str>,
+    date: Option<NaiveDate>,
+) -> serde_json::Value {
+    let (number, currency) = amount::parts(amount);
+    json!({"amount": number, "currency": currency, "reference": reference, "date": date})
 }
 
 /// One step for each of several invoices, in the order given; the first refusal ends it.

@@ -1,6 +1,7 @@
 //! One file per command. Each is a client of the billing API: it turns arguments into a call and
 //! the answer into JSON or a table, and decides nothing about billing itself.
 
+mod amount;
 pub(crate) mod charge;
 pub(crate) mod close;
 pub(crate) mod config;
