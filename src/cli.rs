@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     command::{
-        charge, close, customer, fx, grant, health, invoice, journal, key, margin, plan, price,
-        project, quote, reconcile, session, simulate, token, usage, verify, webhook,
+        audit, charge, close, customer, fx, grant, health, invoice, journal, key, margin, plan,
+        price, project, quote, reconcile, session, simulate, token, usage, verify, webhook,
     },
     config::Overrides,
 };
@@ -111,6 +111,8 @@ pub(crate) enum Command {
     /// Endpoints that are told of changes.
     #[command(subcommand)]
     Webhook(webhook::Command),
+    /// Who changed what of a thing, when.
+    Audit(audit::Audit),
     /// Print the description of the billing API, an `OpenAPI` 3.1 document.
     Openapi,
     /// The built-in simulated provider alone.

@@ -2,6 +2,7 @@
 //! the answer into JSON or a table, and decides nothing about billing itself.
 
 mod amount;
+pub(crate) mod audit;
 pub(crate) mod charge;
 pub(crate) mod close;
 pub(crate) mod config;

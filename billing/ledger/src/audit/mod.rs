@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use repo::{entries, insert};
 
-use crate::{LedgerError, Role, Token, TokenId, store::Connection};
+use crate::{Ledger, LedgerError, Role, Token, TokenId, store::Connection};
 
 /// Longest idempotency key, in bytes: a UUID has 36, and what people use is near it.
 const KEY_BYTES_MAX: usize = 255;
@@ -110,6 +110,35 @@ pub struct AuditEntry {
     /// What else there is to say: a number, a reason, a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+/// Things whose trail can be asked for by their kind.
+const NOUNS: [&str; 11] = [
+    "charge",
+    "customer",
+    "fx",
+    "invoice",
+    "key",
+    "period",
+    "plan",
+    "prices",
+    "project",
+    "reconciliation",
+    "webhook",
+];
+
+impl Ledger {
+    /// Everything that was done to one thing, oldest first; nothing of what was never changed.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] for a kind of thing that has no trail, else the store's failure.
+    pub async fn trail(&self, noun: &str, id: &str) -> Result<Vec<AuditEntry>, LedgerError> {
+        let Some(noun) = NOUNS.into_iter().find(|known| *known == noun) else {
+            return Err(LedgerError::invalid("noun", noun, NOUNS.join(", ")));
+        };
+        let mut reader = self.store.read().await?;
+        entries(&mut reader, Subject { noun, id }).await
+    }
 }
 
 /// What a change is of: one invoice, one month.

@@ -31,9 +31,18 @@ pub(crate) use effective::{effective, holding};
 pub(crate) use repo::all;
 
 use crate::{
-    Ledger, LedgerError, Listing, Page, Rerated, catalogue::Catalogue, customer,
-    stated::refuse_other_currency, store::Connection,
+    Instruction, Ledger, LedgerError, Listing, Page, Rerated,
+    audit::{self, Change, Subject},
+    catalogue::Catalogue,
+    customer,
+    stated::refuse_other_currency,
+    store::Connection,
 };
+
+/// What the audit trail calls the book.
+const BOOK: Subject<'static> = Subject { noun: "prices", id: "book" };
+/// Entries of one import that the trail names, before it only counts.
+const VERSIONS_TOLD_MAX: usize = 20;
 
 /// Who put an entry into the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -124,6 +133,27 @@ impl Ledger {
         prices: &[Price],
         origin: PriceOrigin,
     ) -> Result<PriceImport, LedgerError> {
+        self.import(prices, origin, None).await
+    }
+
+    /// The same of the operator's entries, by whom the trail of the book then names.
+    ///
+    /// # Errors
+    /// As [`Ledger::import_prices`].
+    pub async fn import_prices_by(
+        &self,
+        prices: &[Price],
+        instruction: &Instruction,
+    ) -> Result<PriceImport, LedgerError> {
+        self.import(prices, PriceOrigin::Operator, Some(instruction)).await
+    }
+
+    async fn import(
+        &self,
+        prices: &[Price],
+        origin: PriceOrigin,
+        instruction: Option<&Instruction>,
+    ) -> Result<PriceImport, LedgerError> {
         let mut import = PriceImport {
             added: Vec::new(),
             ended: Vec::new(),
@@ -144,6 +174,9 @@ impl Ledger {
             }
         }
         if !import.added.is_empty() || !import.ended.is_empty() {
+            if let Some(instruction) = instruction {
+                note(&mut tx, &import, instruction, added_at).await?;
+            }
             self.commit_change(tx).await?;
         } else {
             drop(tx);
@@ -268,6 +301,42 @@ pub(crate) async fn derived_since(
         }
     }
     Ok(found)
+}
+
+/// Notes in the trail of the book what an import changed.
+async fn note(
+    connection: &mut Connection,
+    import: &PriceImport,
+    instruction: &Instruction,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let named = |versions: &[PriceVersion]| {
+        let mut names: Vec<String> =
+            versions.iter().take(VERSIONS_TOLD_MAX).map(ToString::to_string).collect();
+        let more = versions.len().saturating_sub(VERSIONS_TOLD_MAX);
+        if more > 0 {
+            names.push(format!("and {more} more"));
+        }
+        names.join(", ")
+    };
+    let mut told = Vec::new();
+    for (what, versions) in [("added", &import.added), ("ended", &import.ended)] {
+        if !versions.is_empty() {
+            told.push(format!("{} {what}: {}", versions.len(), named(versions)));
+        }
+    }
+    let detail = told.join("; ");
+    let change = Change {
+        action: "import",
+        from: None,
+        to: None,
+        detail: Some(&detail),
+        request: "",
+        result: None,
+    };
+    // The same import again changes nothing: no key is spent.
+    let by = Instruction::new(instruction.by().clone(), None)?;
+    audit::insert(connection, BOOK, change, &by, at).await
 }
 
 /// Refuses a customer's own entry in a currency that the customer does not pay: it would hold for

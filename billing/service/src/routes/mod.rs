@@ -1,5 +1,6 @@
 //! The routes of the console listener, one file per noun.
 
+mod audit;
 mod balances;
 mod charges;
 mod close;
@@ -215,6 +216,7 @@ fn told(routes: Routes) -> Routes {
             "/fx-rates",
             get(fx::list, "Exchange rates by day").post(fx::set, "Keep exchange rates"),
         )
+        .route("/audit", get(audit::show, "Who changed what of a thing"))
         .route("/margin", get(margin::report, "What was billed less what providers took"))
         .route(
             "/reconciliations",

@@ -2,9 +2,7 @@
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
-use permille_ledger::{
-    LedgerError, ListedPrice, Listing, Page, PriceDiff, PriceFilter, PriceOrigin,
-};
+use permille_ledger::{LedgerError, ListedPrice, Listing, Page, PriceDiff, PriceFilter};
 use permille_types::{Currency, Price, PriceVersion};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,7 +80,7 @@ pub(super) struct ImportAnswer {
 
 pub(super) async fn import(
     State(billing): State<Billing>,
-    _: Caller<WritePrices>,
+    caller: Caller<WritePrices>,
     body: Body<Import>,
 ) -> Result<Json<ImportAnswer>, Problem> {
     let Import { prices, apply, accept_jumps } = body.read_up_to(IMPORT_BYTES_MAX).await?;
@@ -97,7 +95,8 @@ pub(super) async fn import(
             jump.price.model
         )));
     }
-    let import = billing.ledger.import_prices(&diff.prices(), PriceOrigin::Operator).await;
+    let instruction = caller.instruction()?;
+    let import = billing.ledger.import_prices_by(&diff.prices(), &instruction).await;
     let import = import.map_err(refused)?;
     billing.count_rerated(&import.rerated);
     billing.until_gateway_knows().await;

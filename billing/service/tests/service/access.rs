@@ -109,6 +109,7 @@ const ROUTES: [(&str, &str, &str, u16); 84] = [
     ("POST", "INTAKE_PATH", "gateway", 200),
     ("POST", "SPENT_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
+    ("GET", "/audit", "admin finance", 200),
 ];
 /// The routes that need a query.
 const ASKING: [(&str, &str, &str, u16); 2] =
@@ -171,6 +172,7 @@ impl World {
                 .replace("?customer=acme/outcome", "/outcome")
                 .replace("/export", "/export?format=csv")
                 .replace("/margin", "/margin?currency=CNY")
+                .replace("/audit", "/audit?noun=fx&id=rates")
                 .replace("{period}", "2026-11")
                 .replace("{customer}", "acme")
                 .replace("{id}", id.as_str().unwrap())

@@ -38,6 +38,15 @@ async fn an_import_is_looked_at_first_and_changes_nothing_until_it_is_applied() 
     assert_eq!(api.items("/api/v1/prices").await.len(), before.len() + 2);
     let again = api.post(PATH, &body("0.02", true)).await.ok();
     assert_eq!(again["diff"]["unchanged"], 2);
+    let trail = api.items("/api/v1/audit?noun=prices&id=book").await;
+    assert_eq!(trail.len(), 1, "{trail:?}");
+    assert_eq!((&trail[0]["action"], &trail[0]["role"]), (&json!("import"), &json!("admin")));
+    let told = trail[0]["detail"].as_str().unwrap();
+    assert!(told.starts_with("2 added: new@2026-12-01"), "{told}");
+    assert!(told.contains("ERNIE-Bot@2026-12-01"), "{told}");
+    let detail = api.get("/api/v1/audit?noun=price&id=book").await.problem(422, "invalid");
+    assert!(detail.contains("noun `price`") && detail.contains("plan, prices"), "{detail}");
+    assert!(api.items("/api/v1/audit?noun=plan&id=none").await.is_empty());
 }
 
 #[tokio::test]
