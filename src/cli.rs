@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     command::{
-        audit, charge, close, customer, fx, grant, health, invoice, journal, key, margin, plan,
-        price, project, quote, reconcile, session, simulate, token, usage, verify, webhook,
+        audit, charge, close, customer, dispute, fx, grant, health, invoice, journal, key, margin,
+        plan, price, project, quote, reconcile, session, simulate, token, usage, verify, webhook,
     },
     config::Overrides,
 };
@@ -111,6 +111,9 @@ pub(crate) enum Command {
     /// Endpoints that are told of changes.
     #[command(subcommand)]
     Webhook(webhook::Command),
+    /// What somebody holds against an issued invoice, with its evidence, and the answer.
+    #[command(subcommand)]
+    Dispute(dispute::Command),
     /// Who changed what of a thing, when.
     Audit(audit::Audit),
     /// Print the description of the billing API, an `OpenAPI` 3.1 document.

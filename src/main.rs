@@ -91,6 +91,7 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Invoice(command) => command::invoice::run(&context, command).await,
         Command::Close(close) => command::close::run(&context, close).await,
         Command::Fx(command) => command::fx::run(&context, command).await,
+        Command::Dispute(command) => command::dispute::run(&context, command).await,
         Command::Audit(audit) => command::audit::run(&context, audit).await,
         Command::Margin(margin) => command::margin::run(&context, margin).await,
         Command::Reconcile(asked) => command::reconcile::run(&context, asked).await,

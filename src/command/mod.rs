@@ -8,6 +8,7 @@ pub(crate) mod close;
 pub(crate) mod config;
 mod credit_note;
 pub(crate) mod customer;
+pub(crate) mod dispute;
 mod evidence;
 mod export;
 pub(crate) mod fx;

@@ -16,6 +16,7 @@ mod close;
 mod column;
 mod credit_note;
 mod customer;
+mod dispute;
 mod error;
 mod fx;
 mod grant;
@@ -66,6 +67,7 @@ pub use credit_note::{
     CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditNoteSummary, CreditedInvoice, NewCredit,
 };
 pub use customer::{Customer, CustomerChanges, CustomerTerms, NewCustomer, TextChange};
+pub use dispute::{Dispute, DisputeState, DisputedRequest, Evidence, NewDispute, Resolution};
 pub use error::LedgerError;
 pub use fx::{FX_RATES_AT_ONCE_MAX, FxChange, FxFilter, FxImport};
 pub use grant::{Grant, NewGrant};

@@ -166,6 +166,7 @@ fn migrator(engine: Engine) -> Migrator {
         39 "0039_webhook_pending.sql",
         40 "0040_usage_row.sql" or "postgres/0040_usage_row.sql",
         41 "0041_usage_drop.sql" or "postgres/0041_usage_drop.sql",
+        48 "0048_dispute.sql",
     ])
 }
 

@@ -59,6 +59,8 @@ actions! {
     WriteOutcomes: "admin" "operator" "customer";
     /// Look at invoices, credit notes and grants.
     ReadInvoices: "admin" "finance" "customer";
+    /// Say what is wrong with an issued invoice.
+    OpenDisputes: "admin" "finance" "customer";
     /// Take a step in the life of an invoice, grant credit.
     WriteInvoices: "admin" "finance";
     /// Look at balances and at who changed what.

@@ -11,7 +11,7 @@ use super::{
     repo::{self, MonthState},
 };
 use crate::{
-    Customer, LedgerError, charge, checkpoint, customer, invoice,
+    Customer, LedgerError, charge, checkpoint, customer, dispute, invoice,
     invoiced::remaining,
     plan,
     rollup::{self, Scope, Simulated},
@@ -108,6 +108,7 @@ impl Survey {
             self.drafts(),
             issued(connection, period).await?,
             self.books.clone(),
+            disputes(connection, period).await?,
         ])
     }
 
@@ -169,6 +170,12 @@ async fn quarantine(connection: &mut Connection, span: Period) -> Result<Check, 
 async fn issued(connection: &mut Connection, period: &str) -> Result<Check, LedgerError> {
     let found = invoice::not_issued(connection, period).await?;
     Ok(check("issued", found, "not issued", "every invoice is issued or void"))
+}
+
+/// What somebody holds against an invoice of the month and nobody has answered.
+async fn disputes(connection: &mut Connection, period: &str) -> Result<Check, LedgerError> {
+    let found = dispute::open_of_period(connection, period).await?;
+    Ok(check("disputes", found, "open", "every dispute is answered"))
 }
 
 async fn books(connection: &mut Connection) -> Result<Check, LedgerError> {

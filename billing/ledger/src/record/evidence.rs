@@ -75,7 +75,7 @@ impl Ledger {
 }
 
 /// What a row was when an invoice printed that.
-fn entry(row: &StoredUsage, printed: &RecordHead) -> Result<Entry, LedgerError> {
+pub(crate) fn entry(row: &StoredUsage, printed: &RecordHead) -> Result<Entry, LedgerError> {
     let damaged = |what| LedgerError::corrupt(what, &row.event.request_id);
     let index = row.leaf.ok_or_else(|| damaged("usage.leaf"))?;
     let record = String::from_utf8(text(&row.event)?).map_err(|_| damaged("usage.request_id"))?;

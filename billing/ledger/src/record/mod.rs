@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use evidence::RecordEntry;
+pub(crate) use evidence::entry;
 
 use crate::{Ledger, LedgerError, catalogue::Catalogue, error::During, store::Connection, usage};
 

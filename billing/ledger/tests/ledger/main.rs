@@ -9,6 +9,7 @@ mod closing;
 mod concurrency;
 mod credit_notes;
 pub(crate) mod database;
+mod disputes;
 mod drafts;
 mod dropping;
 pub(crate) mod evidence;

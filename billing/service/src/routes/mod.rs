@@ -6,6 +6,7 @@ mod charges;
 mod close;
 mod credit_notes;
 mod customers;
+mod disputes;
 mod exports;
 mod fx;
 mod grants;
@@ -216,6 +217,13 @@ fn told(routes: Routes) -> Routes {
             "/fx-rates",
             get(fx::list, "Exchange rates by day").post(fx::set, "Keep exchange rates"),
         )
+        .route(
+            "/disputes",
+            get(disputes::list, "What is held against issued invoices")
+                .post(disputes::open, "Say what is wrong with an issued invoice"),
+        )
+        .route("/disputes/{id}", get(disputes::show, "One dispute with its evidence"))
+        .route("/disputes/{id}/resolve", post(disputes::resolve, "Answer a dispute"))
         .route("/audit", get(audit::show, "Who changed what of a thing"))
         .route("/margin", get(margin::report, "What was billed less what providers took"))
         .route(

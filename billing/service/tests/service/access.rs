@@ -17,7 +17,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 84] = [
+const ROUTES: [(&str, &str, &str, u16); 89] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -110,6 +110,11 @@ const ROUTES: [(&str, &str, &str, u16); 84] = [
     ("POST", "SPENT_PATH", "gateway", 200),
     ("GET", "SNAPSHOT_PATH", "gateway", 200),
     ("GET", "/audit", "admin finance", 200),
+    // Of a draft, and of a dispute that nobody has opened.
+    ("GET", "/disputes", BILLERS, 200),
+    ("POST", "/disputes", BILLERS, 409),
+    ("GET", "/disputes/{id}", BILLERS, 404),
+    ("POST", "/disputes/{id}/resolve", "admin finance", 404),
 ];
 /// The routes that need a query.
 const ASKING: [(&str, &str, &str, u16); 2] =
@@ -202,6 +207,8 @@ impl World {
                 json!({"reason": "a test"})
             }
             ("POST", "/prices/import") => json!({"prices": []}),
+            ("POST", "/disputes") => json!({"invoice": self.invoice["id"], "reason": "a test"}),
+            ("POST", "/disputes/{id}/resolve") => json!({"accepted": false, "note": "a test"}),
             ("POST", "/charges" | "/plans") => json!({"toml": ""}),
             ("POST", "/reconciliations/{id}/sign") => json!({"note": "a test"}),
             ("POST", "/fx-rates") => json!({"rates": []}),

@@ -180,3 +180,38 @@ async fn a_total_that_was_not_seen_is_not_approved_and_money_moves_in_parts() {
     assert!(number.contains("amount"), "{number}");
     assert!(nothing.contains("has nothing to be paid back"), "{nothing}");
 }
+
+#[tokio::test]
+async fn a_customer_disputes_its_own_invoice_and_finance_answers() {
+    let api = Api::with_acme().await;
+    let id = october(&api).await;
+    let body = json!({"invoice": id, "reason": "we were away"});
+    let acme = api.token("customer").await;
+    let early = api.post_as(&acme, "/api/v1/disputes", &body).await.problem(409, "conflict");
+    step(&api, &id, "approve", &json!({})).await.ok();
+    step(&api, &id, "finalize", &json!({})).await.ok();
+    api.add_customer("globex", "CNY").await;
+    let theirs = json!({"role": "customer", "customer": "globex"});
+    let globex = api.post("/api/v1/tokens", &theirs).await.created();
+    let globex = globex["secret"].as_str().unwrap();
+
+    let opened = api.post_as(&acme, "/api/v1/disputes", &body).await.created();
+    let path = format!("/api/v1/disputes/{}", opened["id"].as_str().unwrap());
+    let answer = json!({"accepted": false, "note": "nothing was billed"});
+    let resolve = format!("{path}/resolve");
+    let own = api.post_as(&acme, &resolve, &answer).await;
+    let hidden = api.post_as(globex, "/api/v1/disputes", &body).await.problem(404, "not_found");
+    let finance = api.token("finance").await;
+    let resolved = api.post_as(&finance, &resolve, &answer).await.ok();
+
+    assert!(early.contains("was never issued"), "{early}");
+    assert_eq!((&opened["state"], &opened["customer"]), (&json!("open"), &json!("acme")));
+    assert_eq!(opened["evidence"]["document_sha256"].as_str().unwrap().len(), 64);
+    own.problem(403, "forbidden");
+    assert!(!hidden.contains("acme"), "{hidden}");
+    assert_eq!(resolved["state"], "rejected");
+    assert_eq!(api.get_as(&acme, &path).await.ok(), resolved);
+    api.get_as(globex, &path).await.problem(404, "not_found");
+    assert!(api.get_as(globex, "/api/v1/disputes").await.items().is_empty());
+    assert_eq!(api.get_as(&acme, "/api/v1/disputes").await.items(), [resolved]);
+}
