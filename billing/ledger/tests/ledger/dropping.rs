@@ -2,7 +2,8 @@
 
 use chrono::NaiveDate;
 use permille_ledger::{
-    LedgerError, Page, QuarantineReason, Role, SummaryFilter, UsageDay, UsageDrop, UsageFilter,
+    LedgerError, NewDispute, Page, QuarantineReason, Resolution, Role, SummaryFilter, UsageDay,
+    UsageDrop, UsageFilter,
 };
 use permille_types::{Ended, UsageEvent};
 
@@ -185,7 +186,18 @@ async fn a_day_is_kept_while_anything_needs_it() {
     assert_eq!(drafted.len(), 3);
     assert!(drafted[0].contains("2026-11 is not issued: acme (draft)"), "{drafted:?}");
 
-    books.issue("2026-12").await;
+    let invoice = books.issue("2026-12").await.id.unwrap();
+    close(&books, "2026-12").await;
+    let reason = "we cancelled that run".to_owned();
+    let over_all = NewDispute { line: None, request: None, reason };
+    let dispute = books.ledger.open_dispute(&invoice, &over_all, &finance).await.unwrap();
+    let disputed = why(drop_before(&books, "2026-12-03", false).await);
+    assert!(
+        disputed.iter().any(|why| why.contains("dispute over the month 2026-12 is open")),
+        "{disputed:?}"
+    );
+    let answer = Resolution { is_accepted: false, note: "it ran".to_owned(), credit_note: None };
+    books.ledger.resolve_dispute(&dispute.id, &answer, &finance).await.unwrap();
     let found = drop_before(&books, "2026-11-21", false).await;
     assert_eq!(found.days.len(), 3, "the other days are dropped");
     assert_eq!(why(found), [held]);

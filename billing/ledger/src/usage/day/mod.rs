@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, Ledger, LedgerError, close, column, customer,
+    Actor, Ledger, LedgerError, close, column, customer, dispute,
     error::During,
     invoice,
     invoiced::remaining,
@@ -155,6 +155,9 @@ async fn why_kept(connection: &mut Connection, day: i64) -> Result<Option<String
         if let Some(first) = open.first() {
             return Ok(Some(format!("an invoice over the month {month} is not issued: {first}")));
         }
+        if let Some(first) = dispute::open_of_period(connection, &month).await?.first() {
+            return Ok(Some(format!("a dispute over the month {month} is open: {first}")));
+        }
     }
     let held = repo::held(connection, day, next(day)).await?;
     Ok((held > 0).then(|| format!("{held} requests are held for want of a price")))
@@ -198,8 +201,8 @@ impl Ledger {
     }
 
     /// Drops the rows of usage of days (UTC) before `before`, oldest first, where nothing needs
-    /// them: the months that a day belongs to anywhere are closed, their invoices are issued, and
-    /// no request of it waits for a price. Roll-ups, sessions, invoices, roots of records and keys
+    /// them: the months that a day belongs to anywhere are closed, their invoices are issued and
+    /// nowhere in dispute, and no request of it waits for a price. Roll-ups, sessions, invoices, roots of records and keys
     /// stay. `by` nobody is the job; with `only_look` nothing is changed.
     ///
     /// # Errors
