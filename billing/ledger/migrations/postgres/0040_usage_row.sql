@@ -98,10 +98,13 @@ create table usage (
     attempts text collate "C" not null
 ) partition by range (at);
 
--- What the partition of a day is called.
+-- What the partition of a day is called: by its date, from the year 1 to 9999; else by its number.
 create function usage_partition_name(day bigint) returns text language sql immutable strict as $$
-    select 'usage_' || case when day < -62135596800000000 then 'bc' else '' end
-        || to_char(to_timestamp(day / 1000000) at time zone 'UTC', 'YYYYMMDD')
+    select 'usage_' || case
+        when day between -62135596800000000 and 253402214400000000
+            then to_char(to_timestamp(day / 1000000) at time zone 'UTC', 'YYYYMMDD')
+        else replace('day_' || day / 86400000000, '-', 'm')
+    end
 $$;
 
 -- Sees to it that a day, named by its first number, has a partition; true where it had none. The

@@ -138,7 +138,10 @@ fn months_of(day: i64) -> Result<BTreeSet<String>, LedgerError> {
     let last = next(day).saturating_add(ZONE_MICROS_MAX).saturating_sub(1);
     let mut months = BTreeSet::new();
     for at in [first, last] {
-        months.insert(column::instant("usage.at", at)?.format("%Y-%m").to_string());
+        // Beyond the calendar there are no months.
+        if let Ok(at) = column::instant("usage.at", at) {
+            months.insert(at.format("%Y-%m").to_string());
+        }
     }
     Ok(months)
 }
