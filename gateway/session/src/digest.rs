@@ -2,7 +2,8 @@
 //!
 //! Both hashes are pseudo-random functions. A message's texts go through `HighwayHash`, which takes
 //! the fewest cycles for each byte; digests of digests, of 16 bytes each, through `SipHash` 2-4,
-//! which begins and ends sooner. BLAKE3 makes the key of a scope from the gateway's (decision 0032).
+//! which begins and ends sooner. BLAKE3 makes the key of a scope from the gateway's (decision
+//! 0032).
 
 use std::hash::Hasher as _;
 
