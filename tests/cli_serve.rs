@@ -69,6 +69,7 @@ async fn commands_say_the_same_with_and_without_a_server() {
             &["key", "list"],
             &["price", "list"],
             &["usage", "list", "--customer", "acme", "--session", "s1"],
+            &["usage", "drop", "--before", "2100-01-01"],
             &["session", "list", "--customer", "acme"],
             &["session", "list", "--turns", "3"],
             &["session", "show", "s1", "--customer", "acme"],
@@ -89,6 +90,9 @@ async fn commands_say_the_same_with_and_without_a_server() {
 
     assert_eq!(beside_the_server, without_a_server);
     assert!(beside_the_server.iter().all(|text| !text.is_empty()));
+    let kept = folder.json(&["usage", "drop", "--before", "2100-01-01", "--check"]);
+    let why = kept["days"][0]["kept"].as_str().unwrap();
+    assert!(why.starts_with("the month ") && why.ends_with("is not closed"), "{kept}");
     let summary = folder.json(&["session", "summary", "--flat-fee", "1 USD"]);
     let of = &summary["currencies"][0];
     let session = folder.json(&["session", "show", "s1", "--customer", "acme"]);
