@@ -68,6 +68,18 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("permille-req
 /// The turn of the conversation, on every answer of an upstream.
 pub(crate) static TURN: HeaderName = HeaderName::from_static("permille-turn");
 
+/// What a client asks to be told beside its answer.
+static WANT: HeaderName = HeaderName::from_static("permille-want");
+/// What the request cost, on the answer of a client that asks for it.
+pub(crate) static COST: HeaderName = HeaderName::from_static("permille-cost");
+
+/// Whether a client asks to be told what its request costs.
+pub(crate) fn want_cost(headers: &HeaderMap) -> bool {
+    let texts = headers.get_all(&WANT).iter().filter_map(|value| value.to_str().ok());
+    let mut wanted = texts.flat_map(|text| text.split(','));
+    wanted.any(|wanted| wanted.trim().eq_ignore_ascii_case("cost"))
+}
+
 /// A limit that is nearly used, on every answer that it holds for.
 pub(crate) static LIMIT_WARNING: HeaderName = HeaderName::from_static("permille-limit-warning");
 
@@ -101,7 +113,8 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap) {
 
 /// Makes an upstream's headers fit to be sent to the client.
 pub(crate) fn for_client(headers: &mut HeaderMap) {
-    strip(headers, |_| false);
+    // What a request costs here, no upstream says.
+    strip(headers, |name| *name == COST);
 }
 
 #[cfg(test)]

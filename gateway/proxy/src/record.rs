@@ -19,6 +19,7 @@ use crate::{
     auditor::Sampled,
     config::BudgetEnd,
     context::{Candidate, InSession},
+    cost::Told,
     limiter::Reserved,
     metering::Metering,
     policy::Policy,
@@ -70,6 +71,8 @@ pub(crate) struct Record {
     reserved: Option<Reserved>,
     /// Its span, where OpenTelemetry is told of it.
     pub(crate) trace: Option<Trace>,
+    /// Where its cost is told, where its client asks for it.
+    pub(crate) cost: Option<Told>,
     /// What has been counted of a long reply already; most replies are not long.
     ahead: Option<SharedAhead>,
 }
@@ -172,6 +175,7 @@ impl Record {
             key: Arc::clone(&head.key),
             reserved: None,
             trace: None,
+            cost: None,
             ahead: None,
         })
     }
@@ -265,6 +269,11 @@ impl Record {
         let settled = self.metering.journal.settle(&self.event)?;
         let reserved = self.reserved.take();
         self.metering.limiter.settled(&self.event, &self.key, reserved, settled.sequence());
+        if let Some(told) = &self.cost
+            && let Some(cost) = self.metering.limiter.cost(&self.event, &self.key)
+        {
+            told.get_or_init(|| cost);
+        }
         if let Some(telemetry) = &self.metering.telemetry {
             let server = server.as_ref().map(|upstream| upstream.server());
             telemetry.end(self.trace.take(), &self.event, server.as_ref());

@@ -14,6 +14,7 @@ use crate::{
     attempts::Attempts,
     body::{MeteredBody, ReplyBody},
     context::{Calls, InSession, Targeted},
+    cost,
     exchange::Exchange,
     headers,
     known::chain,
@@ -61,10 +62,13 @@ where
         let metering = Arc::clone(&self.metering);
         let inner = self.inner.share();
         Box::pin(async move {
+            // Before its headers are made fit for the upstream.
+            let cost = cost::wanted(&request);
             let mut calls = calls(&mut request);
             let (asked, attempts) = (calls.asked, calls.attempts.clone());
             let mut record =
                 Record::open(Arc::clone(&metering), &mut request, attempts.clone()).await?;
+            record.cost.clone_from(&cost);
             if let Some(telemetry) = &metering.telemetry {
                 let head = &request.targeted.classified.routed;
                 record.trace = telemetry.begin(head.endpoint, head.at, &mut calls.headers);
@@ -98,7 +102,10 @@ where
                 Refusal::JournalUnavailable { reason: cause.to_string() }
             })?;
             let reply = Response::from_parts(head, Box::new(body));
-            Ok(models::listed(reply, &request.targeted.aliases).await)
+            Ok(match cost {
+                Some(cost) => cost::in_head(reply, &cost).await,
+                None => models::listed(reply, &request.targeted.aliases).await,
+            })
         })
     }
 }

@@ -26,8 +26,8 @@ use permille_limits::{
 };
 use permille_rating::{price_book::PriceBook, rate::rate, round::to_nano};
 use permille_types::{
-    Clock, ControlPlane, Currency, Ended, KeyPolicy, Level, Limit, Measure, RequestId, SessionId,
-    UsageEvent,
+    Clock, ControlPlane, Currency, Ended, KeyPolicy, Level, Limit, Measure, Money, RequestId,
+    SessionId, Source, UsageEvent,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -258,6 +258,13 @@ impl Limiter {
             Some(reserved) => reserved.settle(sequence, posts),
             None => self.limits.post(&key.customer, event.request_id, sequence, posts),
         });
+    }
+
+    /// What `event` costs at the prices of now, exact, as its row will say; absent where nothing of
+    /// it was counted, or a price is missing.
+    pub(crate) fn cost(&self, event: &UsageEvent, key: &KeyPolicy) -> Option<Money> {
+        let known = self.knowledge.current().filter(|_| event.source != Source::Missing)?;
+        rate(event, &known.prices, key.currency).ok()?.cost
     }
 
     /// Reads what this node settled before it was started and billing may not have, once there are

@@ -14,6 +14,7 @@
 mod audits;
 mod bounds;
 mod bypasses;
+mod costs;
 mod durability;
 mod endings;
 mod families;
