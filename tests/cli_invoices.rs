@@ -199,6 +199,14 @@ fn a_month_is_closed_by_two_tokens_and_opened_by_a_recorded_decision() {
     assert_eq!(folder.run(&["close", "--period", "2026-10", "--reopen"]).code, 2);
 }
 
+/// A price file of one model.
+fn entry(currency: &str, input: &str, more: &str) -> String {
+    format!(
+        "[[price]]\nmodel = \"new\"\ncurrency = \"{currency}\"\nsource = \"s\"\n\
+         from = 2026-12-01T00:00:00Z\ninput = \"{input}\"\n{more}\n"
+    )
+}
+
 #[test]
 fn what_makes_no_sense_of_money_is_refused_by_name_and_nothing_is_done() {
     let folder = Folder::new();
@@ -215,12 +223,6 @@ fn what_makes_no_sense_of_money_is_refused_by_name_and_nothing_is_done() {
     folder.text(&["plan", "add", &plan]);
     let from = ["--plan", "team", "--plan-from", "2026-10-01T00:00:00Z"];
     folder.text(&[&["customer", "set", "acme"][..], &from].concat());
-    let entry = |currency: &str, input: &str, more: &str| {
-        format!(
-            "[[price]]\nmodel = \"new\"\ncurrency = \"{currency}\"\nsource = \"s\"\n\
-             from = 2026-12-01T00:00:00Z\ninput = \"{input}\"\n{more}\n"
-        )
-    };
     let globex = "customer = \"globex\"";
     let negative = file("negative.toml", &entry("CNY", "-1", ""));
     let unknown = file("unknown.toml", &entry("XYZ", "1", ""));
@@ -280,7 +282,11 @@ fn what_makes_no_sense_of_money_is_refused_by_name_and_nothing_is_done() {
     refuses(&[(&["invoice", "refund", id, "--amount", "2 USD"], &["currency `USD`", "CNY, the"])]);
     let back = folder.text(&["invoice", "refund", id, "--amount", "2 CNY"]);
     assert!(back.contains("2.00 paid back"), "{back}");
+    is_disputed_and_answered(&folder, number);
+}
 
+/// The first line of an invoice that has one and a credit note, disputed and answered.
+fn is_disputed_and_answered(folder: &Folder, number: &str) {
     let open = ["dispute", "open", number, "--line", "1", "--reason", "we cancelled that run"];
     let none = folder.run(&[&open[..4], &["2"], &open[5..]].concat()).refused(1);
     let opened = folder.json(&open);

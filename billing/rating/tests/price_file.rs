@@ -312,6 +312,9 @@ fn a_price_of_a_provider_has_another_version_and_ways_of_writing_a_number_have_n
     assert_eq!(price_version(&written).unwrap(), sale.version);
 }
 
+/// What makes an entry one that is refused.
+type Spoil<'a> = &'a dyn Fn(&mut Price);
+
 #[test]
 fn a_price_that_no_file_could_hold_is_refused_as_a_document_too() {
     let amounts = "input = \"0.012\"\nimages = \"0.3\"\n";
@@ -325,7 +328,6 @@ fn a_price_that_no_file_could_hold_is_refused_as_a_document_too() {
         let price = PricePerThousand::new(decimal(text));
         rates.per_thousand.insert(TokenClass::INPUT_UNCACHED, price);
     };
-    type Spoil<'a> = &'a dyn Fn(&mut Price);
     let spoilt: [(Spoil<'_>, &[&str]); 16] = [
         (&|p| per_thousand(&mut p.rates, "-0.012"), &["`input_uncached`", "-0.012", "0 or more"]),
         (&|p| per_thousand(&mut p.rates, "10.1"), &["`input_uncached`", "10.1", "above 10"]),
