@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     command::{
-        audit, charge, close, customer, dispute, fx, grant, health, invoice, journal, key, margin,
-        plan, price, project, quote, reconcile, session, simulate, token, usage, verify, webhook,
+        audit, backup, charge, close, customer, dispute, fx, grant, health, invoice, journal, key,
+        margin, migrate, plan, price, project, quote, reconcile, session, simulate, token, usage,
+        verify, webhook,
     },
     config::Overrides,
 };
@@ -116,6 +117,14 @@ pub(crate) enum Command {
     Dispute(dispute::Command),
     /// Who changed what of a thing, when.
     Audit(audit::Audit),
+    /// Copy the data folder, its store in a file and the configuration, also while a server runs.
+    Backup(backup::Backup),
+    /// Put a backup into a new data folder.
+    Restore(backup::Restore),
+    /// Bring the tables of the store up to date.
+    Migrate(migrate::Migrate),
+    /// Look for what keeps this installation from running well. Changes nothing.
+    Doctor,
     /// Print the description of the billing API, an `OpenAPI` 3.1 document.
     Openapi,
     /// The built-in simulated provider alone.

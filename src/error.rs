@@ -34,6 +34,9 @@ pub(crate) enum CliError {
     /// The demonstration broke off.
     #[error(transparent)]
     Demo(#[from] DemoError),
+    /// A file of old usage cannot be written or read.
+    #[error(transparent)]
+    Archive(#[from] permille_archive::ArchiveError),
     /// A signal came before the end.
     #[error("interrupted")]
     Interrupted,

@@ -5,6 +5,7 @@
 //! money is computed here.
 
 mod api;
+mod backup;
 mod cli;
 mod command;
 mod config;
@@ -98,6 +99,10 @@ async fn dispatch(cli: &Cli) -> Result<(), CliError> {
         Command::Journal(command) => command::journal::run(&context, command).await,
         Command::Health(health) => command::health::run(&context, *health).await,
         Command::Webhook(command) => command::webhook::run(&context, command).await,
+        Command::Backup(asked) => command::backup::back_up(&context, asked).await,
+        Command::Restore(asked) => command::backup::put_back(&context, asked).await,
+        Command::Migrate(asked) => command::migrate::run(&context, *asked).await,
+        Command::Doctor => command::doctor::run(&context).await,
         Command::Openapi => command::openapi::run(&context),
     }
 }

@@ -1,7 +1,7 @@
 //! Opens the store of a data folder: the ledger with its price book, and the token that local
 //! commands use.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use permille_ledger::{Ledger, LedgerConfig, Pepper, PriceOrigin, Role};
 use permille_rating::price_book::default_prices;
@@ -45,6 +45,37 @@ impl Store {
     }
 }
 
+/// The ledger of a folder that exists, beside a server that may run on it: for reading, and for
+/// what no server keeps in memory. The lock is held only while the tables are brought up to date.
+///
+/// # Errors
+/// [`CliError`] when the store fails, or a server runs on it whose tables are not this build's.
+pub(crate) async fn beside(path: &Path, config: &Config) -> Result<Ledger, CliError> {
+    if !path.is_dir() {
+        return Err(CliError::Refused(format!(
+            "data folder `{}` is not there; accepted: --data with the folder of the store",
+            path.display()
+        )));
+    }
+    let folder = DataFolder::open(path)?;
+    let store = config.settings.store.address(folder.path(), config.folder())?;
+    let lock = folder.try_lock()?;
+    if lock.is_none() {
+        let version = Ledger::version_of(&store).await.map_err(failed)?;
+        if !version.pending.is_empty() {
+            return Err(CliError::Refused(format!(
+                "a server runs on data folder `{}` whose store lacks migrations {:?} of this \
+                 build; accepted: the build of the server, or a stopped server",
+                path.display(),
+                version.pending
+            )));
+        }
+    }
+    let pepper = Pepper::load_or_create(&folder.pepper()).map_err(failed)?;
+    let clock = Arc::new(SystemClock);
+    Ledger::open(LedgerConfig { store, pepper, clock }).await.map_err(failed)
+}
+
 /// The token in the folder, if this store knows it, else a new one.
 async fn local_token(
     folder: &DataFolder,
@@ -61,6 +92,6 @@ async fn local_token(
     Ok(created.secret)
 }
 
-fn failed(cause: impl std::error::Error + Send + Sync + 'static) -> CliError {
+pub(crate) fn failed(cause: impl std::error::Error + Send + Sync + 'static) -> CliError {
     ApiError::Store(Box::new(cause)).into()
 }

@@ -1,6 +1,6 @@
 //! The dependency direction of `docs/architecture.md`, checked over `cargo metadata`:
 //! types ← (usage, rating, limits, session, otlp) ← (journal, ledger, documents, reconcile)
-//! ← (proxy, service)
+//! ← (proxy, service, archive)
 //! ← permille.
 
 #![allow(
@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Nor may a bench share code with what it measures.
     ("permille-bench", &[]),
     ("permille-ledger", &["permille-types", "permille-rating"]),
+    ("permille-archive", &["permille-types", "permille-ledger"]),
     ("permille-documents", &["permille-types", "permille-rating"]),
     ("permille-reconcile", &["permille-types", "permille-rating"]),
     (
@@ -60,6 +61,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "permille-journal",
             "permille-proxy",
             "permille-simulator",
+            "permille-archive",
             "permille-ledger",
             "permille-documents",
             "permille-reconcile",

@@ -2,13 +2,16 @@
 //! the answer into JSON or a table, and decides nothing about billing itself.
 
 mod amount;
+mod archive;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod charge;
 pub(crate) mod close;
 pub(crate) mod config;
 mod credit_note;
 pub(crate) mod customer;
 pub(crate) mod dispute;
+pub(crate) mod doctor;
 mod evidence;
 mod export;
 pub(crate) mod fx;
@@ -20,9 +23,11 @@ pub(crate) mod journal;
 pub(crate) mod key;
 mod limits;
 pub(crate) mod margin;
+pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod plan;
 pub(crate) mod price;
+mod price_add;
 mod price_import;
 pub(crate) mod project;
 pub(crate) mod quote;

@@ -1,11 +1,11 @@
-//! `permille price list|show|import`: the price book.
+//! `permille price list|show|add|import`: the price book.
 
 use clap::Subcommand;
 use permille_types::{Band, Condition, Derived, Price, Rates, Relative, Side};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Context, moment, price_import, view};
+use super::{Context, moment, price_add, price_import, view};
 use crate::{
     api::Path,
     error::CliError,
@@ -32,6 +32,8 @@ pub(crate) enum Command {
         /// The version, as on a usage row.
         version: String,
     },
+    /// Show what one more price would change; `--apply` changes it.
+    Add(Box<price_add::Add>),
     /// Show what a price list would change; `--apply` changes it.
     Import(price_import::Import),
 }
@@ -63,6 +65,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let price = api.get(&Path::of(&["prices", version])).await?;
             context.output.one(&price, text)
         }
+        Command::Add(add) => price_add::run(context, &api, add).await,
         Command::Import(import) => price_import::run(context, &api, import).await,
     }
 }

@@ -93,12 +93,20 @@ struct Report<'a> {
 /// # Errors
 /// [`CliError`] when the list is refused, or the API refuses or cannot be reached.
 pub(crate) async fn run(context: &Context, api: &Api, import: &Import) -> Result<(), CliError> {
-    let Imported { prices, skipped, left_out } = read(import)?;
-    let body = json!({
-        "prices": prices,
-        "apply": import.apply,
-        "accept_jumps": import.accept_jumps,
-    });
+    send(context, api, read(import)?, (import.apply, import.accept_jumps)).await
+}
+
+/// Prints what prices would change of the book, or have changed.
+///
+/// # Errors
+/// [`CliError`] when the API refuses or cannot be reached.
+pub(super) async fn send(
+    context: &Context,
+    api: &Api,
+    Imported { prices, skipped, left_out }: Imported,
+    (apply, accept_jumps): (bool, bool),
+) -> Result<(), CliError> {
+    let body = json!({ "prices": prices, "apply": apply, "accept_jumps": accept_jumps });
     let path = Path::of(&["prices", "import"]);
     let answer = waiting("the prices are compared", api.post(&path, &body)).await?;
     let Answer { diff, applied, repriced } = view(&answer)?;

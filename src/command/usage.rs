@@ -1,4 +1,5 @@
-//! `permille usage`: settled usage, one row per request, and how old days of it are dropped.
+//! `permille usage`: settled usage, one row per request; files of old usage, and how old days of it
+//! are dropped.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use permille_ledger::UsageDrop;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, moment, or_dash, view};
+use super::{Context, archive, moment, or_dash, view};
 use crate::{
     api::Path,
     error::CliError,
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     /// Drop the rows of old days that nothing needs any more. Roll-ups, sessions, invoices and the
     /// roots of records stay, and a request that comes again is still known.
     Drop(Drop),
+    /// Write the usage of days that are over to Parquet files, one per UTC day; list them; read
+    /// them back.
+    Archive(archive::Archive),
 }
 
 /// Which days.
@@ -90,10 +94,14 @@ struct Row {
 /// # Errors
 /// [`CliError`] when the API refuses or cannot be reached.
 pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliError> {
-    let list = match command {
-        Command::List(list) => list,
-        Command::Drop(drop) => return drop_days(context, drop).await,
-    };
+    match command {
+        Command::List(list) => rows(context, list).await,
+        Command::Archive(asked) => archive::run(context, asked).await,
+        Command::Drop(drop) => drop_days(context, drop).await,
+    }
+}
+
+async fn rows(context: &Context, list: &List) -> Result<(), CliError> {
     let api = context.api().await?;
     let path = Path::of(&["usage"])
         .with("customer", list.customer.as_deref())

@@ -3,6 +3,7 @@
 //! Shapes of the data plane's sections live in `permille_proxy::config`; this module reads,
 //! layers and checks them, and says in one sentence what is wrong with which key of which source.
 
+mod archive;
 mod budget;
 mod error;
 mod issuer;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ConfigError,
+    archive::ArchiveSection,
     budget::{BudgetSection, budgets},
     issuer::IssuerSection,
     redis::RedisSection,
@@ -90,6 +91,9 @@ pub(crate) struct Settings {
     pub(crate) webhooks: WebhooksSection,
     /// `[usage_stream]`: usage on its way to billing through Redis.
     pub(crate) usage_stream: UsageStreamSection,
+    /// `[archive]`: where files of old usage go.
+    #[serde(skip_serializing_if = "ArchiveSection::is_empty")]
+    pub(crate) archive: ArchiveSection,
 }
 
 /// `[console]`.
@@ -380,6 +384,7 @@ impl Settings {
         }
         self.webhooks.check()?;
         self.usage_stream.check(self)?;
+        self.archive.check()?;
         let mut names = BTreeSet::new();
         for (place, upstream) in self.upstream.iter().enumerate() {
             let key = |field: &str| format!("upstream[{place}].{field}");

@@ -7,6 +7,7 @@
 //! Each noun has a folder: `mod.rs` is its interface, `repo.rs` holds all of its SQL.
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
 
+mod archive;
 mod audit;
 mod billed;
 mod catalogue;
@@ -58,6 +59,7 @@ use chrono::{DateTime, Utc};
 use permille_types::Clock;
 use tokio::sync::watch;
 
+pub use archive::{ArchiveFile, ArchiveRow, DueDay};
 pub use audit::{Actor, AuditEntry, Instruction};
 pub use catalogue::SnapshotChanges;
 pub use charge::ListedCharge;
@@ -109,7 +111,7 @@ pub use session::{
     Session, SessionDetail, Told, ToldOutcome, Turn,
 };
 pub use simulation::{OneMoreTurn, SimulatedCustomer, Simulation};
-pub use store::{PostgresAddress, StoreAddress};
+pub use store::{PostgresAddress, StoreAddress, StoreVersion};
 pub use summary::{
     BreakEven, CurrencySummary, CustomerSummary, Distribution, Margin, OutcomeCost, Summary,
     SummaryFilter, TurnCost,
@@ -171,6 +173,14 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// How far the tables of a store are. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// [`LedgerError::Open`] when it is there and cannot be read.
+    pub async fn version_of(store: &StoreAddress) -> Result<StoreVersion, LedgerError> {
+        StoreVersion::of(store).await
+    }
+
     /// The same store, whose invoices and credit notes name `issuer` from now on.
     #[must_use]
     pub fn issuing(self, issuer: Option<InvoiceIssuer>) -> Self {
@@ -184,6 +194,16 @@ impl Ledger {
     pub async fn ping(&self) -> Result<(), LedgerError> {
         let mut reader = self.store.read().await?;
         self.current(&mut reader).await.map(drop)
+    }
+
+    /// Writes a whole copy of the store as it is now into a file that is not there yet, while
+    /// others go on writing to it. `false` where it is a database of a server, which has its own
+    /// means.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the store cannot be read or the file cannot be written.
+    pub async fn copy_to(&self, path: &std::path::Path) -> Result<bool, LedgerError> {
+        self.store.copy_to(path).await
     }
 
     /// Whether other processes may change the store too. What they changed of customers, projects,

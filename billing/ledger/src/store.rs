@@ -6,6 +6,7 @@
 mod address;
 mod postgres;
 mod sqlite;
+mod version;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -18,6 +19,7 @@ use crate::{LedgerError, error::During, sql};
 
 pub use address::{PostgresAddress, StoreAddress};
 pub(crate) use sql::Connection;
+pub use version::StoreVersion;
 
 /// Connections for reading: pages and API calls that may run at once. Each costs a thread with
 /// `SQLite` and a server process with `PostgreSQL`.
@@ -80,6 +82,14 @@ impl Store {
             }
         };
         begun.during("begin a writing transaction")
+    }
+
+    /// Writes a whole copy of a file's store as it is now into a new file; of a database there is
+    /// none to be made here.
+    pub(crate) async fn copy_to(&self, path: &std::path::Path) -> Result<bool, LedgerError> {
+        let Self::Sqlite { readers, .. } = self else { return Ok(false) };
+        sqlite::copy_to(readers, path).await?;
+        Ok(true)
     }
 
     pub(crate) fn is_shared(&self) -> bool {
@@ -167,6 +177,7 @@ fn migrator(engine: Engine) -> Migrator {
         40 "0040_usage_row.sql" or "postgres/0040_usage_row.sql",
         41 "0041_usage_drop.sql" or "postgres/0041_usage_drop.sql",
         48 "0048_dispute.sql",
+        45 "0045_usage_archive.sql",
     ])
 }
 

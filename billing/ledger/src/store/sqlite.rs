@@ -5,8 +5,11 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    Arguments, SqlitePool,
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions,
+        SqliteSynchronous,
+    },
 };
 
 use super::{
@@ -62,6 +65,24 @@ async fn connect(
         }
     }
     pool.connect_with(options).await
+}
+
+/// Writes a copy of the store, as it is when this begins, into a file that is not there yet.
+/// Writers go on meanwhile.
+///
+/// Source: `SQLite`, "VACUUM", "VACUUM with an INTO clause".
+pub(super) async fn copy_to(readers: &SqlitePool, path: &Path) -> Result<(), LedgerError> {
+    let name = path.to_str().ok_or_else(|| {
+        LedgerError::invalid("file of the copy", &path.display(), "a path in UTF-8")
+    })?;
+    let mut reader = readers.acquire().await.during("wait for a reading connection")?;
+    let copied = sqlx::query_with("vacuum into $1", {
+        let mut arguments = SqliteArguments::default();
+        arguments.add(name).map_err(sqlx::Error::Encode).during("name the copy")?;
+        arguments
+    });
+    copied.execute(&mut *reader).await.during("copy the store")?;
+    Ok(())
 }
 
 /// Whether another process holds the file's lock. The low byte of a code is its primary code.

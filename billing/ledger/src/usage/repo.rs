@@ -362,6 +362,34 @@ pub(crate) async fn recorded(
     .collect()
 }
 
+/// Rows of a stretch of time in the order of admission, after a place in that order.
+pub(crate) async fn of_stretch(
+    connection: &mut Connection,
+    (start, end): (i64, i64),
+    after: Option<(i64, RequestId)>,
+    rows: i64,
+) -> Result<Vec<StoredUsage>, LedgerError> {
+    let (at, request) = after.map_or((start, Vec::new()), |(at, id)| (at, column::request(id)));
+    sql::query_as::<Row>(select!(
+        "where usage.at < $1
+           and (usage.at, usage.request_id) > ($2, $3)
+         order by
+             usage.at,
+             usage.request_id
+         limit $4"
+    ))
+    .bind(end)
+    .bind(at)
+    .bind(request)
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .during("read usage of a day")?
+    .into_iter()
+    .map(StoredUsage::try_from)
+    .collect()
+}
+
 /// The row of one request.
 pub(crate) async fn of_request(
     connection: &mut Connection,

@@ -78,7 +78,7 @@ async fn migrations_run_once() {
 
     books.reopened().await.close().await;
 
-    assert_eq!(before.len(), 36);
+    assert_eq!(before.len(), 37);
     assert_eq!(books.lines(APPLIED).await, before);
 }
 

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, Ledger, LedgerError, close, column, customer, dispute,
+    Actor, Ledger, LedgerError, archive, close, column, customer, dispute,
     error::During,
     invoice,
     invoiced::remaining,
@@ -166,6 +166,17 @@ async fn why_kept(connection: &mut Connection, day: i64) -> Result<Option<String
     Ok((held > 0).then(|| format!("{held} requests are held for want of a price")))
 }
 
+/// Where days are archived, whether this one is not, as it stands now. Asked before the first of its
+/// rows goes: what is left of a day that is going is no longer what its file has.
+async fn why_unarchived(
+    connection: &mut Connection,
+    day: i64,
+) -> Result<Option<String>, LedgerError> {
+    let lacks_a_file = archive::is_begun(connection).await?
+        && !archive::is_archived(connection, date(day)?).await?;
+    Ok(lacks_a_file.then(|| "it is not archived, as other days are".to_owned()))
+}
+
 /// Whose usage of the day's months is on no issued invoice: what came late is on the next one, and
 /// that must be one that can be recomputed (B10). This may take long, so others do not wait for it.
 async fn why_unbilled(
@@ -205,7 +216,7 @@ impl Ledger {
 
     /// Drops the rows of usage of days (UTC) before `before`, oldest first, where nothing needs
     /// them: the months that a day belongs to anywhere are closed, their invoices are issued and
-    /// nowhere in dispute, and no request of it waits for a price. Roll-ups, sessions, invoices, roots of records and keys
+    /// nowhere in dispute, no request of it waits for a price, and where days are archived it is too. Roll-ups, sessions, invoices, roots of records and keys
     /// stay. `by` nobody is the job; with `only_look` nothing is changed.
     ///
     /// # Errors
@@ -229,6 +240,9 @@ impl Ledger {
                 None => why_unbilled(&mut view, day).await?,
                 kept => kept,
             };
+            if kept.is_none() {
+                kept = why_unarchived(&mut view, day).await?;
+            }
             let requests = match kept {
                 None => Some(repo::count(&mut view, day, next(day)).await?),
                 Some(_) => None,
@@ -261,11 +275,16 @@ impl Ledger {
                 break;
             }
         }
+        let mut is_whole = true;
         loop {
             let now = self.now();
             let mut tx = self.store.write().await?;
-            if let Some(kept) = why_kept(&mut tx, day).await? {
-                return Ok(Some(kept));
+            let mut kept = why_kept(&mut tx, day).await?;
+            if kept.is_none() && std::mem::take(&mut is_whole) {
+                kept = why_unarchived(&mut tx, day).await?;
+            }
+            if kept.is_some() {
+                return Ok(kept);
             }
             let is_left = if tx.is_postgres() {
                 repo::note(&mut tx, day, requests, by, now).await?;
