@@ -26,8 +26,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use permille_ledger::{Ledger, LedgerConfig, NewCustomer, NewKey, Pepper, PriceOrigin};
 use permille_rating::price_book::parse_price_book;
 use permille_types::{
-    Attempt, Batch, Currency, CustomerId, Ended, Endpoint, Family, KeyId, Sequenced, Source,
-    SystemClock, TokenClass, TokenCounts, UnitCounts, UsageEvent,
+    Attempt, Batch, Clock as _, Currency, CustomerId, Ended, Endpoint, Family, KeyId, Sequenced,
+    Source, SystemClock, TokenClass, TokenCounts, UnitCounts, UsageEvent,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -307,7 +307,7 @@ async fn a_day_that_is_not_over_is_not_written_and_a_place_must_be_one() {
     let mut books = Books::open(&folder).await;
     books.fill(1, 2).await;
 
-    let tomorrow = (Utc::now() + TimeDelta::days(2)).date_naive().to_string();
+    let tomorrow = (SystemClock.now() + TimeDelta::days(2)).date_naive().to_string();
     let to = url(folder.path());
     let refusal = folder.run(&archive(&to, &tomorrow)).refused(1);
     assert!(refusal.contains(&tomorrow) && refusal.contains("when it is over"), "{refusal}");
@@ -361,13 +361,13 @@ async fn whatever_kills_a_run_the_next_one_comes_to_the_same_files() {
     for name in ["permille.db", "pepper"] {
         std::fs::copy(folder.data().join(name), other.data().join(name)).unwrap();
     }
-    forget(&other).await;
+    forget(&other);
     assert_eq!(other.lines(&archive(&url(&whole), "2026-04-30")).len(), 60);
     assert_eq!(files(&place), files(&whole));
 }
 
 /// Makes a store forget its archives.
-async fn forget(folder: &Folder) {
+fn forget(folder: &Folder) {
     let path = folder.data().join("permille.db");
     let script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
                   db.execute('delete from usage_archive'); db.commit()";
@@ -436,7 +436,7 @@ async fn a_bucket_gets_the_bytes_that_a_folder_gets() {
     assert_eq!(written.stdout.lines().count(), 2, "{}", written.stdout);
     assert!(!written.stdout.contains("hunter2") && written.stdout.contains("s3://bucket/usage/"));
     with_login(&["usage", "archive", "--check"]).succeeded();
-    forget(&folder).await;
+    forget(&folder);
     let place = folder.path().join("place");
     folder.lines(&archive(&url(&place), "2026-03-03"));
     let local = files(&place);

@@ -189,7 +189,7 @@ fn metrics_and_their_documentation_agree() {
     defined.extend(of("src/metrics/conversations.rs", true));
     defined.extend(of("otlp/src/counters.rs", true));
     defined.extend(of("src/webhooks/metrics.rs", true));
-    defined.extend(of("src/stream/metrics.rs", true));
+    defined.extend(of("src/usage_stream/metrics.rs", true));
     defined.extend(of("src/serve/running.rs", true));
     let codes = of("src/refusal/mod.rs", true);
     let mut documented = of("docs/operations.md", false);

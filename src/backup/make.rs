@@ -200,7 +200,7 @@ fn found(data: &Path, below: &Path, store: &StoreAddress) -> Result<Vec<PathBuf>
         let left_out = top && LEFT_OUT.contains(&name.as_str());
         if left_out
             || name.starts_with(HELD)
-            || name.ends_with(".part")
+            || path.extension().is_some_and(|ending| ending == "part")
             || is_of(store, &data.join(&path))
         {
             continue;

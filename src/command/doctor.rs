@@ -1,15 +1,11 @@
 //! `permille doctor`: what keeps this installation from running well, and what to do about it. It
 //! changes nothing.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use http::Uri;
 use permille_ledger::{Ledger, StoreVersion};
+use permille_types::{Clock as _, SystemClock};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::json;
@@ -41,7 +37,7 @@ enum State {
 
 /// What was looked at, what was found, and what to do.
 #[derive(Debug, Serialize)]
-struct Check {
+struct Finding {
     check: String,
     state: State,
     found: String,
@@ -49,7 +45,7 @@ struct Check {
     to_do: Option<String>,
 }
 
-impl Check {
+impl Finding {
     fn ok(check: impl Into<String>, found: impl Into<String>) -> Self {
         Self { check: check.into(), state: State::Ok, found: found.into(), to_do: None }
     }
@@ -79,7 +75,7 @@ impl Check {
 pub(crate) async fn run(context: &Context) -> Result<(), CliError> {
     let mut checks = Vec::new();
     match context.config() {
-        Err(error) => checks.push(Check::error(
+        Err(error) => checks.push(Finding::error(
             "configuration",
             chain(&error),
             "mend it; `permille config check` says the same",
@@ -99,7 +95,7 @@ pub(crate) async fn run(context: &Context) -> Result<(), CliError> {
     tell(context, &checks)
 }
 
-fn tell(context: &Context, checks: &[Check]) -> Result<(), CliError> {
+fn tell(context: &Context, checks: &[Finding]) -> Result<(), CliError> {
     let count = |state| checks.iter().filter(|check| check.state == state).count();
     let (errors, warnings) = (count(State::Error), count(State::Warning));
     if context.output.is_json() {
@@ -113,7 +109,7 @@ fn tell(context: &Context, checks: &[Check]) -> Result<(), CliError> {
             ("found", Align::Left),
             ("to do", Align::Left),
         ]);
-        for Check { check, state, found, to_do } in checks {
+        for Finding { check, state, found, to_do } in checks {
             let state = match state {
                 State::Ok => "ok",
                 State::Warning => "warning",
@@ -132,7 +128,7 @@ fn tell(context: &Context, checks: &[Check]) -> Result<(), CliError> {
     }
 }
 
-fn configuration(config: &Config) -> Check {
+fn configuration(config: &Config) -> Finding {
     let name = "configuration";
     let secrets = config
         .upstreams()
@@ -140,23 +136,23 @@ fn configuration(config: &Config) -> Check {
         .and_then(|()| config.otlp("doctor".to_owned()).map(drop))
         .and_then(|()| config.issuer().map(drop));
     match (secrets, &config.file) {
-        (Err(error), _) => Check::error(name, chain(&error), "give what the configuration names"),
-        (Ok(()), Some(file)) => Check::ok(name, format!("`{}` is usable", file.display())),
-        (Ok(()), None) => Check::ok(name, "no file, defaults and environment are usable"),
+        (Err(error), _) => Finding::error(name, chain(&error), "give what the configuration names"),
+        (Ok(()), Some(file)) => Finding::ok(name, format!("`{}` is usable", file.display())),
+        (Ok(()), None) => Finding::ok(name, "no file, defaults and environment are usable"),
     }
 }
 
 /// Who may read the folder and its secrets, and whether it can be written.
-fn data_folder(data: &Path) -> Vec<Check> {
+fn data_folder(data: &Path) -> Vec<Finding> {
     let name = "data folder";
     let Ok(found) = fs::metadata(data) else {
         let found = format!("`{}` is not there", data.display());
-        return vec![Check::warning(name, found, "the first start makes it; else give --data")];
+        return vec![Finding::warning(name, found, "the first start makes it; else give --data")];
     };
     let mut checks = Vec::new();
     if let Err(error) = DataFolder::open(data) {
         let to_do = "let the user that runs permille write it";
-        checks.push(Check::error(name, chain(&error), to_do));
+        checks.push(Finding::error(name, chain(&error), to_do));
     }
     for (file, of_folder) in [("", true), ("pepper", false), ("cli.token", false)] {
         let path = data.join(file);
@@ -165,7 +161,7 @@ fn data_folder(data: &Path) -> Vec<Check> {
         if mode & 0o077 != 0 {
             let path = path.display();
             let accepted = if of_folder { "700" } else { "600" };
-            checks.push(Check::warning(
+            checks.push(Finding::warning(
                 name,
                 format!("others may read `{path}` (mode {mode:o})"),
                 format!("chmod {accepted} {path}"),
@@ -173,13 +169,13 @@ fn data_folder(data: &Path) -> Vec<Check> {
         }
     }
     if checks.is_empty() {
-        checks.push(Check::ok(name, format!("`{}` is private and writable", data.display())));
+        checks.push(Finding::ok(name, format!("`{}` is private and writable", data.display())));
     }
     checks
 }
 
 /// What waits for billing on this disk, and what could not be read.
-fn journal(data: &Path, config: &Config) -> Option<Check> {
+fn journal(data: &Path, config: &Config) -> Option<Finding> {
     let name = "journal";
     let entries = fs::read_dir(DataFolder::existing(data).journal()).ok()?;
     let (mut bytes, mut segments, mut aside) = (0_u64, 0_u64, 0_u64);
@@ -199,19 +195,19 @@ fn journal(data: &Path, config: &Config) -> Option<Check> {
         grouped(&most.to_string())
     );
     Some(if aside > 0 {
-        Check::warning(
+        Finding::warning(
             name,
             format!("{found}; {aside} damaged segments are set aside"),
             "see docs/operations.md, \"A segment was set aside\"",
         )
     } else if bytes > most / 2 {
-        Check::warning(name, found, "billing does not take usage: see PermilleJournalLag")
+        Finding::warning(name, found, "billing does not take usage: see PermilleJournalLag")
     } else {
-        Check::ok(name, found)
+        Finding::ok(name, found)
     })
 }
 
-fn disk(data: &Path, config: &Config) -> Option<Check> {
+fn disk(data: &Path, config: &Config) -> Option<Finding> {
     let name = "disk";
     let room = rustix::fs::statvfs(data).ok()?;
     let free = room.f_bavail.saturating_mul(room.f_frsize);
@@ -219,55 +215,59 @@ fn disk(data: &Path, config: &Config) -> Option<Check> {
     let found = format!("{} bytes are free", grouped(&free.to_string()));
     let most = grouped(&journal.bytes_max.to_string());
     Some(if free < journal.segment_bytes.saturating_mul(4) {
-        Check::error(name, found, "make room: no request is admitted without room for the journal")
+        Finding::error(
+            name,
+            found,
+            "make room: no request is admitted without room for the journal",
+        )
     } else if free < journal.bytes_max {
         let to_do = format!("make room for `journal.bytes_max` ({most}), or lower it");
-        Check::warning(name, found, to_do)
+        Finding::warning(name, found, to_do)
     } else {
-        Check::ok(name, found)
+        Finding::ok(name, found)
     })
 }
 
-async fn store(data: &Path, config: &Config) -> Check {
+async fn store(data: &Path, config: &Config) -> Finding {
     let name = "store";
     if config.settings.billing.url.is_some() {
-        return Check::ok(name, "billing is another process");
+        return Finding::ok(name, "billing is another process");
     }
     let address = match config.settings.store.address(data, config.folder()) {
         Ok(address) => address,
         Err(error) => {
-            return Check::error(name, chain(&error), "give what the configuration names");
+            return Finding::error(name, chain(&error), "give what the configuration names");
         }
     };
     let asked = tokio::time::timeout(ANSWER_TIME_MAX, Ledger::version_of(&address)).await;
     let StoreVersion { found, known, pending } = match asked {
         Ok(Ok(version)) => version,
         Ok(Err(error)) => {
-            return Check::error(name, chain(&error), "start the database, or mend `store.url`");
+            return Finding::error(name, chain(&error), "start the database, or mend `store.url`");
         }
         Err(_) => {
             let slow = format!("{address}: no answer within {} s", ANSWER_TIME_MAX.as_secs());
-            return Check::error(name, slow, "start the database, or mend `store.url`");
+            return Finding::error(name, slow, "start the database, or mend `store.url`");
         }
     };
     match found {
-        None => Check::warning(name, format!("{address} is empty"), "the first start fills it"),
-        Some(found) if found > known => Check::error(
+        None => Finding::warning(name, format!("{address} is empty"), "the first start fills it"),
+        Some(found) if found > known => Finding::error(
             name,
             format!("{address} is at migration {found}, this build knows {known}"),
             "run the newer build",
         ),
-        Some(found) if !pending.is_empty() => Check::warning(
+        Some(found) if !pending.is_empty() => Finding::warning(
             name,
             format!("{address} is at migration {found}, {} are pending", pending.len()),
             "`permille migrate`, or the next start, brings it up to date",
         ),
-        Some(found) => Check::ok(name, format!("{address} is at migration {found}")),
+        Some(found) => Finding::ok(name, format!("{address} is at migration {found}")),
     }
 }
 
 /// Redis, and the clock of its machine beside ours.
-async fn redis(config: &Config) -> Vec<Check> {
+async fn redis(config: &Config) -> Vec<Finding> {
     let stream = config.settings.usage_stream_url();
     let limits = config.settings.redis.as_ref().map(|redis| redis.url.secret());
     let mut urls: Vec<_> = limits.into_iter().chain(stream).collect();
@@ -277,7 +277,7 @@ async fn redis(config: &Config) -> Vec<Check> {
         let asked = tokio::time::timeout(ANSWER_TIME_MAX, ask_redis(url.expose_secret())).await;
         checks.extend(match asked {
             // Its own words may hold the password.
-            Err(_) | Ok(Err(_)) => vec![Check::error(
+            Err(_) | Ok(Err(_)) => vec![Finding::error(
                 "redis",
                 "no answer, or a refusal",
                 "start Redis, or mend `redis.url` or `usage_stream.url`",
@@ -297,28 +297,28 @@ async fn ask_redis(url: &str) -> redis::RedisResult<(String, u64)> {
     Ok((version.unwrap_or("0").trim().to_owned(), seconds))
 }
 
-fn version_of(version: &str) -> Check {
+fn version_of(version: &str) -> Finding {
     let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     if major < REDIS_MAJOR_MIN {
-        Check::error("redis", format!("it is Redis {version}"), "run Redis 7 or later")
+        Finding::error("redis", format!("it is Redis {version}"), "run Redis 7 or later")
     } else {
-        Check::ok("redis", format!("Redis {version} answers"))
+        Finding::ok("redis", format!("Redis {version} answers"))
     }
 }
 
-fn clock(seconds: u64) -> Check {
-    let ours = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+fn clock(seconds: u64) -> Finding {
+    let ours = u64::try_from(SystemClock.now().timestamp()).unwrap_or_default();
     let apart = ours.abs_diff(seconds);
     let found = format!("{apart} s from that of Redis");
     if apart > CLOCK_SECONDS_MAX {
-        Check::error("clock", found, "synchronise the clocks of both machines (NTP)")
+        Finding::error("clock", found, "synchronise the clocks of both machines (NTP)")
     } else {
-        Check::ok("clock", found)
+        Finding::ok("clock", found)
     }
 }
 
 /// Whether something listens where a provider should.
-async fn upstream_of(name: &str, base_url: &str) -> Check {
+async fn upstream_of(name: &str, base_url: &str) -> Finding {
     let check = format!("upstream {name}");
     let place = base_url.parse::<Uri>().ok().and_then(|uri| {
         let port =
@@ -326,16 +326,20 @@ async fn upstream_of(name: &str, base_url: &str) -> Check {
         Some((uri.host()?.trim_matches(['[', ']']).to_owned(), port))
     });
     let Some((host, port)) = place else {
-        return Check::error(&check, format!("`{base_url}` names no host"), "mend its `base_url`");
+        return Finding::error(
+            &check,
+            format!("`{base_url}` names no host"),
+            "mend its `base_url`",
+        );
     };
     let to_do = "check name, network and firewall: requests for its models fail";
     let connecting = TcpStream::connect((host.as_str(), port));
     match tokio::time::timeout(ANSWER_TIME_MAX, connecting).await {
-        Ok(Ok(_)) => Check::ok(check, format!("{host}:{port} takes connections")),
-        Ok(Err(error)) => Check::error(&check, format!("{host}:{port}: {error}"), to_do),
+        Ok(Ok(_)) => Finding::ok(check, format!("{host}:{port} takes connections")),
+        Ok(Err(error)) => Finding::error(&check, format!("{host}:{port}: {error}"), to_do),
         Err(_) => {
             let slow = format!("{host}:{port}: no answer within {} s", ANSWER_TIME_MAX.as_secs());
-            Check::error(&check, slow, to_do)
+            Finding::error(&check, slow, to_do)
         }
     }
 }

@@ -10,6 +10,8 @@ pub(crate) const PRECISION: i32 = 38;
 pub(crate) const SCALE: u32 = 20;
 /// Bytes of one: 38 digits and a sign.
 pub(crate) const BYTES: i32 = 16;
+/// 10^20 of them are one.
+const UNIT: u128 = 10_u128.pow(SCALE);
 /// 10^38: what has more digits is no such decimal.
 const LIMIT: u128 = 10_u128.pow(38);
 
@@ -23,8 +25,9 @@ pub(crate) fn scaled(cost: Decimal) -> Option<i128> {
 
 /// The decimal text of so many units of 10^-20, without trailing zeros.
 pub(crate) fn text(scaled: i128) -> String {
-    let unit = 10_u128.pow(SCALE);
-    let (whole, part) = (scaled.unsigned_abs() / unit, scaled.unsigned_abs() % unit);
+    let units = scaled.unsigned_abs();
+    let whole = units.checked_div(UNIT).unwrap_or_default();
+    let part = units.checked_rem(UNIT).unwrap_or_default();
     let sign = if scaled < 0 { "-" } else { "" };
     let part = format!("{part:020}");
     match part.trim_end_matches('0') {

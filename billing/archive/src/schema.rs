@@ -165,9 +165,7 @@ pub(crate) fn message(columns: &[Column]) -> Result<TypePtr, parquet::errors::Pa
 
 /// How files are written. Nothing in a file depends on when or where that happens: the same rows
 /// are the same bytes.
-pub(crate) fn properties(
-    columns: &[Column],
-) -> Result<WriterPropertiesPtr, parquet::errors::ParquetError> {
+pub(crate) fn properties(columns: &[Column]) -> WriterPropertiesPtr {
     let version = KeyValue::new("permille.schema_version".to_owned(), SCHEMA_VERSION.to_owned());
     let by = |name: &str| {
         let place = columns.iter().position(|column| column.name == name);
@@ -184,7 +182,7 @@ pub(crate) fn properties(
         let path = ColumnPath::from(column.name.as_str());
         builder = builder.set_column_dictionary_enabled(path, repeats);
     }
-    Ok(Arc::new(builder.build()))
+    Arc::new(builder.build())
 }
 
 /// How Parquet stores such a column.

@@ -100,7 +100,7 @@ async fn fill(
         |cause| ArchiveError::Parquet { operation: "write the file", day, cause: Arc::new(cause) };
     let columns = schema::columns();
     let message = schema::message(&columns).map_err(unwritten)?;
-    let properties = schema::properties(&columns).map_err(unwritten)?;
+    let properties = schema::properties(&columns);
     let writer = SerializedFileWriter::new(Vec::new(), message, properties);
     let mut writer = writer.map_err(unwritten)?;
     let (mut tally, mut digest, mut bytes) = (Tally::default(), Sha256::new(), 0_u64);

@@ -111,7 +111,7 @@ pub(super) async fn resolve(
     .bind(&dispute.id)
     .bind(dispute.state.as_str())
     .bind(dispute.resolution.as_deref())
-    .bind(dispute.credit_note.as_ref().map(|number| number.as_str()))
+    .bind(dispute.credit_note.as_ref().map(permille_types::DocumentNumber::as_str))
     .bind(dispute.resolved_at.map(column::micros))
     .execute(connection)
     .await

@@ -75,10 +75,8 @@ pub(super) fn read(text: &str, event: &UsageEvent) -> Result<Vec<Attempt>, Ledge
                 let upstream = event.upstream.clone().ok_or_else(damaged)?;
                 (upstream, event.status, id, request_id, event.ended, None, None)
             }
-            Stored::Own(1, id, request_id, upstream, status, ended, own, model) => {
-                (upstream, status, id, request_id, ended, own, model)
-            }
-            Stored::Before(Before(upstream, status, id, request_id, ended, own, model)) => {
+            Stored::Own(1, id, request_id, upstream, status, ended, own, model)
+            | Stored::Before(Before(upstream, status, id, request_id, ended, own, model)) => {
                 (upstream, status, id, request_id, ended, own, model)
             }
             Stored::AsRow(..) | Stored::Own(..) => return Err(damaged()),
@@ -151,8 +149,8 @@ mod tests {
         let stored = write(&event).unwrap();
 
         assert_eq!(read(&stored, &event).unwrap(), event.attempts);
-        assert!(read(r#"[[0,null,null]]"#, &event).is_err());
-        assert!(read(r#"[[2,null,null]]"#, &event).is_err());
+        assert!(read(r"[[0,null,null]]", &event).is_err());
+        assert!(read(r"[[2,null,null]]", &event).is_err());
     }
 
     #[test]

@@ -28,7 +28,7 @@ async fn due(books: &Books) -> Vec<(String, u32, u64)> {
 }
 
 /// A file of so many rows, the first of them of this request.
-fn file(day_text: &str, part: u32, (rows, held): (u64, u64), first: u32) -> ArchiveFile {
+pub(crate) fn file(day_text: &str, part: u32, (rows, held): (u64, u64), first: u32) -> ArchiveFile {
     ArchiveFile {
         day: day(day_text),
         part,

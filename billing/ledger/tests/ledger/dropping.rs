@@ -7,7 +7,10 @@ use permille_ledger::{
 };
 use permille_types::{Ended, UsageEvent};
 
-use crate::support::{Books, at, batch, request_id};
+use crate::{
+    archives::file,
+    support::{Books, at, batch, request_id},
+};
 
 fn day(text: &str) -> NaiveDate {
     text.parse().unwrap()
@@ -56,7 +59,7 @@ async fn drop_before(books: &Books, before: &str, only_look: bool) -> UsageDrop 
 }
 
 fn refusal<T>(answer: Result<T, LedgerError>) -> String {
-    answer.err().expect("nothing is answered from rows that are gone").to_string()
+    answer.map(|_| "it is answered from rows that are gone").unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -107,6 +110,31 @@ async fn a_dropped_day_changes_no_sum_and_what_needs_its_rows_says_so() {
     let all = books.ledger.usage(&UsageFilter::default(), &page).await.unwrap().items;
     assert_eq!(all.len(), 5, "a list without a beginning ends where rows end");
     assert!(all.iter().all(|row| row.billed_cost.is_none()), "shares need the whole month");
+}
+
+#[tokio::test]
+async fn where_days_are_archived_only_what_lies_in_a_file_is_dropped() {
+    let books = Books::open().await;
+    closed(&books).await;
+    books.ledger.record_archive(&file("2026-11-05", 0, (3, 0), 0)).await.unwrap();
+    // One row came after this file was written.
+    books.ledger.record_archive(&file("2026-11-06", 0, (2, 0), 3)).await.unwrap();
+
+    let found = drop_before(&books, "2026-11-07", false).await;
+
+    let kept = Some("it is not archived, as other days are".to_owned());
+    let (gone, stays) = (day("2026-11-05"), day("2026-11-06"));
+    assert_eq!(
+        found.days,
+        [
+            UsageDay { day: gone, requests: Some(3), kept: None },
+            UsageDay { day: stays, requests: None, kept },
+        ]
+    );
+    assert_eq!(books.value("select count(*) from usage").await, 11);
+    books.ledger.record_archive(&file("2026-11-06", 0, (3, 0), 3)).await.unwrap();
+    let found = drop_before(&books, "2026-11-07", false).await;
+    assert_eq!(found.days, [UsageDay { day: stays, requests: Some(3), kept: None }]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
-mod archives;
+pub(crate) mod archives;
 mod billed_costs;
 mod catalogue;
 mod charges;

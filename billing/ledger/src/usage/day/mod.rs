@@ -133,7 +133,7 @@ pub(crate) async fn forgotten(
 }
 
 /// The months, such as `2026-11`, that a day belongs to anywhere.
-fn months_of(day: i64) -> Result<BTreeSet<String>, LedgerError> {
+fn months_of(day: i64) -> BTreeSet<String> {
     let first = day.saturating_sub(ZONE_MICROS_MAX);
     let last = next(day).saturating_add(ZONE_MICROS_MAX).saturating_sub(1);
     let mut months = BTreeSet::new();
@@ -143,13 +143,13 @@ fn months_of(day: i64) -> Result<BTreeSet<String>, LedgerError> {
             months.insert(at.format("%Y-%m").to_string());
         }
     }
-    Ok(months)
+    months
 }
 
 /// Why the rows of a day may not be dropped; nothing where they may. Whatever else must be true
 /// before they go is asked here and nowhere else; it is asked again when they go.
 async fn why_kept(connection: &mut Connection, day: i64) -> Result<Option<String>, LedgerError> {
-    for month in months_of(day)? {
+    for month in months_of(day) {
         if !close::is_closed(connection, &month).await? {
             return Ok(Some(format!("the month {month} is not closed")));
         }
@@ -166,8 +166,8 @@ async fn why_kept(connection: &mut Connection, day: i64) -> Result<Option<String
     Ok((held > 0).then(|| format!("{held} requests are held for want of a price")))
 }
 
-/// Where days are archived, whether this one is not, as it stands now. Asked before the first of its
-/// rows goes: what is left of a day that is going is no longer what its file has.
+/// Where days are archived, whether this one is not, as it stands now. Asked before the first of
+/// its rows goes: what is left of a day that is going is no longer what its file has.
 async fn why_unarchived(
     connection: &mut Connection,
     day: i64,
@@ -183,7 +183,7 @@ async fn why_unbilled(
     connection: &mut Connection,
     day: i64,
 ) -> Result<Option<String>, LedgerError> {
-    let months = months_of(day)?;
+    let months = months_of(day);
     for id in repo::customers(connection, day, next(day)).await? {
         let Some(customer) = customer::find(connection, &id).await? else { continue };
         for month in &months {
@@ -216,8 +216,9 @@ impl Ledger {
 
     /// Drops the rows of usage of days (UTC) before `before`, oldest first, where nothing needs
     /// them: the months that a day belongs to anywhere are closed, their invoices are issued and
-    /// nowhere in dispute, no request of it waits for a price, and where days are archived it is too. Roll-ups, sessions, invoices, roots of records and keys
-    /// stay. `by` nobody is the job; with `only_look` nothing is changed.
+    /// nowhere in dispute, no request of it waits for a price, and where days are archived it is
+    /// too. Roll-ups, sessions, invoices, roots of records and keys stay. `by` nobody is the job;
+    /// with `only_look` nothing is changed.
     ///
     /// # Errors
     /// The store's failure; days that were dropped before it stay dropped.

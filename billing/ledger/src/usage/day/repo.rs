@@ -16,7 +16,7 @@ pub(super) async fn make(
     connection: &mut Connection,
     days: BTreeSet<i64>,
 ) -> Result<u64, LedgerError> {
-    let mut make = sql::many(
+    let mut asked = sql::many(
         "with asked (day) as (values ($1))
          select
              asked.day,
@@ -24,10 +24,11 @@ pub(super) async fn make(
          from asked",
     );
     for day in days {
-        make.row([day.into()]);
+        asked.row([day.into()]);
     }
-    let made = make.fetch_all::<(i64, String)>(connection).await.during("make days of usage")?;
-    let made = made.iter().filter(|(_, made)| made == "true").count();
+    let answers =
+        asked.fetch_all::<(i64, String)>(connection).await.during("make days of usage")?;
+    let made = answers.iter().filter(|(_, is_new)| is_new == "true").count();
     Ok(u64::try_from(made).unwrap_or(u64::MAX))
 }
 
