@@ -63,9 +63,12 @@ impl Place {
         let url = url.trim_end_matches('/').to_owned();
         match parsed.scheme() {
             "file" => {
-                let folder = parsed
-                    .to_file_path()
-                    .map_err(|()| refused("it names no absolute folder".to_owned()))?;
+                let relative = || refused("it names no absolute folder".to_owned());
+                // A URL without slashes is read as if it had them.
+                if !url.starts_with("file:///") {
+                    return Err(relative());
+                }
+                let folder = parsed.to_file_path().map_err(|()| relative())?;
                 Ok(Self { kind: Kind::Folder(folder), url })
             }
             "s3" => {

@@ -219,7 +219,7 @@ async fn a_day_is_kept_while_anything_needs_it() {
     let reason = "we cancelled that run".to_owned();
     let over_all = NewDispute { line: None, request: None, reason };
     let dispute = books.ledger.open_dispute(&invoice, &over_all, &finance).await.unwrap();
-    let disputed = why(drop_before(&books, "2026-12-03", false).await);
+    let disputed = why(drop_before(&books, "2026-12-03", true).await);
     assert!(
         disputed.iter().any(|why| why.contains("dispute over the month 2026-12 is open")),
         "{disputed:?}"

@@ -102,12 +102,13 @@ async fn filters_and_cursors_of_another_customer_reach_nothing() {
     let request = format!("usage?request={}", request_id(2));
     assert_eq!(two.api.items(&format!("/api/v1/{request}")).await.len(), 1);
     assert!(two.get(&request).await.items().is_empty());
+    let late = format!("usage?cursor=9000000000000000/{}", request_id(2));
     for cursor in [
         "projects?cursor=globex/",
         "projects?cursor=abc/",
         "keys?cursor=key_",
         "invoices?cursor=inv_",
-        "usage?cursor=9000000000000000/z",
+        &late,
         "sessions?cursor=9000000000000000/globex/",
         "customers?cursor=ab",
     ] {
