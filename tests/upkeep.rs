@@ -146,6 +146,16 @@ async fn a_backup_of_a_busy_server_has_every_reply_that_ended_before_it_began() 
     assert!(refusal.contains("not empty"), "{refusal}");
     let refusal = folder.run(&["backup", "--to", &to]).refused(1);
     assert!(refusal.contains("not empty"), "{refusal}");
+    let inside = folder.data().join("backups/1");
+    let refusal = folder.run(&["backup", "--to", inside.to_str().unwrap()]).refused(1);
+    assert!(refusal.contains("lies in the data folder"), "{refusal}");
+    assert!(!inside.exists());
+    // The log of a store that is gone would be played back over the one that comes.
+    let left = Folder::new();
+    left.config("[store]\nurl = \"sqlite:../books.db\"\n");
+    std::fs::write(left.path().join("books.db-wal"), "of before").unwrap();
+    let refusal = left.run(&["restore", "--from", &to]).refused(1);
+    assert!(refusal.contains("books.db-wal"), "{refusal}");
     std::fs::write(backup.join("data/pepper"), "another").unwrap();
     let refusal = Folder::new().run(&["restore", "--from", &to]).refused(1);
     assert!(refusal.contains("data/pepper"), "{refusal}");

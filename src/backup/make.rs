@@ -38,6 +38,7 @@ pub(crate) async fn make(data: &Path, config: &Config, to: &Path) -> Result<Mani
             data.display()
         )));
     }
+    refuse_below(data, to)?;
     prepare(to)?;
     let folder = DataFolder::existing(data);
     let address = config.settings.store.address(data, config.folder())?;
@@ -76,6 +77,25 @@ pub(crate) async fn make(data: &Path, config: &Config, to: &Path) -> Result<Mani
     manifest.made_at = SystemClock.now();
     manifest.write(to)?;
     Ok(manifest)
+}
+
+/// Refuses a place in the data folder: each backup would hold all that were made before.
+fn refuse_below(data: &Path, to: &Path) -> Result<(), CliError> {
+    let read = |cause| CliError::ReadFile { path: data.to_owned(), cause };
+    let data = data.canonicalize().map_err(read)?;
+    // What is there already of the path to it.
+    let there = to.ancestors().find_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        folder.canonicalize().ok()
+    });
+    if there.is_some_and(|there| there.starts_with(&data)) {
+        return Err(CliError::Refused(format!(
+            "`{}` lies in the data folder; accepted: a folder outside `{}`",
+            to.display(),
+            data.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Makes the folder of a backup, or takes one that is empty.

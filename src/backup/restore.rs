@@ -1,6 +1,9 @@
 //! Puts a backup where there is nothing.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use permille_ledger::StoreAddress;
 
@@ -31,10 +34,10 @@ pub(crate) fn restore(from: &Path, data: &Path, config: &Config) -> Result<Manif
     }
     let address = config.settings.store.address(data, config.folder())?;
     let store = match (&address, manifest.has_store) {
-        (StoreAddress::Sqlite(path), true) if path.exists() => {
+        (StoreAddress::Sqlite(path), true) if let Some(there) = in_the_way(path) => {
             return Err(CliError::Refused(format!(
-                "store `{}` is there already; accepted: another `store.url`",
-                path.display()
+                "`{}` is there already; accepted: another `store.url`",
+                there.display()
             )));
         }
         (StoreAddress::Sqlite(path), true) => Some(path),
@@ -55,4 +58,17 @@ pub(crate) fn restore(from: &Path, data: &Path, config: &Config) -> Result<Manif
         copy(&from.join(manifest::STORE), path)?;
     }
     Ok(manifest)
+}
+
+/// A file of the store at `path`. A log that was left of another store would be played back over
+/// this one.
+///
+/// Source: `SQLite`, "Temporary Files Used By `SQLite`".
+fn in_the_way(path: &Path) -> Option<PathBuf> {
+    let named = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    ["", "-wal", "-shm", "-journal"].map(named).into_iter().find(|file| file.exists())
 }

@@ -32,10 +32,10 @@ enum Target {
 }
 
 impl Upload {
-    /// Into a folder, which is made if need be. What a killed process left unfinished there is
-    /// written over.
+    /// Into a folder, which is made if need be. Each process has a name of its own for
+    /// it until it is whole, so that two that write the same day do not write into one file.
     pub(crate) fn to_folder(path: PathBuf, location: String) -> Result<Self, ArchiveError> {
-        let unfinished = path.with_extension("parquet.part");
+        let unfinished = path.with_extension(format!("parquet.{}.part", std::process::id()));
         let begin = || {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;

@@ -210,6 +210,11 @@ impl Ledger {
     /// The store's failure.
     pub async fn record_archive(&self, file: &ArchiveFile) -> Result<(), LedgerError> {
         let mut tx = self.store.write().await?;
+        let rows = repo::count(&mut tx, Stretch::of(file.day)).await?;
+        if rows < file.rows || rows == 0 {
+            let reason = format!("lost rows while {} was written; it has {rows}", file.location);
+            return Err(LedgerError::refused("usage of the day", &file.day, reason));
+        }
         repo::put(&mut tx, file).await?;
         self.commit(tx).await
     }

@@ -29,6 +29,8 @@ use crate::{
 
 /// Longest reason or resolution, in bytes: a paragraph.
 const NOTE_BYTES_MAX: usize = 1_000;
+/// Most open disputes over one invoice: more than that is a conversation, not a list of lines.
+const OPEN_MAX: i64 = 20;
 const OPEN: &str = "open";
 const RESOLVE: &str = "resolve";
 
@@ -184,6 +186,10 @@ impl Ledger {
             let reason =
                 format!("is open over the same of {number}; accepted: to resolve it first");
             return Err(LedgerError::refused("dispute", &open, reason));
+        }
+        if repo::count_open(&mut tx, &id).await? >= OPEN_MAX {
+            let reason = format!("has {OPEN_MAX} open disputes; accepted: to resolve some first");
+            return Err(LedgerError::refused("invoice", &number, reason));
         }
         let dispute = Dispute {
             id: public_id("dsp_", now)?,

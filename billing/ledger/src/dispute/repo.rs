@@ -211,6 +211,23 @@ pub(super) async fn open_over(
     .during("find open dispute")
 }
 
+/// How many disputes over an invoice are open.
+pub(super) async fn count_open(
+    connection: &mut Connection,
+    invoice: &InvoiceId,
+) -> Result<i64, LedgerError> {
+    sql::query_scalar::<i64>(
+        "select count(*)
+         from dispute
+         where invoice = $1
+           and state = 'open'",
+    )
+    .bind(invoice.as_str())
+    .fetch_one(connection)
+    .await
+    .during("count open disputes")
+}
+
 /// Open disputes over invoices of a month: number of the invoice and id.
 pub(crate) async fn open_of_period(
     connection: &mut Connection,

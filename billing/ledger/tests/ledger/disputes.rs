@@ -125,3 +125,24 @@ async fn what_an_invoice_does_not_bill_is_not_disputed_and_an_open_one_stops_the
     let early = open(&books, &draft, &over(None, None)).await.unwrap_err().to_string();
     assert!(early.contains("was never issued"), "{early}");
 }
+
+#[tokio::test]
+async fn no_more_disputes_are_open_over_an_invoice_than_somebody_can_answer() {
+    let books = Books::open().await;
+    books.accept(&(1..=21).map(|number| books.event(number)).collect::<Vec<_>>()).await;
+    books.clock.set("2026-12-01T00:00:00Z");
+    let invoice = books.issue("2026-11").await;
+
+    let mut opened = Vec::new();
+    for number in 1..=20 {
+        let new = over(None, Some(request_id(number)));
+        opened.push(open(&books, &invoice, &new).await.unwrap());
+    }
+    let last = over(None, Some(request_id(21)));
+    let refused = open(&books, &invoice, &last).await.unwrap_err().to_string();
+    let finance = books.as_role(Role::Finance).await;
+    books.ledger.resolve_dispute(&opened[0].id, &answer(false, None), &finance).await.unwrap();
+
+    assert!(refused.contains("has 20 open disputes"), "{refused}");
+    open(&books, &invoice, &last).await.unwrap();
+}

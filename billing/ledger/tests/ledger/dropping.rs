@@ -119,6 +119,8 @@ async fn where_days_are_archived_only_what_lies_in_a_file_is_dropped() {
     books.ledger.record_archive(&file("2026-11-05", 0, (3, 0), 0)).await.unwrap();
     // One row came after this file was written.
     books.ledger.record_archive(&file("2026-11-06", 0, (2, 0), 3)).await.unwrap();
+    let more = books.ledger.record_archive(&file("2026-11-20", 0, (4, 0), 6)).await.unwrap_err();
+    assert!(more.to_string().contains("lost rows while file:///archive"), "{more}");
 
     let found = drop_before(&books, "2026-11-07", false).await;
 

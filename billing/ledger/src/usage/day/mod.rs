@@ -166,8 +166,7 @@ async fn why_kept(connection: &mut Connection, day: i64) -> Result<Option<String
     Ok((held > 0).then(|| format!("{held} requests are held for want of a price")))
 }
 
-/// Where days are archived, whether this one is not, as it stands now. Asked before the first of
-/// its rows goes: what is left of a day that is going is no longer what its file has.
+/// Where days are archived, whether this one is not, as it stands now.
 async fn why_unarchived(
     connection: &mut Connection,
     day: i64,
@@ -276,34 +275,27 @@ impl Ledger {
                 break;
             }
         }
-        let mut is_whole = true;
-        loop {
-            let now = self.now();
-            let mut tx = self.store.write().await?;
-            let mut kept = why_kept(&mut tx, day).await?;
-            if kept.is_none() && std::mem::take(&mut is_whole) {
-                kept = why_unarchived(&mut tx, day).await?;
-            }
-            if kept.is_some() {
-                return Ok(kept);
-            }
-            let is_left = if tx.is_postgres() {
-                repo::note(&mut tx, day, requests, by, now).await?;
-                repo::drop_partition(&mut tx, day).await?;
-                false
-            } else {
-                // With all rows of its last instant, so that something goes each time.
-                let last = repo::instant_after(&mut tx, day, next(day), AT_ONCE_MAX).await?;
-                let until = last.map_or(next(day), |at| at.saturating_add(1));
-                let gone = repo::delete(&mut tx, day, until).await?;
-                repo::note(&mut tx, day, gone, by, now).await?;
-                until < next(day)
-            };
-            tx.commit().await.during("commit the drop of a day of usage")?;
-            if !is_left {
-                return Ok(None);
-            }
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        // In one transaction, however many rows it has: a day leaves whole or not at all.
+        let mut kept = why_kept(&mut tx, day).await?;
+        if kept.is_none() {
+            kept = why_unarchived(&mut tx, day).await?;
         }
+        if kept.is_none() && repo::count(&mut tx, day, next(day)).await? != requests {
+            kept = Some("requests of it came while it was looked at".to_owned());
+        }
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        repo::note(&mut tx, day, requests, by, now).await?;
+        if tx.is_postgres() {
+            repo::drop_partition(&mut tx, day).await?;
+        } else {
+            repo::delete(&mut tx, day, next(day)).await?;
+        }
+        tx.commit().await.during("commit the drop of a day of usage")?;
+        Ok(None)
     }
 
     /// Deletes the keys of dropped days (UTC) before `before`, in transactions of a bounded size.

@@ -206,37 +206,13 @@ pub(super) async fn drop_partition(
     changed(OPERATION, 1, u64::try_from(dropped).unwrap_or_default())
 }
 
-/// The instant of the row that `rows` others come before, from one instant to another.
-pub(super) async fn instant_after(
-    connection: &mut Connection,
-    from: i64,
-    before: i64,
-    rows: i64,
-) -> Result<Option<i64>, LedgerError> {
-    sql::query_scalar::<i64>(
-        "select at
-         from usage
-         where at >= $1
-           and at < $2
-         order by at
-         limit 1
-         offset $3",
-    )
-    .bind(from)
-    .bind(before)
-    .bind(rows)
-    .fetch_optional(connection)
-    .await
-    .during("find a part of a day of usage")
-}
-
-/// Deletes rows from one instant to another. How many there were.
+/// Deletes the rows from one instant to another.
 pub(super) async fn delete(
     connection: &mut Connection,
     from: i64,
     before: i64,
-) -> Result<i64, LedgerError> {
-    let done = sql::query(
+) -> Result<(), LedgerError> {
+    sql::query(
         "delete from usage
          where at >= $1
            and at < $2",
@@ -246,7 +222,7 @@ pub(super) async fn delete(
     .execute(connection)
     .await
     .during("delete a day of usage")?;
-    Ok(i64::try_from(done.rows_affected()).unwrap_or(i64::MAX))
+    Ok(())
 }
 
 /// The oldest dropped day before an instant that has keys, and how many requests it had.
