@@ -152,7 +152,8 @@ async fn a_backup_of_a_busy_server_has_every_reply_that_ended_before_it_began() 
     assert!(!inside.exists());
     // The log of a store that is gone would be played back over the one that comes.
     let left = Folder::new();
-    left.config("[store]\nurl = \"sqlite:../books.db\"\n");
+    let books = left.path().join("books.db");
+    left.config(&format!("[store]\nurl = \"sqlite:{}\"\n", books.display()));
     std::fs::write(left.path().join("books.db-wal"), "of before").unwrap();
     let refusal = left.run(&["restore", "--from", &to]).refused(1);
     assert!(refusal.contains("books.db-wal"), "{refusal}");

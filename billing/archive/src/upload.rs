@@ -1,8 +1,9 @@
 //! A file on its way to its place: to be seen there when it is whole, and not before.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -32,15 +33,15 @@ enum Target {
 }
 
 impl Upload {
-    /// Into a folder, which is made if need be. Each process has a name of its own for
-    /// it until it is whole, so that two that write the same day do not write into one file.
+    /// Into a folder, which is made if need be. What a killed process left unfinished there is
+    /// written over; what another one writes is not.
     pub(crate) fn to_folder(path: PathBuf, location: String) -> Result<Self, ArchiveError> {
-        let unfinished = path.with_extension(format!("parquet.{}.part", std::process::id()));
+        let unfinished = path.with_extension("parquet.part");
         let begin = || {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
-            File::create(&unfinished)
+            own(&unfinished)
         };
         let file = begin().map_err(|cause| local("begin to write", &location, cause))?;
         Ok(Self { location, target: Target::Folder { file, unfinished, path } })
@@ -112,6 +113,23 @@ fn synced(folder: &Path) -> io::Result<()> {
     folder.parent().map_or(Ok(()), |above| File::open(above)?.sync_all())
 }
 
+/// An empty file at `path` that is this process's alone, until it is closed.
+fn own(path: &Path) -> io::Result<File> {
+    loop {
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        file.try_lock().map_err(|refused| match refused {
+            TryLockError::WouldBlock => io::Error::other("another process writes it now"),
+            TryLockError::Error(cause) => cause,
+        })?;
+        // Whoever had it before may have given it its own name meanwhile.
+        let (ours, there) = (file.metadata()?, fs::metadata(path));
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            file.set_len(0)?;
+            return Ok(file);
+        }
+    }
+}
+
 pub(crate) fn local(operation: &'static str, location: &str, cause: io::Error) -> ArchiveError {
     ArchiveError::File { operation, location: location.to_owned(), cause }
 }
@@ -122,4 +140,25 @@ pub(crate) fn remote(
     cause: object_store::Error,
 ) -> ArchiveError {
     ArchiveError::Object { operation, location: location.to_owned(), cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_another_process_writes_is_left_alone_and_one_that_was_left_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part-0.parquet.part");
+        let mut first = own(&path).unwrap();
+        first.write_all(b"half").unwrap();
+
+        let refused = own(&path).unwrap_err().to_string();
+        assert_eq!(refused, "another process writes it now");
+        assert_eq!(fs::read(&path).unwrap(), b"half");
+
+        drop(first);
+        own(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"", "what was left is written over");
+    }
 }
