@@ -173,6 +173,7 @@ impl Journal {
             state.append(&Entry { kind: Kind::Intent, request, payload: &payload, now_us })?;
         state.open.insert(request, OpenRequest { intent: place, progress: None });
         state.active.open = state.active.open.saturating_add(1);
+        space::healed(&mut state);
         let sequence = state.stats.written_sequence;
         shared.written(state, sequence, sync);
         Ok(sequence)
@@ -212,11 +213,25 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError::AlreadySettled`] when it has one: the first stands;
-    /// [`JournalError::Full`] only for a request without intent, or when records were far
-    /// larger than the reserve; [`JournalError::Failed`], [`JournalError::Closed`].
+    /// [`JournalError::Full`] for a request without intent, when records were far larger than the
+    /// reserve, or when the disk has no room even for what was zeroed ahead. The record of an
+    /// admitted request is kept in memory then, and written once there is room;
+    /// [`JournalError::Failed`], [`JournalError::Closed`].
     pub fn settle(&self, event: &UsageEvent) -> Result<Settled, JournalError> {
         let payload = encoded("usage event", event.to_payload())?;
         let request = event.request_id.as_uuid();
+        match self.write_settled(request, &payload) {
+            Ok(sequence) => Ok(self.durable(sequence, self.shared.syncs_settled())),
+            Err(error) => {
+                if matches!(error, JournalError::Full { .. }) {
+                    self.shared.owe(request, payload);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn write_settled(&self, request: Uuid, payload: &[u8]) -> Result<u64, JournalError> {
         let shared = &*self.shared;
         let now_us = shared.now_us();
         let mut state = shared.state.lock();
@@ -226,17 +241,14 @@ impl Journal {
             }
             Ok(())
         };
-        if state.open.contains_key(&request) && state.fits(record_bytes(&payload)) {
+        if state.open.contains_key(&request) && state.fits(record_bytes(payload)) {
             state.check_usable()?;
         } else {
-            state = self.wait_for_room(state, &payload, 0, refuse_settled)?;
+            state = self.wait_for_room(state, payload, 0, refuse_settled)?;
         }
-        state.append(&Entry { kind: Kind::Settled, request, payload: &payload, now_us })?;
-        let sequence = state.stats.written_sequence;
-        close_request(&mut state, request, sequence);
-        let wait = matches!(shared.mode, SyncMode::Settle | SyncMode::IntentAndSettle);
-        shared.written(state, sequence, wait);
-        Ok(self.durable(sequence, wait))
+        let sequence = state.append_settled(request, payload, now_us)?;
+        shared.written(state, sequence, shared.syncs_settled());
+        Ok(sequence)
     }
 
     /// Waits, within a bound, until a record with `payload` fits beside what is reserved.
@@ -413,17 +425,6 @@ impl Journal {
             other => other,
         }
     }
-}
-
-/// Takes note that `sequence` settles `request`.
-pub(crate) fn close_request(state: &mut State, request: Uuid, sequence: u64) {
-    if let Some(open) = state.open.remove(&request)
-        && let Some(segment) = state.segment_mut(open.intent.segment)
-    {
-        segment.open = segment.open.saturating_sub(1);
-        segment.closed_by = segment.closed_by.max(sequence);
-    }
-    state.recent.insert(request);
 }
 
 fn record_bytes(payload: &[u8]) -> u64 {

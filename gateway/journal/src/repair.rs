@@ -8,10 +8,10 @@ use uuid::Uuid;
 use crate::{
     Damage, DamageKind, FullReason, JournalConfig, JournalError, JournalFile, RecoveryReport,
     format::{Chain, Kind, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES},
-    journal::{close_request, encoded},
+    journal::encoded,
     scan::Tail,
     segment::{Place, Prepared, Segment, next_first, read_payload},
-    state::{Entry, OpenRequest, State},
+    state::{Entry, OpenRequest, State, close_request},
     store::{PrepareError, Store, is_no_space},
     survey::{Found, Gap, Survey},
     sync::Group,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use permille_types::Clock;
+use uuid::Uuid;
 
 use crate::{
     FullReason, Health, JournalConfig, JournalError, Stats, SyncMode,
@@ -52,6 +53,22 @@ impl Shared {
     /// Now, in microseconds since 1970.
     pub(crate) fn now_us(&self) -> i64 {
         self.clock.now().timestamp_micros()
+    }
+
+    /// Whether whoever settles a request waits for the sync.
+    pub(crate) fn syncs_settled(&self) -> bool {
+        matches!(self.mode, SyncMode::Settle | SyncMode::IntentAndSettle)
+    }
+
+    /// Keeps the settled record of an open request until there is room for it.
+    pub(crate) fn owe(&self, request: Uuid, payload: Vec<u8>) {
+        let mut state = self.state.lock();
+        let is_owed = state.owed.iter().any(|(owed, _)| *owed == request);
+        if state.open.contains_key(&request) && !is_owed {
+            state.owed.push_back((request, payload));
+        }
+        drop(state);
+        self.space_due.notify_all();
     }
 
     /// Gives the state back after a record was written and wakes whoever has work then. `sync`

@@ -31,11 +31,16 @@ pub(crate) enum Chore {
     Carry(u64),
     /// The next segment, starting there, is to be prepared.
     Prepare(u64),
+    /// Settled records that found no room are to be written.
+    Settle,
 }
 
 impl State {
     /// What the space thread should do now.
     pub(crate) fn chore(&self) -> Option<Chore> {
+        if !self.owed.is_empty() && !self.are_writes_paused() {
+            return Some(Chore::Settle);
+        }
         let synced = self.watermark.synced();
         if let Some(oldest) = self.sealed.front()
             && oldest.last_settled <= self.stats.acknowledged_sequence
@@ -71,6 +76,10 @@ pub(crate) fn run(shared: &Shared) {
             Chore::Remove(first) => remove(shared, first),
             Chore::Carry(first) => carry(shared, first),
             Chore::Prepare(first) => prepare(shared, first),
+            Chore::Settle => {
+                settle(shared);
+                Ok(())
+            }
         };
         if let Err(Failure { operation, cause }) = done {
             shared.fail(operation, cause);
@@ -94,7 +103,6 @@ fn next_chore(shared: &Shared) -> Option<Chore> {
         let now = Instant::now();
         if state.disk_full_until.is_some_and(|at| at <= now) {
             state.disk_full_until = None;
-            state.disk_refuses_writes = false;
         }
         if state.carry_paused_until.is_some_and(|at| at <= now) {
             state.carry_paused_until = None;
@@ -102,7 +110,8 @@ fn next_chore(shared: &Shared) -> Option<Chore> {
         if let Some(chore) = state.chore() {
             return Some(chore);
         }
-        let pauses = [state.disk_full_until, state.carry_paused_until];
+        let until_settled = state.writes_paused_until.filter(|_| !state.owed.is_empty());
+        let pauses = [state.disk_full_until, state.carry_paused_until, until_settled];
         state = match pauses.into_iter().flatten().min() {
             Some(at) => shared.space_due.wait_until(state, at),
             None => shared.space_due.wait(state),
@@ -131,7 +140,32 @@ fn prepare(shared: &Shared, first: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn healed(state: &mut State) {
+/// Writes settled records that found no room, as far as there is some now.
+fn settle(shared: &Shared) {
+    let now_us = shared.now_us();
+    loop {
+        let mut state = shared.state.lock();
+        let Some((request, payload)) = state.owed.pop_front() else { return };
+        if !state.open.contains_key(&request) {
+            continue;
+        }
+        match state.append_settled(request, &payload, now_us) {
+            Ok(sequence) => {
+                healed(&mut state);
+                shared.written(state, sequence, true);
+            }
+            Err(error) => {
+                tracing::warn!(%error, owed = state.owed.len(), "usage waits for room");
+                state.owed.push_front((request, payload));
+                state.writes_paused_until = Some(Instant::now() + RETRY_INTERVAL);
+                return;
+            }
+        }
+    }
+}
+
+/// Tells the log, once, that admission goes on.
+pub(crate) fn healed(state: &mut State) {
     let spare = state.admission_spare();
     if state.told_full && state.lack_of_room(state.bounds.reserve, spare).is_none() {
         state.told_full = false;
@@ -149,6 +183,7 @@ fn remove(shared: &Shared, first: u64) -> Result<(), Failure> {
     let mut state = shared.state.lock();
     // What was freed may be what the disk lacked.
     state.disk_full_until = None;
+    state.writes_paused_until = None;
     Ok(())
 }
 

@@ -106,8 +106,12 @@ pub(crate) struct State {
 
     /// The disk had no room; tried again at that time.
     pub(crate) disk_full_until: Option<Instant>,
-    /// It had none even for bytes that were zeroed ahead, as a copying file system may.
-    pub(crate) disk_refuses_writes: bool,
+    /// It had none even for bytes that were zeroed ahead, as a copying file system may; a write is
+    /// tried again at that time.
+    pub(crate) writes_paused_until: Option<Instant>,
+    /// Settled records of open requests that found no room, oldest first: they are written once
+    /// there is some. At most one for each open request.
+    pub(crate) owed: VecDeque<(Uuid, Vec<u8>)>,
     /// Carrying found no room; tried again at that time.
     pub(crate) carry_paused_until: Option<Instant>,
     /// Whether the log has been told that admission stopped.
@@ -160,7 +164,8 @@ impl State {
             handed_out: VecDeque::new(),
             oldest_us: None,
             disk_full_until: None,
-            disk_refuses_writes: false,
+            writes_paused_until: None,
+            owed: VecDeque::new(),
             carry_paused_until: None,
             told_full: false,
             closed: false,
@@ -206,15 +211,21 @@ impl State {
     /// bytes beyond what is reserved.
     pub(crate) fn lack_of_room(&self, bytes: u64, spare: u64) -> Option<FullReason> {
         let needed = self.reserved().saturating_add(bytes).saturating_add(spare);
-        if self.room() >= needed && !self.disk_refuses_writes {
+        let is_paused = self.are_writes_paused();
+        if self.room() >= needed && !is_paused {
             None
-        } else if self.disk_full_until.is_some() {
+        } else if is_paused || self.disk_full_until.is_some() {
             Some(FullReason::Disk)
         } else if self.allocated().saturating_add(self.bounds.segment) > self.bounds.total {
             Some(FullReason::BytesMax)
         } else {
             Some(FullReason::Preparing)
         }
+    }
+
+    /// Whether a write was refused a moment ago. It ends by itself: the next write is the trial.
+    pub(crate) fn are_writes_paused(&self) -> bool {
+        self.writes_paused_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// What admission keeps free beside the intent itself.
@@ -280,6 +291,19 @@ impl State {
         Ok(Place { segment: self.active.first, offset, payload_bytes })
     }
 
+    /// Writes the settled record of a request and takes note that it has one; its number.
+    pub(crate) fn append_settled(
+        &mut self,
+        request: Uuid,
+        payload: &[u8],
+        now_us: i64,
+    ) -> Result<u64, JournalError> {
+        self.append(&Entry { kind: Kind::Settled, request, payload, now_us })?;
+        let sequence = self.stats.written_sequence;
+        close_request(self, request, sequence);
+        Ok(sequence)
+    }
+
     fn note_written(&mut self, entry: &Entry<'_>, sequence: u64, bytes: u64, payload_bytes: u64) {
         if self.unsynced.is_empty() {
             self.unsynced.push(Arc::clone(&self.active.file));
@@ -318,8 +342,7 @@ impl State {
     /// journal.
     fn write_failed(&mut self, cause: std::io::Error) -> JournalError {
         if is_no_space(&cause) {
-            self.disk_refuses_writes = true;
-            self.disk_full_until = Some(Instant::now() + crate::space::RETRY_INTERVAL);
+            self.writes_paused_until = Some(Instant::now() + crate::space::RETRY_INTERVAL);
             return JournalError::Full { reason: FullReason::Disk };
         }
         tracing::error!(%cause, "journal write failed: nothing more is admitted or settled");
@@ -327,4 +350,15 @@ impl State {
         self.watermark.end(error.clone());
         error
     }
+}
+
+/// Takes note that `sequence` settles `request`.
+pub(crate) fn close_request(state: &mut State, request: Uuid, sequence: u64) {
+    if let Some(open) = state.open.remove(&request)
+        && let Some(segment) = state.segment_mut(open.intent.segment)
+    {
+        segment.open = segment.open.saturating_sub(1);
+        segment.closed_by = segment.closed_by.max(sequence);
+    }
+    state.recent.insert(request);
 }

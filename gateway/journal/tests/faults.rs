@@ -9,7 +9,7 @@
 
 mod common;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use common::{Noon, admit, config, event, intent, open, shippable};
 use permille_journal::{
@@ -17,6 +17,10 @@ use permille_journal::{
     testing::{Loss, MemFs},
 };
 use permille_types::UsageEvent;
+use tokio::{
+    task::JoinSet,
+    time::{interval, timeout},
+};
 
 const REQUESTS: u32 = 25;
 
@@ -97,6 +101,53 @@ async fn a_write_that_fails_loses_nothing_that_was_promised() {
         for loss in [Loss::Everything, Loss::Torn { seed: nth }] {
             assert_kept(&fs.crash(loss), &promised, &format!("write {nth}")).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_found_no_room_is_made_up_for_and_the_journal_goes_on() {
+    let fs = MemFs::new();
+    let journal = open(&fs).unwrap().journal;
+    let opened = fs.writes();
+    play(&journal).await;
+
+    // Side by side: the disk is tried again after a second.
+    let mut rounds = JoinSet::new();
+    for nth in opened + 1..=fs.writes() {
+        rounds.spawn(async move {
+            let fs = MemFs::new();
+            let journal = open(&fs).unwrap().journal;
+            fs.fail_write(nth, io::ErrorKind::StorageFull);
+            let mut admitted = Vec::new();
+            for number in 0..REQUESTS {
+                let event = event(number, 1);
+                if admit(&journal, &event).is_ok() {
+                    admitted.push(event.request_id);
+                    if let Ok(settled) = journal.settle(&event) {
+                        settled.await.unwrap();
+                    }
+                }
+            }
+
+            let mut looks = interval(Duration::from_millis(20));
+            let healed = async {
+                while journal.stats().open_requests > 0 || !journal.is_admitting() {
+                    looks.tick().await;
+                }
+                admit(&journal, &event(900, 1)).unwrap();
+                journal.sync().await.unwrap();
+                let rows = shippable(&journal).await;
+                rows.iter().map(|row| row.request_id).collect::<Vec<_>>()
+            };
+            let settled = timeout(Duration::from_secs(20), healed).await;
+            let mut settled =
+                settled.unwrap_or_else(|_| panic!("write {nth}: {:?}", journal.health()));
+            settled.sort();
+            assert_eq!(settled, admitted, "write {nth}: each has one settled record");
+        });
+    }
+    while let Some(round) = rounds.join_next().await {
+        round.unwrap();
     }
 }
 
