@@ -71,7 +71,6 @@ pub(crate) struct Bounds {
     pub(crate) headroom: u64,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each with its own waiter")]
 pub(crate) struct State {
     pub(crate) bounds: Bounds,
     pub(crate) node: String,

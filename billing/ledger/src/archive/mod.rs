@@ -102,8 +102,10 @@ struct Standing {
 impl Standing {
     async fn of(connection: &mut Connection, day: NaiveDate) -> Result<Self, LedgerError> {
         let stretch = Stretch::of(day);
-        let rows = repo::count(connection, stretch).await?;
-        let held = repo::count_held(connection, stretch).await?;
+        let rows = usage::count(connection, stretch.start, stretch.end).await?;
+        let rows = column::number("count of usage", rows)?;
+        let held = usage::count_held(connection, stretch.start, stretch.end).await?;
+        let held = column::number("count of held usage", held)?;
         let last = repo::last_of(connection, day).await?;
         let is_last_here = match &last {
             None => false,
@@ -149,7 +151,7 @@ impl Ledger {
         let mut reader = self.store.read().await?;
         let (mut from, end) = (i64::MIN, midnight(before));
         let mut due = Vec::new();
-        while let Some(at) = repo::next(&mut reader, from, end).await? {
+        while let Some(at) = usage::first_at(&mut reader, from, end).await? {
             let day = column::instant("usage.at", at)?.date_naive();
             let standing = Standing::of(&mut reader, day).await?;
             let rows = standing.rows;
@@ -210,7 +212,7 @@ impl Ledger {
     /// The store's failure.
     pub async fn record_archive(&self, file: &ArchiveFile) -> Result<(), LedgerError> {
         let mut tx = self.store.write().await?;
-        let rows = repo::count(&mut tx, Stretch::of(file.day)).await?;
+        let rows = Standing::of(&mut tx, file.day).await?.rows;
         if rows < file.rows || rows == 0 {
             let reason = format!("lost rows while {} was written; it has {rows}", file.location);
             return Err(LedgerError::refused("usage of the day", &file.day, reason));

@@ -66,68 +66,6 @@ impl TryFrom<Row> for ArchiveFile {
     }
 }
 
-/// When the first request was admitted of a stretch, if there is one.
-pub(super) async fn next(
-    connection: &mut Connection,
-    from: i64,
-    before: i64,
-) -> Result<Option<i64>, LedgerError> {
-    sql::query_scalar::<i64>(
-        "select at
-         from usage
-         where at >= $1
-           and at < $2
-         order by
-             at,
-             request_id
-         limit 1",
-    )
-    .bind(from)
-    .bind(before)
-    .fetch_optional(connection)
-    .await
-    .during("find the next day of usage")
-}
-
-/// How many rows a stretch has.
-pub(super) async fn count(
-    connection: &mut Connection,
-    Stretch { start, end }: Stretch,
-) -> Result<u64, LedgerError> {
-    let counted = sql::query_scalar::<i64>(
-        "select count(*)
-         from usage
-         where at >= $1
-           and at < $2",
-    )
-    .bind(start)
-    .bind(end)
-    .fetch_one(connection)
-    .await
-    .during("count usage of a day")?;
-    column::number("count of usage", counted)
-}
-
-/// How many of them have no price.
-pub(super) async fn count_held(
-    connection: &mut Connection,
-    Stretch { start, end }: Stretch,
-) -> Result<u64, LedgerError> {
-    let counted = sql::query_scalar::<i64>(
-        "select count(*)
-         from usage
-         where cost is null
-           and at >= $1
-           and at < $2",
-    )
-    .bind(start)
-    .bind(end)
-    .fetch_one(connection)
-    .await
-    .during("count held usage of a day")?;
-    column::number("count of held usage", counted)
-}
-
 /// The last part of a day.
 pub(super) async fn last_of(
     connection: &mut Connection,

@@ -9,6 +9,30 @@ use crate::{
     sql::{self, Connection},
 };
 
+/// Columns of a dispute; what follows finds the rows.
+macro_rules! select {
+    ($found_by:literal) => {
+        concat!(
+            "select
+                 id,
+                 invoice,
+                 invoice_number,
+                 customer,
+                 line,
+                 request,
+                 reason,
+                 evidence,
+                 state,
+                 opened_at,
+                 resolution,
+                 credit_note,
+                 resolved_at
+             from dispute ",
+            $found_by,
+        )
+    };
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
     id: String,
@@ -123,30 +147,13 @@ pub(super) async fn find(
     connection: &mut Connection,
     id: &str,
 ) -> Result<Option<Dispute>, LedgerError> {
-    sql::query_as::<Row>(
-        "select
-             id,
-             invoice,
-             invoice_number,
-             customer,
-             line,
-             request,
-             reason,
-             evidence,
-             state,
-             opened_at,
-             resolution,
-             credit_note,
-             resolved_at
-         from dispute
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-    .during("find dispute")?
-    .map(Dispute::try_from)
-    .transpose()
+    sql::query_as::<Row>(select!("where id = $1"))
+        .bind(id)
+        .fetch_optional(connection)
+        .await
+        .during("find dispute")?
+        .map(Dispute::try_from)
+        .transpose()
 }
 
 pub(super) async fn list(
@@ -155,27 +162,12 @@ pub(super) async fn list(
     after: &str,
     rows: i64,
 ) -> Result<Vec<Dispute>, LedgerError> {
-    sql::query_as::<Row>(
-        "select
-             id,
-             invoice,
-             invoice_number,
-             customer,
-             line,
-             request,
-             reason,
-             evidence,
-             state,
-             opened_at,
-             resolution,
-             credit_note,
-             resolved_at
-         from dispute
-         where id > $1
+    sql::query_as::<Row>(select!(
+        "where id > $1
            and ($2 is null or customer = $2)
          order by id
-         limit $3",
-    )
+         limit $3"
+    ))
     .bind(after)
     .bind(customer.map(CustomerId::as_str))
     .bind(rows)

@@ -13,7 +13,7 @@ use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, U
 use rust_decimal::Decimal;
 
 pub use day::{UsageDay, UsageDrop};
-pub(crate) use day::{dropped_in, forgotten, refuse_dropped};
+pub(crate) use day::{count, count_held, dropped_in, first_at, forgotten, refuse_dropped};
 pub(crate) use key::{payload_sha256, payloads};
 pub(crate) use repo::{
     by_session, held, insert, leafless, list as page_of, of_request, of_session, of_stretch, place,

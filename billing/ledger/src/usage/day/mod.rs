@@ -3,6 +3,8 @@
 
 mod repo;
 
+pub(crate) use repo::{count, first_at, held as count_held};
+
 use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};

@@ -74,7 +74,7 @@ pub(super) async fn forgotten(
 }
 
 /// The oldest row from one instant to another.
-pub(super) async fn first_at(
+pub(crate) async fn first_at(
     connection: &mut Connection,
     from: i64,
     before: i64,
@@ -95,7 +95,7 @@ pub(super) async fn first_at(
 }
 
 /// How many rows there are from one instant to another.
-pub(super) async fn count(
+pub(crate) async fn count(
     connection: &mut Connection,
     from: i64,
     before: i64,
@@ -114,7 +114,7 @@ pub(super) async fn count(
 }
 
 /// How many of them are held for want of a price.
-pub(super) async fn held(
+pub(crate) async fn held(
     connection: &mut Connection,
     from: i64,
     before: i64,
