@@ -37,6 +37,7 @@ mod state;
 mod store;
 mod survey;
 mod sync;
+mod threads;
 mod watermark;
 
 #[cfg(feature = "testing")]

@@ -6,13 +6,9 @@
 //! is woken. Its poisoning is of no use here: a thread that panicked has left the journal's state
 //! as it was after its last complete step, and what it was writing is judged by its checksum.
 
-use std::{
-    sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::PoisonError, time::Instant};
+
+use crate::threads::{AtomicUsize, Condvar, Mutex, MutexGuard, Ordering};
 
 /// A value that one thread at a time works on.
 #[derive(Debug, Default)]

@@ -6,16 +6,17 @@ use std::{
     collections::BTreeMap,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
     task::{Context, Poll, Waker},
 };
 
 use tokio::sync::Notify;
 
-use crate::{JournalError, lock::Lock};
+use crate::{
+    JournalError,
+    lock::Lock,
+    threads::{AtomicU64, Ordering},
+};
 
 /// The highest synced sequence number, or why it will never move again.
 #[derive(Debug, Default)]

@@ -367,7 +367,8 @@ impl Books {
     }
 
     /// What a counter of money was loaded with.
-    pub(crate) fn base(&self, counter: &Arc<str>) -> Option<u64> {
+    #[must_use]
+    pub fn base(&self, counter: &Arc<str>) -> Option<u64> {
         self.counters.get(counter)?.base
     }
 

@@ -1,9 +1,8 @@
 //! A bounded quantity that is held for a while and given back on drop.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
+
+use crate::threads::{AtomicU64, Ordering};
 
 /// At most `max` units held at once.
 #[derive(Debug)]
@@ -63,43 +62,5 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.units, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_is_never_exceeded_and_comes_back_on_drop() {
-        let budget = Budget::new(10);
-
-        let six = budget.take(6).unwrap();
-        assert!(budget.take(5).is_none());
-        let mut four = budget.take(4).unwrap();
-        assert!(!four.grow(1));
-        assert_eq!(budget.used(), 10);
-
-        drop(six);
-        assert!(four.grow(6));
-        drop(four);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn concurrent_takers_share_exactly_the_bound() {
-        let budget = Budget::new(100);
-
-        let held: Vec<Taken> = std::thread::scope(|scope| {
-            let takers: Vec<_> = (0..8)
-                .map(|_| {
-                    let budget = Arc::clone(&budget);
-                    scope.spawn(move || (0..50).filter_map(|_| budget.take(1)).collect::<Vec<_>>())
-                })
-                .collect();
-            takers.into_iter().flat_map(|taker| taker.join().unwrap()).collect()
-        });
-
-        assert_eq!(held.len(), 100);
     }
 }

@@ -23,6 +23,7 @@ mod log;
 mod retries;
 mod shared;
 mod step;
+mod threads;
 
 pub use books::Books;
 pub use budget::{Budget, Taken};

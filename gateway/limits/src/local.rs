@@ -2,16 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use parking_lot::{Mutex, RwLock};
 use permille_types::{CustomerId, NodeId, RequestId};
 
 use crate::{
     Books,
     step::{Base, Extended, Kind, Line, Post, Posted, Reserved, Use},
+    threads::{Arc, Mutex, RwLock},
 };
 
 /// How long a reservation of this process lasts unless it is ended before: whoever holds it gives
@@ -119,14 +118,14 @@ impl LocalBooks {
     }
 
     pub(crate) fn read(&self, customer: &CustomerId, counter: &str) -> Option<Use> {
-        let books = self.customers.read().get(customer).map(Arc::clone)?;
+        let books = self.customers.read().get(customer).cloned()?;
         books.lock().read(counter)
     }
 
     /// Clears away what is overdue, and the books of customers that have none left.
     pub(crate) fn tidy(&self) {
         let now = self.now();
-        let all: Vec<_> = self.customers.read().values().map(Arc::clone).collect();
+        let all: Vec<_> = self.customers.read().values().cloned().collect();
         for books in all {
             // A request of the customer waits for one step of it at most.
             while books.lock().sweep(now) {}
