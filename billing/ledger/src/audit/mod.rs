@@ -18,6 +18,8 @@ use crate::{Ledger, LedgerError, Role, Token, TokenId, store::Connection};
 const KEY_BYTES_MAX: usize = 255;
 /// What is noted when something is made.
 pub(crate) const CREATE: &str = "create";
+/// What is noted when a key or a token is revoked.
+pub(crate) const REVOKE: &str = "revoke";
 
 /// Who changes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +115,7 @@ pub struct AuditEntry {
 }
 
 /// Things whose trail can be asked for by their kind.
-const NOUNS: [&str; 11] = [
+const NOUNS: [&str; 12] = [
     "charge",
     "customer",
     "fx",
@@ -124,6 +126,7 @@ const NOUNS: [&str; 11] = [
     "prices",
     "project",
     "reconciliation",
+    "token",
     "webhook",
 ];
 
@@ -192,6 +195,20 @@ pub(crate) async fn note_made(
         result: Some(result),
     };
     insert(connection, subject, change, instruction, at).await
+}
+
+/// Notes what may be asked for again without harm: it spends no idempotency key.
+pub(crate) async fn note(
+    connection: &mut Connection,
+    subject: Subject<'_>,
+    action: &'static str,
+    detail: Option<&str>,
+    instruction: &Instruction,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let change = Change { action, from: None, to: None, detail, request: "", result: None };
+    let by = Instruction { by: instruction.by.clone(), key: None };
+    insert(connection, subject, change, &by, at).await
 }
 
 /// Refuses to make something again whose secret was shown once.

@@ -74,6 +74,10 @@ pub struct CreatedKey {
     pub secret: SecretString,
 }
 
+fn subject(id: &KeyId) -> Subject<'_> {
+    Subject { noun: "key", id: id.as_str() }
+}
+
 impl Ledger {
     /// Makes a key in a project.
     ///
@@ -153,6 +157,8 @@ impl Ledger {
             let noted =
                 audit::note_made(&mut tx, of_customer, &request, made, instruction, created_at);
             noted.await?;
+            let subject = subject(&key.id);
+            audit::note(&mut tx, subject, audit::CREATE, None, instruction, created_at).await?;
         }
         let (limits, fields) = limits.of(&Limits::default(), customer.currency)?;
         key.rpm = limits.rpm;
@@ -197,12 +203,18 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotFound`], else the store's failure.
-    pub async fn revoke_key(&self, id: &KeyId) -> Result<Key, LedgerError> {
+    pub async fn revoke_key(
+        &self,
+        id: &KeyId,
+        instruction: &Instruction,
+    ) -> Result<Key, LedgerError> {
+        let now = self.now();
         let mut tx = self.store.write().await?;
-        let revoked = repo::revoke(&mut tx, id, self.now()).await?;
+        let revoked = repo::revoke(&mut tx, id, now).await?;
         let key =
             repo::find(&mut tx, id).await?.ok_or_else(|| LedgerError::not_found("key", id))?;
         if revoked {
+            audit::note(&mut tx, subject(id), audit::REVOKE, None, instruction, now).await?;
             self.commit_change(tx).await?;
         }
         Ok(self.with_limits(key))

@@ -167,17 +167,9 @@ impl Ledger {
         let now = self.now();
         write(&mut tx, &owner, &limits, now).await?;
         let fields = fields.join(", ");
-        let change = audit::Change {
-            action: "change limits",
-            from: None,
-            to: None,
-            detail: Some(&fields),
-            request: "",
-            result: None,
-        };
-        let by = Instruction::new(instruction.by().clone(), None)?;
         let subject = Subject { noun: owner.level.as_str(), id: &owner.id };
-        audit::insert(&mut tx, subject, change, &by, now).await?;
+        let changed = Some(fields.as_str());
+        audit::note(&mut tx, subject, "change limits", changed, instruction, now).await?;
         self.commit_change(tx).await?;
         Ok(limits)
     }

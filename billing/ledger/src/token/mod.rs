@@ -176,6 +176,10 @@ pub struct CreatedToken {
     pub secret: SecretString,
 }
 
+fn subject(id: &TokenId) -> Subject<'_> {
+    Subject { noun: "token", id: id.as_str() }
+}
+
 impl Ledger {
     /// Makes a token of `role`.
     ///
@@ -238,6 +242,8 @@ impl Ledger {
             audit::refuse_made(&mut tx, of_role, &request, instruction).await?;
             let made = token.id.as_str();
             audit::note_made(&mut tx, of_role, &request, made, instruction, created_at).await?;
+            let subject = subject(&token.id);
+            audit::note(&mut tx, subject, audit::CREATE, None, instruction, created_at).await?;
         }
         repo::insert(&mut tx, &token).await?;
         self.commit(tx).await?;
@@ -258,12 +264,18 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotFound`], else the store's failure.
-    pub async fn revoke_token(&self, id: &TokenId) -> Result<Token, LedgerError> {
+    pub async fn revoke_token(
+        &self,
+        id: &TokenId,
+        instruction: &Instruction,
+    ) -> Result<Token, LedgerError> {
+        let now = self.now();
         let mut tx = self.store.write().await?;
-        let revoked = repo::revoke(&mut tx, id, self.now()).await?;
+        let revoked = repo::revoke(&mut tx, id, now).await?;
         let token =
             repo::find(&mut tx, id).await?.ok_or_else(|| LedgerError::not_found("token", id))?;
         if revoked {
+            audit::note(&mut tx, subject(id), audit::REVOKE, None, instruction, now).await?;
             self.commit(tx).await?;
         }
         Ok(token)

@@ -241,17 +241,7 @@ impl Ledger {
         repo::remove(&mut tx, id, now).await?;
         delivery::give_up_all(&mut tx, id, "the endpoint was removed", now).await?;
         webhook.removed_at = Some(now);
-        let change = Change {
-            action: "remove",
-            from: None,
-            to: None,
-            detail: None,
-            request: "",
-            result: None,
-        };
-        // Removing again is harmless, so it spends no key.
-        let by = Instruction::new(instruction.by().clone(), None)?;
-        audit::insert(&mut tx, subject(id), change, &by, now).await?;
+        audit::note(&mut tx, subject(id), "remove", None, instruction, now).await?;
         tx.commit().await.during("commit removal of a webhook")?;
         Ok(webhook)
     }

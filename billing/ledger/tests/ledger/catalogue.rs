@@ -44,7 +44,7 @@ async fn the_version_grows_by_one_with_every_change_of_what_a_gateway_must_know(
     expect_one_more("a project").await;
     let key = add_key(ledger, "other").await.key;
     expect_one_more("a key").await;
-    ledger.revoke_key(&key.id).await.unwrap();
+    books.revoke(&key.id).await;
     expect_one_more("a revocation").await;
     import(ledger, LATER_PRICE).await;
     expect_one_more("a price").await;
@@ -55,11 +55,11 @@ async fn what_a_gateway_need_not_know_leaves_the_version_as_it_is() {
     let books = Books::open().await;
     let ledger = &books.ledger;
     let key = books.key.key.id.clone();
-    ledger.revoke_key(&key).await.unwrap();
+    books.revoke(&key).await;
     let version = ledger.snapshot_version();
     let mut changes = ledger.snapshot_changes();
 
-    ledger.revoke_key(&key).await.unwrap();
+    books.revoke(&key).await;
     import(ledger, PRICES).await;
     books.accept(&[books.event(1)]).await;
     ledger.create_token(Role::Admin, None).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_snapshot_carries_keys_limits_and_prices_and_only_news() {
     let before = books.ledger.snapshot(None).unwrap();
 
     assert!(books.ledger.snapshot(Some(before.version)).is_none());
-    books.ledger.revoke_key(&books.key.key.id).await.unwrap();
+    books.revoke(&books.key.key.id).await;
     let after = books.ledger.snapshot(Some(before.version)).unwrap();
 
     assert_eq!(after.version, before.version + 1);

@@ -193,7 +193,7 @@ async fn a_key_of_another_customer_does_not_bill_that_customer() {
 #[tokio::test]
 async fn usage_of_a_revoked_key_is_still_booked() {
     let books = Books::open().await;
-    books.ledger.revoke_key(&books.key.key.id).await.unwrap();
+    books.revoke(&books.key.key.id).await;
 
     let accepted = books.accept(&[books.event(1)]).await;
 

@@ -1,8 +1,8 @@
 //! Secrets: shown once, stored as digests, refused when revoked.
 
 use permille_ledger::{
-    KEY_PREFIX, Ledger, LedgerConfig, LedgerError, NewKey, Page, Pepper, Role, TOKEN_PREFIX,
-    is_well_formed,
+    AuditEntry, KEY_PREFIX, Ledger, LedgerConfig, LedgerError, LimitChanges, NewKey, Page, Pepper,
+    Role, TOKEN_PREFIX, is_well_formed,
 };
 use permille_types::Currency;
 use secrecy::{ExposeSecret, SecretString};
@@ -99,9 +99,10 @@ async fn a_revoked_token_opens_nothing_any_more_in_any_ledger_on_the_file() {
     let kept = books.ledger.create_token(Role::Operator, None).await.unwrap();
     assert!(second.authenticate(&token.secret).await.unwrap().is_some());
 
-    let revoked = books.ledger.revoke_token(&token.token.id).await.unwrap();
+    let admin = books.as_role(Role::Admin).await;
+    let revoked = books.ledger.revoke_token(&token.token.id, &admin).await.unwrap();
     books.clock.set("2026-11-21T10:00:00Z");
-    let again = books.ledger.revoke_token(&token.token.id).await.unwrap();
+    let again = books.ledger.revoke_token(&token.token.id, &admin).await.unwrap();
 
     assert_eq!(revoked.revoked_at, Some(at("2026-11-20T10:00:00Z")));
     assert_eq!(again, revoked);
@@ -175,15 +176,37 @@ async fn a_revoked_key_stays_known_and_revoked_since_the_first_time() {
     let books = Books::open().await;
     let id = &books.key.key.id;
 
-    books.ledger.revoke_key(id).await.unwrap();
+    books.revoke(id).await;
     books.clock.set("2026-11-21T10:00:00Z");
-    books.ledger.revoke_key(id).await.unwrap();
+    books.revoke(id).await;
 
     let key = books.ledger.key(id).await.unwrap();
     assert_eq!(key.revoked_at, Some(at("2026-11-20T10:00:00Z")));
     let again = books.reopened().await;
     let snapshot = again.snapshot(None).unwrap();
     assert!(snapshot.keys.len() == 1 && snapshot.keys[0].revoked);
+}
+
+#[tokio::test]
+async fn who_made_and_who_revoked_a_key_or_a_token_is_on_its_trail_once() {
+    let books = Books::open().await;
+    let (maker, revoker) = (books.as_role(Role::Operator).await, books.as_role(Role::Admin).await);
+    let by = |entry: &AuditEntry| (entry.action.clone(), entry.token.clone());
+    let expected = [("create", &maker), ("revoke", &revoker)]
+        .map(|(action, by)| (action.to_owned(), by.by().token().to_string()));
+
+    let new = new_key(None, None);
+    let key = books.ledger.create_key_by(new, LimitChanges::default(), &maker).await.unwrap();
+    let token = books.ledger.create_token_by(Role::Gateway, None, &maker).await.unwrap();
+    for _ in 0..2 {
+        books.ledger.revoke_key(&key.key.id, &revoker).await.unwrap();
+        books.ledger.revoke_token(&token.token.id, &revoker).await.unwrap();
+    }
+
+    for (noun, id) in [("key", key.key.id.as_str()), ("token", token.token.id.as_str())] {
+        let trail = books.ledger.trail(noun, id).await.unwrap();
+        assert_eq!(trail.iter().map(by).collect::<Vec<_>>(), expected, "{noun}");
+    }
 }
 
 #[tokio::test]
@@ -204,8 +227,9 @@ async fn a_key_that_cannot_be_is_refused() {
     assert!(matches!(make(other).await.unwrap_err(), LedgerError::NotFound { .. }));
     assert!(matches!(make(elsewhere).await.unwrap_err(), LedgerError::NotFound { .. }));
     let missing = "key_none".parse().unwrap();
+    let admin = books.as_role(Role::Admin).await;
     assert!(matches!(
-        books.ledger.revoke_key(&missing).await.unwrap_err(),
+        books.ledger.revoke_key(&missing, &admin).await.unwrap_err(),
         LedgerError::NotFound { noun: "key", .. }
     ));
     assert_eq!(books.ledger.keys(None, &Page::default()).await.unwrap().items.len(), 1);

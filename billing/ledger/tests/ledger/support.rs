@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use permille_ledger::{
-    Accepted, Actor, CreatedKey, Instruction, Invoice, Ledger, LedgerConfig, NewCustomer, NewKey,
-    Pepper, PriceOrigin, Role, StoreAddress,
+    Accepted, Actor, CreatedKey, Instruction, Invoice, Key, Ledger, LedgerConfig, NewCustomer,
+    NewKey, Pepper, PriceOrigin, Role, StoreAddress,
 };
 use permille_rating::price_book::parse_price_book;
 use permille_types::{
-    Attempt, Batch, Clock, Currency, Ended, Endpoint, Family, RequestId, Sequenced, Source,
+    Attempt, Batch, Clock, Currency, Ended, Endpoint, Family, KeyId, RequestId, Sequenced, Source,
     TokenClass, TokenCounts, UsageEvent,
 };
 use tempfile::TempDir;
@@ -109,6 +109,12 @@ impl Books {
     pub(crate) async fn as_role_of(&self, ledger: &Ledger, role: Role) -> Instruction {
         let created = ledger.create_token(role, None).await.unwrap();
         Instruction::new(Actor::of(&created.token), None).unwrap()
+    }
+
+    /// Revokes a key in the name of a new token of role admin.
+    pub(crate) async fn revoke(&self, key: &KeyId) -> Key {
+        let admin = self.as_role(Role::Admin).await;
+        self.ledger.revoke_key(key, &admin).await.unwrap()
     }
 
     /// Drafts a month of this customer.

@@ -95,11 +95,11 @@ pub(super) async fn create(
 
 pub(super) async fn revoke(
     State(billing): State<Billing>,
-    _: Caller<WriteKeys>,
+    caller: Caller<WriteKeys>,
     Segment(text): Segment,
 ) -> Result<Json<Key>, Problem> {
     let key: KeyId = id("key", &text)?;
-    let revoked = billing.ledger.revoke_key(&key).await?;
+    let revoked = billing.ledger.revoke_key(&key, &caller.instruction()?).await?;
     billing.until_gateway_knows().await;
     Ok(Json(revoked))
 }

@@ -63,5 +63,5 @@ pub(super) async fn revoke(
         );
         return Err(Problem::conflict(detail));
     }
-    Ok(Json(billing.ledger.revoke_token(&token).await?))
+    Ok(Json(billing.ledger.revoke_token(&token, &caller.instruction()?).await?))
 }
