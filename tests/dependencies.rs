@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("permille-simulator", &[]),
     // Nor may a bench share code with what it measures.
     ("permille-bench", &[]),
+    ("permille-test-redis", &[]),
     ("permille-ledger", &["permille-types", "permille-rating"]),
     ("permille-archive", &["permille-types", "permille-ledger"]),
     ("permille-documents", &["permille-types", "permille-rating"]),

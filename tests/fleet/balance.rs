@@ -14,7 +14,10 @@ use tokio::task::JoinSet;
 
 use crate::{
     left_behind::begin,
-    support::{DEADLINE, Web, eventually, redis::money},
+    support::{
+        DEADLINE, Web, eventually,
+        redis::{a_minute_passes, connection, money},
+    },
     topology::Fleet,
 };
 
@@ -167,7 +170,7 @@ impl Fleet {
     /// Runs `work` and looks again and again at what a customer has used and reserved meanwhile:
     /// no counter whose name begins so may ever stand above its limit.
     async fn watching(&self, whose: &str, limits: &[(&str, u64)], work: impl Future<Output = ()>) {
-        let mut connection = self.redis.connection().await;
+        let mut connection = connection(&self.redis).await;
         let mut looks = tokio::time::interval(Duration::from_millis(20));
         let watch = async {
             loop {
@@ -191,7 +194,7 @@ impl Fleet {
     /// Waits until no counter of a customer holds anything and those that are named so have
     /// counted what the ledger has; its rows.
     async fn even(&self, whose: &str, counters: &[&str]) -> Vec<Value> {
-        let mut connection = self.redis.connection().await;
+        let mut connection = connection(&self.redis).await;
         let mut last = None;
         let looked = eventually("counters and ledger agree", async || {
             let (rows, is) = (self.paid(whose), money(&mut connection, whose).await);
@@ -272,7 +275,7 @@ async fn caps_of_a_key_and_its_sessions_through_a_kill(fleet: &mut Fleet, cost: 
     .await;
     assert!(orphans > 0, "a stream was open");
     // What the killed one had reserved for requests that it had not begun comes back.
-    fleet.redis.a_minute_passes("capped").await;
+    a_minute_passes(&fleet.redis, "capped").await;
     clients.gateways = (0..GATEWAYS).map(|number| fleet.gateway(number).gateway()).collect();
     fleet.watching("capped", &limits, all(clients.storm(60, 1, true))).await;
     fleet.watching("capped", &limits, all(clients.storm(250, 25, true))).await;

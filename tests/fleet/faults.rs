@@ -10,6 +10,7 @@ use crate::{
     support::{
         eventually,
         postgres::DATABASE,
+        redis::ask,
         relay::{Line, Relay},
     },
     topology::Fleet,
@@ -156,9 +157,9 @@ impl Fault {
                 fleet.redis.start_again().await;
             }
             Self::StopRedis => {
-                fleet.redis.signal("STOP");
+                fleet.redis.freeze();
                 lasts().await;
-                fleet.redis.signal("CONT");
+                fleet.redis.thaw();
             }
             Self::DeliverAgain => deliver_again(fleet, traffic, random).await,
             Self::CrashPostgres => {
@@ -222,7 +223,7 @@ async fn deliver_again(fleet: &Fleet, traffic: &Traffic, random: &mut Rng) {
         fleet.readers().for_each(|reader| reader.signal("STOP"));
         let entries = eventually("usage is in the stream", async || {
             let all = cmd("XRANGE").arg(USAGE_STREAM).arg("-").arg("+").to_owned();
-            let found: StreamRangeReply = fleet.redis.ask(&all).await;
+            let found: StreamRangeReply = ask(&fleet.redis, &all).await;
             (!found.ids.is_empty()).then_some(found.ids)
         })
         .await;
@@ -240,6 +241,6 @@ async fn deliver_again(fleet: &Fleet, traffic: &Traffic, random: &mut Rng) {
             let Some(Value::BulkString(value)) = entry.map.get(name) else { panic!("{entry:?}") };
             add.arg(name).arg(value.as_slice());
         }
-        fleet.redis.ask::<String>(&add).await;
+        ask::<String>(&fleet.redis, &add).await;
     }
 }

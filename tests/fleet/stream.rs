@@ -8,7 +8,7 @@ use permille_types::{
 use redis::{Value, cmd, streams::StreamRangeReply};
 
 use crate::{
-    support::{Folder, Server, Web, eventually, postgres::DATABASE, relay::Line},
+    support::{Folder, Server, Web, eventually, postgres::DATABASE, redis::ask, relay::Line},
     topology::{CUSTOMER, Fleet},
     traffic::{Seen, Traffic},
     truth::agree,
@@ -20,7 +20,7 @@ const AWAY: Duration = Duration::from_millis(700);
 /// How many of them are in the hands of billing.
 async fn in_hands(fleet: &Fleet) -> usize {
     let pending: (usize, Value, Value, Value) =
-        fleet.redis.ask(cmd("XPENDING").arg(USAGE_STREAM).arg(USAGE_GROUP)).await;
+        ask(&fleet.redis, cmd("XPENDING").arg(USAGE_STREAM).arg(USAGE_GROUP)).await;
     pending.0
 }
 
@@ -37,7 +37,7 @@ async fn counted(fleet: &Fleet, result: &str) -> f64 {
 async fn add(fleet: &Fleet, fields: &[(&str, &[u8])]) {
     let mut command = cmd("XADD");
     command.arg(USAGE_STREAM).arg("*").arg(fields);
-    fleet.redis.ask::<String>(&command).await;
+    ask::<String>(&fleet.redis, &command).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,9 +66,9 @@ async fn usage_through_the_stream_arrives_once_whoever_dies_or_forgets() {
     traffic.more(50).await;
 
     // Redis away under load, then with its data lost while it holds usage.
-    fleet.redis.signal("STOP");
+    fleet.redis.freeze();
     traffic.more_within(50, AWAY).await;
-    fleet.redis.signal("CONT");
+    fleet.redis.thaw();
     traffic.more(50).await;
     // A process that only stood still would go on with what it has read, and nothing would be lost.
     fleet.kill_billing().await;
@@ -197,7 +197,7 @@ async fn what_is_no_usage(fleet: &Fleet) {
     eventually("both are taken away", async || (fleet.streamed().await == 0).then_some(())).await;
 
     let answers: StreamRangeReply =
-        fleet.redis.ask(cmd("XRANGE").arg(answer_key("a-1")).arg("-").arg("+")).await;
+        ask(&fleet.redis, cmd("XRANGE").arg(answer_key("a-1")).arg("-").arg("+")).await;
     let reply: String = answers.ids[0].get(ANSWER_REPLY).unwrap();
     assert!(reply.contains("intake body has version 9"), "{reply}");
     let quarantine = fleet.quarantine().await;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use chrono::TimeDelta;
+use permille_test_redis::Redis;
 use permille_types::{Clock as _, SystemClock, USAGE_STREAM};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ use crate::{
         clock::SteppedClock,
         eventually,
         postgres::{DATABASE, Postgres},
-        redis::Redis,
+        redis::ask,
         relay::{End, Relay},
     },
 };
@@ -274,7 +275,7 @@ impl Fleet {
 
     /// How many batches the usage stream holds.
     pub async fn streamed(&self) -> usize {
-        self.redis.ask(redis::cmd("XLEN").arg(USAGE_STREAM)).await
+        ask(&self.redis, redis::cmd("XLEN").arg(USAGE_STREAM)).await
     }
 
     /// Replies that have not ended and events that billing does not have, of all gateways.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use permille_limits::{
     Base, Books, Extended, Kind, Lease, Line, Loaded, Post, Posted, Reserved, Use,
 };
+use permille_test_redis::Redis;
 use permille_types::{CustomerId, NodeId, RequestId};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 use crate::{
-    server::Redis,
+    server::books,
     support::{customer, id, line, node},
 };
 
@@ -325,7 +326,7 @@ proptest! {
 fn memory_and_redis_give_the_same_answers_to_any_interleaving() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let redis = runtime.block_on(Redis::start());
-    let shared = runtime.block_on(async { redis.books() });
+    let shared = runtime.block_on(async { books(&redis) });
     let (ids, nodes) = setup();
     let counters: Vec<(Kind, &str)> = COUNTERS.iter().map(|(k, name, _)| (*k, *name)).collect();
     let mut runner = TestRunner::new(ProptestConfig {

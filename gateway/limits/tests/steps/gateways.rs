@@ -6,11 +6,12 @@ use futures_util::future::join_all;
 use permille_limits::{
     Kind, Limits, Line, Place, Refused, Reservation, SharedBooks, Use, WhenAway,
 };
+use permille_test_redis::Redis;
 use permille_types::{Clock as _, CustomerId, NodeId, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    server::Redis,
+    server::{age, books},
     support::{Ledger, customer, eventually, id, line, money, node, spent},
 };
 
@@ -54,11 +55,11 @@ fn tend(limits: &Arc<Limits>) -> tokio::task::JoinHandle<()> {
 
 pub(crate) fn fleet(redis: &Redis, away: WhenAway, ledger: &Arc<Ledger>) -> Vec<Gateway> {
     let names = ["gw-1", "gw-2", "gw-3"];
-    names.map(|name| Gateway::start(name, redis.books(), away, ledger)).into()
+    names.map(|name| Gateway::start(name, books(redis), away, ledger)).into()
 }
 
 pub(crate) async fn read(redis: &Redis, whose: &CustomerId, counter: &str) -> Use {
-    let read = redis.books().read(whose, None, &[(Kind::Money, counter)]).await.unwrap();
+    let read = books(redis).read(whose, None, &[(Kind::Money, counter)]).await.unwrap();
     read[0].unwrap_or_default()
 }
 
@@ -84,7 +85,20 @@ async fn storm(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_budget_for_a_hundred_requests_serves_a_hundred_of_a_thousand() {
-    let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
+    serves_a_hundred_of_a_thousand(Redis::start().await).await;
+}
+
+/// A node of a cluster refuses what names keys of several slots.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_keys_of_a_customer_lie_in_one_slot_of_a_cluster() {
+    let redis = Redis::start_cluster_node().await;
+    let across_slots = redis.command("MGET one other");
+    assert!(across_slots.unwrap().starts_with("-CROSSSLOT"));
+    serves_a_hundred_of_a_thousand(redis).await;
+}
+
+async fn serves_a_hundred_of_a_thousand(redis: Redis) {
+    let ledger = Arc::new(Ledger::default());
     let gateways = fleet(&redis, WhenAway::Refuse, &ledger);
     let whose = customer("acme");
 
@@ -189,7 +203,7 @@ async fn what_a_killed_gateway_held_comes_back_with_its_leases_and_not_before() 
     // As it will be in two minutes.
     let later =
         u64::try_from((SystemClock.now() + Duration::from_mins(2)).timestamp_millis()).unwrap();
-    let read = redis.books().read(&whose, Some(later), &[(Kind::Money, "m")]).await.unwrap();
+    let read = books(&redis).read(&whose, Some(later), &[(Kind::Money, "m")]).await.unwrap();
     assert_eq!(read[0].unwrap(), Use { used: 1_000 - held, held: 0 });
     let open = storm(&gateways, &whose, &[money(1_000, 10)]).await;
     assert_eq!(open.len(), lost, "as many as were lost");
@@ -208,7 +222,7 @@ async fn what_a_killed_gateway_handed_over_and_did_not_tell_is_counted_when_it_i
     for amount in [100, 200] {
         ledger.book(&node("gw-killed"), "m", amount);
     }
-    redis.age("acme", "m").await;
+    age(&redis, "acme", "m").await;
     drop(gateways[1].limits.reserve(&whose, id(), &[money(1_000, 10)]).await.unwrap());
 
     eventually("all is counted, once", async || {
@@ -263,7 +277,7 @@ async fn in_one_process_the_same_holds_without_redis() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn usage_is_handed_over_once_redis_has_it_or_is_away() {
     let (redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));
-    let gateway = Gateway::start("gw-1", redis.books(), WhenAway::Refuse, &ledger);
+    let gateway = Gateway::start("gw-1", books(&redis), WhenAway::Refuse, &ledger);
     let whose = customer("acme");
     let open = gateway.limits.reserve(&whose, id(), &[money(1_000, 10)]).await.unwrap();
     gateway.limits.told_up_to(u64::MAX).await;

@@ -7,11 +7,12 @@ use std::{
 
 use futures_util::future::join_all;
 use permille_limits::{Extended, Kind, Limits, Loaded, Place, Refused, SharedBooks, Use, WhenAway};
+use permille_test_redis::Redis;
 use permille_types::{Clock as _, SystemClock};
 
 use crate::{
     gateways::{Gateway, fleet, read},
-    server::Redis,
+    server::{books, forget_log, roll},
     support::{Ledger, base, customer, eventually, eventually_some, id, line, money, node, spent},
 };
 
@@ -34,13 +35,13 @@ async fn back(gateways: &[Gateway]) {
 async fn all_there(redis: &Redis, gateways: &[Gateway]) {
     let are_back = || gateways.iter().all(|gateway| !gateway.limits.health().away);
     let first = eventually_some("all are there", async || {
-        let roll = redis.roll().await;
+        let roll = roll(redis).await;
         (roll.len() == gateways.len() && are_back()).then_some(roll)
     })
     .await;
     // Each learns of the others when it answers again.
     eventually("all know of each other", async || {
-        let roll = redis.roll().await;
+        let roll = roll(redis).await;
         first.iter().all(|(node, at)| roll.get(node) > Some(at)) && are_back()
     })
     .await;
@@ -62,7 +63,7 @@ async fn without_redis_a_limited_request_is_refused_where_that_is_the_policy() {
     gateways[0].settle(open, 20);
     assert!(gateways[0].limits.health().waiting > 0);
 
-    redis.start_empty().await;
+    redis.start_again().await;
     back(&gateways).await;
     let open = gateways[1].limits.reserve(&whose, id(), &[money(100, 80)]).await.unwrap();
     let is = Use { used: 20, held: 80 };
@@ -99,7 +100,7 @@ async fn shares_serve_on_and_together_spend_no_more_than_was_left_in_the_ledger(
     assert_eq!(served, 23 + 15 + 10);
     assert!(ledger.sum("m") <= 1_000);
 
-    redis.start_empty().await;
+    redis.start_again().await;
     back(&gateways).await;
     let left = 1_000 - ledger.sum("m");
     let open = gateways[2].limits.reserve(&whose, id(), &[money(1_000, left)]).await.unwrap();
@@ -190,7 +191,7 @@ async fn who_is_back_first_keeps_to_its_share_until_the_others_have_told_what_th
     assert_eq!(serve(&gateways, 2).await, 30, "its third");
     assert_eq!(serve(&gateways, 0).await, 30);
 
-    redis.start_empty().await;
+    redis.start_again().await;
     eventually("two have told", async || {
         gateways[..2].iter().all(|gateway| gateway.limits.health().waiting == 0)
     })
@@ -223,7 +224,7 @@ async fn what_is_open_when_redis_loses_its_data_is_held_again_before_anybody_els
 
     for _ in 0..2 {
         redis.kill();
-        redis.start_empty().await;
+        redis.start_again().await;
         let refused = eventually_some("somebody is answered", async || {
             match gateways[1].limits.reserve(&whose, id(), &lines).await {
                 Err(Refused::Unavailable) => None,
@@ -251,7 +252,7 @@ async fn a_reply_that_goes_on_gets_more_where_redis_lost_what_was_spent() {
     let open = gateways[0].limits.reserve(&whose, id(), &[money(100, 30)]).await.unwrap();
 
     redis.kill();
-    redis.start_empty().await;
+    redis.start_again().await;
     // Nobody else asks for anything that would have the counter loaded.
     eventually("there is more", async || {
         open.extend(vec![money(100, 40)]).await == Extended::Granted
@@ -307,7 +308,7 @@ async fn a_restored_ledger_that_redis_is_ahead_of_is_told_of_once_and_has_a_way_
     let now = u64::try_from(SystemClock.now().timestamp_millis()).unwrap();
     for later in [0, 20_000] {
         let (at, seen) = (Some(now + later), [(node("gw-1"), 2)]);
-        let loaded = redis.books().load(&whose, at, &seen, &[base("m", 30)]).await.unwrap();
+        let loaded = books(&redis).load(&whose, at, &seen, &[base("m", 30)]).await.unwrap();
         assert_eq!(loaded, Loaded::Now);
     }
 
@@ -320,7 +321,7 @@ async fn a_restored_ledger_that_redis_is_ahead_of_is_told_of_once_and_has_a_way_
     assert_eq!(told("redis has struck out what the ledger had"), 1);
     assert!(gateways[0].limits.reserve(&whose, id(), &[money(1_000, 1)]).await.is_ok());
 
-    redis.forget_log("acme").await;
+    forget_log(&redis, "acme").await;
     eventually("what was spent is known", async || {
         gateways[0].limits.reserve(&whose, id(), &new).await.is_ok()
     })

@@ -3,11 +3,11 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use permille_proxy::config::Sharing;
+use permille_test_redis::{Redis, eventually};
 use permille_types::TurnKind;
 use serde_json::{Value, json};
 
 use crate::{
-    redis::{Redis, eventually},
     sessions::{ask, of, say},
     support::World,
 };
@@ -65,7 +65,7 @@ async fn a_conversation_goes_on_when_its_gateway_is_killed_and_when_redis_is() {
     redis.kill();
     messages.extend([say("assistant", &second.text), say("user", "And then?")]);
     let third = ask(&worlds[1], of(&messages)).await;
-    redis.start_empty().await;
+    redis.start_again().await;
     messages.extend([say("assistant", &third.text), say("user", "And at last?")]);
     let fourth = ask(&worlds[1], of(&messages)).await;
 

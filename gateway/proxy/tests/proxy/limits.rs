@@ -5,15 +5,13 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use permille_proxy::config::BudgetEnd;
+use permille_test_redis::Redis;
 use permille_types::{Ended, Flag, Level, Limit, Measure};
 use serde_json::Value;
 
-use crate::{
-    redis::Redis,
-    support::{
-        Asked, KEY, LIMITED_KEY, Setup, World, ask, chat, cost_nano, eventually, message, read_all,
-        read_events,
-    },
+use crate::support::{
+    Asked, KEY, LIMITED_KEY, Setup, World, ask, chat, cost_nano, eventually, message, read_all,
+    read_events,
 };
 
 const CHAT: &str = "/v1/chat/completions";

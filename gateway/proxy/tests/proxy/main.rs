@@ -26,9 +26,6 @@ mod native;
 mod odd_replies;
 mod otlp;
 mod policies;
-#[path = "../../../session/tests/shared/server.rs"]
-#[allow(dead_code, reason = "what is needed of it here is less")]
-mod redis;
 mod refusals;
 mod regressions;
 mod retries;

@@ -13,7 +13,9 @@ use permille_types::{Clock as _, RequestId, SystemClock};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{Gateway, server::Redis};
+use permille_test_redis::Redis;
+
+use crate::Gateway;
 
 /// What happens: a request of few different messages, or what became of an earlier one.
 #[derive(Debug, Clone)]
@@ -84,7 +86,7 @@ fn redis_places_requests_as_one_gateways_memory_does() {
 }
 
 async fn compare(redis: &Redis, steps: &[Step]) {
-    redis.command("FLUSHALL");
+    assert_eq!(redis.command("FLUSHALL").as_deref(), Some("+OK"));
     // The place of each request is asked of another gateway, which remembers nothing itself.
     let nothing = Bounds { places_max: 0, ..Bounds::default() };
     let gateway = Gateway::with(redis, crate::WAIT, 100_000, nothing);

@@ -10,7 +10,6 @@
 )]
 
 mod alike;
-mod server;
 #[path = "../shapes/mod.rs"]
 mod shapes;
 
@@ -20,9 +19,9 @@ use permille_session::{
     Bounds, Conversation, Counter, Key, NextTurn, Place, Placed, Recogniser, Replied, Search,
     Sharing, TurnKind,
 };
+use permille_test_redis::{Redis, eventually};
 use permille_types::{Clock as _, RequestId, SystemClock};
 use serde_json::{Value, json};
-use server::{Redis, eventually};
 use shapes::corpus::{Event, judge, traffic};
 use tokio_util::sync::CancellationToken;
 
@@ -145,7 +144,16 @@ fn chat(messages: &[(&str, &str)]) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_turns_of_a_conversation_may_come_to_any_gateway() {
-    let redis = Redis::start().await;
+    turns_come_to_any_gateway(Redis::start().await).await;
+}
+
+/// A node of a cluster refuses what names keys of several slots.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_keys_of_conversations_lie_in_one_slot_of_a_cluster() {
+    turns_come_to_any_gateway(Redis::start_cluster_node().await).await;
+}
+
+async fn turns_come_to_any_gateway(redis: Redis) {
     let gateways = [Gateway::start(&redis).await, Gateway::start(&redis).await];
     let mut messages = vec![("user", "hi")];
 
@@ -275,7 +283,7 @@ async fn while_redis_is_away_each_gateway_goes_on_with_what_it_knows() {
     assert_eq!(unknown.place().turn.kind, New);
     assert_eq!(gateways.each_ref().map(Gateway::alone), [1, 1]);
 
-    redis.start_empty().await;
+    redis.start_again().await;
     for gateway in &gateways {
         gateway.is_back().await;
     }
@@ -296,7 +304,7 @@ async fn a_conversation_outlives_the_data_of_redis_where_its_last_turn_was() {
         vec![("user", QUESTION), ("assistant", "Timber, mostly."), ("user", "And then?")];
 
     redis.kill();
-    redis.start_empty().await;
+    redis.start_again().await;
     // Whoever asks first finds the connection broken; then everybody is back.
     for gateway in &gateways {
         gateway.ask(&chat(&[("user", "-"), ("assistant", "-"), ("user", "-")])).await;
