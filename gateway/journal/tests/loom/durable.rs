@@ -1,4 +1,5 @@
-//! A settled record's future resolves when the sync thread has synced it, or says why it never will.
+//! The future of a settled record resolves when the sync thread has synced it, or says why it never
+//! will.
 
 use std::{io, sync::Arc};
 
