@@ -24,6 +24,7 @@ mod support;
 mod topology;
 mod traffic;
 mod truth;
+mod upgrade;
 
 use std::time::{Duration, Instant};
 
@@ -76,32 +77,6 @@ async fn the_fleet_books_what_the_provider_books_to_the_token() {
         ((sum - agreed.tokens as f64).abs() < 0.5).then_some(())
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_breaks_no_stream_and_loses_and_doubles_no_row() {
-    let mut fleet = Fleet::start(2).await;
-    let key = fleet.key();
-    let traffic = Traffic::start(&fleet, &key, 12, 2);
-
-    for round in 0..2 {
-        for gateway in 0..2 {
-            traffic.more(60 + 20 * round).await;
-            // As a balancer does: no new request goes there, what is open ends there.
-            fleet.list(gateway, false);
-            fleet.stop_gateway(gateway).await;
-            fleet.start_gateway(gateway).await;
-            fleet.list(gateway, true);
-        }
-    }
-    traffic.more(60).await;
-    let seen = traffic.end().await;
-    fleet.drain().await;
-    let agreed = agree(&fleet, &seen).await;
-
-    assert_eq!(seen.broken, Vec::<String>::new(), "streams were broken off");
-    assert_eq!(agreed.interrupted, 0);
-    assert_eq!(agreed.booked, agreed.rows);
 }
 
 /// Asks until the gateway answers with `status`.

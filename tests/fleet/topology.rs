@@ -1,7 +1,7 @@
 //! One installation as processes of its own: gateways behind a balancer, billing, PostgreSQL,
 //! Redis, and a provider with its own books. What compose would start, on free ports.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 use chrono::TimeDelta;
 use permille_test_redis::Redis;
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::{
     faults::STEP_SECONDS,
     support::{
-        Folder, Server, Simulator,
+        Folder, PROGRAM, Server, Simulator,
         clock::SteppedClock,
         eventually,
         postgres::{DATABASE, Postgres},
@@ -86,25 +86,37 @@ impl Fleet {
 
     /// As [`Fleet::with`], with these lines of `[limits]`.
     pub async fn limiting(gateways: usize, limits: &str, settings: &str) -> Self {
-        Self::made((limits, settings), &vec![false; gateways], false).await
+        Self::made((limits, settings), &vec![false; gateways], false, Path::new(PROGRAM)).await
     }
 
     /// With a gateway for each of `streams`, which says whether it hands its usage over through
     /// Redis; if any does, two processes of billing read there.
     pub async fn built(settings: &str, streams: &[bool]) -> Self {
-        Self::made((&shares(streams.len()), settings), streams, false).await
+        let shares = shares(streams.len());
+        Self::made((&shares, settings), streams, false, Path::new(PROGRAM)).await
     }
 
     /// As [`Fleet::built`], with gateways whose clocks can be stepped.
     pub async fn with_clocks(settings: &str, streams: &[bool]) -> Self {
-        Self::made((&shares(streams.len()), settings), streams, true).await
+        let shares = shares(streams.len());
+        Self::made((&shares, settings), streams, true, Path::new(PROGRAM)).await
     }
 
-    async fn made((limits, settings): (&str, &str), streams: &[bool], clocks: bool) -> Self {
+    /// As [`Fleet::start`], with all of them run by another program.
+    pub async fn run_by(program: &Path, gateways: usize) -> Self {
+        Self::made((&shares(gateways), ""), &vec![false; gateways], false, program).await
+    }
+
+    async fn made(
+        (limits, settings): (&str, &str),
+        streams: &[bool],
+        clocks: bool,
+        program: &Path,
+    ) -> Self {
         let postgres = Postgres::start();
         let redis = Redis::start().await;
         let redis_line = Relay::start(End::Unix(redis.socket())).await;
-        let office = Folder::new();
+        let office = Folder::run_by(program);
         let mut books = format!("[store]\nurl = \"{}\"\n", postgres.url(DATABASE));
         let streamed = streams.contains(&true);
         if streamed {
@@ -132,7 +144,7 @@ impl Fleet {
             balancer: watch::Sender::new(Vec::new()),
         };
         if streamed {
-            let folder = Folder::new();
+            let folder = Folder::run_by(program);
             folder.config(&books);
             std::fs::create_dir(folder.data()).unwrap();
             let pepper = fleet.office.data().join("pepper");
@@ -142,7 +154,7 @@ impl Fleet {
         }
         for (number, of_this) in streams.iter().enumerate() {
             let stream = if *of_this { "[usage_stream]\nenabled = true\n" } else { "" };
-            let folder = Folder::new();
+            let folder = Folder::run_by(program);
             std::fs::write(folder.path().join("token"), &token).unwrap();
             // Through the line only where it may be cut: a relay costs what requests wait for.
             let redis = if streamed {
@@ -241,6 +253,18 @@ impl Fleet {
         let id = reply.headers["permille-request-id"].to_str().unwrap().replace('-', "");
         let milliseconds = i64::from_str_radix(&id[..12], 16).unwrap();
         (milliseconds - SystemClock.now().timestamp_millis()) / 1_000
+    }
+
+    /// Runs a gateway by another program from its next start on.
+    pub fn upgrade_gateway(&mut self, number: usize, program: &Path) {
+        program.clone_into(&mut self.gateways[number].folder.program);
+    }
+
+    /// SIGTERM for billing; it must end by itself and well.
+    pub async fn stop_billing(&mut self) {
+        let mut server = self.billing.take().unwrap();
+        let status = server.stop().await;
+        assert!(status.success(), "billing ended with {status}: {}", server.errors());
     }
 
     /// `kill -9` for billing.

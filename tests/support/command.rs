@@ -27,6 +27,8 @@ listen = \"127.0.0.1:0\"
 #[derive(Debug)]
 pub struct Folder {
     dir: TempDir,
+    /// What its commands and servers run: [`PROGRAM`], unless a test says otherwise.
+    pub program: PathBuf,
 }
 
 /// A command that has ended.
@@ -43,7 +45,12 @@ pub struct Finished {
 impl Folder {
     /// A folder whose configuration only names free ports.
     pub fn new() -> Self {
-        let folder = Self { dir: tempfile::tempdir().unwrap() };
+        Self::run_by(Path::new(PROGRAM))
+    }
+
+    /// The same, whose commands and servers another program runs.
+    pub fn run_by(program: &Path) -> Self {
+        let folder = Self { dir: tempfile::tempdir().unwrap(), program: program.to_owned() };
         folder.config("");
         folder
     }
@@ -86,7 +93,7 @@ impl Folder {
 
     /// A `permille` command on this folder, not yet run.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&self.program);
         command
             .args(args)
             .arg("--config")
