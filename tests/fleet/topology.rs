@@ -48,7 +48,8 @@ pub struct SecondBilling {
 /// A moment between two rounds of traffic.
 pub struct Mark {
     since: String,
-    books: usize,
+    /// Bytes of the provider's books.
+    books: u64,
 }
 
 /// See the module's text. Everything ends with it.
@@ -340,7 +341,7 @@ impl Fleet {
     /// This moment, between two rounds of traffic.
     pub fn mark(&self) -> Mark {
         let since = SystemClock.now() - TimeDelta::seconds(2 * STEP_SECONDS);
-        Mark { since: since.to_rfc3339(), books: self.simulator.books().len() }
+        Mark { since: since.to_rfc3339(), books: self.simulator.books_bytes() }
     }
 
     /// Rows of [`CUSTOMER`] whose requests came after a moment by any clock, and some of before.
@@ -350,7 +351,7 @@ impl Fleet {
 
     /// What the provider has booked since a moment.
     pub fn books_since(&self, mark: &Mark) -> Vec<Value> {
-        self.simulator.books().split_off(mark.books)
+        self.simulator.books_since(mark.books)
     }
 
     /// Every row of [`CUSTOMER`].

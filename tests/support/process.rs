@@ -2,6 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
+    io::{BufRead as _, BufReader, Seek as _, SeekFrom},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -225,8 +226,20 @@ impl Simulator {
 
     /// Its own books: one row for each request it served, oldest first.
     pub fn books(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(&self.books).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.books_since(0)
+    }
+
+    /// Those from byte `since` of its books on.
+    pub fn books_since(&self, since: u64) -> Vec<Value> {
+        let Ok(mut books) = File::open(&self.books) else { return Vec::new() };
+        books.seek(SeekFrom::Start(since)).unwrap();
+        let lines = BufReader::new(books).lines();
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+    }
+
+    /// How many bytes its books have.
+    pub fn books_bytes(&self) -> u64 {
+        std::fs::metadata(&self.books).map_or(0, |books| books.len())
     }
 }
 
