@@ -322,6 +322,10 @@ fn plans_that_make_no_sense_are_refused_by_key() {
         ("metered", "credit = \"sometimes\"", "`credit`"),
         ("metered", "grant_order = \"best\"", "`grant_order`"),
         ("flat", "", "`kind`"),
+        ("metered", "threshold = \"0\"", "`threshold`: 0 is not accepted; accepted: above 0"),
+        ("metered", "threshold = \"-1\"", "`threshold`: -1 is negative"),
+        ("metered", "threshold = \"soon\"", "`threshold` is \"soon\", accepted is a decimal"),
+        ("metered", "threshold = 200", "`threshold` is an integer"),
         ("metered", "minimun = \"1\"", "`minimum`"),
         (
             "metered",

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Meter, Term,
     allocate::allocate,
-    charge::{LineKind, Per, PeriodCharge, QuoteLine, adjustment, quote},
+    charge::{Charge, LineKind, Per, PeriodCharge, QuoteLine, adjustment, quote},
     exact,
     period::Period,
     plan::{Allowance, Plan},
@@ -109,6 +109,37 @@ pub fn bill_month<'p>(
     price: impl Fn(&PriceVersion) -> Option<&'p Price>,
     currency: Currency,
 ) -> Result<MonthBill, InvoiceError> {
+    bill(month, Extent::Whole, price, currency)
+}
+
+/// What an interim invoice bills of `month`: its usage that is not billed yet, and nothing that is
+/// owed at the month's end (fees, commitments, minimums, charges for nothing used).
+///
+/// # Errors
+/// As [`bill_month`].
+pub fn bill_interim<'p>(
+    month: &Month,
+    price: impl Fn(&PriceVersion) -> Option<&'p Price>,
+    currency: Currency,
+) -> Result<MonthBill, InvoiceError> {
+    bill(month, Extent::Usage, price, currency)
+}
+
+/// How much of a month is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All that is owed for it.
+    Whole,
+    /// What its usage so far has made.
+    Usage,
+}
+
+fn bill<'p>(
+    month: &Month,
+    extent: Extent,
+    price: impl Fn(&PriceVersion) -> Option<&'p Price>,
+    currency: Currency,
+) -> Result<MonthBill, InvoiceError> {
     let told_part = |part: &Part| (month.parts.len() > 1).then_some(part.period);
     let mut usage = Vec::new();
     for (place, part) in month.parts.iter().enumerate() {
@@ -123,12 +154,13 @@ pub fn bill_month<'p>(
     }
     let mut bill = MonthBill::default();
     let mut terms = Vec::new();
-    for group in groups(month, &usage)? {
-        if let Some(applied) = apply(month, &group, &mut usage, &mut terms, currency)? {
+    for group in groups(month, extent, &usage)? {
+        if let Some(applied) = apply(month, extent, &group, &mut usage, &mut terms, currency)? {
             bill.charges.push(applied);
         }
     }
-    for (part, lines) in month.parts.iter().zip(&usage) {
+    let owing = if extent == Extent::Whole { month.parts.as_slice() } else { &[] };
+    for (part, lines) in owing.iter().zip(&usage) {
         let Some(PartPlan { plan, is_trial: false }) = &part.plan else { continue };
         let place = told_part(part);
         // A charge over the whole month counts for its first part, as it does once it was billed.
@@ -223,7 +255,11 @@ impl<'a> Group<'a> {
 /// once, by the first of these: a trial, the plan's charges, its allowance, the customer's own
 /// charges, everyone's; among several of one kind an exact model before a glob, more literal
 /// characters, the name that sorts first.
-fn groups<'a>(month: &'a Month, usage: &[PartLines]) -> Result<Vec<Group<'a>>, InvoiceError> {
+fn groups<'a>(
+    month: &'a Month,
+    extent: Extent,
+    usage: &[PartLines],
+) -> Result<Vec<Group<'a>>, InvoiceError> {
     let mut groups = Vec::new();
     for (place, part) in month.parts.iter().enumerate() {
         let Some(PartPlan { plan, is_trial }) = &part.plan else { continue };
@@ -265,7 +301,8 @@ fn groups<'a>(month: &'a Month, usage: &[PartLines]) -> Result<Vec<Group<'a>>, I
             }
         }
     }
-    groups.retain(|group| group.rule.is_owed_unused() || !group.covered.is_empty());
+    let is_owed_unused = |group: &Group<'_>| extent == Extent::Whole && group.rule.is_owed_unused();
+    groups.retain(|group| is_owed_unused(group) || !group.covered.is_empty());
     Ok(groups)
 }
 
@@ -279,6 +316,7 @@ struct Made {
 
 fn make(
     month: &Month,
+    extent: Extent,
     group: &Group<'_>,
     lines: &[&InvoiceLine],
     currency: Currency,
@@ -294,7 +332,9 @@ fn make(
             }
             let per = charge.cover.per;
             let quantity = per.of(count).map_err(amount)?;
-            let quoted = quote(&charge.charge, quantity)
+            // What is missing to a minimum is owed at the month's end.
+            let minimum = charge.charge.minimum.filter(|_| extent == Extent::Whole);
+            let quoted = quote(&Charge { minimum, ..charge.charge.clone() }, quantity)
                 .map_err(|cause| InvoiceError::Charge { charge: charge.version.clone(), cause })?;
             Ok(Made { per: Some(per), quantity, steps: quoted.lines, exact: quoted.exact })
         }
@@ -323,6 +363,7 @@ fn free(lines: &[&InvoiceLine]) -> Result<Vec<QuoteLine>, MoneyError> {
 /// Gives the lines that `group` covers their share of its amount.
 fn apply(
     month: &Month,
+    extent: Extent,
     group: &Group<'_>,
     usage: &mut [PartLines],
     terms: &mut Vec<InvoiceLine>,
@@ -334,7 +375,7 @@ fn apply(
         .filter(|(place, line)| group.covered.contains(&(*place, key_of(line))))
         .map(|(_, line)| line)
         .collect();
-    let Made { per, quantity, steps, exact } = make(month, group, &all, currency)?;
+    let Made { per, quantity, steps, exact } = make(month, extent, group, &all, currency)?;
     let amount = round_money(exact, currency);
     let before = billed_before(month, group)?;
     let due = exact::sub(amount, before.unwrap_or_default()).map_err(InvoiceError::Amount)?;

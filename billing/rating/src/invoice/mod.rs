@@ -25,7 +25,7 @@ use permille_types::{Currency, ModelName, MoneyError, Price, PriceVersion, Proje
 use rust_decimal::Decimal;
 
 pub use applied::AppliedCharge;
-pub use bill::{BilledLine, Month, MonthBill, Part, PartPlan, bill_month};
+pub use bill::{BilledLine, Month, MonthBill, Part, PartPlan, bill_interim, bill_month};
 pub use credit::{Credit, CreditError, CreditScope, Creditable, Credited, credit, credit_of_lines};
 pub use document::{INVOICE_VERSION, InvoiceDocument, InvoiceHead, InvoiceLine, TaxLine};
 pub use frozen::{HeldTerms, InvoiceTerms, MonthTerms, PartTerms, TermsError};

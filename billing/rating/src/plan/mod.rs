@@ -98,6 +98,9 @@ pub struct Plan {
     pub commitment: Option<Decimal>,
     /// Usage, fee and commitment of a month are so much at least.
     pub minimum: Option<Decimal>,
+    /// Once so much of a month's usage is unbilled, an interim invoice is drafted over it; above 0.
+    /// It has no part in what anything costs.
+    pub threshold: Option<Decimal>,
     /// What is tried for nothing.
     pub trial: Option<Trial>,
     /// How prepaid credit pays.

@@ -8,6 +8,7 @@
 //! fee = "99"                         # each month
 //! minimum = "120"                    # of everything, each month
 //! commitment = "500"                 # of usage, each month
+//! threshold = "200"                  # unbilled usage that is invoiced before the month ends
 //! credit = "after_tax"               # or "before_tax"
 //! grant_order = "priority"           # or "expiry"
 //! trial = { days = 14 }              # or { credit = "10" }, or both
@@ -33,13 +34,14 @@ use crate::{
     grant::GrantOrder,
 };
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "name",
     "kind",
     "currency",
     "fee",
     "minimum",
     "commitment",
+    "threshold",
     "credit",
     "grant_order",
     "trial",
@@ -106,6 +108,7 @@ fn plan(entry: Fields<'_>) -> Result<Plan, FieldError> {
         charges,
         commitment: entry.decimal("commitment")?,
         minimum: entry.decimal("minimum")?,
+        threshold: threshold(entry)?,
         trial: entry.table("trial")?.map(trial).transpose()?,
         credit: credit(entry)?,
         version,
@@ -183,6 +186,14 @@ fn allowance(entry: Fields<'_>) -> Result<Allowance, FieldError> {
         cover: Cover { models: models(entry)?, meters, per: Per::ThousandTokens },
         overage: overage.map_or(Overage::List, Overage::PerThousand),
     })
+}
+
+fn threshold(entry: Fields<'_>) -> Result<Option<Decimal>, FieldError> {
+    let threshold = entry.decimal("threshold")?;
+    if threshold.is_some_and(|threshold| threshold.is_zero()) {
+        return Err(FieldError::invalid("threshold", "0 is not accepted; accepted: above 0"));
+    }
+    Ok(threshold)
 }
 
 fn trial(entry: Fields<'_>) -> Result<Trial, FieldError> {

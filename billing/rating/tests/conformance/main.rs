@@ -16,7 +16,7 @@ use permille_types::Currency;
 
 use support::{
     CENTS, amounts, bill, book, change, charge, charged, cost, credited, decimal, document, each,
-    exact, last_days, late, lines, month, order, plan, planned, sums, taxed, tiered,
+    exact, last_days, late, lines, month, order, plan, planned, sums, taxed, threshold, tiered,
 };
 
 /// Rows, setting, what is expected, what comes out.
@@ -199,6 +199,12 @@ fn plans() -> Vec<Case> {
                 30,
                 10,
             )),
+        ),
+        (
+            &[39],
+            "threshold of a plan: the interim invoice, all fees of the month, the month's invoice",
+            "200.00; 431.00; 231.00",
+            threshold(&plan("subscription", "fee = \"31\"\nthreshold = \"200\""), 200, 400),
         ),
         (
             &[51],

@@ -7,7 +7,7 @@ use permille_rating::charge::{PeriodCharge, parse_period_charges};
 use permille_rating::grant::{Grant, GrantOrder, Need, draw};
 use permille_rating::invoice::{
     BilledLine, CreditScope, Creditable, Credited, InvoiceDocument, InvoiceHead, Month, MonthBill,
-    Part, PartPlan, Prepaid, TaxRate, TaxTerms, UsageSum, bill_month, credit,
+    Part, PartPlan, Prepaid, TaxRate, TaxTerms, UsageSum, bill_interim, bill_month, credit,
 };
 use permille_rating::period::Period;
 use permille_rating::plan::{CreditTaken, CreditTerms, Plan, parse_plans};
@@ -117,6 +117,27 @@ pub(crate) fn late(charge: &PeriodCharge, before: u64, after: u64) -> String {
     part.left = sums(&book, &[("output_text", after)]);
     part.billed = first.lines.iter().map(BilledLine::of).collect();
     total(&bill(&second, &book)).normalize().to_string()
+}
+
+/// What an interim invoice bills of a month once so many dollars are used, what all of the month
+/// then owes, and what its own invoice bills.
+pub(crate) fn threshold(plan: &Plan, then: u64, in_all: u64) -> String {
+    let book = book(CENTS);
+    let of = |all: u64, left: u64, billed: Vec<BilledLine>| {
+        let mut month = month("2026-11", sums(&book, &[("input_uncached", all * 100)]));
+        let part = month.parts.first_mut().unwrap();
+        part.plan = Some(PartPlan { plan: plan.clone(), is_trial: false });
+        part.left = sums(&book, &[("input_uncached", left * 100)]);
+        part.billed = billed;
+        month
+    };
+    let early = of(then, then, Vec::new());
+    let price = |version: &_| book.by_version(version);
+    let early = bill_interim(&early, price, Currency::USD).unwrap();
+    let billed = early.lines.iter().map(BilledLine::of).collect();
+    let fees = bill(&of(in_all, in_all, Vec::new()), &book);
+    let rest = bill(&of(in_all, in_all - then, billed), &book);
+    format!("{}; {}; {}", total(&early), total(&fees), total(&rest))
 }
 
 /// The share of an amount that the last `days` of a month bear.
