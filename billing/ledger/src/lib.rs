@@ -77,9 +77,10 @@ pub use intake::{
     Accepted, BATCH_EVENTS_MAX, Billed, BilledCost, BilledRequest, BilledTokens, Rerated,
 };
 pub use invoice::{
-    Beside, INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod,
-    InvoiceProject, InvoiceState, InvoiceSummary, InvoiceTexts, NewPayment, NotVerifiable,
-    SeenTotal, Standing, Verification, earlier_needed, recount_of, verify_invoice,
+    Beside, INVOICE_VERSION, InterimInvoice, Invoice, InvoiceCustomer, InvoiceIssuer,
+    InvoicePeriod, InvoiceProject, InvoiceState, InvoiceSummary, InvoiceTexts, NewPayment,
+    NotVerifiable, SeenTotal, Standing, ThresholdSweep, ThresholdsSeen, Verification,
+    earlier_needed, recount_of, verify_invoice,
 };
 pub use invoiced::{InvoicedUsage, PricedEvent};
 pub use key::{CreatedKey, Key, NewKey};

@@ -178,6 +178,7 @@ fn migrator(engine: Engine) -> Migrator {
         41 "0041_usage_drop.sql" or "postgres/0041_usage_drop.sql",
         48 "0048_dispute.sql",
         45 "0045_usage_archive.sql",
+        49 "0049_interim_invoice.sql",
     ])
 }
 

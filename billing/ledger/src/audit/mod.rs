@@ -89,6 +89,38 @@ impl Instruction {
     }
 }
 
+/// Who a change is noted of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Author<'a> {
+    token: &'a str,
+    role: &'a str,
+    name: Option<&'a str>,
+    key: Option<&'a str>,
+}
+
+impl Author<'_> {
+    /// The same, spending no key.
+    pub(crate) fn unkeyed(self) -> Self {
+        Self { key: None, ..self }
+    }
+
+    /// Billing itself, because a plan's threshold was reached.
+    pub(crate) const THRESHOLD: Self =
+        Self { token: "threshold", role: "billing", name: None, key: None };
+}
+
+impl<'a> From<&'a Instruction> for Author<'a> {
+    fn from(instruction: &'a Instruction) -> Self {
+        let Instruction { by, key } = instruction;
+        Self {
+            token: by.token.as_str(),
+            role: by.role.as_str(),
+            name: by.name.as_deref(),
+            key: key.as_deref(),
+        }
+    }
+}
+
 /// One change, as it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
@@ -102,7 +134,7 @@ pub struct AuditEntry {
     /// The state after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// The token of whoever did it.
+    /// The token of whoever did it; `threshold` where a plan's threshold was reached.
     pub token: String,
     /// Its role.
     pub role: String,

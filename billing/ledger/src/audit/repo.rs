@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Actor, AuditEntry, Change, Instruction, Subject};
+use super::{Actor, AuditEntry, Author, Change, Subject};
 use crate::{
     LedgerError, column,
     error::{During, changed},
@@ -10,15 +10,15 @@ use crate::{
 };
 
 /// Adds a change to the trail of its subject.
-pub(crate) async fn insert(
+pub(crate) async fn insert<'a>(
     connection: &mut Connection,
     subject: Subject<'_>,
     change: Change<'_>,
-    instruction: &Instruction,
+    author: impl Into<Author<'a>>,
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "insert audit entry";
-    let by = instruction.by();
+    let by: Author<'_> = author.into();
     let done = sql::query(
         "insert into audit (
              noun,
@@ -61,11 +61,11 @@ pub(crate) async fn insert(
     .bind(change.action)
     .bind(change.from)
     .bind(change.to)
-    .bind(by.token().as_str())
-    .bind(by.role().as_str())
-    .bind(by.name.as_deref())
+    .bind(by.token)
+    .bind(by.role)
+    .bind(by.name)
     .bind(change.detail)
-    .bind(instruction.key())
+    .bind(by.key)
     .bind(change.request)
     .bind(change.result)
     .execute(connection)

@@ -11,7 +11,9 @@ use super::{
     repo::{self, MonthState},
 };
 use crate::{
-    Customer, LedgerError, charge, checkpoint, customer, dispute, invoice,
+    Customer, LedgerError,
+    catalogue::Catalogue,
+    charge, checkpoint, customer, dispute, invoice,
     invoiced::remaining,
     plan,
     rollup::{self, Scope, Simulated},
@@ -53,10 +55,14 @@ struct Surveyed {
 }
 
 impl Survey {
-    pub(super) async fn of(connection: &mut Connection, period: &str) -> Result<Self, LedgerError> {
+    pub(super) async fn of(
+        connection: &mut Connection,
+        catalogue: &Catalogue,
+        period: &str,
+    ) -> Result<Self, LedgerError> {
         let books = books(connection).await?;
         let mut survey = Self { customers: BTreeMap::new(), books };
-        survey.renew(connection, period).await?;
+        survey.renew(connection, catalogue, period).await?;
         Ok(survey)
     }
 
@@ -69,6 +75,7 @@ impl Survey {
     pub(super) async fn renew(
         &mut self,
         connection: &mut Connection,
+        catalogue: &Catalogue,
         period: &str,
     ) -> Result<(), LedgerError> {
         let span = span(connection, period).await?;
@@ -84,7 +91,7 @@ impl Survey {
             match self.customers.get_mut(&customer.id) {
                 Some(known) if known.month == month => known.owes_unused = owes_unused,
                 _ => {
-                    let found = surveyed(connection, period, &customer, month).await?;
+                    let found = surveyed(connection, catalogue, (&customer, period), month).await?;
                     self.customers.insert(customer.id, Surveyed { owes_unused, ..found });
                 }
             }
@@ -130,14 +137,20 @@ impl Survey {
 
 async fn surveyed(
     connection: &mut Connection,
-    period: &str,
-    customer: &Customer,
+    catalogue: &Catalogue,
+    (customer, period): (&Customer, &str),
     month: MonthState,
 ) -> Result<Surveyed, LedgerError> {
     let scope = Scope { customer: &customer.id, period: invoice::month(period, customer)? };
     let held = rollup::requests(connection, scope).await?.unpriced;
-    let without_invoice = month.invoice.is_none()
-        && !remaining(connection, scope, period, Simulated::LeftOut).await?.sums.is_empty();
+    let without_invoice = if month.invoice.is_some() {
+        false
+    } else if month.interims.is_empty() {
+        !remaining(connection, scope, period, Simulated::LeftOut).await?.sums.is_empty()
+    } else {
+        // Charges may owe something at the end of a month whose usage is billed.
+        invoice::owes_rest(connection, catalogue, customer, period).await?
+    };
     Ok(Surveyed { month, held, without_invoice, owes_unused: false })
 }
 

@@ -174,7 +174,8 @@ impl Ledger {
             return Err(LedgerError::refused("period", period, reason));
         }
         let mut view = self.store.view().await?;
-        let mut survey = Survey::of(&mut view, period).await?;
+        let catalogue = self.current(&mut view).await?;
+        let mut survey = Survey::of(&mut view, &catalogue, period).await?;
         drop(view);
 
         let now = self.now();
@@ -188,7 +189,8 @@ impl Ledger {
         refuse_closed(&mut tx, period).await?;
         let seen = invoice::amounts_of(&mut tx, period).await?;
         let (round, before) = signing_round(&mut tx, period, role, &seen, now).await?;
-        survey.renew(&mut tx, period).await?;
+        let catalogue = self.current(&mut tx).await?;
+        survey.renew(&mut tx, &catalogue, period).await?;
         let checks = survey.checks(&mut tx, period, now).await?;
         let failed: Vec<String> = checks
             .iter()
@@ -274,7 +276,8 @@ impl Ledger {
 
     async fn report(&self, period: &str) -> Result<Close, LedgerError> {
         let mut view = self.store.view().await?;
-        let survey = Survey::of(&mut view, period).await?;
+        let catalogue = self.current(&mut view).await?;
+        let survey = Survey::of(&mut view, &catalogue, period).await?;
         let checks = survey.checks(&mut view, period, self.now()).await?;
         close(&mut view, period, checks).await
     }

@@ -1,6 +1,6 @@
 //! All SQL of month closes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use permille_rating::period::Period;
@@ -8,7 +8,7 @@ use permille_types::CustomerId;
 
 use super::{CloseState, Signature, SignedAmounts};
 use crate::{
-    Actor, LedgerError, column,
+    Actor, InvoiceState, LedgerError, column,
     error::{During, changed},
     sql::{self, Connection},
 };
@@ -235,8 +235,10 @@ struct Simulated {
 pub(super) struct MonthState {
     requests: i64,
     held: i64,
-    /// The live invoice, unless it is over simulated usage alone.
+    /// The month's own live invoice, unless it is over simulated usage alone.
     pub(super) invoice: Option<String>,
+    /// Interim invoices that stand.
+    pub(super) interims: BTreeSet<String>,
 }
 
 /// Of each customer with usage or an invoice.
@@ -262,10 +264,12 @@ pub(super) async fn month_states(
     .fetch_all(connection)
     .await
     .during("sum requests of a month")?;
-    let invoices = sql::query_as::<(String, String, String)>(
+    let invoices = sql::query_as::<(String, String, i64, String, String)>(
         "select
              customer,
              id,
+             interim,
+             state,
              case
                  when state = 'draft' then document
                  else ''
@@ -281,9 +285,9 @@ pub(super) async fn month_states(
     let mut states: HashMap<CustomerId, MonthState> = HashMap::new();
     for (customer, requests, held) in usage {
         let customer = column::parsed("request_hour.customer", &customer)?;
-        states.insert(customer, MonthState { requests, held, invoice: None });
+        states.insert(customer, MonthState { requests, held, ..MonthState::default() });
     }
-    for (customer, invoice, draft) in invoices {
+    for (customer, invoice, interim, state, draft) in invoices {
         // A draft over simulated usage is never issued: what is owed beside it has no invoice.
         let is_simulated =
             !draft.is_empty() && column::json::<Simulated>("invoice.document", &draft)?.simulated;
@@ -291,7 +295,12 @@ pub(super) async fn month_states(
             continue;
         }
         let customer = column::parsed("invoice.customer", &customer)?;
-        states.entry(customer).or_default().invoice = Some(invoice);
+        let known = states.entry(customer).or_default();
+        if interim == 0 {
+            known.invoice = Some(invoice);
+        } else if column::word::<InvoiceState>("invoice.state", &state)?.is_issued() {
+            known.interims.insert(invoice);
+        }
     }
     Ok(states)
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use permille_rating::{
     invoice::{
         InvoiceDocument, InvoiceError, InvoiceHead, InvoiceLine, InvoiceTerms, Month, MonthBill,
-        Part, Prepaid, bill_month,
+        Part, Prepaid, bill_interim, bill_month,
     },
     period::Period,
     plan::CreditTerms,
@@ -15,8 +15,8 @@ use permille_types::{Currency, InvoiceId, ProjectId};
 use rust_decimal::Decimal;
 
 use super::{
-    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod, InvoiceProject,
-    InvoiceState, InvoiceTexts,
+    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoiceKind, InvoicePeriod,
+    InvoiceProject, InvoiceState, InvoiceTexts, interim,
 };
 use crate::{
     Customer, LedgerError,
@@ -53,19 +53,35 @@ struct Billed {
     terms: InvoiceTerms,
 }
 
-/// The invoice over what is not billed yet of the month `label` and of invoiced months before it:
-/// with an id it is a draft, without one a preview.
+/// What is to be computed.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    /// Of which month.
+    pub(super) label: &'a str,
+    pub(super) kind: InvoiceKind,
+    /// With an id it is a draft, without one a preview.
+    pub(super) id: Option<InvoiceId>,
+    pub(super) texts: InvoiceTexts,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn preview(label: &'a str, kind: InvoiceKind) -> Self {
+        Self { label, kind, id: None, texts: InvoiceTexts::default() }
+    }
+}
+
+/// The invoice over what is not billed yet of a month and, unless it is an interim one, of
+/// invoiced months before it.
 pub(super) async fn compute(
     connection: &mut Connection,
     (catalogue, issuer): (&Catalogue, Option<&InvoiceIssuer>),
     customer: &Customer,
-    label: &str,
-    id: Option<InvoiceId>,
-    texts: InvoiceTexts,
+    wanted: Wanted<'_>,
 ) -> Result<Invoice, LedgerError> {
+    let Wanted { label, kind, id, texts } = wanted;
     let period = month(label, customer)?;
     let Billable { own, late, requests, simulated } =
-        billable(connection, catalogue, customer, label, period).await?;
+        billable(connection, catalogue, customer, (label, kind), period).await?;
     let (mut bill, mut terms) = (own.bill, own.terms);
     let mut late_months = Vec::with_capacity(late.len());
     for (label, earlier) in late {
@@ -96,11 +112,13 @@ pub(super) async fn compute(
     for earlier in late_months {
         records.push(record::head(connection, &customer.id, &earlier).await?);
     }
+    let billed_before = interim::issued(connection, &customer.id, label, customer.currency).await?;
     let count = |value| column::number("request_hour", value);
     Ok(Invoice {
         version: INVOICE_VERSION,
         state: if document.id.is_some() { InvoiceState::Draft } else { InvoiceState::Preview },
         id: document.id,
+        interim: kind == InvoiceKind::Interim,
         number: None,
         issued_at: None,
         standing: None,
@@ -131,6 +149,7 @@ pub(super) async fn compute(
         tax: document.tax,
         gross: document.gross,
         total: document.total,
+        billed_before,
         terms: Some(terms).filter(|terms| !terms.is_empty()),
         records,
         requests: count(requests.all)?,
@@ -147,19 +166,23 @@ async fn billable(
     connection: &mut Connection,
     catalogue: &Catalogue,
     customer: &Customer,
-    label: &str,
+    (label, kind): (&str, InvoiceKind),
     period: Period,
 ) -> Result<Billable, LedgerError> {
     let scope = Scope { customer: &customer.id, period };
     let requests = rollup::requests(connection, scope).await?;
     let whose = (catalogue, customer);
-    let mut own = month_bill(connection, whose, label, None, Simulated::LeftOut).await?;
+    let mut own = month_bill(connection, whose, (label, kind), None, Simulated::LeftOut).await?;
     let mut late = Vec::new();
-    let mut earlier = invoiced::months_before(connection, &customer.id, label).await?;
-    earlier.extend(close::closed_before(connection, label).await?);
-    for earlier in earlier.into_iter().collect::<BTreeSet<_>>() {
+    let mut earlier = BTreeSet::new();
+    if kind == InvoiceKind::Month {
+        earlier.extend(invoiced::months_before(connection, &customer.id, label).await?);
+        earlier.extend(close::closed_before(connection, label).await?);
+    }
+    for earlier in earlier {
         let corrects = Some(earlier.clone());
-        let found = month_bill(connection, whose, &earlier, corrects, Simulated::LeftOut).await?;
+        let month = (&*earlier, InvoiceKind::Month);
+        let found = month_bill(connection, whose, month, corrects, Simulated::LeftOut).await?;
         if !found.bill.lines.is_empty() {
             late.push((earlier, found));
         }
@@ -169,7 +192,7 @@ async fn billable(
     let only_simulated = requests.simulated > 0 && requests.simulated == requests.all;
     let simulated = only_simulated && own.bill.lines.is_empty() && late.is_empty();
     if simulated {
-        own = month_bill(connection, whose, label, None, Simulated::Counted).await?;
+        own = month_bill(connection, whose, (label, kind), None, Simulated::Counted).await?;
     }
     Ok(Billable { own, late, requests, simulated })
 }
@@ -178,7 +201,7 @@ async fn billable(
 async fn month_bill(
     connection: &mut Connection,
     (catalogue, customer): (&Catalogue, &Customer),
-    label: &str,
+    (label, kind): (&str, InvoiceKind),
     corrects: Option<String>,
     simulated: Simulated,
 ) -> Result<Billed, LedgerError> {
@@ -201,8 +224,11 @@ async fn month_bill(
     let versions = month.parts.iter().flat_map(|part| &part.all).map(|sum| &sum.price_version);
     let derived = price::derived_since(connection, catalogue, versions).await?;
     let price = |version: &_| catalogue.content(version).or_else(|| derived.get(version));
-    let bill =
-        bill_month(&month, price, customer.currency).map_err(|cause| refused(customer, cause))?;
+    let bill = match kind {
+        InvoiceKind::Month => bill_month(&month, price, customer.currency),
+        InvoiceKind::Interim => bill_interim(&month, price, customer.currency),
+    };
+    let bill = bill.map_err(|cause| refused(customer, cause))?;
     Ok(Billed { bill, estimated, credit, terms })
 }
 

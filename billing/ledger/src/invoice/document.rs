@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::InvoiceState;
+use super::{InvoiceKind, InvoiceState};
 use crate::RecordHead;
 
 /// The shape of invoice that this build writes.
@@ -79,6 +79,16 @@ pub struct InvoiceProject {
     pub amount: Decimal,
 }
 
+/// An interim invoice, as later invoices of its month tell of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InterimInvoice {
+    /// Its number.
+    pub number: DocumentNumber,
+    /// Sum of its lines' amounts.
+    pub subtotal: Decimal,
+}
+
 /// What one invoice says instead of its customer's own texts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InvoiceTexts {
@@ -132,6 +142,10 @@ pub struct Invoice {
     pub number: Option<DocumentNumber>,
     /// How far it is.
     pub state: InvoiceState,
+    /// Whether it is over the usage of its month so far, and leaves what is owed at the month's end
+    /// to the month's own invoice; absent on that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interim: bool,
     /// When it became final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at: Option<DateTime<Utc>>,
@@ -182,6 +196,9 @@ pub struct Invoice {
     pub gross: Decimal,
     /// What is to be paid: `gross` less credit that is taken after tax.
     pub total: Decimal,
+    /// What issued interim invoices have billed of the month before this one, which bills the rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub billed_before: Vec<InterimInvoice>,
     /// What it bills by beside prices, as that was when it was drafted; absent where prices are
     /// all, and before version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,6 +227,11 @@ pub struct Invoice {
 }
 
 impl Invoice {
+    /// What of its month it bills.
+    pub(crate) fn kind(&self) -> InvoiceKind {
+        if self.interim { InvoiceKind::Interim } else { InvoiceKind::Month }
+    }
+
     /// The seal that its content has; nothing where the content cannot be written.
     #[must_use]
     pub fn seal_of_content(&self) -> Option<Hash> {

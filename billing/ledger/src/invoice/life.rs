@@ -11,8 +11,8 @@ use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use super::{
-    INVOICE_VERSION, Invoice, Stored, compute::month, found, money, news, repo, state::Step,
-    stored, subject,
+    INVOICE_VERSION, Invoice, Stored, compute::month, found, interim, money, news, repo,
+    state::Step, stored, subject,
 };
 use crate::{
     Instruction, Ledger, LedgerError,
@@ -44,7 +44,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is no draft, its month has not
-    /// ended or its usage is simulated; else the store's failure.
+    /// ended and it is no interim one, an interim one of its month waits, or its usage is simulated;
+    /// else the store's failure.
     pub async fn approve_invoice(
         &self,
         id: &InvoiceId,
@@ -87,8 +88,8 @@ impl Ledger {
     /// can be invoiced again.
     ///
     /// # Errors
-    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is paid or void;
-    /// [`LedgerError::Invalid`] without a reason; else the store's failure.
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is paid or void, and of an interim
+    /// one when the month's own is issued; [`LedgerError::Invalid`] without a reason; else the store's failure.
     pub async fn void_invoice(
         &self,
         id: &InvoiceId,
@@ -122,16 +123,19 @@ impl Ledger {
         match step {
             Step::Approve { expected } => {
                 refuse_unready(&stored, now)?;
+                interim::refuse_untold(&mut tx, &stored).await?;
                 refuse_other_total(&stored, expected)?;
                 detail = Some(format!("total {} {}", invoice.total, invoice.currency.code()));
             }
             Step::Finalize => {
+                interim::refuse_untold(&mut tx, &stored).await?;
                 detail = Some(issue(&mut tx, &mut invoice, now).await?);
                 grant::take(&mut tx, &stored.id, &invoice.credits).await?;
                 money::post_issue(&mut tx, &invoice, now).await?;
             }
             Step::Void if from.is_issued() => {
                 refuse_moved(&mut tx, &stored).await?;
+                interim::refuse_counted_on(&mut tx, &stored).await?;
                 money::post_void(&mut tx, &invoice, now).await?;
                 grant::give_back(&mut tx, &invoice.credits).await?;
             }
@@ -164,6 +168,9 @@ fn refuse_unready(stored: &Stored, now: DateTime<Utc>) -> Result<(), LedgerError
             "is over usage of the built-in simulated provider; that is never billed".to_owned(),
         );
     }
+    if invoice.interim {
+        return refuse_stale(stored);
+    }
     if now < invoice.period.end {
         let (label, end) = (&invoice.period.label, invoice.period.end);
         return refused(format!(
@@ -178,6 +185,19 @@ fn refuse_unready(stored: &Stored, now: DateTime<Utc>) -> Result<(), LedgerError
         ));
     }
     Ok(())
+}
+
+/// Refuses an interim draft whose terms have changed since.
+fn refuse_stale(stored: &Stored) -> Result<(), LedgerError> {
+    if stored.updated_at >= stored.created_at && stored.invoice.version == INVOICE_VERSION {
+        return Ok(());
+    }
+    let label = &stored.invoice.period.label;
+    let reason = format!(
+        "was drafted before terms of its month {label} changed or by an earlier version; draft it \
+         again, or make it void"
+    );
+    Err(LedgerError::refused("invoice", &stored.id, reason))
 }
 
 /// Refuses to approve another total than the one that was seen.

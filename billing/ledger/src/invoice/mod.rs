@@ -6,6 +6,7 @@
 
 mod compute;
 mod document;
+mod interim;
 mod life;
 mod money;
 mod news;
@@ -22,9 +23,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use document::{
-    INVOICE_VERSION, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod, InvoiceProject,
-    InvoiceTexts, Standing,
+    INVOICE_VERSION, InterimInvoice, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod,
+    InvoiceProject, InvoiceTexts, Standing,
 };
+pub use interim::{ThresholdSweep, ThresholdsSeen};
 pub use life::SeenTotal;
 pub use payment::NewPayment;
 pub use state::InvoiceState;
@@ -32,20 +34,37 @@ pub use verify::{Beside, NotVerifiable, Verification, earlier_needed, recount_of
 
 use crate::{
     AuditEntry, Customer, Instruction, Ledger, LedgerError, Listing, Page,
-    audit::{self, Change, Subject},
+    audit::{self, Author, Change, Subject},
     close, customer,
     error::During,
     secret::public_id,
     store::Connection,
 };
-use compute::compute;
 pub(crate) use compute::month;
+use compute::{Wanted, compute};
+pub(crate) use interim::owes_rest;
 pub(crate) use money::{discrepancies, post_credit};
 pub(crate) use news::tell_credit;
 pub(crate) use payment::settle_credited;
 pub(crate) use repo::{make_stale, not_issued, not_issued_over};
 pub(crate) use signed::amounts_of;
 pub use signed::{SignedAmounts, SignedSum};
+
+/// What of its month an invoice bills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InvoiceKind {
+    /// All that is owed for it and not billed yet.
+    Month,
+    /// Its usage so far that is not billed yet.
+    Interim,
+}
+
+impl InvoiceKind {
+    /// As the column `interim` has it.
+    fn stored(self) -> i64 {
+        i64::from(self == Self::Interim)
+    }
+}
 
 /// A stored invoice as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -66,6 +85,9 @@ pub struct InvoiceSummary {
     pub currency: Currency,
     /// What is to be paid.
     pub total: Decimal,
+    /// Whether it is over the usage of its month so far; absent on the month's own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interim: bool,
     /// When it was first drafted.
     pub created_at: DateTime<Utc>,
     /// When it last changed.
@@ -89,7 +111,7 @@ impl Ledger {
         let catalogue = self.current(&mut view).await?;
         let customer = found(&mut view, customer).await?;
         let with = (&*catalogue, self.issuer.as_deref());
-        compute(&mut view, with, &customer, period, None, InvoiceTexts::default()).await
+        compute(&mut view, with, &customer, Wanted::preview(period, InvoiceKind::Month)).await
     }
 
     /// Drafts the invoice of a month and stores it. Drafting the same month again replaces what
@@ -117,12 +139,10 @@ impl Ledger {
         texts: InvoiceTexts,
         instruction: &Instruction,
     ) -> Result<Invoice, LedgerError> {
-        let texts = InvoiceTexts {
-            purchase_order: customer::purchase_order(texts.purchase_order.as_deref())?,
-            notes: customer::notes(texts.notes.as_deref())?,
-        };
+        let texts = checked(&texts)?;
+        let wanted = Wanted { label: period, kind: InvoiceKind::Month, id: None, texts };
         let mut tx = self.store.write().await?;
-        let invoice = self.draft(&mut tx, customer, period, texts, instruction).await?;
+        let invoice = self.draft(&mut tx, customer, wanted, instruction).await?;
         tx.commit().await.during("commit draft")?;
         Ok(invoice)
     }
@@ -136,12 +156,12 @@ impl Ledger {
         instruction: &Instruction,
     ) -> Result<bool, LedgerError> {
         let mut tx = self.store.write().await?;
-        let live = repo::live(&mut tx, customer, period).await?;
+        let live = repo::live(&mut tx, customer, period, InvoiceKind::Month).await?;
         if live.as_ref().is_some_and(|live| live.invoice.state != InvoiceState::Draft) {
             return Ok(false);
         }
-        let texts = InvoiceTexts::default();
-        let invoice = self.draft(&mut tx, customer, period, texts, instruction).await?;
+        let wanted = Wanted::preview(period, InvoiceKind::Month);
+        let invoice = self.draft(&mut tx, customer, wanted, instruction).await?;
         // Dropping the transaction undoes a draft over nothing, or over nothing that is billed.
         if live.is_none() && (invoice.lines.is_empty() || invoice.simulated) {
             return Ok(false);
@@ -154,16 +174,19 @@ impl Ledger {
         &self,
         tx: &mut Connection,
         customer: &CustomerId,
-        period: &str,
-        texts: InvoiceTexts,
-        instruction: &Instruction,
+        wanted: Wanted<'_>,
+        author: impl Into<Author<'_>>,
     ) -> Result<Invoice, LedgerError> {
         let now = self.now();
+        let Wanted { label: period, kind, texts, .. } = wanted;
         let catalogue = self.current(tx).await?;
         let customer = found(tx, customer).await?;
         close::refuse_closed(tx, period).await?;
         refuse_future(period, month(period, &customer)?.start, now)?;
-        let live = repo::live(tx, &customer.id, period).await?;
+        if kind == InvoiceKind::Interim {
+            interim::refuse_over(tx, &customer, period, now).await?;
+        }
+        let live = repo::live(tx, &customer.id, period, kind).await?;
         if let Some(live) = live.as_ref().filter(|live| live.invoice.state.is_issued()) {
             return Err(LedgerError::refused(
                 "invoice",
@@ -180,9 +203,10 @@ impl Ledger {
             purchase_order: texts.purchase_order.or(before.purchase_order),
             notes: texts.notes.or(before.notes),
         };
-        let made = (Some(id.clone()), texts.clone());
+        let wanted = Wanted { label: period, kind, id: Some(id.clone()), texts: texts.clone() };
         let with = (&*catalogue, self.issuer.as_deref());
-        let invoice = compute(tx, with, &customer, period, made.0, made.1).await?;
+        let invoice = compute(tx, with, &customer, wanted).await?;
+        interim::refuse_nothing(&invoice)?;
         match &live {
             None => repo::insert(tx, &invoice, &texts, now).await?,
             Some(live) => repo::replace(tx, &invoice, &texts, live.invoice.state, now).await?,
@@ -199,8 +223,7 @@ impl Ledger {
                 result: None,
             };
             // Drafting again is harmless, so it spends no key.
-            let by = Instruction::new(instruction.by().clone(), None)?;
-            audit::insert(tx, subject(&id), change, &by, now).await?;
+            audit::insert(tx, subject(&id), change, author.into().unkeyed(), now).await?;
             news::tell_draft(tx, &invoice, now).await?;
         }
         Ok(invoice)
@@ -255,6 +278,14 @@ impl Ledger {
     }
 }
 
+/// Texts that an invoice can show.
+fn checked(texts: &InvoiceTexts) -> Result<InvoiceTexts, LedgerError> {
+    Ok(InvoiceTexts {
+        purchase_order: customer::purchase_order(texts.purchase_order.as_deref())?,
+        notes: customer::notes(texts.notes.as_deref())?,
+    })
+}
+
 /// Refuses a month that has not begun: nobody can owe anything for it.
 pub(crate) fn refuse_future(
     period: &str,
@@ -277,6 +308,8 @@ pub(crate) struct Stored {
     pub(crate) invoice: Invoice,
     /// The text itself: of an issued invoice, what was issued.
     document: String,
+    /// When it was first drafted.
+    created_at: DateTime<Utc>,
     /// When it was drafted, or changed its state.
     updated_at: DateTime<Utc>,
     /// What it says instead of its customer's own texts.

@@ -21,6 +21,9 @@ struct News<'a> {
     number: Option<&'a DocumentNumber>,
     customer: &'a CustomerId,
     period: &'a str,
+    /// Whether it is over the usage of its month so far.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    interim: bool,
     state: InvoiceState,
     #[schemars(with = "permille_types::schema::CurrencyCode")]
     currency: Currency,
@@ -85,6 +88,7 @@ async fn tell(
         number: invoice.number.as_ref(),
         customer: &invoice.customer.id,
         period: &invoice.period.label,
+        interim: invoice.interim,
         state: invoice.state,
         currency: invoice.currency,
         total: invoice.total,

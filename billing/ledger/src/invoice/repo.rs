@@ -5,7 +5,7 @@ use permille_types::{Currency, CustomerId, DocumentNumber, InvoiceId};
 use rust_decimal::Decimal;
 
 use super::{
-    Invoice, InvoiceState, InvoiceSummary, InvoiceTexts, Stored,
+    Invoice, InvoiceKind, InvoiceState, InvoiceSummary, InvoiceTexts, Stored,
     money::{Moved, standing},
 };
 use crate::{
@@ -23,6 +23,7 @@ struct StoredRow {
     refunded: Option<String>,
     purchase_order: Option<String>,
     notes: Option<String>,
+    created_at: i64,
     updated_at: i64,
 }
 
@@ -48,6 +49,7 @@ impl StoredRow {
             id: column::parsed("invoice.id", &row.id)?,
             invoice: Invoice { state, standing, ..written },
             document: row.document,
+            created_at: column::instant("invoice.created_at", row.created_at)?,
             updated_at: column::instant("invoice.updated_at", row.updated_at)?,
             texts: InvoiceTexts { purchase_order: row.purchase_order, notes: row.notes },
         })
@@ -72,11 +74,12 @@ async fn credited(connection: &mut Connection, id: &str) -> Result<Decimal, Ledg
     })
 }
 
-/// The invoice of a customer's month that is not void.
+/// The invoice of a customer's month that is not void; of interim ones the one that is not issued.
 pub(super) async fn live(
     connection: &mut Connection,
     customer: &CustomerId,
     period: &str,
+    kind: InvoiceKind,
 ) -> Result<Option<Stored>, LedgerError> {
     let row = sql::query_as::<StoredRow>(
         "select
@@ -87,14 +90,20 @@ pub(super) async fn live(
              refunded,
              purchase_order,
              notes,
+             created_at,
              updated_at
          from invoice
          where customer = $1
            and period = $2
-           and state <> 'void'",
+           and interim = $3
+           and (
+               state in ('draft', 'approved')
+               or (interim = 0 and state <> 'void')
+           )",
     )
     .bind(customer.as_str())
     .bind(period)
+    .bind(kind.stored())
     .fetch_optional(&mut *connection)
     .await
     .during("find invoice of a month")?;
@@ -120,11 +129,12 @@ pub(super) async fn insert(
              currency,
              total,
              document,
+             interim,
              purchase_order,
              notes,
              created_at,
              updated_at
-         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
+         ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)",
     )
     .bind(invoice.id.as_ref().map(InvoiceId::as_str))
     .bind(invoice.customer.id.as_str())
@@ -133,6 +143,7 @@ pub(super) async fn insert(
     .bind(invoice.currency.code())
     .bind(invoice.total.to_string())
     .bind(column::to_json("invoice", invoice)?)
+    .bind(invoice.kind().stored())
     .bind(texts.purchase_order.as_deref())
     .bind(texts.notes.as_deref())
     .bind(column::micros(at))
@@ -232,7 +243,8 @@ pub(super) async fn advance(
 }
 
 /// Takes back the approval of invoices of `period` or later that are not issued, and has them
-/// drafted again before the next one, as if they had been drafted at `at`.
+/// drafted again before the next one, as if they had been drafted at `at`, and interim ones as if
+/// they had been drafted before they were made.
 pub(crate) async fn make_stale(
     connection: &mut Connection,
     customer: Option<&CustomerId>,
@@ -242,7 +254,10 @@ pub(crate) async fn make_stale(
     sql::query(
         "update invoice
          set state = 'draft',
-             updated_at = $3
+             updated_at = case
+                 when interim = 1 then created_at - 1
+                 else $3
+             end
          where ($1 is null or customer = $1)
            and period >= $2
            and state in ('draft', 'approved')",
@@ -325,6 +340,7 @@ pub(super) async fn find(
              refunded,
              purchase_order,
              notes,
+             created_at,
              updated_at
          from invoice
          where id = $1
@@ -340,8 +356,8 @@ pub(super) async fn find(
     }
 }
 
-/// Invoices of a month that may still be issued, as `customer (state)`. One over simulated usage
-/// alone never is.
+/// Invoices of a month that may still be issued, as `customer (state)`, interim ones as
+/// `customer (interim, state)`. One over simulated usage alone never is.
 pub(crate) async fn not_issued(
     connection: &mut Connection,
     period: &str,
@@ -354,7 +370,9 @@ pub(crate) async fn not_issued(
          from invoice
          where period = $1
            and state in ('draft', 'approved')
-         order by customer",
+         order by
+             customer,
+             interim",
     )
     .bind(period)
     .fetch_all(connection)
@@ -364,7 +382,8 @@ pub(crate) async fn not_issued(
     for (customer, state, document) in rows {
         let invoice: Invoice = column::json("invoice.document", &document)?;
         if !invoice.simulated {
-            found.push(format!("{customer} ({state})"));
+            let interim = if invoice.interim { "interim, " } else { "" };
+            found.push(format!("{customer} ({interim}{state})"));
         }
     }
     Ok(found)
@@ -417,7 +436,10 @@ pub(super) async fn not_void(
          from invoice
          where period = $1
            and state <> 'void'
-         order by customer",
+         order by
+             customer,
+             interim,
+             id",
     )
     .bind(period)
     .fetch_all(connection)
@@ -444,6 +466,7 @@ struct SummaryRow {
     state: String,
     currency: String,
     total: String,
+    interim: i64,
     created_at: i64,
     updated_at: i64,
 }
@@ -462,6 +485,7 @@ impl TryFrom<SummaryRow> for InvoiceSummary {
             state: column::word::<InvoiceState>("invoice.state", &row.state)?,
             currency: column::parsed("invoice.currency", &row.currency)?,
             total: column::decimal("invoice.total", &row.total)?,
+            interim: row.interim != 0,
             created_at: column::instant("invoice.created_at", row.created_at)?,
             updated_at: column::instant("invoice.updated_at", row.updated_at)?,
             period: row.period,
@@ -484,6 +508,7 @@ pub(super) async fn list(
              state,
              currency,
              total,
+             interim,
              created_at,
              updated_at
          from invoice

@@ -142,7 +142,8 @@ pub(crate) async fn taken(
     .collect()
 }
 
-/// Months before `period` that have an issued invoice of the customer, oldest first.
+/// Months before `period` whose own invoice is issued to the customer, oldest first: what is left of
+/// them is late.
 pub(crate) async fn months_before(
     connection: &mut Connection,
     customer: &CustomerId,
@@ -153,6 +154,7 @@ pub(crate) async fn months_before(
          from invoice
          where customer = $1
            and period < $2
+           and interim = 0
            and state in ('final', 'paid')
          order by period",
     )
@@ -161,4 +163,22 @@ pub(crate) async fn months_before(
     .fetch_all(connection)
     .await
     .during("list invoiced months")
+}
+
+/// Months that have an issued invoice of the customer, their own or an interim one, oldest first.
+pub(crate) async fn months(
+    connection: &mut Connection,
+    customer: &CustomerId,
+) -> Result<Vec<String>, LedgerError> {
+    sql::query_scalar::<String>(
+        "select distinct period
+         from invoice
+         where customer = $1
+           and state in ('final', 'paid')
+         order by period",
+    )
+    .bind(customer.as_str())
+    .fetch_all(connection)
+    .await
+    .during("list months that are billed in part")
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use permille_rating::plan::Plan;
 use permille_types::{CustomerId, PriceVersion};
+use rust_decimal::Decimal;
 
 use super::{Assignment, ListedPlan, read};
 use crate::{
@@ -39,6 +40,7 @@ pub(super) async fn insert(
              name,
              currency,
              content,
+             threshold,
              ordinal,
              added_at
          )
@@ -47,8 +49,9 @@ pub(super) async fn insert(
              $2,
              $3,
              $4,
+             $5,
              coalesce(max(ordinal), 0) + 1,
-             $5
+             $6
          from plan
          where true
          on conflict (version) do nothing",
@@ -57,6 +60,7 @@ pub(super) async fn insert(
     .bind(plan.name.as_str())
     .bind(plan.currency.code())
     .bind(&plan.content)
+    .bind(plan.threshold.map(|threshold| threshold.to_string()))
     .bind(column::micros(added_at))
     .execute(connection)
     .await
@@ -158,6 +162,42 @@ pub(super) async fn assignments(
             from: column::instant("customer_plan.from_at", from)?,
             plan: content.as_deref().map(read).transpose()?,
         })
+    })
+    .collect()
+}
+
+/// Customers whose plan at `at` has a threshold, with it.
+pub(crate) async fn thresholds(
+    connection: &mut Connection,
+    at: DateTime<Utc>,
+) -> Result<Vec<(CustomerId, Decimal)>, LedgerError> {
+    sql::query_as::<(String, String)>(
+        "select
+             customer_plan.customer,
+             plan.threshold
+         from plan
+         join customer_plan on customer_plan.plan = plan.version
+         where plan.threshold is not null
+           and customer_plan.from_at <= $1
+           and not exists (
+               select 1
+               from customer_plan as later
+               where later.customer = customer_plan.customer
+                 and later.from_at > customer_plan.from_at
+                 and later.from_at <= $1
+           )
+         order by customer_plan.customer",
+    )
+    .bind(column::micros(at))
+    .fetch_all(connection)
+    .await
+    .during("find customers with a threshold")?
+    .into_iter()
+    .map(|(customer, threshold)| {
+        Ok((
+            column::parsed("customer_plan.customer", &customer)?,
+            column::decimal("plan.threshold", &threshold)?,
+        ))
     })
     .collect()
 }

@@ -9,4 +9,4 @@ mod ledger;
 mod several;
 mod shared;
 
-use ledger::{archives, database, evidence, reopening, support};
+use ledger::{archives, database, evidence, interims, reopening, support};

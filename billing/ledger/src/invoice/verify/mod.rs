@@ -20,7 +20,9 @@ use permille_rating::{
 };
 use permille_types::{DocumentNumber, Price};
 
-use super::{INVOICE_VERSION, Invoice, InvoicePeriod, compute::projects_of};
+use super::{
+    INVOICE_VERSION, InterimInvoice, Invoice, InvoiceKind, InvoicePeriod, compute::projects_of,
+};
 use crate::{CreditNote, LedgerError};
 use months::Again;
 
@@ -167,7 +169,7 @@ fn recomputed(
     again: Again,
     recount: &Recount,
 ) -> Result<Invoice, NotVerifiable> {
-    let Again { lines, charges, records, credit, period } = again;
+    let Again { lines, charges, records, billed_before, credit, period } = again;
     let head = InvoiceHead {
         id: invoice.id.clone(),
         customer: invoice.customer.id.clone(),
@@ -201,6 +203,7 @@ fn recomputed(
         tax: document.tax,
         gross: document.gross,
         total: document.total,
+        billed_before,
         records,
         requests: counts.requests,
         unpriced_requests: counts.unpriced,
@@ -216,6 +219,17 @@ fn recomputed(
 /// What a reader should know beside that it is right.
 fn remarks(invoice: &Invoice, beside: &Beside<'_>) -> Vec<String> {
     let mut remarks = Vec::new();
+    let before: Vec<String> = invoice
+        .billed_before
+        .iter()
+        .map(|interim| format!("{} {}", interim.number, interim.subtotal))
+        .collect();
+    if !before.is_empty() {
+        let (month, code) = (&invoice.period.label, invoice.currency.code());
+        let before = before.join(", ");
+        remarks
+            .push(format!("interim invoices had billed some of {month} before: {before} {code}"));
+    }
     for head in &invoice.records {
         let late = |line: &&permille_rating::invoice::InvoiceLine| {
             line.corrects.as_ref() == Some(&head.period)

@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use permille_rating::{
     invoice::{
-        AppliedCharge, BilledLine, HeldTerms, InvoiceLine, Month, Part, UsageSum, bill_month,
+        AppliedCharge, BilledLine, HeldTerms, InvoiceLine, Month, Part, UsageSum, bill_interim,
+        bill_month,
     },
     period::Period,
     plan::CreditTerms,
     verify::{CountedMonth, Recount},
 };
+use permille_types::DocumentNumber;
 
-use super::{INVOICE_VERSION, Invoice, NotVerifiable};
+use super::{INVOICE_VERSION, InterimInvoice, Invoice, InvoiceKind, NotVerifiable};
 use crate::{
     RecordHead,
     invoice::compute::default_project,
@@ -25,6 +27,8 @@ pub(super) struct Again {
     pub(super) lines: Vec<InvoiceLine>,
     pub(super) charges: Vec<AppliedCharge>,
     pub(super) records: Vec<RecordHead>,
+    /// What interim invoices had billed of its own month.
+    pub(super) billed_before: Vec<InterimInvoice>,
     /// How credit pays, by the plan at the month's end.
     pub(super) credit: CreditTerms,
     /// The invoice's own month.
@@ -65,6 +69,7 @@ pub(super) fn bill_again(
         lines: Vec::new(),
         charges: Vec::new(),
         records: Vec::new(),
+        billed_before: Vec::new(),
         credit: own.credit(),
         period: own.period,
     };
@@ -89,7 +94,14 @@ pub(super) fn bill_again(
             charges: terms.charges,
         };
         let price = |version: &_| recount.price_of(version);
-        let bill = bill_month(&month, price, invoice.currency).map_err(NotVerifiable::Lines)?;
+        let bill = match invoice.kind() {
+            InvoiceKind::Month => bill_month(&month, price, invoice.currency),
+            InvoiceKind::Interim => bill_interim(&month, price, invoice.currency),
+        };
+        let bill = bill.map_err(NotVerifiable::Lines)?;
+        if own {
+            again.billed_before = interims(head, earlier);
+        }
         again.lines.extend(bill.lines);
         again.charges.extend(bill.charges);
     }
@@ -117,6 +129,17 @@ fn compare_records(
         differences.push(format!("root of {of}: {root} from the records, {printed} printed"));
     }
     RecordHead { size, root, ..head.clone() }
+}
+
+/// The interim invoices among those that had billed some of an invoice's own month.
+fn interims(head: &RecordHead, earlier: &[Invoice]) -> Vec<InterimInvoice> {
+    let of = |number: &DocumentNumber| {
+        let other = earlier.iter().find(|other| other.number.as_ref() == Some(number))?;
+        let (number, subtotal) = (number.clone(), other.subtotal);
+        (other.interim && other.period.label == head.period)
+            .then_some(InterimInvoice { number, subtotal })
+    };
+    head.billed_by.iter().filter_map(of).collect()
 }
 
 /// What earlier invoices had billed of a month.
