@@ -28,6 +28,10 @@ pub struct Document {
     pub buyer: Buyer,
     /// The billed month.
     pub period: BilledPeriod,
+    /// Whether it bills the month's usage so far, before the month's own invoice.
+    pub interim: bool,
+    /// Interim invoices that have billed some of the month before it.
+    pub billed_before: Vec<BilledBefore>,
     /// Currency of every amount.
     pub currency: Currency,
     /// The buyer's purchase order.
@@ -136,6 +140,15 @@ impl BilledPeriod {
         let last = self.end.checked_sub_signed(chrono::TimeDelta::microseconds(1));
         (day(self.start), day(last.unwrap_or(self.end)))
     }
+}
+
+/// An interim invoice over the month of a later one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BilledBefore {
+    /// Its number.
+    pub number: DocumentNumber,
+    /// What it has billed, before tax.
+    pub amount: Decimal,
 }
 
 /// What one cost centre owes, before tax.

@@ -34,8 +34,8 @@ mod words;
 
 pub use detail::Request;
 pub use document::{
-    BilledPeriod, Buyer, Document, IssuedText, Kind, Line, LineUsage, ProjectAmount, RequestCounts,
-    Standing, Status,
+    BilledBefore, BilledPeriod, Buyer, Document, IssuedText, Kind, Line, LineUsage, ProjectAmount,
+    RequestCounts, Standing, Status,
 };
 pub use error::DocumentError;
 pub use export::{Export, Exporter};

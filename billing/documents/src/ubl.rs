@@ -32,7 +32,8 @@ struct Ubl<'d> {
     first_day: NaiveDate,
     last_day: NaiveDate,
     order: Option<String>,
-    credits: Option<String>,
+    /// The invoice that is credited, or the interim ones of the month.
+    preceding: Vec<String>,
     /// Seller and buyer, each by the name of its element.
     parties: [(&'static str, Party); 2],
     iban: Option<String>,
@@ -131,6 +132,7 @@ pub(crate) fn write(
         (None, None) => Some("Payable on receipt.".to_owned()),
         (None, Some(_)) => None,
     };
+    let before = document.billed_before.iter().map(|before| text::line(before.number.as_str()));
     let notes = document.notes.iter().flat_map(|notes| text::lines(notes));
     let prepaid = document.prepaid();
     let is_credit = document.is_credit();
@@ -147,7 +149,7 @@ pub(crate) fn write(
         first_day,
         last_day,
         order: document.purchase_order.as_deref().map(text::line),
-        credits,
+        preceding: credits.into_iter().chain(before).collect(),
         parties: [("AccountingSupplierParty", seller), ("AccountingCustomerParty", buyer)],
         iban: issuer.iban.as_deref().map(text::line).filter(|_| !is_credit),
         tax_amount: document.gross.saturating_sub(document.net),

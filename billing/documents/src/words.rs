@@ -24,6 +24,7 @@ macro_rules! words {
 words! {
     tag: "en", "zh-CN";
     invoice: "Invoice", "账单";
+    interim_invoice: "Interim invoice", "期中账单";
     credit_note: "Credit note", "贷项通知单";
     preview: "PREVIEW", "预览";
     draft: "DRAFT", "草稿";
@@ -38,6 +39,7 @@ words! {
     issue_date: "Date of issue", "开具日期";
     due_date: "Due date", "付款期限";
     period: "Period", "计费周期";
+    billed_before: "Billed before", "期中已开具";
     currency: "Currency", "币种";
     purchase_order: "Purchase order", "采购订单";
     credits: "Credits invoice", "冲销账单";
@@ -89,6 +91,8 @@ words! {
     estimated_note: "requests have estimated counts, because the provider did not report all of them; tokens and units among the lines that were estimated:",
         "个请求的用量为估算（供应商未完整上报），其中估算的 Token 与单位数量：";
     simulated_note: "requests were served by the built-in simulated provider and are on no line.", "个请求由内置模拟供应商处理，未计费。";
+    interim_note: "This is over the usage of the period so far; the rest, and what is owed for the whole period, is on an invoice after its end.",
+        "本单为周期内截至目前的用量；其余用量及整个周期应付的费用，将在周期结束后另行开具。";
     simulated_only_note: "All usage is simulated: this is never issued.", "全部为模拟用量，不会正式开具。";
     verify: "How to verify this document", "如何核验本单";
     verify_lines: "Each line is quantity × price, rounded once to the smallest unit of the currency, half away from zero; where a charge covers it, its share of the charge. The lines less credit before tax add up to the net; each tax is the net times its rate, rounded once.",

@@ -112,7 +112,11 @@ impl View {
         let payment = issuer.payment.iter().filter(|_| !is_credit);
         Self {
             words,
-            title: if is_credit { words.credit_note } else { words.invoice },
+            title: match (is_credit, document.interim) {
+                (true, _) => words.credit_note,
+                (false, true) => words.interim_invoice,
+                (false, false) => words.invoice,
+            },
             number: line(document.shown_number()),
             stamp: stamp(document, &words),
             seller: seller(issuer, &words),
@@ -194,6 +198,10 @@ fn facts(document: &Document, issuer: &Issuer, words: &Words) -> Facts {
     let (first, last) = document.period.days();
     let zone = document.period.time_zone.name();
     tell(words.period, Some(format!("{first} – {last} ({zone})")));
+    for before in &document.billed_before {
+        let amount = money(document, before.amount);
+        tell(words.billed_before, Some(format!("{}: {amount}", line(before.number.as_str()))));
+    }
     if let Kind::CreditNote { invoice, reason } = &document.kind {
         tell(words.credits, Some(line(invoice.as_str())));
         tell(words.reason, Some(line(reason)));
@@ -361,6 +369,9 @@ fn count_notes(document: &Document, words: &Words) -> Vec<String> {
     let Some(counts) = document.counts else { return Vec::new() };
     let of = |count: u64| format!("{} / {}", grouped(count.into()), grouped(counts.all.into()));
     let mut notes = Vec::new();
+    if document.interim {
+        notes.push(words.interim_note.to_owned());
+    }
     if counts.unpriced > 0 {
         notes.push(format!("{} {}", of(counts.unpriced), words.unpriced_note));
     }

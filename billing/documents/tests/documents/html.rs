@@ -1,9 +1,9 @@
 //! HTML pages: what they say, in both languages.
 
-use permille_documents::{Export, Format, Language, Logo};
+use permille_documents::{BilledBefore, Document, Export, Format, Language, Logo};
 use permille_rating::invoice::{CreditScope, TaxTerms};
 
-use crate::samples::{credit_note, export, invoice, november, text, vat, written};
+use crate::samples::{credit_note, decimal, export, invoice, november, text, vat, written};
 
 #[test]
 fn every_amount_of_the_document_stands_on_the_pages() {
@@ -73,4 +73,23 @@ fn a_logo_is_a_picture_and_runs_nothing() {
     assert!(page.contains("<img src=\"data:image/svg+xml;base64,PHN2"));
     assert!(page.contains("default-src 'none'"));
     assert!(Logo::of(b"GIF89a".to_vec()).is_none());
+}
+
+#[test]
+fn an_interim_invoice_says_so_and_the_months_own_what_it_billed() {
+    let requests = november();
+    let month = invoice(&requests, vat("6"));
+    let interim = Document { interim: true, ..month.clone() };
+    let number = "INV-2026-000007".parse().unwrap();
+    let before = BilledBefore { number, amount: decimal("1200.00") };
+    let after = Document { billed_before: vec![before], ..month.clone() };
+
+    let (month, interim, after) =
+        [month, interim, after].map(|document| text(&document, Format::Html, &requests)).into();
+
+    assert!(interim.contains("<h1>Interim invoice</h1>"), "{interim}");
+    assert!(interim.contains("over the usage of the period so far"));
+    assert!(month.contains("<h1>Invoice</h1>") && !month.contains("so far"));
+    assert!(!month.contains("Billed before"));
+    assert!(after.contains("<dt>Billed before</dt><dd>INV-2026-000007: 1,200.00 CNY</dd>"));
 }

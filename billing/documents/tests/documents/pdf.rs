@@ -6,7 +6,7 @@ use std::{
 };
 
 use permille_documents::{
-    Document, Export, FontFile, Fonts, Format, Kind, Language, Logo, Request, Status,
+    BilledBefore, Document, Export, FontFile, Fonts, Format, Kind, Language, Logo, Request, Status,
 };
 use permille_rating::invoice::CreditScope;
 
@@ -221,5 +221,23 @@ fn a_logo_is_drawn_or_refused_by_what_is_wrong_with_it() {
     ] {
         let error = with(&bad).unwrap_err().to_string();
         assert!(error.contains("logo") && error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn the_pages_of_interim_invoices_and_of_the_months_own_say_what_they_are() {
+    let requests = november();
+    let month = invoice(&requests, vat("6"));
+    let interim = Document { interim: true, ..month.clone() };
+    let number = "INV-2026-000007".parse().unwrap();
+    let before = BilledBefore { number, amount: decimal("1200.00") };
+    let after = Document { billed_before: vec![before], ..month };
+
+    let interim = pages(&written(pdf(&interim, chinese()), &requests, 1)).concat();
+    let after = pages(&written(pdf(&after, chinese()), &requests, 1)).concat();
+
+    assert!(interim.contains("Interim invoice"), "{interim}");
+    for said in ["Billed before", "INV-2026-000007", "1,200.00"] {
+        assert!(after.contains(said), "{said}: {after}");
     }
 }

@@ -154,6 +154,8 @@ pub(crate) fn invoice(requests: &[Request], tax_terms: TaxTerms) -> Document {
             end,
             time_zone: chrono_tz::Asia::Shanghai,
         },
+        interim: false,
+        billed_before: Vec::new(),
         currency: Currency::CNY,
         purchase_order: Some("PO-7".to_owned()),
         notes: Some("Thank you.".to_owned()),

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use permille_documents::{Document, Export, Format};
+use permille_documents::{BilledBefore, Document, Export, Format};
 use permille_rating::invoice::{CreditScope, TaxRate, TaxTerms};
 use roxmltree::Node;
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -197,4 +197,33 @@ fn what_the_standard_cannot_say_is_refused_by_name() {
     for (error, named) in cases {
         assert!(error.contains(named) && error.contains("accepted"), "{named}: {error}");
     }
+}
+
+/// UNTDID 1001 code 326 is a partial invoice; BG-3 names those that precede a final one.
+#[test]
+fn an_interim_invoice_is_a_partial_one_and_the_months_own_names_it() {
+    let requests = november();
+    let month = invoice(&requests, vat("6"));
+    let interim = Document { interim: true, ..month.clone() };
+    let before =
+        |number: &str| BilledBefore { number: number.parse().unwrap(), amount: decimal("12.00") };
+    let billed_before = vec![before("INV-2026-000007"), before("INV-2026-000009")];
+    let after = Document { billed_before, ..month };
+
+    let interim = text(&interim, Format::Ubl, &requests);
+    let after = text(&after, Format::Ubl, &requests);
+
+    check(&interim, Decimal::ZERO);
+    check(&after, Decimal::ZERO);
+    let parsed = roxmltree::Document::parse(&interim).unwrap();
+    assert_eq!(words(parsed.root_element(), "InvoiceTypeCode"), "326");
+    let parsed = roxmltree::Document::parse(&after).unwrap();
+    let root = parsed.root_element();
+    assert_eq!(words(root, "InvoiceTypeCode"), "380");
+    let preceding: Vec<String> = root
+        .children()
+        .filter(|node| node.tag_name().name() == "BillingReference")
+        .map(|node| words(node, "InvoiceDocumentReference/ID"))
+        .collect();
+    assert_eq!(preceding, ["INV-2026-000007", "INV-2026-000009"]);
 }

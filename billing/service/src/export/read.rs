@@ -1,8 +1,8 @@
 //! Invoices, credit notes and requests of the ledger in the terms of documents.
 
 use permille_documents::{
-    BilledPeriod, Buyer, Document, IssuedText, Issuer, Kind, Line, LineUsage, Logo, ProjectAmount,
-    Request, RequestCounts, Standing, Status,
+    BilledBefore, BilledPeriod, Buyer, Document, IssuedText, Issuer, Kind, Line, LineUsage, Logo,
+    ProjectAmount, Request, RequestCounts, Standing, Status,
 };
 use permille_ledger::{
     CreditNote, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod, InvoiceState,
@@ -31,6 +31,12 @@ pub(super) fn invoice(usage: &InvoicedUsage) -> Document {
         issued_at: invoice.issued_at,
         buyer: buyer(&invoice.customer),
         period: period(&invoice.period),
+        interim: invoice.interim,
+        billed_before: invoice
+            .billed_before
+            .iter()
+            .map(|before| BilledBefore { number: before.number.clone(), amount: before.subtotal })
+            .collect(),
         currency: invoice.currency,
         purchase_order: invoice.purchase_order.clone(),
         notes: invoice.notes.clone(),
@@ -94,6 +100,8 @@ pub(super) fn credit_note(note: &CreditNote, invoice: &Invoice, text: String) ->
         issued_at: Some(note.issued_at),
         buyer: buyer(&note.customer),
         period: period(&invoice.period),
+        interim: false,
+        billed_before: Vec::new(),
         currency: note.currency,
         purchase_order: invoice.purchase_order.clone(),
         notes: None,
