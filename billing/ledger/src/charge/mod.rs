@@ -279,7 +279,7 @@ async fn refuse_invoiced(
     };
     let closed = close::closed(connection).await?;
     for customer in customers {
-        let issued = invoiced::months(connection, &customer.id).await?;
+        let issued = invoiced::billed_months(connection, &customer.id).await?;
         for label in issued.iter().chain(&closed) {
             let month = invoice::month(label, &customer)?;
             let (reached, from) = match reach {

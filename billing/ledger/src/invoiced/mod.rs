@@ -18,7 +18,7 @@ use permille_types::{CustomerId, ModelName, PriceVersion, ProjectId};
 use rust_decimal::Decimal;
 
 pub use read::{InvoicedUsage, PricedEvent};
-pub(crate) use repo::{months, months_before, take, taken};
+pub(crate) use repo::{billed_months, months_before, take, taken};
 
 use crate::{
     LedgerError, column,
@@ -170,4 +170,12 @@ pub(crate) async fn billed_of(
         .try_fold(Decimal::ZERO, |sum, taken| {
             column::exact_add("amounts of a charge", sum, taken.billed.amount)
         })
+}
+
+/// Months whose own invoice is issued to the customer, oldest first.
+pub(crate) async fn months(
+    connection: &mut Connection,
+    customer: &CustomerId,
+) -> Result<Vec<String>, LedgerError> {
+    repo::months_before(connection, customer, AFTER_ALL_MONTHS).await
 }

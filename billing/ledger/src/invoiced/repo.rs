@@ -142,8 +142,8 @@ pub(crate) async fn taken(
     .collect()
 }
 
-/// Months before `period` whose own invoice is issued to the customer, oldest first: what is left of
-/// them is late.
+/// Months before `period` whose own invoice is issued to the customer, oldest first: what is left
+/// of them is late.
 pub(crate) async fn months_before(
     connection: &mut Connection,
     customer: &CustomerId,
@@ -166,7 +166,7 @@ pub(crate) async fn months_before(
 }
 
 /// Months that have an issued invoice of the customer, their own or an interim one, oldest first.
-pub(crate) async fn months(
+pub(crate) async fn billed_months(
     connection: &mut Connection,
     customer: &CustomerId,
 ) -> Result<Vec<String>, LedgerError> {

@@ -2,7 +2,7 @@
 
 use permille_ledger::{
     CreditScope, Instruction, InterimInvoice, Invoice, InvoiceState, InvoiceTexts, LedgerError,
-    NO_PLAN, NewCredit, Role,
+    NO_PLAN, NewCredit, Page, Role, UsageFilter,
 };
 use permille_types::{CustomerId, Flag, InvoiceId, TokenClass, UsageEvent};
 
@@ -381,8 +381,15 @@ async fn a_close_asks_for_the_months_own_invoice_where_interim_ones_leave_someth
 #[tokio::test]
 async fn a_close_asks_for_what_is_missing_to_the_minimum_of_a_charge() {
     let (books, finance) = under("usage").await;
-    let charge = "[[charge]]\nname = \"least\"\ncurrency = \"CNY\"\nkind = \"unit\"\nunit = \"10\"\n\
-         from = 2026-11-01T00:00:00Z\nminimum = \"250\"\n";
+    let charge = r#"
+[[charge]]
+name = "least"
+currency = "CNY"
+kind = "unit"
+unit = "10"
+from = 2026-11-01T00:00:00Z
+minimum = "250"
+"#;
     books.ledger.add_charges(charge, &finance).await.unwrap();
     books.accept(&[used(&books, 1, "2026-11-05", 20_000)]).await;
     let interim = draft(&books, &finance).await.unwrap();
@@ -399,4 +406,27 @@ async fn a_close_asks_for_what_is_missing_to_the_minimum_of_a_charge() {
     assert_eq!(lines(&interim), ["input_uncached 200.00"]);
     assert_eq!(lines(&month), ["charge 50.00"]);
     assert_eq!((drafts(&close), drafts(&after)), (false, true));
+}
+
+/// While its month goes on a request has no share: what it is summed with is not all billed.
+#[tokio::test]
+async fn what_requests_were_billed_is_told_with_the_months_own_invoice() {
+    let (books, finance) = under("usage").await;
+    books.accept(&[used(&books, 1, "2026-11-05", 20_000)]).await;
+    let interim = draft(&books, &finance).await.unwrap();
+    issue(&books, &interim, &finance).await;
+    let rows = async || {
+        let page = Page::default();
+        books.ledger.usage(&UsageFilter::default(), &page).await.unwrap().items
+    };
+    let before = rows().await;
+    books.accept(&[used(&books, 2, "2026-11-06", 10_000)]).await;
+    books.clock.set("2026-12-01T00:00:00Z");
+    books.issue("2026-11").await;
+    let after = rows().await;
+
+    assert_eq!(before[0].billed_cost, None);
+    let mut billed: Vec<_> = after.iter().map(|row| row.billed_cost.clone().unwrap()).collect();
+    billed.sort();
+    assert_eq!(billed, ["100", "200"]);
 }

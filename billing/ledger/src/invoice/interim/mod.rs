@@ -146,8 +146,8 @@ pub(super) async fn refuse_counted_on(
         None => Ok(()),
         Some(own) => {
             let reason = format!(
-                "is counted on by invoice `{}`, which has billed the rest of {period}; accepted: to \
-                 credit it, or to make that one void first",
+                "is counted on by invoice `{}`, which has billed the rest of {period}; accepted: \
+                 to credit it, or to make that one void first",
                 own.shown_number()
             );
             Err(LedgerError::refused("invoice", stored.shown_number(), reason))
