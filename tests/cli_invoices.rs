@@ -11,7 +11,8 @@
 
 mod support;
 
-use support::{Finished, Folder};
+use permille_types::UsageEvent;
+use support::{Finished, Folder, books};
 
 /// The id of a new draft of a month that has ended, in which nothing was used.
 fn draft(folder: &Folder, customer: &str) -> String {
@@ -311,4 +312,64 @@ fn is_disputed_and_answered(folder: &Folder, number: &str) {
     let trail = folder.text(&["audit", "plan", "team"]);
     assert!(trail.contains("add") && trail.contains("local commands"), "{trail}");
     assert!(folder.run(&["audit", "plans", "team"]).refused(1).contains("noun `plans`"));
+}
+
+/// A month that runs now, with usage of two thousand tokens of a cent each.
+#[tokio::test]
+async fn a_running_month_is_invoiced_in_parts_and_verified_offline() {
+    let folder = Folder::new();
+    let price = "[[price]]\nmodel = \"cents\"\ncurrency = \"CNY\"\nsource = \"a test\"\n\
+                 from = 2023-10-01T00:00:00Z\ninput = \"10\"\n";
+    folder.config(price);
+    folder.text(&["customer", "list"]);
+    let plan = folder.path().join("plan.toml");
+    let terms = "[[plan]]\nname = \"progressive\"\nkind = \"subscription\"\ncurrency = \"CNY\"\n\
+                 fee = \"31\"\nthreshold = \"VALUE\"\n";
+    let of = |value: &str| std::fs::write(&plan, terms.replace("VALUE", value)).unwrap();
+    of("0");
+    let add = ["plan", "add", plan.to_str().unwrap()];
+    let refused = folder.run(&add).refused(1);
+    of("20");
+    folder.text(&add);
+    let ledger = books::open(&folder).await;
+    let (customer, key) = books::customer(&ledger, 1).await;
+    let now = chrono::Utc::now();
+    let label = now.format("%Y-%m").to_string();
+    let event = UsageEvent {
+        request_id: permille_types::RequestId::new(now),
+        at: now,
+        model_requested: "cents".parse().unwrap(),
+        tokens: [(permille_types::TokenClass::INPUT_UNCACHED, 2_000)].into(),
+        ..books::october(2, customer.as_str(), key.as_str())
+    };
+    books::accept(&ledger, &[event]).await;
+    ledger.close().await;
+    let from = now.format("%Y-%m-01T00:00:00Z").to_string();
+    folder.text(&["customer", "set", "c1", "--plan", "progressive", "--plan-from", &from]);
+
+    let of_month = ["--customer", "c1", "--period", &label];
+    let interim = [&of_month[..], &["--interim"]].concat();
+    let preview = folder.text(&[&["invoice", "preview"], &interim[..]].concat());
+    let draft = folder.json(&[&["invoice", "draft"], &interim[..]].concat());
+    let id = draft["id"].as_str().unwrap();
+    folder.text(&["invoice", "approve", id, "--total", "20.00"]);
+    let number = folder.json(&["invoice", "finalize", id])["number"].as_str().unwrap().to_owned();
+    let list = folder.text(&["invoice", "list"]);
+    let whole = folder.text(&[&["invoice", "preview"], &of_month[..]].concat());
+    let nothing = folder.run(&[&["invoice", "draft"], &interim[..]].concat()).refused(1);
+    let files = folder.path().join("evidence");
+    let said = folder.text(&["invoice", "evidence", &number, "--dir", files.to_str().unwrap()]);
+    let command = said.lines().find(|line| line.contains("permille verify")).unwrap();
+    let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+    let right = Folder::new().text(&arguments);
+
+    assert!(refused.contains("`threshold`: 0 is not accepted; accepted: above 0"), "{refused}");
+    assert!(preview.starts_with("Interim invoice (preview)"), "{preview}");
+    assert!(preview.contains("20.00") && !preview.contains("31.00"), "{preview}");
+    assert!(list.contains(&format!("{label} (interim)")), "{list}");
+    assert!(whole.starts_with("Invoice (preview)") && whole.contains("31.00"), "{whole}");
+    let before = format!("billed of this month by interim invoices: {number} 20.00");
+    assert!(whole.contains(&before), "{whole}");
+    assert!(nothing.contains("has 0.00 that is not billed"), "{nothing}");
+    assert!(right.contains(&format!("{number} is right")), "{right}");
 }

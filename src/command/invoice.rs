@@ -153,6 +153,9 @@ pub(crate) struct Period {
     /// A month in the customer's time zone, such as 2026-11.
     #[arg(long, value_name = "YYYY-MM")]
     period: String,
+    /// Only what of the running month's usage is not billed yet, before the month ends.
+    #[arg(long)]
+    interim: bool,
 }
 
 /// An invoice in a list.
@@ -163,6 +166,8 @@ struct Listed {
     number: Option<String>,
     customer: String,
     period: String,
+    #[serde(default)]
+    interim: bool,
     state: String,
     currency: String,
     total: String,
@@ -184,6 +189,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             let body = json!({
                 "customer": period.customer,
                 "period": period.period,
+                "interim": period.interim,
                 "purchase_order": purchase_order,
                 "notes": notes,
             });
@@ -279,7 +285,7 @@ async fn each(
 
 impl Period {
     fn body(&self) -> serde_json::Value {
-        json!({"customer": self.customer, "period": self.period})
+        json!({"customer": self.customer, "period": self.period, "interim": self.interim})
     }
 }
 
@@ -296,11 +302,12 @@ fn table(invoices: &[Box<RawValue>]) -> Result<String, CliError> {
     ]);
     for invoice in invoices {
         let invoice: Listed = view(invoice)?;
+        let interim = if invoice.interim { " (interim)" } else { "" };
         grid.row([
             invoice.id,
             or_dash(invoice.number.as_ref()),
             invoice.customer,
-            invoice.period,
+            format!("{}{interim}", invoice.period),
             invoice.state,
             grouped(&invoice.total),
             invoice.currency,
@@ -323,10 +330,11 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
     let local =
         |instant: DateTime<Utc>| instant.with_timezone(&period.time_zone).format("%Y-%m-%d %H:%M");
     let mut head = format!(
-        "Invoice{id} ({state})\n\n\
+        "{title}{id} ({state})\n\n\
          customer  {name} ({customer})\n\
          period    {label}: {start} to {end}, {zone}\n\
          currency  {currency}\n",
+        title = if invoice.interim { "Interim invoice" } else { "Invoice" },
         state = invoice.state.as_str(),
         name = invoice.customer.name,
         customer = invoice.customer.id,
@@ -363,6 +371,13 @@ fn particulars(invoice: &Invoice) -> String {
         let refunded = refunded.unwrap_or_default();
         format!("{paid} paid, {credited} credited, {refunded}{} due", amount(standing.due))
     });
+    let before: Vec<String> = invoice
+        .billed_before
+        .iter()
+        .map(|before| format!("{} {}", before.number, grouped(&before.subtotal.to_string())))
+        .collect();
+    let before = (!before.is_empty())
+        .then(|| format!("billed of this month by interim invoices: {}", before.join(", ")));
     [
         ("tax id", invoice.customer.tax_id.clone()),
         ("bill to", invoice.customer.billing_address.clone()),
@@ -370,6 +385,7 @@ fn particulars(invoice: &Invoice) -> String {
         ("tax", taxes),
         ("notes", invoice.notes.clone()),
         ("standing", standing),
+        ("before", before),
     ]
     .into_iter()
     .filter_map(|(title, text)| Some((title, text?)))

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
+use permille_ledger::ThresholdsSeen;
 use permille_service::{UsageStreamReader, UsageStreamSettings};
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -27,6 +28,9 @@ const ENDED_EVERY: Duration = Duration::from_secs(15);
 /// Between two looks for what other processes changed of a shared store: a key that one of them
 /// revoked stops here within this and the time that a gateway takes to hear of it.
 const CHANGES_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks for plans whose threshold is reached: what is used in a minute is little
+/// beside an invoice, and a look costs nothing where no plan has one.
+const THRESHOLDS_EVERY: Duration = Duration::from_mins(1);
 /// Supervisors ask every few seconds and give up as soon.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -40,6 +44,7 @@ pub(super) struct BillingPart {
     ending: Part,
     telling: Part,
     keeping: Part,
+    drafting: Part,
     /// Where other processes may change the store.
     following: Option<Part>,
     /// Where gateways hand usage over through Redis.
@@ -82,6 +87,9 @@ impl BillingPart {
         let keeping = Part::start("the look after days of usage", move |stop| {
             days::keep(kept, retention, stop)
         });
+        let drafted = billing.clone();
+        let drafting =
+            Part::start("the look for thresholds", move |stop| watch_thresholds(drafted, stop));
         let following = billing.ledger().is_shared().then(|| {
             let billing = billing.clone();
             Part::start("the look for changes", move |stop| follow_changes(billing, stop))
@@ -96,7 +104,18 @@ impl BillingPart {
             Ok::<_, CliError>(part)
         });
         let reading = reading.transpose()?;
-        Ok(Self { address, token, billing, serving, ending, telling, keeping, following, reading })
+        Ok(Self {
+            address,
+            token,
+            billing,
+            serving,
+            ending,
+            telling,
+            keeping,
+            drafting,
+            following,
+            reading,
+        })
     }
 
     /// What a gateway in the same process needs of it.
@@ -132,6 +151,7 @@ impl BillingPart {
             error = self.ending.failed() => error,
             error = self.telling.failed() => error,
             error = self.keeping.failed() => error,
+            error = self.drafting.failed() => error,
             error = failed(self.following.as_mut()) => error,
             error = failed(self.reading.as_mut()) => error,
         }
@@ -143,6 +163,7 @@ impl BillingPart {
         self.ending.stop().await;
         self.telling.stop().await;
         self.keeping.stop().await;
+        self.drafting.stop().await;
         for mut part in [self.following, self.reading].into_iter().flatten() {
             part.stop().await;
         }
@@ -176,6 +197,26 @@ async fn follow_changes(billing: permille_service::Billing, stop: CancellationTo
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(CHANGES_EVERY) => {}
+        }
+    }
+}
+
+/// Drafts interim invoices over reached thresholds, until it is told to stop.
+async fn watch_thresholds(billing: permille_service::Billing, stop: CancellationToken) {
+    let mut seen = ThresholdsSeen::default();
+    loop {
+        let look = billing.draft_over_thresholds(&mut seen);
+        let looked = tokio::select! {
+            () = stop.cancelled() => return,
+            looked = look => looked,
+        };
+        if let Err(error) = looked {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "thresholds not looked at");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(THRESHOLDS_EVERY) => {}
         }
     }
 }

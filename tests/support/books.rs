@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use permille_ledger::{Ledger, LedgerConfig, NewCustomer, NewKey, Pepper};
 use permille_types::{
-    Batch, Currency, Ended, Endpoint, Family, RequestId, Sequenced, Source, SystemClock,
-    TokenClass, UsageEvent,
+    Batch, Currency, CustomerId, Ended, Endpoint, Family, KeyId, RequestId, Sequenced, Source,
+    SystemClock, TokenClass, UsageEvent,
 };
 
 use super::Folder;
@@ -60,20 +60,33 @@ pub fn october(number: usize, customer: &str, key: &str) -> UsageEvent {
 pub async fn customers(ledger: &Ledger, count: usize) {
     let mut events = Vec::new();
     for number in 1..=count {
-        let new = NewCustomer {
-            id: Some(format!("c{number}")),
-            name: format!("Customer {number}"),
-            currency: Currency::CNY,
-            time_zone: chrono_tz::UTC,
-        };
-        let customer = ledger.create_customer(new).await.unwrap().id;
-        let project = "default".parse().unwrap();
-        let new = NewKey { customer: customer.clone(), project, name: None, rpm: None };
-        let key = ledger.create_key(new).await.unwrap().key;
-        let event = october(number, customer.as_str(), key.id.as_str());
-        let payload = Bytes::from(event.to_payload().unwrap());
-        events.push(Sequenced { sequence: u64::try_from(number).unwrap(), payload });
+        let (customer, key) = customer(ledger, number).await;
+        events.push(october(number, customer.as_str(), key.as_str()));
     }
+    accept(ledger, &events).await;
+}
+
+/// Customer `c1`, `c2` or another one, and the id of a key of it.
+pub async fn customer(ledger: &Ledger, number: usize) -> (CustomerId, KeyId) {
+    let new = NewCustomer {
+        id: Some(format!("c{number}")),
+        name: format!("Customer {number}"),
+        currency: Currency::CNY,
+        time_zone: chrono_tz::UTC,
+    };
+    let customer = ledger.create_customer(new).await.unwrap().id;
+    let project = "default".parse().unwrap();
+    let new = NewKey { customer: customer.clone(), project, name: None, rpm: None };
+    (customer, ledger.create_key(new).await.unwrap().key.id)
+}
+
+/// Books usage, all of which has a price.
+pub async fn accept(ledger: &Ledger, used: &[UsageEvent]) {
+    let event = |(sequence, event): (u64, &UsageEvent)| Sequenced {
+        sequence,
+        payload: Bytes::from(event.to_payload().unwrap()),
+    };
+    let events: Vec<Sequenced> = (1..).zip(used).map(event).collect();
     let accepted = ledger.accept(&Batch { node: "n1".parse().unwrap(), events }).await.unwrap();
-    assert_eq!((accepted.booked, accepted.unpriced), (u64::try_from(count).unwrap(), 0));
+    assert_eq!((accepted.booked, accepted.unpriced), (u64::try_from(used.len()).unwrap(), 0));
 }

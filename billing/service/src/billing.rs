@@ -9,7 +9,7 @@ use std::{
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 use permille_documents::Issuer;
-use permille_ledger::{Ledger, LedgerError, Rerated, Told};
+use permille_ledger::{Ledger, LedgerError, Rerated, ThresholdsSeen, Told};
 use permille_types::{
     Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot, SpendQuery,
     Spent, StoredResponse, USAGE_STREAM,
@@ -149,6 +149,30 @@ impl Billing {
         for billed in &rerated.billed {
             self.metrics.billed(billed);
         }
+    }
+
+    /// Drafts interim invoices for everyone who has reached the threshold of their plan. `seen` is
+    /// what earlier looks of this process found.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the store fails; what was drafted before it stays drafted.
+    pub async fn draft_over_thresholds(
+        &self,
+        seen: &mut ThresholdsSeen,
+    ) -> Result<(), LedgerError> {
+        let sweep = self.ledger.draft_over_thresholds(seen).await?;
+        for draft in &sweep.drafted {
+            self.metrics.drafted_interim();
+            let invoice = draft.id.as_ref().map(ToString::to_string);
+            let (customer, total) = (&draft.customer.id, draft.total);
+            let currency = draft.currency.code();
+            tracing::info!(invoice, %customer, %total, currency, "a threshold was reached");
+        }
+        for (customer, error) in &sweep.failed {
+            let error: &dyn std::error::Error = error;
+            tracing::warn!(%customer, error, "what is unbilled has no amount: no interim draft");
+        }
+        Ok(())
     }
 
     /// Counts the sessions that have been silent for `idle` since they were last counted.

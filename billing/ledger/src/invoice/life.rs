@@ -43,9 +43,9 @@ impl Ledger {
     /// Approves a draft: what it says now is what will be issued.
     ///
     /// # Errors
-    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is no draft, is over a month that
-    /// has not ended (unless it is an interim one), waits for an interim one of its month, or is
-    /// over simulated usage; else the store's failure.
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is no draft, is over a month
+    /// that has not ended (unless it is an interim one), waits for an interim one of its month, or
+    /// is over simulated usage; else the store's failure.
     pub async fn approve_invoice(
         &self,
         id: &InvoiceId,
@@ -88,9 +88,9 @@ impl Ledger {
     /// can be invoiced again.
     ///
     /// # Errors
-    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is paid or void, or an interim one
-    /// of a month whose own is issued; [`LedgerError::Invalid`] without a reason; else the store's
-    /// failure.
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it is paid or void, or an interim
+    /// one of a month whose own is issued; [`LedgerError::Invalid`] without a reason; else the
+    /// store's failure.
     pub async fn void_invoice(
         &self,
         id: &InvoiceId,

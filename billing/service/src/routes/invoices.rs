@@ -31,6 +31,9 @@ pub(super) struct Month {
     /// The month, by their own calendar.
     #[schemars(regex(pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])$"))]
     period: String,
+    /// Only what of the running month's usage is not billed yet, as an interim invoice would.
+    #[serde(default)]
+    interim: bool,
 }
 
 /// A month to draft, and what its invoice says instead of the customer's own texts.
@@ -43,6 +46,9 @@ pub(super) struct Draft {
     /// The month, by their own calendar.
     #[schemars(regex(pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])$"))]
     period: String,
+    /// Only what of the running month's usage is not billed yet, before the month ends.
+    #[serde(default)]
+    interim: bool,
     /// Their purchase order, instead of the customer's own.
     #[schemars(length(max = 256))]
     purchase_order: Option<String>,
@@ -175,7 +181,12 @@ pub(super) async fn preview(
 ) -> Result<Json<Invoice>, Problem> {
     let month = body.read().await?;
     caller.owns(&month.customer)?;
-    Ok(Json(billing.ledger.preview_invoice(&month.customer, &month.period).await?))
+    let (ledger, Month { customer, period, interim }) = (&billing.ledger, &month);
+    Ok(Json(if *interim {
+        ledger.preview_interim(customer, period).await?
+    } else {
+        ledger.preview_invoice(customer, period).await?
+    }))
 }
 
 pub(super) async fn draft(
@@ -183,11 +194,15 @@ pub(super) async fn draft(
     caller: Caller<WriteInvoices>,
     body: Body<Draft>,
 ) -> Result<Json<Invoice>, Problem> {
-    let Draft { customer, period, purchase_order, notes } = body.read().await?;
+    let Draft { customer, period, interim, purchase_order, notes } = body.read().await?;
     let texts = InvoiceTexts { purchase_order, notes };
     let instruction = caller.instruction()?;
     let ledger = &billing.ledger;
-    Ok(Json(ledger.draft_invoice_saying(&customer, &period, texts, &instruction).await?))
+    Ok(Json(if interim {
+        ledger.draft_interim(&customer, &period, texts, &instruction).await?
+    } else {
+        ledger.draft_invoice_saying(&customer, &period, texts, &instruction).await?
+    }))
 }
 
 pub(super) async fn approve(

@@ -17,6 +17,7 @@ mod exports;
 mod gateway;
 mod input;
 mod intake;
+mod interims;
 mod life;
 mod metrics;
 mod nouns;
