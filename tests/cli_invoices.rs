@@ -11,8 +11,8 @@
 
 mod support;
 
-use permille_types::UsageEvent;
-use support::{Finished, Folder, books};
+use permille_types::{RequestId, TokenClass, UsageEvent};
+use support::{Finished, Folder, books, eventually};
 
 /// The id of a new draft of a month that has ended, in which nothing was used.
 fn draft(folder: &Folder, customer: &str) -> String {
@@ -314,10 +314,9 @@ fn is_disputed_and_answered(folder: &Folder, number: &str) {
     assert!(folder.run(&["audit", "plans", "team"]).refused(1).contains("noun `plans`"));
 }
 
-/// A month that runs now, with usage of two thousand tokens of a cent each.
-#[tokio::test]
-async fn a_running_month_is_invoiced_in_parts_and_verified_offline() {
-    let folder = Folder::new();
+/// The running month of `c1` and `c2`, who have used 20.00 of it, `c1` under a plan with that
+/// threshold; and the refusal of a plan whose threshold is 0.
+async fn running(folder: &Folder) -> (String, String) {
     let price = "[[price]]\nmodel = \"cents\"\ncurrency = \"CNY\"\nsource = \"a test\"\n\
                  from = 2023-10-01T00:00:00Z\ninput = \"10\"\n";
     folder.config(price);
@@ -331,21 +330,36 @@ async fn a_running_month_is_invoiced_in_parts_and_verified_offline() {
     let refused = folder.run(&add).refused(1);
     of("20");
     folder.text(&add);
-    let ledger = books::open(&folder).await;
-    let (customer, key) = books::customer(&ledger, 1).await;
+    let ledger = books::open(folder).await;
     let now = chrono::Utc::now();
-    let label = now.format("%Y-%m").to_string();
-    let event = UsageEvent {
-        request_id: permille_types::RequestId::new(now),
-        at: now,
-        model_requested: "cents".parse().unwrap(),
-        tokens: [(permille_types::TokenClass::INPUT_UNCACHED, 2_000)].into(),
-        ..books::october(2, customer.as_str(), key.as_str())
-    };
-    books::accept(&ledger, &[event]).await;
+    let mut events = Vec::new();
+    for number in 1..=2 {
+        let (customer, key) = books::customer(&ledger, number).await;
+        events.push(UsageEvent {
+            request_id: RequestId::new(now),
+            at: now,
+            model_requested: "cents".parse().unwrap(),
+            tokens: [(TokenClass::INPUT_UNCACHED, 2_000)].into(),
+            ..books::october(number, customer.as_str(), key.as_str())
+        });
+    }
+    books::accept(&ledger, &events).await;
     ledger.close().await;
-    let from = now.format("%Y-%m-01T00:00:00Z").to_string();
-    folder.text(&["customer", "set", "c1", "--plan", "progressive", "--plan-from", &from]);
+    let label = now.format("%Y-%m").to_string();
+    assign(folder, "c1", &label);
+    (label, refused)
+}
+
+/// Gives a customer the plan from the start of a month on.
+fn assign(folder: &Folder, customer: &str, label: &str) {
+    let from = format!("{label}-01T00:00:00Z");
+    folder.text(&["customer", "set", customer, "--plan", "progressive", "--plan-from", &from]);
+}
+
+#[tokio::test]
+async fn a_running_month_is_invoiced_in_parts_and_verified_offline() {
+    let folder = Folder::new();
+    let (label, refused) = running(&folder).await;
 
     let of_month = ["--customer", "c1", "--period", &label];
     let interim = [&of_month[..], &["--interim"]].concat();
@@ -372,4 +386,30 @@ async fn a_running_month_is_invoiced_in_parts_and_verified_offline() {
     assert!(whole.contains(&before), "{whole}");
     assert!(nothing.contains("has 0.00 that is not billed"), "{nothing}");
     assert!(right.contains(&format!("{number} is right")), "{right}");
+}
+
+/// The first look is at the start; what was drafted before is not drafted again by the next.
+#[tokio::test]
+async fn a_server_drafts_over_a_reached_threshold_once() {
+    let folder = Folder::new();
+    let (label, _) = running(&folder).await;
+    let drafted = |customer: &str| {
+        let listed = folder.lines(&["invoice", "list", "--customer", customer]);
+        listed.iter().map(|draft| draft["total"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    let mut server = folder.serve().await;
+    let first = eventually("a draft", async || Some(drafted("c1")).filter(|d| !d.is_empty())).await;
+    let others = drafted("c2");
+    assert!(server.stop().await.success());
+    assign(&folder, "c2", &label);
+    let mut server = folder.serve().await;
+    // Customers are looked at in the order of their names.
+    let second =
+        eventually("another", async || Some(drafted("c2")).filter(|d| !d.is_empty())).await;
+    let again = drafted("c1");
+    assert!(server.stop().await.success());
+
+    assert_eq!((first, others.len()), (vec!["20.00".to_owned()], 0));
+    assert_eq!((second, again), (vec!["20.00".to_owned()], vec!["20.00".to_owned()]));
 }

@@ -27,11 +27,11 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// What an invoice would say now; nothing is stored.
-    Preview(Period),
+    Preview(Month),
     /// Make or renew the draft of a period.
     Draft {
         #[command(flatten)]
-        period: Period,
+        month: Month,
         /// Purchase order on this invoice, over the customer's own.
         #[arg(long)]
         purchase_order: Option<String>,
@@ -146,7 +146,7 @@ pub(crate) enum Command {
 
 /// Whom to bill, and for when.
 #[derive(Debug, Args)]
-pub(crate) struct Period {
+pub(crate) struct Month {
     /// The customer, by its id.
     #[arg(long)]
     customer: String,
@@ -181,15 +181,15 @@ struct Listed {
 pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliError> {
     let api = context.api().await?;
     match command {
-        Command::Preview(period) => {
-            let preview = api.post(&Path::of(&["invoices", "preview"]), &period.body()).await?;
+        Command::Preview(month) => {
+            let preview = api.post(&Path::of(&["invoices", "preview"]), &month.body()).await?;
             context.output.one(&preview, text)
         }
-        Command::Draft { period, purchase_order, notes } => {
+        Command::Draft { month, purchase_order, notes } => {
             let body = json!({
-                "customer": period.customer,
-                "period": period.period,
-                "interim": period.interim,
+                "customer": month.customer,
+                "period": month.period,
+                "interim": month.interim,
                 "purchase_order": purchase_order,
                 "notes": notes,
             });
@@ -283,7 +283,7 @@ async fn each(
     Ok(())
 }
 
-impl Period {
+impl Month {
     fn body(&self) -> serde_json::Value {
         json!({"customer": self.customer, "period": self.period, "interim": self.interim})
     }
