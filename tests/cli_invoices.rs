@@ -11,7 +11,7 @@
 
 mod support;
 
-use permille_types::{RequestId, TokenClass, UsageEvent};
+use permille_types::{Clock, RequestId, SystemClock, TokenClass, UsageEvent};
 use support::{Finished, Folder, books, eventually};
 
 /// The id of a new draft of a month that has ended, in which nothing was used.
@@ -331,7 +331,7 @@ async fn running(folder: &Folder) -> (String, String) {
     of("20");
     folder.text(&add);
     let ledger = books::open(folder).await;
-    let now = chrono::Utc::now();
+    let now = SystemClock.now();
     let mut events = Vec::new();
     for number in 1..=2 {
         let (customer, key) = books::customer(&ledger, number).await;
