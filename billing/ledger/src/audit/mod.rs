@@ -239,8 +239,7 @@ pub(crate) async fn note(
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let change = Change { action, from: None, to: None, detail, request: "", result: None };
-    let by = Instruction { by: instruction.by.clone(), key: None };
-    insert(connection, subject, change, &by, at).await
+    insert(connection, subject, change, Author::from(instruction).unkeyed(), at).await
 }
 
 /// Refuses to make something again whose secret was shown once.

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::{
     Customer, Instruction, Ledger, LedgerError,
-    audit::{self, Change, Subject},
+    audit::{self, Author, Change, Subject},
     close, customer,
     error::{Chain, During},
     invoice, invoiced,
@@ -327,7 +327,7 @@ async fn note(
 ) -> Result<(), LedgerError> {
     let change = Change { action, from: None, to: None, detail, request: "", result: None };
     // The same again exists already or has an end: no key is spent.
-    let by = Instruction::new(instruction.by().clone(), None)?;
+    let by = Author::from(instruction).unkeyed();
     let subject = Subject { noun: "charge", id: version.as_str() };
-    audit::insert(connection, subject, change, &by, at).await
+    audit::insert(connection, subject, change, by, at).await
 }

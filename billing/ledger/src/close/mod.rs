@@ -18,7 +18,7 @@ pub(crate) use repo::{closed_before, is_closed};
 pub use crate::invoice::{SignedAmounts, SignedSum};
 use crate::{
     AuditEntry, Instruction, Ledger, LedgerError, Role,
-    audit::{self, Change, Subject},
+    audit::{self, Author, Change, Subject},
     customer,
     error::During,
     grant, invoice,
@@ -227,8 +227,7 @@ impl Ledger {
                 grant::expire(&mut tx, &customer, (period, month), now).await?;
             }
             let closed = ("close", Some(open), Some(CloseState::Closed));
-            let unkeyed = Instruction::new(instruction.by().clone(), None)?;
-            note(&mut tx, period, closed, None, &unkeyed, now).await?;
+            note(&mut tx, period, closed, None, instruction, now).await?;
         }
         let close = close(&mut tx, period, checks).await?;
         tx.commit().await.during("commit signature of a close")?;
@@ -390,8 +389,8 @@ async fn note(
         result: None,
     };
     // A close that is repeated changes nothing or is refused by its state: no key is spent.
-    let by = Instruction::new(instruction.by().clone(), None)?;
-    audit::insert(connection, subject(period), change, &by, at).await?;
+    let by = Author::from(instruction).unkeyed();
+    audit::insert(connection, subject(period), change, by, at).await?;
     tell(connection, period, action, instruction, at).await
 }
 

@@ -18,7 +18,7 @@ pub(crate) use terms::{notes, purchase_order};
 
 use crate::{
     AuditEntry, Instruction, Ledger, LedgerError, Limits, Listing, Page,
-    audit::{self, Change, Subject},
+    audit::{self, Author, Change, Subject},
     limit::Owner,
     project, slug,
 };
@@ -186,8 +186,8 @@ impl Ledger {
             result: None,
         };
         // Changing to the same again changes nothing, so no key is spent.
-        let by = Instruction::new(instruction.by().clone(), None)?;
-        audit::insert(&mut tx, subject(id), change, &by, self.now()).await?;
+        let by = Author::from(instruction).unkeyed();
+        audit::insert(&mut tx, subject(id), change, by, self.now()).await?;
         self.commit_change(tx).await?;
         Ok(customer)
     }

@@ -168,8 +168,8 @@ impl Ledger {
         write(&mut tx, &owner, &limits, now).await?;
         let fields = fields.join(", ");
         let subject = Subject { noun: owner.level.as_str(), id: &owner.id };
-        let changed = Some(fields.as_str());
-        audit::note(&mut tx, subject, "change limits", changed, instruction, now).await?;
+        let detail = Some(fields.as_str());
+        audit::note(&mut tx, subject, "change limits", detail, instruction, now).await?;
         self.commit_change(tx).await?;
         Ok(limits)
     }

@@ -21,7 +21,7 @@ pub(crate) use repo::thresholds;
 
 use crate::{
     Customer, Instruction, Ledger, LedgerError,
-    audit::{self, Change, Subject},
+    audit::{self, Author, Change, Subject},
     charge::{Reach, make_way, owes_nothing_used},
     customer,
     error::{Chain, During},
@@ -346,6 +346,6 @@ async fn note(
     let change =
         Change { action, from: None, to: None, detail: Some(detail), request: "", result: None };
     // The same again changes nothing: no key is spent.
-    let by = Instruction::new(instruction.by().clone(), None)?;
-    audit::insert(connection, subject, change, &by, at).await
+    let by = Author::from(instruction).unkeyed();
+    audit::insert(connection, subject, change, by, at).await
 }

@@ -32,7 +32,7 @@ pub(crate) use repo::all;
 
 use crate::{
     Instruction, Ledger, LedgerError, Listing, Page, Rerated,
-    audit::{self, Change, Subject},
+    audit::{self, Author, Change, Subject},
     catalogue::Catalogue,
     customer,
     stated::refuse_other_currency,
@@ -335,8 +335,8 @@ async fn note(
         result: None,
     };
     // The same import again changes nothing: no key is spent.
-    let by = Instruction::new(instruction.by().clone(), None)?;
-    audit::insert(connection, BOOK, change, &by, at).await
+    let by = Author::from(instruction).unkeyed();
+    audit::insert(connection, BOOK, change, by, at).await
 }
 
 /// Refuses a customer's own entry in a currency that the customer does not pay: it would hold for

@@ -14,7 +14,7 @@ pub use ours::{PROVIDER_REQUESTS_MAX, ProviderCell, ProviderScope};
 
 use crate::{
     AuditEntry, Instruction, Ledger, LedgerError, Listing, Page,
-    audit::{self, Change, Subject},
+    audit::{self, Author, Change, Subject},
     column,
     error::During,
     secret::public_id,
@@ -141,8 +141,8 @@ impl Ledger {
             request: &new.fingerprint,
             result: Some(&new.id),
         };
-        let unkeyed = Instruction::new(instruction.by().clone(), None)?;
-        audit::insert(&mut tx, subject(&new.id), change, &unkeyed, now).await?;
+        let unkeyed = Author::from(instruction).unkeyed();
+        audit::insert(&mut tx, subject(&new.id), change, unkeyed, now).await?;
         if instruction.key().is_some() {
             audit::note_made(&mut tx, made, &new.asked, &new.id, instruction, now).await?;
         }
