@@ -1,8 +1,8 @@
 //! The names of OpenTelemetry's conventions for generative AI, and what of a usage event goes by
 //! them. All of them have the status "development": they may still change.
 //!
-//! Source: open-telemetry/semantic-conventions-genai, `docs/gen-ai/gen-ai-spans.md` and
-//! `gen-ai-metrics.md`, as of 2026-11.
+//! Source: open-telemetry/semantic-conventions-genai, `docs/gen-ai/client-inference.md` and
+//! `gen-ai-token-metrics.md` at commit 024a4f94 (2026-11, not released, on conventions v1.44.0).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use permille_types::{Ended, Endpoint, ModelName, Source, TokenClass, UsageEvent}
 
 use crate::telemetry::Server;
 
-/// Bounds of `gen_ai.client.token.usage`, as the convention gives them. Tokens.
+/// Bounds of the tokens of one operation, as the convention gives them.
 pub(crate) const TOKEN_BOUNDS: [f64; 14] = [
     1.0,
     4.0,
@@ -32,6 +32,9 @@ pub(crate) const TOKEN_BOUNDS: [f64; 14] = [
 pub(crate) const SECOND_BOUNDS: [f64; 14] =
     [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 
+/// The operation that infers nothing: its metrics have other names.
+pub(crate) const EMBEDDINGS: &str = "embeddings";
+
 /// The convention's word for what an endpoint does; absent where nothing is generated.
 pub(crate) fn operation(endpoint: Endpoint) -> Option<&'static str> {
     match endpoint {
@@ -44,7 +47,7 @@ pub(crate) fn operation(endpoint: Endpoint) -> Option<&'static str> {
             Some("text_completion")
         }
         Endpoint::GenerateContent | Endpoint::StreamGenerateContent => Some("generate_content"),
-        Endpoint::Embeddings | Endpoint::EmbedContent | Endpoint::Embed => Some("embeddings"),
+        Endpoint::Embeddings | Endpoint::EmbedContent | Endpoint::Embed => Some(EMBEDDINGS),
         // Lists, counts, reads and access tokens.
         _ => None,
     }
@@ -148,27 +151,80 @@ pub(crate) fn first_chunk(event: &UsageEvent) -> Option<Duration> {
 }
 
 /// The parts of input and output that have names of their own. Those of modalities only where the
-/// provider reports them, as the convention wants it.
+/// provider reports them, as the convention wants it; it has no name for those of video.
 fn classes(event: &UsageEvent) -> Vec<(&'static str, u64)> {
-    let sum = |are: &dyn Fn(&TokenClass) -> bool| {
-        let of = event.tokens.iter().filter(|(class, _)| are(class)).map(|(_, tokens)| *tokens);
-        of.reduce(u64::saturating_add)
-    };
-    let one = |class: TokenClass| sum(&|other| *other == class);
-    let reported = event.source == Source::Reported;
+    let reported = |class| sum_of(event, class).filter(|_| event.source == Source::Reported);
     let found = [
-        ("gen_ai.usage.cache_read.input_tokens", one(TokenClass::CACHE_READ)),
-        (
-            "gen_ai.usage.cache_creation.input_tokens",
-            sum(&|class| class.as_str().starts_with("cache_write_")),
-        ),
-        ("gen_ai.usage.reasoning.output_tokens", one(TokenClass::REASONING)),
-        ("gen_ai.usage.audio.input_tokens", one(TokenClass::AUDIO_IN).filter(|_| reported)),
-        ("gen_ai.usage.image.input_tokens", one(TokenClass::IMAGE_IN).filter(|_| reported)),
-        ("gen_ai.usage.video.input_tokens", one(TokenClass::VIDEO_IN).filter(|_| reported)),
-        ("gen_ai.usage.audio.output_tokens", one(TokenClass::AUDIO_OUT).filter(|_| reported)),
+        ("gen_ai.usage.cache_read.input_tokens", cache_read(event)),
+        ("gen_ai.usage.cache_write.input_tokens", cache_write(event)),
+        ("gen_ai.usage.reasoning.output_tokens", sum_of(event, &TokenClass::REASONING)),
+        ("gen_ai.usage.audio.input_tokens", reported(&TokenClass::AUDIO_IN)),
+        ("gen_ai.usage.image.input_tokens", reported(&TokenClass::IMAGE_IN)),
+        ("permille.usage.video.input_tokens", reported(&TokenClass::VIDEO_IN)),
+        ("gen_ai.usage.audio.output_tokens", reported(&TokenClass::AUDIO_OUT)),
+        ("gen_ai.usage.image.output_tokens", reported(&TokenClass::IMAGE_OUT)),
     ];
     found.into_iter().filter_map(|(key, tokens)| Some((key, tokens?))).collect()
+}
+
+/// Input served from the provider's cache.
+pub(crate) fn cache_read(event: &UsageEvent) -> Option<u64> {
+    sum(event, |class| class.as_str().starts_with("cache_read"))
+}
+
+/// Input written to the provider's cache.
+pub(crate) fn cache_write(event: &UsageEvent) -> Option<u64> {
+    sum(event, |class| class.as_str().starts_with("cache_write_"))
+}
+
+/// Tokens of one class.
+pub(crate) fn sum_of(event: &UsageEvent, class: &TokenClass) -> Option<u64> {
+    sum(event, |other| other == class)
+}
+
+fn sum(event: &UsageEvent, is_part: impl Fn(&TokenClass) -> bool) -> Option<u64> {
+    let parts = event.tokens.iter().filter(|(class, _)| is_part(class));
+    parts.map(|(_, tokens)| *tokens).reduce(u64::saturating_add)
+}
+
+/// The modality that no reply tells.
+pub(crate) const UNKNOWN: &str = "unknown";
+/// The modality of replies, but for what is reported as another one.
+pub(crate) const TEXT: &str = "text";
+
+/// All input by modality. What is not reported as another one may be text, or images that the
+/// provider counts with it. Without input, none of it is.
+pub(crate) fn input(event: &UsageEvent) -> Vec<(&'static str, u64)> {
+    let named = [
+        ("audio", TokenClass::AUDIO_IN),
+        ("image", TokenClass::IMAGE_IN),
+        ("video", TokenClass::VIDEO_IN),
+    ];
+    by_modality(event, event.input_total, &named, UNKNOWN)
+}
+
+/// All output by modality.
+pub(crate) fn output(event: &UsageEvent) -> Vec<(&'static str, u64)> {
+    let named = [("audio", TokenClass::AUDIO_OUT), ("image", TokenClass::IMAGE_OUT)];
+    by_modality(event, event.output_total, &named, TEXT)
+}
+
+fn by_modality(
+    event: &UsageEvent,
+    total: Option<u64>,
+    named: &[(&'static str, TokenClass)],
+    rest: &'static str,
+) -> Vec<(&'static str, u64)> {
+    let Some(total) = total else { return vec![(UNKNOWN, 0)] };
+    let part = |(name, class): &(&'static str, TokenClass)| Some((*name, sum_of(event, class)?));
+    let mut parts: Vec<_> = named.iter().filter_map(part).collect();
+    let sum = parts.iter().fold(0_u64, |sum, (_, tokens)| sum.saturating_add(*tokens));
+    match total.checked_sub(sum) {
+        Some(left) => parts.push((rest, left)),
+        // They contradict each other, and the row is flagged: the total is what is billed.
+        None => parts = vec![(UNKNOWN, total)],
+    }
+    parts
 }
 
 /// A number as OpenTelemetry has them.

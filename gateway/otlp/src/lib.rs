@@ -11,7 +11,7 @@ mod config;
 mod convention;
 mod counters;
 mod exporters;
-mod histograms;
+mod instruments;
 mod sampler;
 mod telemetry;
 

@@ -31,7 +31,7 @@ use crate::{
     convention,
     counters::Counters,
     exporters::{OtlpError, exporters},
-    histograms::Histograms,
+    instruments::Instruments,
     sampler::Sampled,
 };
 
@@ -47,7 +47,7 @@ pub struct Telemetry(Arc<Inner>);
 struct Inner {
     tracer: SdkTracer,
     spans: SdkTracerProvider,
-    histograms: Histograms,
+    instruments: Instruments,
     metrics: SdkMeterProvider,
     timeout: Duration,
     cut: CancellationToken,
@@ -111,7 +111,7 @@ impl Telemetry {
         Ok(Self(Arc::new(Inner {
             tracer: spans.tracer(SCOPE),
             spans,
-            histograms: Histograms::new(&metrics.meter(SCOPE)),
+            instruments: Instruments::new(&metrics.meter(SCOPE)),
             metrics,
             timeout: section.timeout(),
             cut,
@@ -149,7 +149,7 @@ impl Telemetry {
     pub fn end(&self, trace: Option<Trace>, event: &UsageEvent, server: Option<&Server<'_>>) {
         let Some(operation) = convention::operation(event.endpoint) else { return };
         let common = convention::common(operation, event, server);
-        self.0.histograms.ended(event, &common);
+        self.0.instruments.ended(operation, event, &common);
         let Some(Trace { mut span, started }) = trace else { return };
         span.update_name(format!("{operation} {}", convention::model(event)));
         if let Some(class) = convention::error(event) {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use http::Request;
-use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
+use opentelemetry_proto::tonic::metrics::v1::{NumberDataPoint, number_data_point};
 use permille_proxy::config::{OtlpConfig, OtlpSection};
 use permille_types::UsageEvent;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{
     KEY, Setup, World,
     collector::{Collector, Mood, attribute},
-    eventually, read_all,
+    convention, eventually, read_all,
     scripted::{Scripted, answer},
 };
 
@@ -145,17 +145,18 @@ async fn metrics_count_every_call_by_the_bounds_of_the_convention() {
         let (_, unit, points) = found.unwrap_or_else(|| panic!("{name}"));
         (unit.as_str(), points)
     };
-    let (unit, points) = of("gen_ai.client.token.usage");
-    assert_eq!(unit, "{token}");
-    let expected = [
-        ("input", rows.iter().filter_map(|row| row.input_total).sum::<u64>()),
-        ("output", rows.iter().filter_map(|row| row.output_total).sum()),
-    ];
-    for (direction, tokens) in expected {
-        let is = |point: &&HistogramDataPoint| {
-            attribute(&point.attributes, "gen_ai.token.type").as_deref() == Some(direction)
-        };
-        let point = points.iter().find(is).unwrap();
+    for (direction, modality, tokens) in [
+        ("input", "unknown", rows.iter().filter_map(|row| row.input_total).sum::<u64>()),
+        ("output", "text", rows.iter().filter_map(|row| row.output_total).sum()),
+    ] {
+        assert!(tokens > 0, "{direction}");
+        let name = format!("gen_ai.client.inference.usage.{direction}_tokens");
+        let used = counted(&taken.counters, &name);
+        assert_eq!(used, [(modality.to_owned(), tokens)]);
+
+        let (unit, points) = of(&format!("gen_ai.client.inference.operation.{direction}_tokens"));
+        let [point] = &points[..] else { panic!("{points:?}") };
+        assert_eq!(unit, "{token}");
         assert_eq!((point.count, point.sum), (3, Some(f64::from(u32::try_from(tokens).unwrap()))));
         assert_eq!(point.explicit_bounds[..4], [1.0, 4.0, 16.0, 64.0]);
         assert_eq!(point.explicit_bounds.len(), 14);
@@ -163,11 +164,112 @@ async fn metrics_count_every_call_by_the_bounds_of_the_convention() {
         assert_eq!(told("gen_ai.request.model").as_deref(), Some("gpt-4o-mini"));
         assert_eq!(told("gen_ai.conversation.id"), None, "never a label");
     }
-    let (unit, points) = of("gen_ai.client.operation.duration");
+    let (unit, points) = of("gen_ai.client.inference.duration");
     assert_eq!((unit, points[0].count), ("s", 3));
     assert_eq!(points[0].explicit_bounds[..2], [0.01, 0.02]);
-    let (_, points) = of("gen_ai.client.operation.time_to_first_chunk");
+    let (_, points) = of("gen_ai.client.inference.time_to_first_chunk");
     assert_eq!(points[0].count, 2, "streams only");
+}
+
+/// What a counter of tokens has come to, by modality, without what is nothing.
+fn counted(counters: &[(String, String, Vec<NumberDataPoint>)], name: &str) -> Vec<(String, u64)> {
+    let found = counters.iter().find(|(found, ..)| found == name);
+    let (_, unit, points) = found.unwrap_or_else(|| panic!("{name}"));
+    assert_eq!(unit, "{token}");
+    let mut all: Vec<_> = points
+        .iter()
+        .map(|point| {
+            let Some(number_data_point::Value::AsInt(tokens)) = point.value else {
+                panic!("{point:?}")
+            };
+            let modality = attribute(&point.attributes, "gen_ai.token.modality").unwrap();
+            (modality, u64::try_from(tokens).unwrap())
+        })
+        .collect();
+    all.retain(|(_, tokens)| *tokens > 0);
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_usage_go_by_the_names_of_the_convention_and_by_no_other() {
+    let collector = Collector::start().await;
+    let usage = json!({
+        "prompt_tokens": 1_000, "completion_tokens": 300, "total_tokens": 1_300,
+        "prompt_tokens_details": {"cached_tokens": 400, "audio_tokens": 50},
+        "completion_tokens_details": {"reasoning_tokens": 100, "audio_tokens": 20},
+    });
+    let reply = json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o-mini", "usage": usage,
+        "choices": [{"index": 0, "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "yes"}}],
+    });
+    let replies = [answer(200, "", &reply.to_string())];
+    let upstream = Scripted::start(replies.into_iter().chain([answer(503, "", "{}")])).await;
+    let otlp = sends(&collector.url(), &json!({}));
+    let upstreams = vec![upstream.upstream("scripted")];
+    let mut world = World::with(|setup: &mut Setup| {
+        setup.config.otlp = Some(otlp);
+        setup.config.upstreams = upstreams;
+        setup.config.routing.calls_max = 1;
+    })
+    .await;
+
+    say(&world, &chat(false), &[]).await;
+    say(&world, &chat(false), &[]).await;
+    world.stop().await;
+
+    let taken = collector.taken.lock();
+    let [(_, span), _] = &taken.spans[..] else { panic!("{:?}", taken.spans) };
+    for (key, tokens) in [
+        ("input_tokens", "1000"),
+        ("output_tokens", "300"),
+        ("cache_read.input_tokens", "400"),
+        ("audio.input_tokens", "50"),
+        ("reasoning.output_tokens", "100"),
+        ("audio.output_tokens", "20"),
+    ] {
+        let told = attribute(&span.attributes, &format!("gen_ai.usage.{key}"));
+        assert_eq!(told.as_deref(), Some(tokens), "{key}");
+    }
+    let usage = |name: &str| {
+        let name = format!("gen_ai.client.inference.usage.{name}");
+        counted(&taken.counters, &name)
+    };
+    let parts = |parts: &[(&str, u64)]| -> Vec<(String, u64)> {
+        parts.iter().map(|(name, tokens)| ((*name).to_owned(), *tokens)).collect()
+    };
+    assert_eq!(usage("input_tokens"), parts(&[("audio", 50), ("unknown", 950)]));
+    assert_eq!(usage("output_tokens"), parts(&[("audio", 20), ("text", 280)]));
+    assert_eq!(usage("cache_read.input_tokens"), parts(&[("unknown", 400)]));
+    assert_eq!(usage("reasoning.output_tokens"), parts(&[("text", 100)]));
+    assert_eq!(usage("cache_write.input_tokens"), []);
+    // Of the one that failed there is a count of 0, with its error.
+    let (_, _, points) = &taken
+        .histograms
+        .iter()
+        .find(|(name, ..)| name == "gen_ai.client.inference.operation.output_tokens")
+        .unwrap();
+    let failed = points.iter().find(|point| attribute(&point.attributes, "error.type").is_some());
+    assert_eq!(failed.map(|point| (point.count, point.sum)), Some((1, Some(0.0))));
+
+    let names = taken.histograms.iter().map(|(name, ..)| name);
+    for name in names.chain(taken.counters.iter().map(|(name, ..)| name)) {
+        assert!(
+            convention::METRICS.contains(&name.as_str()),
+            "{name} is no name of the convention"
+        );
+    }
+    let spans = taken.spans.iter().flat_map(|(_, span)| &span.attributes);
+    let points = taken.histograms.iter().flat_map(|(.., points)| points);
+    let counts = taken.counters.iter().flat_map(|(.., points)| points);
+    let attributes = spans
+        .chain(points.flat_map(|point| &point.attributes))
+        .chain(counts.flat_map(|point| &point.attributes));
+    for attribute in attributes.filter(|attribute| !attribute.key.starts_with("permille.")) {
+        let key = attribute.key.as_str();
+        assert!(convention::ATTRIBUTES.contains(&key), "{key} is no name of the convention");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

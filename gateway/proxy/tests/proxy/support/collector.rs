@@ -15,7 +15,7 @@ use hyper_util::{
 use opentelemetry_proto::tonic::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{KeyValue, any_value::Value},
-    metrics::v1::{HistogramDataPoint, metric},
+    metrics::v1::{HistogramDataPoint, NumberDataPoint, metric},
     resource::v1::Resource,
     trace::v1::Span,
 };
@@ -41,6 +41,8 @@ pub struct Taken {
     pub spans: Vec<(Resource, Span)>,
     /// The last value of each histogram: its name, unit and points.
     pub histograms: Vec<(String, String, Vec<HistogramDataPoint>)>,
+    /// The same of each counter.
+    pub counters: Vec<(String, String, Vec<NumberDataPoint>)>,
 }
 
 /// See the module's text.
@@ -135,11 +137,18 @@ fn spans(request: ExportTraceServiceRequest, taken: &mut Taken) {
 fn metrics(request: ExportMetricsServiceRequest, taken: &mut Taken) {
     let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
     for metric in scopes.flat_map(|scope| scope.metrics) {
-        let Some(metric::Data::Histogram(histogram)) = metric.data else {
-            panic!("{} is no histogram", metric.name);
-        };
-        taken.histograms.retain(|(name, ..)| *name != metric.name);
-        taken.histograms.push((metric.name, metric.unit, histogram.data_points));
+        match metric.data {
+            Some(metric::Data::Histogram(histogram)) => {
+                taken.histograms.retain(|(name, ..)| *name != metric.name);
+                taken.histograms.push((metric.name, metric.unit, histogram.data_points));
+            }
+            Some(metric::Data::Sum(sum)) => {
+                assert!(sum.is_monotonic, "{}", metric.name);
+                taken.counters.retain(|(name, ..)| *name != metric.name);
+                taken.counters.push((metric.name, metric.unit, sum.data_points));
+            }
+            other => panic!("{} is {other:?}", metric.name),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod case;
 pub mod collector;
+pub mod convention;
 pub mod recorded;
 pub mod scripted;
 
