@@ -367,16 +367,16 @@ impl Limits {
     }
 
     /// Waits, within a bound, until the shared books have every settlement of this gateway up to
-    /// `sequence`: what they have not, a crash makes them lack once it is in the ledger.
-    pub async fn told_up_to(&self, sequence: u64) {
-        if let Engine::Fleet(fleet) = &self.engine {
-            let told = fleet.told_up_to(sequence);
-            // Usage is never held up by limits for longer.
-            let in_time = tokio::time::timeout(TELL_MAX, told).await;
-            if in_time.is_err() {
-                tracing::warn!(sequence, "limits: usage is handed over before redis was told");
-            }
+    /// `sequence`, or are away: what they have not, a crash makes them lack once it is in the
+    /// ledger. Whether they have them now.
+    pub async fn told_up_to(&self, sequence: u64) -> bool {
+        let Engine::Fleet(fleet) = &self.engine else { return true };
+        // Usage is never held up by limits for longer.
+        let told = tokio::time::timeout(TELL_MAX, fleet.told_up_to(sequence)).await;
+        if told.is_err() {
+            tracing::warn!(sequence, "limits: redis is told of usage later than it should be");
         }
+        told.is_ok() && !fleet.is_away()
     }
 
     fn release(&self, customer: &CustomerId, id: RequestId) {

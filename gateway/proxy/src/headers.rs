@@ -72,6 +72,8 @@ pub(crate) static TURN: HeaderName = HeaderName::from_static("permille-turn");
 static WANT: HeaderName = HeaderName::from_static("permille-want");
 /// What the request cost, on the answer of a client that asks for it.
 pub(crate) static COST: HeaderName = HeaderName::from_static("permille-cost");
+/// What may be spent behind it, on the same answer.
+pub(crate) static BALANCE: HeaderName = HeaderName::from_static("permille-balance");
 
 /// Whether a client asks to be told what its request costs.
 pub(crate) fn want_cost(headers: &HeaderMap) -> bool {
@@ -113,8 +115,8 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap) {
 
 /// Makes an upstream's headers fit to be sent to the client.
 pub(crate) fn for_client(headers: &mut HeaderMap) {
-    // What a request costs here, no upstream says.
-    strip(headers, |name| *name == COST);
+    // What a request costs here, and what is left, no upstream says.
+    strip(headers, |name| *name == COST || *name == BALANCE);
 }
 
 #[cfg(test)]
@@ -170,6 +172,15 @@ mod tests {
         for_upstream(&mut sent);
 
         assert_eq!(sent.keys().collect::<Vec<_>>(), ["accept-encoding"]);
+    }
+
+    #[test]
+    fn no_upstream_says_what_is_spent_here() {
+        let mut received = headers(&[("permille-cost", "1 USD"), ("permille-balance", "9 USD")]);
+
+        for_client(&mut received);
+
+        assert!(received.is_empty());
     }
 
     #[test]

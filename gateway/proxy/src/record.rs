@@ -19,7 +19,7 @@ use crate::{
     auditor::Sampled,
     config::BudgetEnd,
     context::{Candidate, InSession},
-    cost::Told,
+    cost::{Cost, Told},
     limiter::Reserved,
     metering::Metering,
     policy::Policy,
@@ -270,9 +270,9 @@ impl Record {
         let reserved = self.reserved.take();
         self.metering.limiter.settled(&self.event, &self.key, reserved, settled.sequence());
         if let Some(told) = &self.cost
-            && let Some(cost) = self.metering.limiter.cost(&self.event, &self.key)
+            && let Some(money) = self.metering.limiter.cost(&self.event, &self.key)
         {
-            told.get_or_init(|| cost);
+            told.get_or_init(|| Cost { money, sequence: settled.sequence() });
         }
         if let Some(telemetry) = &self.metering.telemetry {
             let server = server.as_ref().map(|upstream| upstream.server());

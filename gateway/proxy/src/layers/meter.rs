@@ -76,7 +76,8 @@ where
             metering.metrics.overhead_seconds.observe(record.elapsed().as_secs_f64());
             let place = request.targeted.classified.routed.held.take();
             let call = Box::pin(inner.call(calls));
-            let mut exchange = Exchange::new(metering, record, (asked, attempts), place, call);
+            let mut exchange =
+                Exchange::new(Arc::clone(&metering), record, (asked, attempts), place, call);
             let mut head = match exchange.answer().await {
                 Ok(head) => head,
                 Err(refusal) => {
@@ -103,7 +104,7 @@ where
             })?;
             let reply = Response::from_parts(head, Box::new(body));
             Ok(match cost {
-                Some(cost) => cost::in_head(reply, &cost).await,
+                Some(cost) => cost::in_head(reply, &cost, &request, &metering.limiter).await,
                 None => models::listed(reply, &request.targeted.aliases).await,
             })
         })

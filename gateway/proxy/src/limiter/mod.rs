@@ -24,7 +24,11 @@ use permille_limits::{
     Blocked, Health, Kind, Limits, LoadError, OutputLengths, Place, Post, Refused, SharedBooks,
     SharedError, Use, WhenAway,
 };
-use permille_rating::{price_book::PriceBook, rate::rate, round::to_nano};
+use permille_rating::{
+    price_book::PriceBook,
+    rate::rate,
+    round::{from_nano, to_nano},
+};
 use permille_types::{
     Clock, ControlPlane, Currency, Ended, KeyPolicy, Level, Limit, Measure, Money, RequestId,
     SessionId, Source, UsageEvent,
@@ -119,9 +123,10 @@ impl Limiter {
         tokio::join!(self.read_journal(clock, &stop), self.limits.tend(stop.clone()));
     }
 
-    /// Waits, within a bound, until the shared books have every settlement up to `sequence`.
-    pub(crate) async fn told_up_to(&self, sequence: u64) {
-        self.limits.told_up_to(sequence).await;
+    /// Waits, within a bound, until the shared books have every settlement up to `sequence`;
+    /// whether they have.
+    pub(crate) async fn told_up_to(&self, sequence: u64) -> bool {
+        self.limits.told_up_to(sequence).await
     }
 
     /// Billing has everything up to `sequence`, as of `now`. Told every second.
@@ -265,6 +270,31 @@ impl Limiter {
     pub(crate) fn cost(&self, event: &UsageEvent, key: &KeyPolicy) -> Option<Money> {
         let known = self.knowledge.current().filter(|_| event.source != Source::Missing)?;
         rate(event, &known.prices, key.currency).ok()?.cost
+    }
+
+    /// What may be spent behind the settled record `sequence`, that of `request`: what is left of
+    /// the limit of money that has least left among those that it meets, less than nothing where it
+    /// went beyond. What open requests hold is not spent. Absent where nothing limits its money,
+    /// and where that is not known.
+    pub(crate) async fn left(&self, request: &InSession, sequence: u64) -> Option<Money> {
+        let head = &request.targeted.classified.routed;
+        let known = self.knowledge.current();
+        let now = known.as_deref().and_then(|known| known.policy(&head.key.hash)).cloned();
+        let key = now.unwrap_or_else(|| Arc::clone(&head.key));
+        let subject = Subject { key: &key, session: &request.session, at: head.at };
+        let limits = key.limits.iter().filter(|limit| limit.measure.is_money());
+        if limits.clone().next().is_none() || !self.told_up_to(sequence).await {
+            return None;
+        }
+        let mut least: Option<i128> = None;
+        for limit in limits {
+            let (kind, counter) = (kind(limit.measure), subject.counter(limit));
+            let is = self.limits.read(&key.customer, kind, &counter).await?;
+            let left = i128::from(limit.max).saturating_sub(is.used.into());
+            least = Some(least.map_or(left, |least| least.min(left)));
+        }
+        let nano = i64::try_from(least?).ok()?;
+        Some(Money::new(from_nano(nano), key.currency))
     }
 
     /// Reads what this node settled before it was started and billing may not have, once there are
