@@ -3,10 +3,16 @@
 
     python3 dashboards/generate.py                      writes the files, for a ledger on SQLite
     python3 dashboards/generate.py --check              says which files are not what their boards give
+    python3 dashboards/generate.py --sqlite FOLDER      writes them to FOLDER
     python3 dashboards/generate.py --postgresql FOLDER  writes them to FOLDER, for a ledger on PostgreSQL
 
+With `--console URL` and `--runbooks URL` their links lead to your API and to where you publish docs/operations.md.
+
 A board says what is asked and how it is shown; what every panel and every dashboard has in common
-(data sources, variables, annotations, legends, tooltips) is here, once. Needs nothing but Python 3.11.
+(data sources, variables, annotations, links, legends, tooltips) is here, once. Needs nothing but Python 3.11.
+
+What a panel leads to: `alerts` to their runbooks, `api` to a list of the API, `board` to another dashboard, and
+`customers` from each customer in it to that customer's dashboard.
 
 In a query of Prometheus, `@` stands for the selector of the chosen installation and instances, and `@job` for
 that of the installation alone, which recorded rules have. One of the ledger is in the SQL that both engines
@@ -30,6 +36,18 @@ GRID_WIDTH = 24
 METRICS = {"type": "prometheus", "uid": "${datasource}"}
 AT_JOB = 'job=~"$job"'
 AT = AT_JOB + ',instance=~"$instance"'
+# A customer's dashboard, from a series of that customer.
+OF_CUSTOMER = "/d/permille-customer?var-customer=${__field.labels.customer}&var-currency=$currency&${__url_time_range}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where links lead, outside Grafana; who reads a dashboard may say otherwise."""
+
+    # The API's base.
+    console: str = "http://127.0.0.1:8081"
+    # The page with a section for each alert.
+    runbooks: str = "docs/operations.md"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +109,7 @@ def selected(query: str) -> str:
     return query.strip().replace("@job", AT_JOB).replace("@", AT)
 
 
-def dashboard(board: dict, ledger: Ledger) -> dict:
+def dashboard(board: dict, ledger: Ledger, places: Places) -> dict:
     return {
         "uid": board["uid"],
         "title": board["title"],
@@ -105,9 +123,9 @@ def dashboard(board: dict, ledger: Ledger) -> dict:
         "graphTooltip": 1,
         "refresh": board.get("refresh", "1m"),
         "time": {"from": board.get("from", "now-6h"), "to": "now"},
-        "links": [links_to_the_others()],
-        "annotations": {"list": annotations(board, ledger)},
-        "templating": {"list": variables(board, ledger)},
+        "links": [links_to_the_others(), link_to_runbooks()],
+        "annotations": {"list": annotations(ledger)},
+        "templating": {"list": variables(board, ledger, places)},
         "panels": panels(board["row"], ledger),
     }
 
@@ -126,7 +144,24 @@ def links_to_the_others() -> dict:
     }
 
 
-def annotations(board: dict, ledger: Ledger) -> list[dict]:
+def link_to_runbooks() -> dict:
+    return {
+        "type": "link",
+        "title": "Runbooks",
+        "icon": "doc",
+        "tooltip": "What to do on an alert",
+        "url": "$runbooks#alerts",
+        "tags": [],
+        "asDropdown": False,
+        "includeVars": False,
+        "keepTime": False,
+        "targetBlank": True,
+    }
+
+
+def annotations(ledger: Ledger) -> list[dict]:
+    """What has changed: deploys, prices, and what is wrong meanwhile. The same on every dashboard."""
+
     def of_metrics(name: str, color: str, expr: str, title: str, text: str) -> dict:
         return {
             "name": name,
@@ -140,7 +175,7 @@ def annotations(board: dict, ledger: Ledger) -> list[dict]:
             "textFormat": text,
         }
 
-    found = [
+    return [
         of_metrics(
             "Starts and deploys",
             "blue",
@@ -155,28 +190,24 @@ def annotations(board: dict, ledger: Ledger) -> list[dict]:
             "{{alertname}}",
             "{{instance}} {{upstream}} {{customer}} {{severity}}",
         ),
+        {
+            "name": "Prices",
+            "enable": True,
+            "hide": False,
+            "iconColor": "purple",
+            "datasource": ledger.source,
+            "target": ledger.target(
+                "A",
+                "select from_at / 1000000 as time, 'price' as title,"
+                " model || ' in ' || currency || ', version ' || version as text"
+                " from price where from_at between $__from * 1000 and $__to * 1000",
+            )
+            | {"limit": 100, "matchAny": False, "tags": [], "type": "dashboard"},
+        },
     ]
-    if board.get("ledger"):
-        found.append(
-            {
-                "name": "Prices",
-                "enable": True,
-                "hide": False,
-                "iconColor": "purple",
-                "datasource": ledger.source,
-                "target": ledger.target(
-                    "A",
-                    "select from_at / 1000000 as time, 'price' as title,"
-                    " model || ' in ' || currency || ', version ' || version as text"
-                    " from price where from_at between $__from * 1000 and $__to * 1000",
-                )
-                | {"limit": 100, "matchAny": False, "tags": [], "type": "dashboard"},
-            }
-        )
-    return found
 
 
-def variables(board: dict, ledger: Ledger) -> list[dict]:
+def variables(board: dict, ledger: Ledger, places: Places) -> list[dict]:
     def data_source(name: str, label: str, kind: str, uid: str, description: str) -> dict:
         return {
             "type": "datasource",
@@ -215,30 +246,27 @@ def variables(board: dict, ledger: Ledger) -> list[dict]:
                                   "Upstreams of the configuration."),
             }[name]
         )
-    if board.get("ledger"):
-        found.append(
-            data_source(
-                "ledger", "Ledger", ledger.kind, "permille-ledger",
-                "The ledger's database, for what must not be a label.",
-            )
-        )
-    if board.get("console"):
-        found.append(
-            {
-                "type": "textbox",
-                "name": "console",
-                "label": "Console",
-                "description": "Where the API is, for links to sessions.",
-                "query": "http://127.0.0.1:8081",
-                "current": {
-                    "text": "http://127.0.0.1:8081",
-                    "value": "http://127.0.0.1:8081",
-                    "selected": False,
-                },
-                "hide": 0,
-            }
-        )
-    return found
+    return [
+        *found,
+        data_source(
+            "ledger", "Ledger", ledger.kind, "permille-ledger",
+            "The ledger's database, for what must not be a label.",
+        ),
+        address("console", "Console", "Where the API is, for links to it.", places.console),
+        address("runbooks", "Runbooks", "Where docs/operations.md is published, for links to it.", places.runbooks),
+    ]
+
+
+def address(name: str, title: str, description: str, url: str) -> dict:
+    return {
+        "type": "textbox",
+        "name": name,
+        "label": title,
+        "description": description,
+        "query": url,
+        "current": {"text": url, "value": url, "selected": False},
+        "hide": 0,
+    }
 
 
 def label(name: str, title: str, series: str, of: str, many: bool, description: str) -> dict:
@@ -310,15 +338,30 @@ def panel(wanted: dict, ledger: Ledger) -> dict:
         "title": wanted["title"],
         "description": wanted["description"],
         "datasource": ledger.source if "sql" in wanted else METRICS,
+        "links": links(wanted),
         "targets": targets(wanted, ledger),
         "fieldConfig": {"defaults": defaults, "overrides": overrides(wanted)},
         "options": {},
     }
+    if wanted.get("customers"):
+        defaults["links"] = [{"title": "This customer", "url": OF_CUSTOMER, "targetBlank": False}]
     if "from" in wanted:
         # A time of the panel's own, such as `now/M`: this month so far.
         made["timeFrom"] = wanted["from"]
     SHAPES[kind](wanted, made, defaults)
     return made
+
+
+def links(wanted: dict) -> list[dict]:
+    """From a panel to what to do about it, and to what lies behind it."""
+    runbooks = [(f"Runbook: {name}", f"$runbooks#{name.lower()}") for name in wanted.get("alerts", [])]
+    found = [{"title": title, "url": url, "targetBlank": True} for title, url in runbooks]
+    if "api" in wanted:
+        found.append({"title": "In the API", "url": f"$console/api/v1/{wanted['api']}", "targetBlank": True})
+    if "board" in wanted:
+        url = f"/d/{wanted['board']}?var-currency=$currency&${{__url_time_range}}"
+        found.append({"title": "What conversations cost", "url": url, "targetBlank": False})
+    return found
 
 
 def thresholds(wanted: dict) -> dict:
@@ -337,7 +380,8 @@ def overrides(wanted: dict) -> list[dict]:
     for name, column in wanted.get("columns", {}).items():
         properties = [{"id": key, "value": column[key]} for key in ("unit", "decimals") if key in column]
         if "link" in column:
-            link = {"title": column["link_title"], "url": column["link"], "targetBlank": True}
+            leaves = not column["link"].startswith("/")
+            link = {"title": column["link_title"], "url": column["link"], "targetBlank": leaves}
             properties.append({"id": "links", "value": [link]})
         found.append(override(name, properties))
     return found
@@ -512,12 +556,14 @@ SHAPES = {
 }
 
 
-def written(ledger: Ledger = SQLITE, folder: pathlib.Path = DASHBOARDS) -> dict[pathlib.Path, str]:
+def written(
+    ledger: Ledger = SQLITE, folder: pathlib.Path = DASHBOARDS, places: Places = Places()
+) -> dict[pathlib.Path, str]:
     """The files that the boards give, with their text."""
     files = {}
     for path in sorted(BOARDS.glob("*.toml")):
         board = tomllib.loads(path.read_text(encoding="utf-8"))
-        text = json.dumps(dashboard(board, ledger), ensure_ascii=False, indent=2) + "\n"
+        text = json.dumps(dashboard(board, ledger, places), ensure_ascii=False, indent=2) + "\n"
         files[folder / f"{path.stem}.json"] = text
     return files
 
@@ -525,15 +571,23 @@ def written(ledger: Ledger = SQLITE, folder: pathlib.Path = DASHBOARDS) -> dict[
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
-    arguments.add_argument("--postgresql", metavar="FOLDER", type=pathlib.Path, help="for a ledger on PostgreSQL")
+    to = arguments.add_mutually_exclusive_group()
+    to.add_argument("--sqlite", metavar="FOLDER", type=pathlib.Path, help="for a ledger in a file")
+    to.add_argument("--postgresql", metavar="FOLDER", type=pathlib.Path, help="for a ledger on PostgreSQL")
+    arguments.add_argument("--console", metavar="URL", default=Places.console, help="where the API is")
+    arguments.add_argument("--runbooks", metavar="URL", default=Places.runbooks, help="where operations.md is")
     wanted = arguments.parse_args()
-    files = written(POSTGRESQL, wanted.postgresql) if wanted.postgresql else written()
+    places = Places(wanted.console, wanted.runbooks)
+    folder = wanted.sqlite or wanted.postgresql or DASHBOARDS
+    if folder == DASHBOARDS and places != Places():
+        arguments.error("--console and --runbooks: say with --sqlite or --postgresql where to write")
+    files = written(POSTGRESQL if wanted.postgresql else SQLITE, folder, places)
     if not wanted.check:
         for path, text in files.items():
             path.parent.mkdir(exist_ok=True, parents=True)
             path.write_text(text, encoding="utf-8")
         return 0
-    there = {path: path.read_text(encoding="utf-8") for path in DASHBOARDS.glob("*.json")}
+    there = {path: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
     wrong = sorted(path.name for path in files.keys() | there.keys() if files.get(path) != there.get(path))
     if wrong:
         print(f"run dashboards/generate.py: {', '.join(wrong)} differ from dashboards/boards/", file=sys.stderr)

@@ -79,6 +79,7 @@ struct Demo {
     child: Child,
     gateway: SocketAddr,
     metrics: SocketAddr,
+    console: SocketAddr,
     data: PathBuf,
     web: Web,
 }
@@ -104,8 +105,9 @@ impl Demo {
             url.trim_end_matches("/metrics").parse().unwrap()
         };
         let data = places["data"].as_str().unwrap().into();
-        let (gateway, metrics) = (address("gateway"), address("metrics"));
-        Self { child, gateway, metrics, data, web: Web::new() }
+        let (gateway, metrics, console) =
+            (address("gateway"), address("metrics"), address("console"));
+        Self { child, gateway, metrics, console, data, web: Web::new() }
     }
 
     /// A key of a customer of the demo, once the gateway knows it.
@@ -161,6 +163,27 @@ impl Drop for Demo {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-s", "TERM", &pid]).status().ok();
         self.child.wait().ok();
+    }
+}
+
+/// Every link of a dashboard to the API is answered there.
+async fn links_to_the_api_lead_somewhere(demo: &Demo, folder: &Folder) {
+    let created = demo.command(folder, &["token", "create", "--role", "admin"]);
+    let bearer = format!("Bearer {}", created["secret"].as_str().unwrap());
+    let mut links = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("dashboards/grafana")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let found = text.split('"').filter_map(|part| part.strip_prefix("$console"));
+        links.extend(found.map(|link| {
+            let filled = link.replace("${__value.raw}", "acme-query-rewrite");
+            filled.replace("${__data.fields.customer}", "acme").replace("$customer", "acme")
+        }));
+    }
+    assert!(links.len() > 4, "{links:?}");
+    for link in links {
+        let headers = [("authorization", bearer.as_str())];
+        let reply = demo.web.get_with(demo.console, &link, &headers).await;
+        assert_eq!(reply.status, 200, "{link}: {}", reply.text());
     }
 }
 
@@ -244,6 +267,8 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
         becomes(&prometheus, "sum(permille_session_outcomes_total{outcome=\"accepted\"})", number)
             .await;
     }
+
+    links_to_the_api_lead_somewhere(&demo, &folder).await;
 
     // A provider that fails, breaks off, reports nothing and writes nonsense.
     let expected = BTreeSet::from([

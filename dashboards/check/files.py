@@ -24,6 +24,7 @@ VALUES = {
     "currency": "USD",
     "customer": "acme",
     "console": "http://127.0.0.1:8081",
+    "runbooks": "docs/operations.md",
 }
 
 
@@ -113,6 +114,21 @@ def other_queries(board: str, dashboard: dict) -> list[Query]:
             series, label = re.fullmatch(r"label_values\((.*), (\w+)\)", each["definition"]).groups()
             found.append(Query(f"{board}: variable {each['name']}", series, "{{%s}}" % label))
     return found
+
+
+def links(dashboard: dict) -> list[str]:
+    """Where the dashboard itself leads."""
+    return [each["url"] for each in dashboard["links"] if "url" in each]
+
+
+def links_of_panel(panel: dict) -> list[str]:
+    """Where a panel, its series and the cells of its columns lead."""
+    config = panel["fieldConfig"]
+    of_columns = [
+        each["value"] for override in config["overrides"] for each in override["properties"] if each["id"] == "links"
+    ]
+    of_series = config["defaults"].get("links", [])
+    return [link["url"] for link in sum(of_columns, panel.get("links", []) + of_series)]
 
 
 def annotations_of_the_ledger(board: str, dashboard: dict) -> list[Query]:

@@ -12,6 +12,7 @@ PromQL and has no instance (target-promql-rule, target-job-rule, target-instance
 """
 
 import datetime
+import functools
 import re
 
 import promql_parser as promql
@@ -22,6 +23,8 @@ import files
 COUNTERS = ("_total", "_bucket", "_sum", "_count")
 OF_COUNTERS = {"rate", "irate", "increase", "changes", "resets", "delta"}
 SEVERITIES = {"page", "ticket", "info"}
+# What happens to an installation is seen on every dashboard, by the metric that tells it.
+ANNOTATED = {"process_start_time_seconds": "starts and deploys", "ALERTS": "alerts"}
 RECORDED = re.compile(r"(\w+:)?permille[\w]*:\w+(:\w+)?")
 # Over less than this a panel asks by `$__rate_interval`, which follows its width and the scrape interval.
 FIXED_WINDOW_MIN = datetime.timedelta(hours=1)
@@ -60,9 +63,19 @@ def of_dashboard(board: str, dashboard: dict) -> list[str]:
             rule(each["datasource"]["uid"] == "${datasource}", f"variable `{name}` asks the chosen data source")
             if each["includeAll"]:
                 rule(each.get("allValue") == ".+", f"variable `{name}`: all is `.+`")
-    text = str(dashboard["panels"]) + str(dashboard["annotations"])
+    text = str(dashboard["panels"]) + str(dashboard["annotations"]) + str(dashboard["links"])
     for name in variables:
         rule(f"${name}" in text or "${%s}" % name in text, f"variable `{name}` is not used")
+    asked = [each["expr"] for each in dashboard["annotations"]["list"] if "expr" in each]
+    for metric, what in ANNOTATED.items():
+        rule(any(metric in text for text in asked), f"there is no annotation for {what}")
+    of_prices = [query for query in files.annotations_of_the_ledger(board, dashboard) if " from price " in query.text]
+    rule(bool(of_prices), "there is no annotation for price changes")
+    linked = files.links(dashboard)
+    rule("$runbooks#alerts" in linked, "there is no link to the runbooks")
+    for panel in files.panels(board, dashboard):
+        linked += files.links_of_panel(panel.json)
+    found += [f"{board}: {text}" for link in linked for text in of_link(link)]
     ids = [each["id"] for each in dashboard["panels"]]
     rule(len(ids) == len(set(ids)), "ids of panels are unique")
     names = [each["title"] for each in dashboard["panels"] if each["type"] != "row"]
@@ -73,6 +86,31 @@ def of_dashboard(board: str, dashboard: dict) -> list[str]:
     for query in files.other_queries(board, dashboard):
         found += of_query(query)
     return found
+
+
+def of_link(link: str) -> list[str]:
+    """A link leads to a runbook, to the API or to another dashboard, and that is there."""
+    if link.startswith("$runbooks#"):
+        anchor = link.removeprefix("$runbooks#")
+        return [] if anchor in anchors() else [f"link `{link}` leads to no section of docs/operations.md"]
+    if link.startswith("$console/api/v1/"):
+        # tests/dashboards.rs follows it.
+        return []
+    uid = re.match(r"/d/([\w-]+)\?", link)
+    known = {dashboard["uid"] for dashboard in files.boards().values()}
+    return [] if uid and uid[1] in known else [f"link `{link}` leads nowhere"]
+
+
+@functools.cache
+def anchors() -> frozenset[str]:
+    """The sections of docs/operations.md, as links have them."""
+    return frozenset(re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings())
+
+
+@functools.cache
+def headings() -> tuple[str, ...]:
+    text = (files.ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    return tuple(re.findall(r"^#+ (.*)$", text, re.MULTILINE))
 
 
 def overlaps(board: str, panels: list[dict]) -> list[str]:
@@ -155,8 +193,12 @@ def selectors(expr, function: str | None = None):
 
 def of_rules(uids: set[str]) -> list[str]:
     found = []
-    headings = re.findall(r"^#+ (.*)$", (files.ROOT / "docs/operations.md").read_text(encoding="utf-8"), re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+    linked = {
+        (dashboard["uid"], link)
+        for board, dashboard in files.boards().items()
+        for panel in files.panels(board, dashboard)
+        for link in files.links_of_panel(panel.json)
+    }
     shown = (files.ROOT / "docs/dashboards.md").read_text(encoding="utf-8")
     tested, silent = tests_of_alerts()
     names = set()
@@ -173,16 +215,17 @@ def of_rules(uids: set[str]) -> list[str]:
             (name.startswith("Permille"), "names of alerts begin with Permille"),
             (rule.get("labels", {}).get("severity") in SEVERITIES, f"severity is one of {sorted(SEVERITIES)}"),
             (bool(notes.get("summary")) and bool(notes.get("description")), "an alert has summary and description"),
-            (page == "docs/operations.md" and anchor in anchors, f"runbook `{anchor}` is no heading of operations.md"),
+            (page == "docs/operations.md" and anchor in anchors(), f"runbook `{anchor}` is no heading of operations.md"),
             (anchor == name.lower(), "an alert has a runbook of its own"),
             (notes.get("dashboard") in uids, f"dashboard `{notes.get('dashboard')}` does not exist"),
+            ((notes.get("dashboard"), f"$runbooks#{anchor}") in linked, "no panel of its dashboard leads to its runbook"),
             (name in tested, "no test makes it fire"),
             (name in silent, "no test shows that it is silent"),
             (f"`{name}`" in shown, "docs/dashboards.md does not tell how it is shown to fire and clear"),
         ):
             if not holds:
                 found.append(f"{query.where}: {text}")
-    for heading in headings:
+    for heading in headings():
         if heading.startswith("Permille") and heading not in names | {"Permille"}:
             found.append(f"docs/operations.md: runbook `{heading}` of no alert")
     return found

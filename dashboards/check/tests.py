@@ -7,6 +7,7 @@ import copy
 import pathlib
 import sys
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -137,6 +138,12 @@ class Lint(unittest.TestCase):
             (lambda d, p: p["gridPos"].update(x=20), "wider than the grid"),
             (lambda d, p: p["gridPos"].update(y=0), "lies over"),
             (lambda d, p: d.update(uid="other"), "the uid follows"),
+            (lambda d, p: d["annotations"]["list"].pop(0), "no annotation for starts and deploys"),
+            (lambda d, p: d["annotations"]["list"].pop(1), "no annotation for alerts"),
+            (lambda d, p: d["annotations"]["list"].pop(2), "no annotation for price changes"),
+            (lambda d, p: d["links"].pop(1), "no link to the runbooks"),
+            (lambda d, p: p.update(links=[{"url": "$runbooks#nothing"}]), "no section of docs/operations.md"),
+            (lambda d, p: p.update(links=[{"url": "/d/permille-nothing?x"}]), "leads nowhere"),
             (self.expr("sum(rate(permille_requests_total[$__rate_interval]))"), "not selected by job and instance"),
             (self.expr(f"sum(permille_requests_total{chosen})"), "without rate"),
             (self.expr(f"sum(rate(permille_requests_total{chosen}[5m]))"), "not `$__rate_interval`"),
@@ -144,6 +151,17 @@ class Lint(unittest.TestCase):
         ):
             with self.subTest(what):
                 self.assertIn(what, self.problems(change))
+
+
+    def test_an_alert_whose_dashboard_does_not_lead_to_its_runbook_is_found(self) -> None:
+        self.assertEqual(lint.of_rules({each["uid"] for each in files.boards().values()}), [])
+        whole = files.links_of_panel
+        with unittest.mock.patch.object(
+            files, "links_of_panel", lambda panel: [url for url in whole(panel) if "permillejournallag" not in url]
+        ):
+            found = lint.of_rules({each["uid"] for each in files.boards().values()})
+        self.assertEqual(len(found), 1)
+        self.assertIn("PermilleJournalLag: no panel of its dashboard leads to its runbook", found[0])
 
 
 class Agreement(unittest.TestCase):
