@@ -70,6 +70,7 @@ def board(dashboard: dict, name: str, prometheus, ledger, start: float, end: flo
     figure.text(0.01, 1 - 0.50 / height, dashboard["description"], size=9, color=MUTED, va="center")
     figure.text(0.01, 0.1 / height, FOOT, size=7.5, color=MUTED, va="center")
     panels = {id(p.json): p for p in files.panels(name, dashboard)}
+    marks = annotations(dashboard, prometheus, ledger, start, end, values)
     for each in dashboard["panels"]:
         grid = each["gridPos"]
         if each["type"] == "row":
@@ -87,7 +88,7 @@ def board(dashboard: dict, name: str, prometheus, ledger, start: float, end: flo
             0.08 / (wide * WIDTH_INCHES), 1 - 0.14 / (tall * height), title,
             size=8.5, weight="bold", color=INK, va="center", transform=box.transAxes,
         )
-        Drawing(figure, (left, bottom, wide, tall), height, each).draw(
+        Drawing(figure, (left, bottom, wide, tall), height, each, marks).draw(
             panels[id(each)], prometheus, ledger, start, end, values
         )
     raw = io.BytesIO()
@@ -96,6 +97,20 @@ def board(dashboard: dict, name: str, prometheus, ledger, start: float, end: flo
     small = io.BytesIO()
     Image.open(raw).convert("RGB").quantize(COLORS_MAX).save(small, format="png", optimize=True)
     return small.getvalue()
+
+
+def annotations(dashboard: dict, prometheus, ledger, start: float, end: float, values: dict) -> list[tuple[float, str]]:
+    """When something happened that every panel over time marks, and in which colour."""
+    found = []
+    for each in dashboard["annotations"]["list"]:
+        color = NAMED[each["iconColor"]]
+        if "expr" in each:
+            series = prometheus.range(filled(each["expr"], values), start, end, live.STEP_SECONDS)
+            found += [(one["values"][0][0], color) for one in series]
+        else:
+            rows = ledger.rows(files.sql(each["target"]), start, end, **values)
+            found += [(row["time"], color) for row in rows]
+    return found
 
 
 def filled(text: str, values: dict) -> str:
@@ -109,9 +124,9 @@ def legend(query: files.Query, labels: dict) -> str:
 class Drawing:
     """One panel in its place."""
 
-    def __init__(self, figure, place, figure_height: float, json: dict) -> None:
+    def __init__(self, figure, place, figure_height: float, json: dict, marks: list[tuple[float, str]]) -> None:
         self.figure, self.place, self.figure_height = figure, place, figure_height
-        self.json = json
+        self.json, self.marks = json, marks
         self.defaults = json["fieldConfig"]["defaults"]
         self.unit, self.decimals = self.defaults["unit"], self.defaults.get("decimals")
         self.colors = {
@@ -224,7 +239,14 @@ class Drawing:
             datetime.datetime.fromtimestamp(start, datetime.UTC), datetime.datetime.fromtimestamp(end, datetime.UTC)
         )
         axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=7 if self.json["gridPos"]["w"] >= 8 else 4))
-        axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
+        # At the edge there is no room for a time; dates are numbers of days.
+        last = end - (end - start) * 0.05
+        axes.xaxis.set_major_formatter(
+            FuncFormatter(lambda day, _: "" if day * 86400 > last else f"{dates.num2date(day):%H:%M:%S}")
+        )
+        for at, color in self.marks:
+            when = datetime.datetime.fromtimestamp(at, datetime.UTC)
+            axes.axvline(when, color=color, linewidth=0.7, linestyle=":", zorder=0.5)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value, self.unit)))
         if self.unit == "bool_yes_no":
