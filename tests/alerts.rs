@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use support::{
     Folder, Server, Simulator, eventually,
     prometheus::{Prometheus, check},
+    redis::Redis,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -360,6 +361,57 @@ async fn alerts_on_billing_that_hangs_and_a_full_journal_fire_and_clear() {
     fired.check_texts();
 
     billing.signal("CONT");
+    eventually("alerts clear", async || {
+        chat(&gateway, &key, "gpt-4o-mini", "tokens=4").await;
+        let now = fired.look(&prometheus).await;
+        expected.iter().all(|name| !now.contains(*name)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn alerts_on_a_redis_that_does_not_answer_fire_and_clear() {
+    let redis = Redis::start().await;
+    let shared = format!("[redis]\nurl = \"{}\"\n[usage_stream]\nenabled = true\n", redis.url());
+    let (billing_folder, folder) = (Folder::new(), Folder::new());
+    billing_folder.config(&shared);
+    let billing = Server::start(&billing_folder, "billing", &[]).await;
+    let token = billing_folder.json(&["token", "create", "--role", "gateway"]);
+    billing_folder.key("acme", "USD");
+    // Redis is asked of what is limited.
+    let limited = ["key", "create", "--customer", "acme", "--budget", "9 USD/month"];
+    let key = billing_folder.json(&limited)["secret"].as_str().unwrap().to_owned();
+    std::fs::write(folder.path().join("token"), token["secret"].as_str().unwrap()).unwrap();
+    let simulator = folder.simulator().await;
+    folder.config(&format!(
+        "{shared}[billing]\nurl = \"http://{}\"\ntoken_file = \"token\"\n{}",
+        billing.console(),
+        simulator.upstreams(),
+    ));
+    let rules = shortened_rules(&folder);
+    let gateway = Server::start(&folder, "gateway", &[]).await;
+    let targets = [gateway.metrics(), billing.metrics()];
+    let prometheus = Prometheus::start(folder.path(), &targets, &rules).await;
+    let expected = ["PermilleLimitsAway", "PermilleSessionsAway", "PermilleUsageStreamAway"];
+    let mut fired = Fired::default();
+    eventually("requests are served, and nothing of redis fires", async || {
+        let served = chat(&gateway, &key, "gpt-4o-mini", "tokens=4").await == 200;
+        let scraped = prometheus.value("count(permille_limits_away) == 1").await.is_some();
+        let now = fired.look(&prometheus).await;
+        (served && scraped && expected.iter().all(|name| !now.contains(*name))).then_some(())
+    })
+    .await;
+
+    redis.signal("STOP");
+    eventually("alerts fire", async || {
+        chat(&gateway, &key, "gpt-4o-mini", "tokens=4").await;
+        fired.look(&prometheus).await;
+        fired.has(&expected).then_some(())
+    })
+    .await;
+    fired.check_texts();
+
+    redis.signal("CONT");
     eventually("alerts clear", async || {
         chat(&gateway, &key, "gpt-4o-mini", "tokens=4").await;
         let now = fired.look(&prometheus).await;
