@@ -74,6 +74,7 @@ impl Draft {
         let holds_result = std::mem::take(&mut self.holds_result);
         let bytes = std::mem::take(&mut self.bytes);
         if bytes == 0 {
+            self.start.clear();
             return None;
         }
         let speaker = match role.or(item).unwrap_or(Speaker::User) {

@@ -77,6 +77,21 @@ fn a_text_is_the_same_as_a_string_and_as_a_block_with_a_cache_mark() {
 }
 
 #[test]
+fn what_a_message_without_content_holds_is_no_part_of_the_next_one() {
+    let mut client = Client::new();
+    let first = client.send("acme", &chat(&[("user", "hi")]), Duration::ZERO);
+    client.reply(&first, "Hello, Ann. What can I do for you?");
+
+    let next = client.ask(&json!({"messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [{"type": "tool_use", "name": "", "input": {"of": ""}}]},
+        {"role": "assistant", "content": "Hello, Ann. What can I do for you?"},
+        {"role": "user", "content": "And then?"}]}));
+
+    assert_eq!(turn(&next), ("request-1", 2, TurnKind::Continue));
+}
+
+#[test]
 fn every_familys_messages_are_found() {
     let first = |key: &str| json!({key: [{"role": "user", "content": QUESTION}]});
     let messages = json!([{"role": "user", "content": QUESTION},
