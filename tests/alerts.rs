@@ -18,11 +18,11 @@ use std::{
     path::PathBuf,
 };
 
+use permille_test_redis::Redis;
 use serde_json::{Value, json};
 use support::{
     Folder, Server, Simulator, eventually,
     prometheus::{Prometheus, check},
-    redis::Redis,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -402,7 +402,7 @@ async fn alerts_on_a_redis_that_does_not_answer_fire_and_clear() {
     })
     .await;
 
-    redis.signal("STOP");
+    redis.freeze();
     eventually("alerts fire", async || {
         chat(&gateway, &key, "gpt-4o-mini", "tokens=4").await;
         fired.look(&prometheus).await;
@@ -411,7 +411,7 @@ async fn alerts_on_a_redis_that_does_not_answer_fire_and_clear() {
     .await;
     fired.check_texts();
 
-    redis.signal("CONT");
+    redis.thaw();
     eventually("alerts clear", async || {
         chat(&gateway, &key, "gpt-4o-mini", "tokens=4").await;
         let now = fired.look(&prometheus).await;

@@ -2,13 +2,11 @@
 
 use http::{HeaderMap, Request};
 use permille_rating::round::to_nano;
+use permille_test_redis::Redis;
 use permille_types::{Ended, Level, Limit, Measure, Money};
 use serde_json::Value;
 
-use crate::{
-    redis::Redis,
-    support::{KEY, Setup, World, chat, cost_nano, message, read_all},
-};
+use crate::support::{KEY, Setup, World, chat, cost_nano, message, read_all};
 
 const CHAT: &str = "/v1/chat/completions";
 
