@@ -328,7 +328,7 @@ fn a_price_that_no_file_could_hold_is_refused_as_a_document_too() {
         let price = PricePerThousand::new(decimal(text));
         rates.per_thousand.insert(TokenClass::INPUT_UNCACHED, price);
     };
-    let spoilt: [(Spoil<'_>, &[&str]); 16] = [
+    let spoilt: [(Spoil<'_>, &[&str]); 17] = [
         (&|p| per_thousand(&mut p.rates, "-0.012"), &["`input_uncached`", "-0.012", "0 or more"]),
         (&|p| per_thousand(&mut p.rates, "10.1"), &["`input_uncached`", "10.1", "above 10"]),
         (&|p| per_thousand(&mut p.bands[0].rates, "-1"), &["`input_uncached`", "-1", "0 or more"]),
@@ -358,6 +358,13 @@ fn a_price_that_no_file_could_hold_is_refused_as_a_document_too() {
             &["`rates`", "beside a percentage"],
         ),
         (
+            &|p| {
+                p.relative = Some(Relative::DiscountPercent(decimal("10")));
+                p.rates = Rates::default();
+            },
+            &["`rates`", "beside a percentage"],
+        ),
+        (
             &|p| p.relative = Some(Relative::MarkupPercent(decimal("-10"))),
             &["`markup_percent`", "-10", "negative"],
         ),
@@ -374,6 +381,11 @@ fn a_price_that_no_file_could_hold_is_refused_as_a_document_too() {
         for word in words {
             assert!(message.contains(word), "`{word}` is not in: {message}");
         }
+    }
+    for just_right in ["0", "10"] {
+        let mut price = good.clone();
+        per_thousand(&mut price.rates, just_right);
+        check_price(&price).unwrap();
     }
     let fine = Relative::DiscountPercent(decimal("0.00001"));
     let message = check_price(&Price { relative: Some(fine), ..percent }).unwrap_err().to_string();

@@ -170,7 +170,7 @@ impl Billing {
         }
         for (customer, error) in &sweep.failed {
             let error: &dyn std::error::Error = error;
-            tracing::warn!(%customer, error, "what is unbilled has no amount: no interim draft");
+            tracing::warn!(%customer, error, "no interim invoice is drafted; looked at again when something changes");
         }
         Ok(())
     }

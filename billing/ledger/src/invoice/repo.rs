@@ -81,32 +81,49 @@ pub(super) async fn live(
     period: &str,
     kind: InvoiceKind,
 ) -> Result<Option<Stored>, LedgerError> {
-    let row = sql::query_as::<StoredRow>(
-        "select
-             id,
-             state,
-             document,
-             paid,
-             refunded,
-             purchase_order,
-             notes,
-             created_at,
-             updated_at
-         from invoice
-         where customer = $1
-           and period = $2
-           and interim = $3
-           and (
-               state in ('draft', 'approved')
-               or (interim = 0 and state <> 'void')
-           )",
-    )
-    .bind(customer.as_str())
-    .bind(period)
-    .bind(kind.stored())
-    .fetch_optional(&mut *connection)
-    .await
-    .during("find invoice of a month")?;
+    // Each in the words of its index.
+    let statement = match kind {
+        InvoiceKind::Month => {
+            "select
+                 id,
+                 state,
+                 document,
+                 paid,
+                 refunded,
+                 purchase_order,
+                 notes,
+                 created_at,
+                 updated_at
+             from invoice
+             where customer = $1
+               and period = $2
+               and interim = 0
+               and state <> 'void'"
+        }
+        InvoiceKind::Interim => {
+            "select
+                 id,
+                 state,
+                 document,
+                 paid,
+                 refunded,
+                 purchase_order,
+                 notes,
+                 created_at,
+                 updated_at
+             from invoice
+             where customer = $1
+               and period = $2
+               and interim = 1
+               and state in ('draft', 'approved')"
+        }
+    };
+    let row = sql::query_as::<StoredRow>(statement)
+        .bind(customer.as_str())
+        .bind(period)
+        .fetch_optional(&mut *connection)
+        .await
+        .during("find invoice of a month")?;
     match row {
         Some(row) => row.stored(connection).await.map(Some),
         None => Ok(None),

@@ -57,13 +57,12 @@ impl Ledger {
         for (customer, threshold) in &customers {
             match self.draft_over_threshold(customer, *threshold, seen, now).await {
                 Ok(drafted) => sweep.drafted.extend(drafted),
+                Err(cause @ LedgerError::Store { .. }) => {
+                    seen.0.remove(customer);
+                    return Err(cause);
+                }
                 // Of this customer alone; the others are looked at all the same.
-                Err(
-                    cause @ (LedgerError::Invoice { .. }
-                    | LedgerError::Corrupt { .. }
-                    | LedgerError::Refused { .. }),
-                ) => sweep.failed.push((customer.clone(), cause)),
-                Err(cause) => return Err(cause),
+                Err(cause) => sweep.failed.push((customer.clone(), cause)),
             }
         }
         Ok(sweep)
@@ -91,15 +90,17 @@ impl Ledger {
         {
             return Ok(None);
         }
+        // Also where it fails: that is told once, not every minute.
+        seen.0.insert(customer.clone(), look);
         let catalogue = self.current(&mut view).await?;
         let preview =
             compute(&mut view, (&*catalogue, None), &found, Wanted::preview(&label, kind)).await?;
         drop(view);
         let is_reached = |invoice: &Invoice| invoice.subtotal >= threshold && !invoice.simulated;
         if !is_reached(&preview) {
-            seen.0.insert(customer.clone(), look);
             return Ok(None);
         }
+        seen.0.remove(customer);
 
         let mut tx = self.store.write().await?;
         if live(&mut tx, customer, &label, kind).await?.is_some() {
