@@ -162,7 +162,6 @@ impl Billing {
     ) -> Result<(), LedgerError> {
         let sweep = self.ledger.draft_over_thresholds(seen).await?;
         for draft in &sweep.drafted {
-            self.metrics.drafted_interim();
             let invoice = draft.id.as_ref().map(ToString::to_string);
             let (customer, total) = (&draft.customer.id, draft.total);
             let currency = draft.currency.code();

@@ -96,7 +96,6 @@ pub struct Metrics {
     reconciliation_drift: Gauge,
     reconciled_providers: IntGauge,
     watched: Mutex<Watched>,
-    interim_drafts: IntCounter,
     unpriced: IntCounter,
     mismatched: IntCounter,
     pub(crate) batch_seconds: Histogram,
@@ -174,10 +173,6 @@ impl Metrics {
                 )?,
             )?,
             watched: Mutex::default(),
-            interim_drafts: counter(
-                "permille_interim_drafts_total",
-                "Interim invoices drafted because a plan's threshold was reached.",
-            )?,
             unpriced: counter(
                 "permille_unpriced_requests_total",
                 "Requests held because a model or class had no price.",
@@ -191,11 +186,6 @@ impl Metrics {
             webhooks: WebhookMetrics::register(registry)?,
             stream: UsageStreamMetrics::register(registry)?,
         })
-    }
-
-    /// Counts an interim invoice that a threshold made.
-    pub(crate) fn drafted_interim(&self) {
-        self.interim_drafts.inc();
     }
 
     /// Exports what customers are expected to spend, and their cost from the start: an increase is
