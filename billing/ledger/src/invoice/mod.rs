@@ -107,11 +107,19 @@ impl Ledger {
         customer: &CustomerId,
         period: &str,
     ) -> Result<Invoice, LedgerError> {
+        self.preview(customer, Wanted::preview(period, InvoiceKind::Month)).await
+    }
+
+    async fn preview(
+        &self,
+        customer: &CustomerId,
+        wanted: Wanted<'_>,
+    ) -> Result<Invoice, LedgerError> {
         let mut view = self.store.view().await?;
         let catalogue = self.current(&mut view).await?;
         let customer = found(&mut view, customer).await?;
         let with = (&*catalogue, self.issuer.as_deref());
-        compute(&mut view, with, &customer, Wanted::preview(period, InvoiceKind::Month)).await
+        compute(&mut view, with, &customer, wanted).await
     }
 
     /// Drafts the invoice of a month and stores it. Drafting the same month again replaces what

@@ -14,9 +14,7 @@ use rust_decimal::Decimal;
 pub(super) use repo::issued;
 pub use thresholds::{ThresholdSweep, ThresholdsSeen};
 
-use super::{
-    InvoiceKind, InvoiceTexts, Stored, Wanted, checked, compute, found, month, repo::live,
-};
+use super::{InvoiceKind, InvoiceTexts, Stored, Wanted, checked, compute, month, repo::live};
 use crate::{
     Customer, Instruction, Invoice, Ledger, LedgerError, catalogue::Catalogue, error::During,
     store::Connection,
@@ -33,11 +31,7 @@ impl Ledger {
         customer: &CustomerId,
         period: &str,
     ) -> Result<Invoice, LedgerError> {
-        let mut view = self.store.view().await?;
-        let catalogue = self.current(&mut view).await?;
-        let customer = found(&mut view, customer).await?;
-        let with = (&*catalogue, self.issuer.as_deref());
-        compute(&mut view, with, &customer, Wanted::preview(period, InvoiceKind::Interim)).await
+        self.preview(customer, Wanted::preview(period, InvoiceKind::Interim)).await
     }
 
     /// Drafts an interim invoice over a month that has not ended. While one is not issued, drafting
