@@ -333,6 +333,26 @@ fn of_the_ledger(engine: &str, address: &str, end: i64) -> BTreeMap<String, Vec<
     serde_json::from_str(&succeeded(&mut command)).unwrap()
 }
 
+/// Whom Grafana asks as on PostgreSQL.
+const READER: &str = "permille_reader";
+
+/// Makes [`READER`] as `deploy/` says, and sees that it reads no more than panels ask.
+fn reader(postgres: &Postgres) {
+    let psql = |url: &str| {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-v", "ON_ERROR_STOP=1", "-d", url]).env("PATH", postgres::path());
+        psql
+    };
+    let file = root().join("deploy/grafana/postgresql/reader.sql");
+    succeeded(psql(&postgres.url(DATABASE)).args(["-v", "password=secret", "-f"]).arg(file));
+
+    for refused in ["select * from api_key", "delete from session", "update usage set cost = '0'"] {
+        let said = psql(&postgres.url_of(READER, DATABASE)).args(["-c", refused]).output().unwrap();
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains("permission denied"), "{refused}: {said}");
+    }
+}
+
 /// The numbers of rows as far as display goes, without the times at which tests happen to run.
 fn rounded(rows: &[Value]) -> Vec<BTreeMap<&String, Value>> {
     fn cells(row: &Value) -> BTreeMap<&String, Value> {
@@ -380,7 +400,8 @@ async fn panels_of_the_ledger_say_the_same_on_postgresql_as_on_a_file() {
     let end = last.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp() + 1;
 
     let sqlite = of_the_ledger("sqlite", file.data().join("permille.db").to_str().unwrap(), end);
-    let postgresql = of_the_ledger("postgresql", &postgres.url(DATABASE), end);
+    reader(&postgres);
+    let postgresql = of_the_ledger("postgresql", &postgres.url_of(READER, DATABASE), end);
 
     assert_eq!(sqlite.keys().collect::<Vec<_>>(), postgresql.keys().collect::<Vec<_>>());
     for (panel, rows) in &sqlite {
