@@ -16,6 +16,7 @@
 mod balance;
 mod campaign;
 mod faults;
+mod full_disk;
 mod left_behind;
 mod outage;
 mod stream;

@@ -14,6 +14,7 @@ use crate::{
     support::{
         Folder, PROGRAM, Server, Simulator,
         clock::SteppedClock,
+        disk::SmallDisk,
         eventually,
         postgres::{DATABASE, Postgres},
         redis::ask,
@@ -34,6 +35,8 @@ pub struct Gateway {
     pub folder: Folder,
     /// Present where its clock can be stepped.
     pub clock: Option<SteppedClock>,
+    /// Present where its journal has a disk of its own; what is on that ends with the process.
+    pub disk: Option<SmallDisk>,
     /// Whether the balancer sends new requests to it.
     listed: bool,
 }
@@ -69,6 +72,29 @@ pub struct Fleet {
     balancer: watch::Sender<Vec<SocketAddr>>,
 }
 
+/// How a fleet is made.
+#[derive(Clone, Copy)]
+struct Making<'a> {
+    /// Lines of `[limits]` of the gateways.
+    limits: &'a str,
+    /// More of their settings.
+    settings: &'a str,
+    /// For each gateway, whether it hands its usage over through Redis.
+    streams: &'a [bool],
+    clocks: bool,
+    small_disks: bool,
+    program: &'a str,
+}
+
+const MAKING: Making<'static> = Making {
+    limits: "",
+    settings: "",
+    streams: &[],
+    clocks: false,
+    small_disks: false,
+    program: PROGRAM,
+};
+
 /// Limits that so many gateways share, and of which each serves its part while Redis is away.
 fn shares(gateways: usize) -> String {
     format!("away = \"share\"\ngateways = {gateways}\n")
@@ -87,33 +113,37 @@ impl Fleet {
 
     /// As [`Fleet::with`], with these lines of `[limits]`.
     pub async fn limiting(gateways: usize, limits: &str, settings: &str) -> Self {
-        Self::made((limits, settings), &vec![false; gateways], false, Path::new(PROGRAM)).await
+        Self::made(Making { limits, settings, streams: &vec![false; gateways], ..MAKING }).await
     }
 
     /// With a gateway for each of `streams`, which says whether it hands its usage over through
     /// Redis; if any does, two processes of billing read there.
     pub async fn built(settings: &str, streams: &[bool]) -> Self {
-        let shares = shares(streams.len());
-        Self::made((&shares, settings), streams, false, Path::new(PROGRAM)).await
+        let limits = &shares(streams.len());
+        Self::made(Making { limits, settings, streams, ..MAKING }).await
     }
 
     /// As [`Fleet::built`], with gateways whose clocks can be stepped.
     pub async fn with_clocks(settings: &str, streams: &[bool]) -> Self {
-        let shares = shares(streams.len());
-        Self::made((&shares, settings), streams, true, Path::new(PROGRAM)).await
+        let limits = &shares(streams.len());
+        Self::made(Making { limits, settings, streams, clocks: true, ..MAKING }).await
+    }
+
+    /// As [`Fleet::with`], with a [`SmallDisk`] for each gateway's journal.
+    pub async fn with_small_disks(gateways: usize, settings: &str) -> Self {
+        let (limits, streams) = (&shares(gateways), &vec![false; gateways]);
+        Self::made(Making { limits, settings, streams, small_disks: true, ..MAKING }).await
     }
 
     /// As [`Fleet::start`], with all of them run by another program.
     pub async fn run_by(program: &Path, gateways: usize) -> Self {
-        Self::made((&shares(gateways), ""), &vec![false; gateways], false, program).await
+        let (limits, streams) = (&shares(gateways), &vec![false; gateways]);
+        Self::made(Making { limits, streams, program: program.to_str().unwrap(), ..MAKING }).await
     }
 
-    async fn made(
-        (limits, settings): (&str, &str),
-        streams: &[bool],
-        clocks: bool,
-        program: &Path,
-    ) -> Self {
+    async fn made(making: Making<'_>) -> Self {
+        let Making { limits, settings, streams, clocks, small_disks, program } = making;
+        let program = Path::new(program);
         let postgres = Postgres::start();
         let redis = Redis::start().await;
         let redis_line = Relay::start(End::Unix(redis.socket())).await;
@@ -165,7 +195,8 @@ impl Fleet {
             };
             folder.config(&(fleet.gateway_config(limits, &redis) + stream + settings));
             let clock = clocks.then(|| SteppedClock::new(&folder));
-            fleet.gateways.push(Gateway { folder, clock, server: None, listed: true });
+            let disk = small_disks.then(|| SmallDisk::new(&folder.data().join("journal")));
+            fleet.gateways.push(Gateway { folder, clock, disk, server: None, listed: true });
             fleet.start_gateway(number).await;
         }
         fleet
@@ -223,6 +254,9 @@ impl Fleet {
         let mut command = gateway.folder.command_that_outgrows(&["gateway"]);
         if let Some(clock) = &gateway.clock {
             clock.rule(&mut command);
+        }
+        if let Some(disk) = &gateway.disk {
+            disk.hold(&mut command);
         }
         gateway.server = Some(Server::spawn(&gateway.folder, command).await);
         self.balance();

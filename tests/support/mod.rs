@@ -35,6 +35,7 @@
 pub mod books;
 pub mod clock;
 mod command;
+pub mod disk;
 pub mod postgres;
 mod process;
 pub mod prometheus;
