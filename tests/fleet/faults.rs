@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Longest that a fault lasts: nothing may be answered meanwhile.
-const FAULT_MAX: Duration = Duration::from_millis(700);
+pub const FAULT_MAX: Duration = Duration::from_millis(700);
 /// Bytes of a segment, so few that they are filled, handed over and removed in every round.
 pub const SEGMENT_BYTES: u64 = 32_768;
 /// How far a clock is stepped.

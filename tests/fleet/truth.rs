@@ -2,14 +2,18 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    io::ErrorKind,
+    path::Path,
     sync::Arc,
 };
 
 use permille_journal::{Journal, JournalConfig, RealFs};
 use permille_types::{SystemClock, UsageEvent};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{
+    support::eventually,
     topology::{Fleet, Gateway},
     traffic::Seen,
 };
@@ -24,7 +28,7 @@ pub struct Agreed {
     /// Calls of the provider whose reply never reached a row in full: each has a row of its own
     /// that says so.
     pub interrupted: usize,
-    /// Settled records that the journals still hold; each is one of the rows.
+    /// Settled records that the journals held when they were read; each is one of the rows.
     pub journaled: usize,
     /// Input and output of what is booked.
     pub tokens: u64,
@@ -49,14 +53,10 @@ pub async fn agree(fleet: &Fleet, seen: &Seen) -> Agreed {
     let rows = fleet.rows();
     assert_eq!(fleet.quarantine().await, Vec::<Value>::new());
     let mut agreed = compare(&rows, &fleet.simulator.books(), seen);
-    let by_id = by_id(&rows);
     for gateway in &fleet.gateways {
-        for event in journal(gateway).await {
-            let id = event.request_id.to_string();
-            let row = by_id.get(id.as_str()).unwrap_or_else(|| panic!("{id} is in a journal only"));
-            assert_eq!(tokens(&event), row_tokens(row), "{row}");
-            agreed.journaled += 1;
-        }
+        assert!(gateway.server.is_none(), "a running gateway's journal is its own");
+        let journal = gateway.folder.data().join("journal");
+        agreed.journaled += compare_held(&uncommitted(gateway, &journal).await, &rows);
     }
     agreed
 }
@@ -120,14 +120,59 @@ fn row_tokens(row: &Value) -> BTreeMap<String, u64> {
     classes.map(|(class, tokens)| (class.clone(), count(tokens))).collect()
 }
 
-/// The settled records that the journal of a gateway that is down still holds.
-async fn journal(gateway: &Gateway) -> Vec<UsageEvent> {
-    assert!(gateway.server.is_none(), "a running gateway's journal is its own");
+/// Compares what journals hold, or held before it was handed over, with rows; how many there are.
+///
+/// # Panics
+/// When a record has no row, or one with other tokens.
+pub fn compare_held(journals: &[UsageEvent], rows: &[Value]) -> usize {
+    let by_id = by_id(rows);
+    for event in journals {
+        let id = event.request_id.to_string();
+        let row = by_id.get(id.as_str()).unwrap_or_else(|| panic!("{id} is in a journal only"));
+        assert_eq!(tokens(event), row_tokens(row), "{row}");
+    }
+    journals.len()
+}
+
+/// The settled records that the journals of running gateways hold, read from copies of their
+/// files once no reply is open. Billing must be stopped.
+pub async fn held(fleet: &Fleet) -> Vec<UsageEvent> {
+    let mut events = Vec::new();
+    for gateway in &fleet.gateways {
+        let server = gateway.server.as_ref().unwrap();
+        for open in ["permille_streams_in_flight", "permille_drains_in_flight"] {
+            eventually("no reply is open", async || {
+                (server.metric(open).await? == 0.0).then_some(())
+            })
+            .await;
+        }
+        let journal = gateway.folder.data().join("journal");
+        let copy = eventually("the journal is copied", async || copy(&journal)).await;
+        events.extend(uncommitted(gateway, copy.path()).await);
+    }
+    events
+}
+
+/// A copy of a folder of files; `None` when one went away meanwhile.
+fn copy(folder: &Path) -> Option<TempDir> {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        match std::fs::copy(file.path(), copy.path().join(file.file_name())) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(error) => panic!("{}: {error}", file.path().display()),
+        }
+    }
+    Some(copy)
+}
+
+/// The settled records in a folder of a gateway's journal that billing has not acknowledged.
+async fn uncommitted(gateway: &Gateway, directory: &Path) -> Vec<UsageEvent> {
     let node = std::fs::read_to_string(gateway.folder.data().join("node")).unwrap();
-    let directory = gateway.folder.data().join("journal");
-    let config = JournalConfig::new(directory, node.trim().parse().unwrap());
+    let config = JournalConfig::new(directory.to_owned(), node.trim().parse().unwrap());
     let opened = Journal::open(Arc::new(RealFs), &config, Arc::new(SystemClock)).unwrap();
-    assert_eq!(opened.recovered.damage, []);
+    assert_eq!((opened.recovered.damage, opened.recovered.orphans), (vec![], 0));
     let mut events = Vec::new();
     let journal = opened.journal;
     journal
