@@ -25,14 +25,14 @@ use crate::{
 /// up.
 const LOOKED_FOR: Duration = Duration::from_secs(59);
 
-const GATEWAYS: usize = 3;
+pub const GATEWAYS: usize = 3;
 /// Tokens of each reply, which are also its limit: most of what is reserved is used, so that the
 /// rest of a balance is found in a few rounds.
 const OUTPUT: u64 = 200;
 /// What a refusal that may pass tells clients to wait for.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A thousand clients on a busy machine are no outage, which is another subject.
-const LIMITS: &str = "away = \"refuse\"\nwait_ms = 10000\n";
+pub const LIMITS: &str = "away = \"refuse\"\nwait_ms = 10000\n";
 
 fn chat(stream: bool) -> Value {
     json!({"model": "gpt-4o-mini", "max_tokens": OUTPUT, "stream": stream,
@@ -41,12 +41,12 @@ fn chat(stream: bool) -> Value {
 
 /// What a request reserves, in 10⁻⁹ of a dollar: each byte of its body at 0.15 dollars and its
 /// output at 0.60 dollars for a million tokens.
-fn worst(stream: bool) -> u64 {
+pub fn worst(stream: bool) -> u64 {
     chat(stream).to_string().len() as u64 * 150 + OUTPUT * 600
 }
 
 /// What rows cost together, in 10⁻⁹ of a dollar.
-fn spent<'a>(rows: impl IntoIterator<Item = &'a Value>) -> u64 {
+pub fn spent<'a>(rows: impl IntoIterator<Item = &'a Value>) -> u64 {
     let cost = |row: &Value| row["cost"].as_str().unwrap().parse::<Decimal>().unwrap();
     let nano = |row| u64::try_from((cost(row) * Decimal::from(1_000_000_000)).round()).unwrap();
     rows.into_iter().map(nano).sum()
@@ -58,17 +58,17 @@ fn total(nano: u64) -> String {
 
 /// Clients of one key, who ask every gateway in turn.
 #[derive(Clone)]
-struct Clients {
+pub struct Clients {
     bearer: Arc<str>,
     web: Web,
-    gateways: Arc<[SocketAddr]>,
+    pub gateways: Arc<[SocketAddr]>,
     /// Our ids of requests whose replies began.
     served: Arc<Mutex<Vec<String>>>,
 }
 
 /// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub enum Answer {
     Served,
     /// It may be served later.
     Later,
@@ -80,18 +80,19 @@ enum Answer {
 
 impl Clients {
     /// A customer with a budget, and a key with its own budgets, which every gateway knows.
-    async fn of(fleet: &Fleet, customer: &str, budget: u64, of_key: &[&str]) -> Self {
+    pub async fn of(fleet: &Fleet, customer: &str, budget: u64, of_key: &[&str]) -> Self {
         let office = &fleet.office;
         office.json(&["customer", "add", customer, "--id", customer, "--currency", "USD"]);
         office.json(&["customer", "limit", customer, "--budget", &total(budget)]);
         let create = ["key", "create", "--customer", customer];
         let key = office.json(&[&create[..], of_key].concat());
-        let clients = Self {
+        let mut clients = Self {
             bearer: format!("Bearer {}", key["secret"].as_str().unwrap()).into(),
             web: Web::new(),
-            gateways: (0..GATEWAYS).map(|number| fleet.gateway(number).gateway()).collect(),
+            gateways: Arc::default(),
             served: Arc::default(),
         };
+        clients.find(fleet);
         // The key came last: who knows it knows the limits.
         for gateway in &*clients.gateways {
             eventually("the key is known", async || {
@@ -104,7 +105,12 @@ impl Clients {
         clients
     }
 
-    async fn ask(&self, number: usize, session: &str) -> Answer {
+    /// Looks where the gateways listen: each start has a port of its own.
+    pub fn find(&mut self, fleet: &Fleet) {
+        self.gateways = (0..GATEWAYS).map(|number| fleet.gateway(number).gateway()).collect();
+    }
+
+    pub async fn ask(&self, number: usize, session: &str) -> Answer {
         let headers = [("authorization", &*self.bearer), ("permille-session", session)];
         // One in three is a stream: each gateway has as many.
         let body = chat(number % 9 < 3).to_string().into();
@@ -139,7 +145,7 @@ impl Clients {
     }
 
     /// So many clients at once, in so many sessions; each asks once, or on.
-    fn storm(&self, clients: usize, sessions: usize, asks_on: bool) -> JoinSet<()> {
+    pub fn storm(&self, clients: usize, sessions: usize, asks_on: bool) -> JoinSet<()> {
         let mut asking = JoinSet::new();
         for number in 0..clients {
             let (clients, session) = (self.clone(), format!("s{}", number % sessions));
@@ -154,7 +160,7 @@ impl Clients {
         asking
     }
 
-    fn served(&self) -> usize {
+    pub fn served(&self) -> usize {
         self.served.lock().unwrap().len()
     }
 }
@@ -193,7 +199,7 @@ impl Fleet {
 
     /// Waits until no counter of a customer holds anything and those that are named so have
     /// counted what the ledger has; its rows.
-    async fn even(&self, whose: &str, counters: &[&str]) -> Vec<Value> {
+    pub async fn even(&self, whose: &str, counters: &[&str]) -> Vec<Value> {
         let mut connection = connection(&self.redis).await;
         let mut last = None;
         let looked = eventually("counters and ledger agree", async || {
@@ -210,22 +216,28 @@ impl Fleet {
     }
 }
 
-async fn all(mut asking: JoinSet<()>) {
+pub async fn all(mut asking: JoinSet<()>) {
     while let Some(asked) = asking.join_next().await {
         asked.unwrap();
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_gateways_spend_one_budget_to_its_end_and_not_beyond() {
-    let mut fleet = Fleet::limiting(GATEWAYS, LIMITS, "").await;
-    let probe = Clients::of(&fleet, "probe", 1_000_000_000, &[]).await;
+/// What a reply costs, whole or as a stream.
+pub async fn cost_of_a_reply(fleet: &Fleet) -> u64 {
+    let probe = Clients::of(fleet, "probe", 1_000_000_000, &[]).await;
     for number in [0, 3] {
         assert_eq!(probe.ask(number, "probe").await, Answer::Served);
     }
     let rows = fleet.even("probe", &["m/all/c:"]).await;
     let cost = spent(&rows[..1]);
     assert_eq!((rows.len(), spent(&rows)), (2, 2 * cost), "a stream costs the same: {rows:?}");
+    cost
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_gateways_spend_one_budget_to_its_end_and_not_beyond() {
+    let mut fleet = Fleet::limiting(GATEWAYS, LIMITS, "").await;
+    let cost = cost_of_a_reply(&fleet).await;
 
     a_prepaid_balance_for_a_hundred(&fleet, cost).await;
     caps_of_a_key_and_its_sessions_through_a_kill(&mut fleet, cost).await;
@@ -276,7 +288,7 @@ async fn caps_of_a_key_and_its_sessions_through_a_kill(fleet: &mut Fleet, cost: 
     assert!(orphans > 0, "a stream was open");
     // What the killed one had reserved for requests that it had not begun comes back.
     a_minute_passes(&fleet.redis, "capped").await;
-    clients.gateways = (0..GATEWAYS).map(|number| fleet.gateway(number).gateway()).collect();
+    clients.find(fleet);
     fleet.watching("capped", &limits, all(clients.storm(60, 1, true))).await;
     fleet.watching("capped", &limits, all(clients.storm(250, 25, true))).await;
 

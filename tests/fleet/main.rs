@@ -19,6 +19,7 @@ mod faults;
 mod full_disk;
 mod left_behind;
 mod outage;
+mod overspend;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;

@@ -42,7 +42,9 @@ pub async fn a_minute_passes(redis: &Redis, customer: &str) {
     for field in counters.keys().filter(|field| field.ends_with("|f")) {
         steps.cmd("HSET").arg(key("counters")).arg(field).arg(0).ignore();
     }
-    steps.exec_async(&mut connection).await.unwrap();
+    if !steps.is_empty() {
+        steps.exec_async(&mut connection).await.unwrap();
+    }
 }
 
 /// What is used and held of each of a customer's counters of money, at one instant.
