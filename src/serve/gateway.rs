@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use permille_journal::{Journal, JournalConfig, RealFs, ship};
 use permille_proxy::{
-    Foundation, Gateway, Readiness,
+    Foundation, Gateway, Readiness, Reload, Reloaded,
     config::{GatewayConfig, LimitsConfig, UpstreamConfig, UpstreamSection},
 };
 use permille_types::{ControlPlane, Family, Intake, NodeId, SystemClock};
@@ -32,6 +32,7 @@ pub(super) struct GatewayPart {
     pub(super) readiness: Readiness,
     /// The version of keys and prices that it serves by.
     pub(super) snapshot_versions: tokio::sync::watch::Receiver<u64>,
+    reload: Reload,
     journal: Journal,
     serving: Part,
     shipping: Part,
@@ -90,7 +91,7 @@ impl GatewayPart {
         };
         let gateway = Gateway::new(gateway_config, foundation)
             .map_err(|cause| ServeError::start("the gateway", cause))?;
-        let readiness = gateway.readiness();
+        let (readiness, reload) = (gateway.readiness(), gateway.reload());
         let snapshot_versions = gateway.snapshot_versions();
         let stream = settings.usage_stream_url().filter(|_| !billing.in_process);
         let intake = match stream {
@@ -106,7 +107,40 @@ impl GatewayPart {
             }
         });
         let serving = Part::start("the gateway", |stop| gateway.run(listener, stop));
-        Ok(Self { address, readiness, snapshot_versions, journal, serving, shipping, provider })
+        Ok(Self {
+            address,
+            readiness,
+            snapshot_versions,
+            reload,
+            journal,
+            serving,
+            shipping,
+            provider,
+        })
+    }
+
+    /// Puts what can change of another configuration in force, for requests that come from now on.
+    ///
+    /// # Errors
+    /// [`CliError`] when a credential, an upstream or a policy cannot be used, or when models are
+    /// simulated in one of both; nothing has changed then.
+    pub(super) fn reload(&self, config: &Config) -> Result<(), CliError> {
+        let upstreams = config.upstreams()?;
+        if self.provider.is_some() || upstreams.is_empty() {
+            let setting =
+                "upstream: a server whose models are simulated is restarted, not reloaded";
+            return Err(ServeError::Setting(setting.to_owned()).into());
+        }
+        let settings = &config.settings;
+        let reloaded = Reloaded {
+            upstreams,
+            aliases: settings.alias.clone(),
+            routing: settings.routing.clone(),
+            pricing: settings.pricing,
+            policies: settings.policy.clone(),
+        };
+        let applied = self.reload.apply(reloaded);
+        applied.map_err(|cause| ServeError::start("the gateway", cause).into())
     }
 
     /// Where the simulated provider listens, when it is in use.

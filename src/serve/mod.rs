@@ -11,6 +11,7 @@ mod gateway;
 mod http;
 mod observe;
 mod part;
+mod reload;
 mod running;
 mod signal;
 mod simulated;
@@ -21,6 +22,7 @@ use permille_simulator::{Pace, Simulator, SimulatorConfig};
 
 pub(crate) use error::ServeError;
 pub(crate) use running::{Access, Running, Shape, remote_billing, usage_stream};
+use signal::Hangups;
 pub(crate) use signal::Signals;
 
 use crate::{
@@ -52,26 +54,46 @@ pub(crate) async fn billing_half(context: &Context) -> Result<(), CliError> {
 }
 
 async fn run(context: &Context, shape: Shape) -> Result<(), CliError> {
-    let config: Config = context.config()?;
+    let mut config: Config = context.config()?;
     logging::start(config.settings.log.format, "info");
-    let mut signals = Signals::take()?;
+    let (mut signals, mut hangups) = (Signals::take()?, Hangups::take()?);
     let folder = DataFolder::open(&context.data)?;
     let mut running = Running::start(&config, &folder, shape).await?;
     let ended = match first_start::greet(context.output, &running).await {
-        Ok(()) => tokio::select! {
-            () = signals.next() => Ok(()),
-            error = running.failed() => Err(error.into()),
-        },
         // The reader of our output may leave; the server stays.
-        Err(CliError::OutputClosed) => {
-            signals.next().await;
-            Ok(())
-        }
+        Ok(()) | Err(CliError::OutputClosed) => tokio::select! {
+            () = signals.next() => Ok(()),
+            error = serving(context, &mut running, &mut config, &mut hangups) => Err(error.into()),
+        },
         Err(error) => Err(error),
     };
     tracing::info!("stopping: open replies are finished or settled");
     running.stop(&mut signals).await?;
     ended
+}
+
+/// Reads the configuration again as often as it is told to, until a part has ended by itself, which
+/// none should.
+async fn serving(
+    context: &Context,
+    running: &mut Running,
+    config: &mut Config,
+    hangups: &mut Hangups,
+) -> ServeError {
+    loop {
+        tokio::select! {
+            error = running.failed() => return error,
+            () = hangups.next() => {}
+        }
+        let read = context.config();
+        match read.and_then(|after| reload::reload(running, config, after)) {
+            Ok(()) => tracing::info!("the configuration was read again and is in force"),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the configuration stays as it was");
+            }
+        }
+    }
 }
 
 /// `permille simulator`: the simulated provider alone, until its standard input ends.

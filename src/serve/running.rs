@@ -146,6 +146,18 @@ impl Running {
         self.gateway.as_ref().is_some_and(|gateway| gateway.simulator().is_some())
     }
 
+    /// Puts what can change of another configuration in force.
+    ///
+    /// # Errors
+    /// [`CliError`] as its gateway says; [`ServeError::Setting`] where there is none.
+    pub(crate) fn reload(&self, config: &Config) -> Result<(), CliError> {
+        let Some(gateway) = &self.gateway else {
+            let nothing = "billing alone takes its whole configuration at its start: restart it";
+            return Err(ServeError::Setting(nothing.to_owned()).into());
+        };
+        gateway.reload(config)
+    }
+
     /// Waits until a part has ended by itself, which none should.
     pub(crate) async fn failed(&mut self) -> ServeError {
         let gateway = async {

@@ -1,4 +1,5 @@
-//! What ends a server: SIGINT or SIGTERM asks for a graceful stop, a second one forces it.
+//! What a server is told: SIGINT or SIGTERM asks for a graceful stop, a second one forces it;
+//! SIGHUP has it read its configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -17,7 +18,6 @@ impl Signals {
     /// # Errors
     /// [`ServeError::Start`] when the system refuses.
     pub(crate) fn take() -> Result<Self, ServeError> {
-        let take = |kind| signal(kind).map_err(|cause| ServeError::start("signal handling", cause));
         Ok(Self {
             interrupt: take(SignalKind::interrupt())?,
             terminate: take(SignalKind::terminate())?,
@@ -31,4 +31,29 @@ impl Signals {
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+/// The signal that has a server read its configuration again, instead of ending it.
+#[derive(Debug)]
+pub(super) struct Hangups(Signal);
+
+impl Hangups {
+    /// As [`Signals::take`].
+    ///
+    /// # Errors
+    /// [`ServeError::Start`] when the system refuses.
+    pub(super) fn take() -> Result<Self, ServeError> {
+        Ok(Self(take(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn take(kind: SignalKind) -> Result<Signal, ServeError> {
+    signal(kind).map_err(|cause| ServeError::start("signal handling", cause))
 }

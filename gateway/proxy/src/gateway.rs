@@ -26,8 +26,9 @@ use crate::{
     metering::{Metering, Parts},
     metrics::Metrics,
     policy::{Policies, PolicyError},
+    reload::Reload,
     server::Server,
-    stack::{Shared, stack},
+    stack::Shared,
     upstream::UpstreamError,
     usage_stream::{UsageStreamError, UsageStreamIntake},
 };
@@ -82,9 +83,9 @@ pub struct Foundation<'a> {
 
 /// The data plane, ready to serve.
 pub struct Gateway {
-    config: GatewayConfig,
     shared: Arc<Shared>,
     server: Server,
+    reload: Reload,
 }
 
 impl Gateway {
@@ -94,9 +95,6 @@ impl Gateway {
     /// [`GatewayError`] when an upstream cannot be used or a metric exists already.
     pub fn new(config: GatewayConfig, foundation: Foundation<'_>) -> Result<Self, GatewayError> {
         let metrics = Arc::new(Metrics::register(foundation.registry)?);
-        for upstream in &config.upstreams {
-            metrics.knows(&upstream.section.name);
-        }
         let knowledge = Knowledge::open(foundation.folder);
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let ground = Ground {
@@ -133,15 +131,24 @@ impl Gateway {
             knowledge,
             metering: Arc::clone(&metering),
             places: Budget::new(config.gateway.in_flight_max.into()),
+            bodies: Budget::new(config.gateway.body_bytes_total_max),
         });
+        let (reload, stacks) = Reload::start(config, Arc::clone(&shared))?;
+        let config = reload.config();
         let server = Server {
-            stack: stack(&config, &shared)?,
+            stacks,
             metrics,
             header_time_max: Duration::from_secs(config.gateway.request_seconds_max.into()),
             grace: Duration::from_secs(config.gateway.grace_seconds.into()),
             cut: metering.cut.clone(),
         };
-        Ok(Self { config, shared, server })
+        Ok(Self { shared, server, reload })
+    }
+
+    /// Puts another configuration in force while this gateway serves.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// What tells whether this gateway takes requests.
@@ -179,7 +186,7 @@ impl Gateway {
     /// Where the configuration wants it to listen.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
-        self.config.gateway.listen
+        self.reload.config().gateway.listen
     }
 
     /// Serves until `stop`, then finishes or settles every open reply. On return every record is

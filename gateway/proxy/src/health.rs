@@ -21,7 +21,7 @@ const LATENCY_HALF_LIFE: Duration = Duration::from_secs(10);
 const FAILED_LATENCY: Duration = Duration::from_secs(5);
 
 /// When a circuit opens and for how long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Breaker {
     /// Failures in a row that open it; 0: never.
     pub(crate) failures: u32,

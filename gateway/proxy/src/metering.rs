@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use permille_journal::Journal;
 use permille_limits::Budget;
 use permille_otlp::Telemetry;
@@ -22,7 +23,8 @@ const PROGRESSES_MAX: u64 = 2;
 /// Shared by all requests of one gateway.
 pub(crate) struct Metering {
     pub(crate) journal: Journal,
-    pub(crate) policies: Policies,
+    /// Those of the configuration in force.
+    pub(crate) policies: ArcSwap<Policies>,
     /// Counts replies again that report, and knows how to estimate those that do not.
     pub(crate) auditor: Auditor,
     /// How long the end of a reply may wait for the journal.
@@ -69,7 +71,7 @@ impl Metering {
             journal,
             drains: Budget::new(config.metering.drains_max.into()),
             progresses: Budget::new(PROGRESSES_MAX),
-            policies,
+            policies: ArcSwap::from_pointee(policies),
             auditor,
             limiter,
             hold_max: config.hold_max,

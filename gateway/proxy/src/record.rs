@@ -124,7 +124,7 @@ impl Record {
                 .map_err(|cause| Refusal::InvalidRequest(format!("no model name: {cause}")))?,
         };
         let simulated = candidates.iter().any(|candidate| candidate.upstream.simulated);
-        let policies = &metering.policies;
+        let policies = metering.policies.load();
         let customer = head.key.customer.as_str();
         let policy = policies.of(customer, model_requested.as_str(), head.endpoint);
         let event = UsageEvent {
@@ -284,7 +284,7 @@ impl Record {
 
     /// Writes what a response of the background consumed, once it has ended.
     fn settle_background(&self, created: &Created, reading: &Reading) -> Result<(), JournalError> {
-        let Some(event) = created.settlement(reading, &self.metering.policies) else {
+        let Some(event) = created.settlement(reading, &self.metering.policies.load()) else {
             return Ok(());
         };
         match self.metering.journal.settle(&event) {

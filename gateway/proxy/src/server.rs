@@ -10,18 +10,19 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
+use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, watch},
     task::JoinSet,
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
+use tower::Service as _;
 
 use crate::{
     metrics::Metrics,
     stack::Stack,
-    stage::Below,
     upstream::{BUFFER_BYTES, H2_CONNECTION_BYTES, H2_STREAM_BYTES},
 };
 
@@ -37,7 +38,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// How the server runs.
 pub(crate) struct Server {
-    pub(crate) stack: Stack,
+    /// The stack in force.
+    pub(crate) stacks: watch::Receiver<Stack>,
     pub(crate) metrics: Arc<Metrics>,
     /// How long a client may take to send its headers.
     pub(crate) header_time_max: Duration,
@@ -71,10 +73,10 @@ impl Server {
             let Ok(io) = prepared(socket) else { continue };
             let asked = Arc::new(Notify::new());
             let request_came = Arc::clone(&asked);
-            let stack = Below::new(self.stack.clone());
+            let newest = Mutex::new(Newest::of(self.stacks.clone()));
             let service = service_fn(move |request| {
                 request_came.notify_one();
-                stack.call(request)
+                newest.lock().stack().call(request)
             });
             let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
             let connection = graceful.watch(connection);
@@ -119,6 +121,28 @@ impl Server {
             .max_send_buf_size(H2_SEND_BYTES)
             .keep_alive_interval(Duration::from_secs(30));
         builder
+    }
+}
+
+/// The stack in force, as the requests of one connection share it.
+struct Newest {
+    stacks: watch::Receiver<Stack>,
+    stack: Stack,
+}
+
+impl Newest {
+    fn of(mut stacks: watch::Receiver<Stack>) -> Self {
+        let stack = stacks.borrow_and_update().clone();
+        Self { stacks, stack }
+    }
+
+    /// The one for a request that comes now.
+    fn stack(&mut self) -> &mut Stack {
+        // Where nobody can change it any more, it is the newest.
+        if self.stacks.has_changed().unwrap_or(false) {
+            self.stack = self.stacks.borrow_and_update().clone();
+        }
+        &mut self.stack
     }
 }
 

@@ -12,7 +12,6 @@ use crate::{
     body::ReplyBody,
     config::GatewayConfig,
     gateway::GatewayError,
-    health::Breaker,
     known::Knowledge,
     layers::{
         admit::Admit, answer::AnswerLayer, authenticate::Authenticate, call::Call,
@@ -36,15 +35,15 @@ pub(crate) struct Shared {
     pub(crate) metering: Arc<Metering>,
     /// Places for open requests.
     pub(crate) places: Arc<Budget>,
+    /// Bytes for the bodies of open requests.
+    pub(crate) bodies: Arc<Budget>,
 }
 
-pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, GatewayError> {
-    let breaker = Breaker {
-        failures: config.routing.breaker_failures,
-        open_for: Duration::from_secs(config.routing.breaker_seconds.into()),
-    };
-    let upstreams = config.upstreams.iter().map(|upstream| Upstream::new(upstream, breaker));
-    let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
+pub(crate) fn stack(
+    config: &GatewayConfig,
+    upstreams: Vec<Arc<Upstream>>,
+    shared: &Shared,
+) -> Result<Stack, GatewayError> {
     let service = ServiceBuilder::new()
         // Names the request; turns a refusal of any layer below into the caller's error format.
         .layer(AnswerLayer {
@@ -63,7 +62,7 @@ pub(crate) fn stack(config: &GatewayConfig, shared: &Shared) -> Result<Stack, Ga
         .layer(waiting(Classify {
             upstreams: upstreams.clone(),
             body_bytes_max: config.gateway.body_bytes_max.into(),
-            bodies: Budget::new(config.gateway.body_bytes_total_max),
+            bodies: Arc::clone(&shared.bodies),
             body_time_max: Duration::from_secs(config.gateway.request_seconds_max.into()),
         }))
         // Model or alias → upstreams, in the order of calling; none without a price.
