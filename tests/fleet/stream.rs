@@ -207,3 +207,33 @@ async fn what_is_no_usage(fleet: &Fleet) {
     let taken = (counted(fleet, "unreadable").await, counted(fleet, "refused").await);
     assert_eq!(taken, (1.0, 1.0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_nobody_reads_fills_the_journals_and_then_requests_are_refused() {
+    // Of two gateways one has its batch in the stream, and the other has no room there.
+    let bounds = "batches_max = 1\n[journal]\nsegment_bytes = 32768\nbytes_max = 131072\n";
+    let mut fleet = Fleet::built(bounds, &[true, true]).await;
+    let key = fleet.key();
+    let traffic = Traffic::start(&fleet, &key, 8, 5);
+    traffic.more(50).await;
+
+    fleet.readers().for_each(|reader| reader.signal("STOP"));
+    for gateway in 0..2 {
+        let server = fleet.gateway(gateway);
+        eventually("a journal is full", async || {
+            (server.metric("permille_journal_admitting").await? == 0.0).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(fleet.streamed().await, 1);
+    fleet.readers().for_each(|reader| reader.signal("CONT"));
+    traffic.more(100).await;
+    let seen = traffic.end().await;
+
+    fleet.drain().await;
+    assert_eq!(fleet.streamed().await, 0);
+    let agreed = agree(&fleet, &seen).await;
+    assert!(seen.refused[&503] > 0, "{:?}", seen.refused);
+    assert_eq!((agreed.interrupted, agreed.booked), (0, agreed.rows));
+    assert_eq!(agreed.booked, seen.whole.len() + seen.left.len());
+}

@@ -135,10 +135,10 @@ impl Fleet {
         Self::made(Making { limits, settings, streams, small_disks: true, ..MAKING }).await
     }
 
-    /// As [`Fleet::start`], with all of them run by another program.
-    pub async fn run_by(program: &Path, gateways: usize) -> Self {
-        let (limits, streams) = (&shares(gateways), &vec![false; gateways]);
-        Self::made(Making { limits, streams, program: program.to_str().unwrap(), ..MAKING }).await
+    /// As [`Fleet::built`], with all of them run by another program.
+    pub async fn run_by(program: &Path, streams: &[bool]) -> Self {
+        let (limits, program) = (&shares(streams.len()), program.to_str().unwrap());
+        Self::made(Making { limits, streams, program, ..MAKING }).await
     }
 
     async fn made(making: Making<'_>) -> Self {
@@ -317,6 +317,13 @@ impl Fleet {
     /// `kill -9` for the second process of billing.
     pub async fn kill_second_billing(&mut self) {
         self.second_billing.as_mut().unwrap().server.take().unwrap().kill().await;
+    }
+
+    /// SIGTERM for the second process of billing; it must end by itself and well.
+    pub async fn stop_second_billing(&mut self) {
+        let mut server = self.second_billing.as_mut().unwrap().server.take().unwrap();
+        let status = server.stop().await;
+        assert!(status.success(), "billing ended with {status}: {}", server.errors());
     }
 
     /// Starts the second process of billing again.

@@ -111,3 +111,55 @@ pub(super) fn limits_of(key: &KeyPolicy) -> Vec<Limit> {
 
 /// A rate that is nearly used up is no news: it is free again within the minute.
 const RPM_WARN_PERCENT: u8 = 100;
+
+#[cfg(test)]
+mod tests {
+    use permille_types::{Currency, KeyHash};
+
+    use super::*;
+
+    #[test]
+    fn money_counts_by_the_days_and_months_of_the_customers_time_zone() {
+        let mut key = KeyPolicy {
+            hash: KeyHash::new([0; 32]),
+            key: "key_1".parse().unwrap(),
+            customer: "acme".parse().unwrap(),
+            project: "default".parse().unwrap(),
+            currency: Currency::CNY,
+            rpm: None,
+            limits: Vec::new(),
+            time_zone: Some("Asia/Shanghai".parse().unwrap()),
+            revoked: false,
+        };
+        let session = "s".parse().unwrap();
+        // One in the morning of 1 April there, the evening of 31 March in UTC.
+        let at: DateTime<Utc> = "2026-03-31T17:00:00Z".parse().unwrap();
+        let line = |key: &KeyPolicy, measure| {
+            let limit = Limit { level: Level::Customer, measure, max: 1, warn_percent: 80 };
+            let subject = Subject { key, session: &session, at };
+            let account = subject.line(&limit, 1, true).account.unwrap();
+            (subject.counter(&limit), account.from.unwrap(), account.until.unwrap())
+        };
+        let instant = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+
+        let midnight = instant("2026-03-31T16:00:00Z");
+        let name = |period: &str, start: DateTime<Utc>| {
+            Arc::<str>::from(format!("m/{period}:{}/c:acme", start.timestamp()))
+        };
+        assert_eq!(
+            line(&key, Measure::SpendPerDay),
+            (name("day", midnight), midnight, instant("2026-04-01T16:00:00Z"))
+        );
+        assert_eq!(
+            line(&key, Measure::SpendPerMonth),
+            (name("month", midnight), midnight, instant("2026-04-30T16:00:00Z"))
+        );
+
+        key.time_zone = None;
+        let march = instant("2026-03-01T00:00:00Z");
+        assert_eq!(
+            line(&key, Measure::SpendPerMonth),
+            (name("month", march), march, instant("2026-04-01T00:00:00Z"))
+        );
+    }
+}

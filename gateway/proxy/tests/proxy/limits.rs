@@ -258,6 +258,21 @@ async fn a_long_reply_reserves_more_while_it_runs_and_its_overage_blocks_the_nex
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_replies_of_a_key_were_long_decides_what_is_reserved_without_a_bound() {
+    // Less than the 1,024 tokens that are reserved while nothing is known.
+    let world = limited(vec![limit(Level::Key, Measure::Spend, 1_024 * 600)]).await;
+    let unbounded = chat("tokens=10", false);
+    let first = refused(&world, CHAT, KEY, &unbounded).await;
+    assert_eq!(first.status, StatusCode::PAYMENT_REQUIRED);
+
+    for _ in 0..20 {
+        assert!(asked(&world, &short_chat("tokens=10", false)).await.is_some());
+    }
+
+    assert!(asked(&world, &unbounded).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hard_stop_ends_a_stream_with_an_error_and_bills_it_to_that_point() {
     // Room for the 1,024 tokens that are reserved first, and for no more.
     let max = 1_024 * 600 + 60_000;
