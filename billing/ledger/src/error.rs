@@ -222,6 +222,18 @@ impl LedgerError {
         }
     }
 
+    /// Whether the store refuses what was written for what it is: it would refuse it again.
+    pub(crate) fn is_of_what_was_written(&self) -> bool {
+        let Self::Store { cause: sqlx::Error::Database(cause), .. } = self else { return false };
+        // PostgreSQL's data exceptions and integrity violations; SQLite's TOOBIG, CONSTRAINT,
+        // MISMATCH and RANGE, of which the low byte says so.
+        let code = cause.code().unwrap_or_default();
+        let is_sqlites = |code: i32| matches!(code & 0xff, 18 | 19 | 20 | 25);
+        let five = code.len() == 5;
+        five && (code.starts_with("22") || code.starts_with("23"))
+            || !five && code.parse().is_ok_and(is_sqlites)
+    }
+
     pub(crate) fn corrupt(column: &'static str, value: &(impl ToString + ?Sized)) -> Self {
         Self::Corrupt { column, value: value.to_string() }
     }

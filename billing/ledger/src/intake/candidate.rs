@@ -51,11 +51,16 @@ impl Refusal {
         }
     }
 
-    /// That of an event whose amounts do not fit the books they would be added to.
-    pub(super) fn too_large(payload: &[u8], cause: &LedgerError) -> Self {
+    /// That of an event whose amounts do not fit the books they would be added to, or that the store
+    /// refuses.
+    pub(super) fn unbookable(payload: &[u8], cause: &LedgerError) -> Self {
         let event = UsageEvent::from_payload(payload).ok();
         Self {
-            reason: QuarantineReason::OutOfRange,
+            reason: if cause.is_overflow() {
+                QuarantineReason::OutOfRange
+            } else {
+                QuarantineReason::Refused
+            },
             detail: Chain(cause).to_string(),
             request_id: event.map(|event| event.request_id.to_string()),
         }

@@ -101,9 +101,9 @@ impl Ledger {
 
         let ack = Ack { sequence, quarantined: 0 };
         let accepted = match self.accept_whole(batch, ack).await {
-            // An amount that does not fit the books would fail again and again and hold up its
-            // journal for ever: the events are booked one by one, without those that do not fit.
-            Err(cause) if cause.is_overflow() => self.accept_each(batch, ack).await?,
+            // What does not fit the books, or is refused by the store, would fail again and again and
+            // hold up its journal for ever: the events are booked one by one, without it.
+            Err(cause) if is_permanent(&cause) => self.accept_each(batch, ack).await?,
             done => done?,
         };
         let quarantined = accepted.conflicts.saturating_add(accepted.quarantined);
@@ -140,10 +140,10 @@ impl Ledger {
             };
             match booked {
                 Ok(()) => tx.keep_part().await.during("keep event")?,
-                Err(cause) if cause.is_overflow() => {
+                Err(cause) if is_permanent(&cause) => {
                     tx.undo_part().await.during("undo event")?;
                     books = Books::open(&mut tx, ack, &[]).await?;
-                    let refusal = Refusal::too_large(&event.payload, &cause);
+                    let refusal = Refusal::unbookable(&event.payload, &cause);
                     books.set_aside(&mut tx, &batch.node, event, refusal, now).await?;
                 }
                 Err(cause) => return Err(cause),
@@ -154,6 +154,11 @@ impl Ledger {
         tx.commit().await.during("commit batch")?;
         Ok(accepted)
     }
+}
+
+/// Whether the same event would fail with it again.
+fn is_permanent(cause: &LedgerError) -> bool {
+    cause.is_overflow() || cause.is_of_what_was_written()
 }
 
 /// An event as it was read, before the store is asked.

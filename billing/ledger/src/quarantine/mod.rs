@@ -33,10 +33,12 @@ pub enum QuarantineReason {
     OutOfRange,
     /// Its cost has too many digits.
     Unratable,
+    /// The store refuses it, and would again.
+    Refused,
 }
 
 impl QuarantineReason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Unreadable,
         Self::Conflict,
         Self::UnknownCustomer,
@@ -44,6 +46,7 @@ impl QuarantineReason {
         Self::UnknownKey,
         Self::OutOfRange,
         Self::Unratable,
+        Self::Refused,
     ];
 
     /// The reason's name in rows and metrics.
@@ -57,6 +60,7 @@ impl QuarantineReason {
             Self::UnknownKey => "unknown_key",
             Self::OutOfRange => "out_of_range",
             Self::Unratable => "unratable",
+            Self::Refused => "refused",
         }
     }
 }

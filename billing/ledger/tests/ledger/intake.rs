@@ -160,6 +160,24 @@ async fn what_cannot_be_booked_is_kept_byte_for_byte_and_stops_nothing() {
     }
 }
 
+/// Otherwise its journal would send the batch for ever, and take no usage any more when it is full.
+#[tokio::test]
+async fn what_the_store_refuses_again_and_again_is_kept_and_the_rest_is_booked() {
+    let books = Books::open().await;
+    // As a fault of ours would: the second conversation of a customer cannot be written.
+    books.tamper("create unique index one on session (customer)").await;
+    let mut events = [books.event(1), books.event(2), books.event(3)];
+    events[1].session = "another".parse().unwrap();
+
+    let accepted = books.accept(&events).await;
+
+    assert_eq!((accepted.booked, accepted.quarantined, accepted.ack.quarantined), (2, 1, 1));
+    let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    assert_eq!(kept[0].reason, QuarantineReason::Refused);
+    assert_eq!(kept[0].payload, events[1].to_json().unwrap());
+    assert_eq!(kept[0].request_id.as_deref(), Some(&*events[1].request_id.to_string()));
+}
+
 /// Acknowledged, it would be gone from its journal and never booked.
 #[tokio::test]
 async fn an_event_of_a_newer_gateway_is_refused_with_its_batch_and_stays_in_its_journal() {
