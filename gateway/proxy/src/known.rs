@@ -42,6 +42,19 @@ pub enum KnownError {
     },
 }
 
+/// Why no newer snapshot is in force.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("ask for a snapshot")]
+    Control(#[from] ControlError),
+    #[error("put snapshot {version} in force")]
+    Refused {
+        version: u64,
+        #[source]
+        cause: KnownError,
+    },
+}
+
 /// One snapshot, indexed for the data path.
 pub(crate) struct Known {
     version: u64,
@@ -124,7 +137,11 @@ impl Knowledge {
             Self { current: Arc::default(), version: watch::Sender::new(0), file: file.into() };
         match std::fs::read(&knowledge.file) {
             Ok(bytes) => match serde_json::from_slice::<Snapshot>(&bytes) {
-                Ok(snapshot) => knowledge.adopt(&snapshot),
+                Ok(snapshot) => {
+                    if let Err(cause) = knowledge.adopt(&snapshot) {
+                        tracing::error!(error = %chain(&cause), "the kept snapshot is refused");
+                    }
+                }
                 Err(cause) => tracing::warn!(%cause, "the kept snapshot cannot be read"),
             },
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
@@ -142,26 +159,26 @@ impl Knowledge {
         self.version.subscribe()
     }
 
-    fn adopt(&self, snapshot: &Snapshot) {
+    /// Puts a snapshot in force. Where it cannot be used, the one before stays.
+    fn adopt(&self, snapshot: &Snapshot) -> Result<(), FetchError> {
         let version = snapshot.version;
-        match Known::new(snapshot, self.current().as_deref()) {
-            Ok(known) => {
-                tracing::info!(version, keys = known.keys.len(), "snapshot in force");
-                self.current.store(Some(Arc::new(known)));
-                self.version.send_replace(version);
-            }
-            Err(cause) => tracing::error!(version, error = %chain(&cause), "snapshot refused"),
-        }
+        let known = Known::new(snapshot, self.current().as_deref())
+            .map_err(|cause| FetchError::Refused { version, cause })?;
+        tracing::info!(version, keys = known.keys.len(), "snapshot in force");
+        self.current.store(Some(Arc::new(known)));
+        self.version.send_replace(version);
+        Ok(())
     }
 
     async fn fetch(
         &self,
         control: &dyn ControlPlane,
         newest: &watch::Sender<Option<Arc<Snapshot>>>,
-    ) -> Result<(), ControlError> {
+    ) -> Result<(), FetchError> {
         let known = self.current().map(|known| known.version);
         if let Some(snapshot) = control.snapshot(known).await? {
-            self.adopt(&snapshot);
+            // One that is refused is not kept: a restart begins with what is on disk.
+            self.adopt(&snapshot)?;
             newest.send_replace(Some(Arc::new(snapshot)));
         }
         Ok(())
@@ -198,7 +215,11 @@ impl Knowledge {
                 wait = RETRY_MIN;
                 continue;
             };
-            tracing::warn!(error = %chain(&cause), "fetch snapshot");
+            let error = chain(&cause);
+            match cause {
+                FetchError::Control(_) => tracing::warn!(error, "fetch snapshot"),
+                FetchError::Refused { .. } => tracing::error!(error, "snapshot refused"),
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,

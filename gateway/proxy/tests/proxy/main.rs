@@ -32,6 +32,7 @@ mod retries;
 mod routing;
 mod served;
 mod sessions;
+mod snapshots;
 mod stored;
 mod support;
 mod tokens;

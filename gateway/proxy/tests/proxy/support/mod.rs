@@ -66,6 +66,10 @@ pub struct Billing {
     limits: Mutex<Vec<Limit>>,
     /// The last event that was accepted.
     accepted: Mutex<u64>,
+    /// What whoever has a snapshot is told at once; nothing ever, where there is none.
+    newer: Mutex<Option<Snapshot>>,
+    /// How often it was asked for a snapshot.
+    pub asked: std::sync::atomic::AtomicU32,
     /// Whether it does not tell the last turn of a session.
     pub silent: std::sync::atomic::AtomicBool,
 }
@@ -88,11 +92,17 @@ impl ControlPlane for Billing {
         &self,
         known: Option<u64>,
     ) -> BoxFuture<'_, Result<Option<Snapshot>, ControlError>> {
+        self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Box::pin(async move {
-            if known.is_some() {
-                std::future::pending::<()>().await;
+            if known.is_none() {
+                return Ok(Some(snapshot(&self.limits.lock())));
             }
-            Ok(Some(snapshot(&self.limits.lock())))
+            tokio::task::yield_now().await;
+            let newer = self.newer.lock().clone();
+            match newer {
+                Some(newer) => Ok(Some(newer)),
+                None => std::future::pending().await,
+            }
         })
     }
 
@@ -194,6 +204,8 @@ pub struct Setup {
     pub rows: Vec<UsageEvent>,
     /// What the first key may use.
     pub limits: Vec<Limit>,
+    /// What billing tells at once to a gateway that has its first snapshot.
+    pub newer: Option<Snapshot>,
 }
 
 /// A gateway in front of a provider.
@@ -207,7 +219,7 @@ pub struct World {
     books: PathBuf,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
-    _folder: TempDir,
+    pub folder: TempDir,
 }
 
 pub fn upstream(name: &str, family: Family, base_url: String) -> UpstreamConfig {
@@ -262,8 +274,8 @@ impl World {
         };
         let fs = Arc::new(RealFs);
         let sync = SyncMode::default();
-        let mut setup =
-            Setup { config, simulator, fs, sync, last_turns: vec![], rows: vec![], limits: vec![] };
+        let (last_turns, rows, limits, newer) = (vec![], vec![], vec![], None);
+        let mut setup = Setup { config, simulator, fs, sync, last_turns, rows, limits, newer };
         change(&mut setup);
 
         let stop = CancellationToken::new();
@@ -279,6 +291,7 @@ impl World {
         let billing = Arc::new(Billing::default());
         billing.rows.lock().extend(setup.rows);
         billing.limits.lock().extend(setup.limits);
+        *billing.newer.lock() = setup.newer;
         *billing.last_turns.lock() =
             setup.last_turns.iter().map(|(id, turn)| (id.parse().unwrap(), *turn)).collect();
         let journal_folder = folder.path().join("journal");
@@ -317,7 +330,7 @@ impl World {
             books,
             stop,
             serving,
-            _folder: folder,
+            folder,
         }
     }
 
