@@ -144,7 +144,10 @@ impl MeteredBody {
             Some(Piece::Terminal(bytes)) => {
                 self.complete(Some(bytes));
                 let released = poll_fn(|cx| self.poll_hold(cx)).await;
-                self.pieces.extend(released.map(Piece::Pass));
+                // What its frame has behind it waits already, and stays behind it.
+                if let Some(released) = released {
+                    self.pieces.push_front(Piece::Pass(released));
+                }
             }
             Some(piece) => self.pieces.push_front(piece),
             // Nobody asks for a body that the head says is empty, so its end is here.

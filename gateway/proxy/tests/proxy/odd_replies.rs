@@ -11,7 +11,11 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::support::{World, chat, message, read_all, upstream};
+use crate::support::{
+    World, ask, chat, message, read_all,
+    scripted::{Scripted, stream},
+    upstream, world_of,
+};
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/anthropic/v1/messages";
@@ -181,4 +185,16 @@ async fn a_reply_that_only_its_connection_ends_is_not_whole_when_its_own_end_is_
         assert_eq!(row.ended, Ended::UpstreamError);
         assert!(row.output_total.unwrap() > 0, "what was delivered is billed: {row:?}");
     }
+}
+
+/// Such as a provider that says its usage last. What of it is behind the end is passed on behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_behind_the_end_in_its_frame_stays_behind_it() {
+    let both = "[DONE]\n\ndata: {\"more\":1}";
+    let upstream = Scripted::start([stream(&[both], true)]).await;
+    let world = world_of(vec![upstream.upstream("main")], |_| {}).await;
+
+    let asked = ask(&world, &chat("", true)).await;
+
+    assert_eq!(asked.body, format!("data: {both}\n\n"));
 }
