@@ -224,6 +224,9 @@ pub(super) async fn set(
              amounts = excluded.amounts,
              first_at = excluded.first_at,
              last_at = excluded.last_at,
+             -- Kept is how the last request ended, and now another is the last.
+             last_kind = case when excluded.last_at = session.last_at then session.last_kind end,
+             last_ended = case when excluded.last_at = session.last_at then session.last_ended end,
              -- What comes or is priced late is counted when the session is found silent again.
              ended_at = case when excluded.cost = session.cost then session.ended_at end",
     );
@@ -245,6 +248,26 @@ pub(super) async fn set(
     }
     let done = set.execute(connection).await.during(OPERATION)?;
     changed_all(OPERATION, sums.len(), done.rows_affected())
+}
+
+/// A column of the last request of a session; nothing where its row was dropped.
+macro_rules! last_of {
+    ($column:literal) => {
+        concat!(
+            "(
+                 select ",
+            $column,
+            "
+                 from usage
+                 join usage_kind on usage_kind.id = usage.kind
+                 where usage.session = session.id
+                   and usage.customer = session.customer
+                   and usage.at = session.last_at
+                 order by usage.request_id desc
+                 limit 1
+             )"
+        )
+    };
 }
 
 /// Columns of a session with its owner's currency; what follows finds the sessions.
@@ -269,26 +292,12 @@ macro_rules! select {
                  session.outcome_at,
                  session.outcome_by,
                  session.ended_cost,
-                 coalesce((
-                     select usage_kind.turn_kind
-                     from usage
-                     join usage_kind on usage_kind.id = usage.kind
-                     where usage.session = session.id
-                       and usage.customer = session.customer
-                       and usage.at = session.last_at
-                     order by usage.request_id desc
-                     limit 1
-                 ), session.last_kind) as last_kind,
-                 coalesce((
-                     select usage_kind.ended
-                     from usage
-                     join usage_kind on usage_kind.id = usage.kind
-                     where usage.session = session.id
-                       and usage.customer = session.customer
-                       and usage.at = session.last_at
-                     order by usage.request_id desc
-                     limit 1
-                 ), session.last_ended) as last_ended
+                 coalesce(",
+            last_of!("usage_kind.turn_kind"),
+            ", session.last_kind) as last_kind,
+                 coalesce(",
+            last_of!("usage_kind.ended"),
+            ", session.last_ended) as last_ended
              from session
              join customer on customer.id = session.customer
              ",
@@ -304,41 +313,27 @@ pub(crate) async fn keep_last(
     (from, before): (i64, i64),
     rows: i64,
 ) -> Result<i64, LedgerError> {
-    let done = sql::query(
+    let done = sql::query(concat!(
         "update session
-         set last_kind = (
-                 select usage_kind.turn_kind
-                 from usage
-                 join usage_kind on usage_kind.id = usage.kind
-                 where usage.session = session.id
-                   and usage.customer = session.customer
-                   and usage.at = session.last_at
-                 order by usage.request_id desc
-                 limit 1
-             ),
-             last_ended = (
-                 select usage_kind.ended
-                 from usage
-                 join usage_kind on usage_kind.id = usage.kind
-                 where usage.session = session.id
-                   and usage.customer = session.customer
-                   and usage.at = session.last_at
-                 order by usage.request_id desc
-                 limit 1
+             set last_kind = ",
+        last_of!("usage_kind.turn_kind"),
+        ",
+                 last_ended = ",
+        last_of!("usage_kind.ended"),
+        "
+             where (customer, id) in (
+                 select
+                     customer,
+                     id
+                 from session
+                 where last_at >= $1
+                   and last_at < $2
+                   and last_ended is null
+                 limit $3
              )
-         where (customer, id) in (
-             select
-                 customer,
-                 id
-             from session
-             where last_at >= $1
-               and last_at < $2
-               and last_ended is null
-             limit $3
-         )
-           and last_at >= $1
-           and last_at < $2",
-    )
+               and last_at >= $1
+               and last_at < $2"
+    ))
     .bind(from)
     .bind(before)
     .bind(rows)

@@ -2,8 +2,8 @@
 
 use chrono::NaiveDate;
 use permille_ledger::{
-    LedgerError, NewDispute, Page, QuarantineReason, Resolution, Role, SummaryFilter, UsageDay,
-    UsageDrop, UsageFilter,
+    InferredOutcome, LedgerError, NewDispute, Page, QuarantineReason, Resolution, Role,
+    SummaryFilter, UsageDay, UsageDrop, UsageFilter,
 };
 use permille_types::{Ended, UsageEvent};
 
@@ -232,4 +232,31 @@ async fn a_day_is_kept_while_anything_needs_it() {
     assert_eq!(found.days.len(), 3, "the other days are dropped");
     assert_eq!(why(found), [held]);
     assert_eq!(books.value("select count(*) from usage").await, 8);
+}
+
+#[tokio::test]
+async fn a_session_that_goes_on_after_its_day_was_dropped_ends_as_its_last_request_did() {
+    let books = Books::open().await;
+    let mut first = books.event(1);
+    first.at = at("2026-11-05T10:00:00Z");
+    first.session = "chat".parse().unwrap();
+    let mut last = books.event(2);
+    (last.at, last.turn) = (at("2026-12-02T10:00:00Z"), 2);
+    (last.session, last.ended) = (first.session.clone(), Ended::ClientGone);
+    books.accept(&[first]).await;
+    books.clock.set("2027-01-02T10:00:00Z");
+    books.issue("2026-11").await;
+    close(&books, "2026-11").await;
+    assert_eq!(drop_before(&books, "2026-11-06", false).await.days[0].kept, None);
+    books.accept(&[last]).await;
+    let before = books.ledger.sessions(None, &Page::default()).await.unwrap();
+    books.issue("2026-12").await;
+    close(&books, "2026-12").await;
+
+    assert_eq!(drop_before(&books, "2026-12-03", false).await.days[0].kept, None);
+
+    assert_eq!(books.value("select count(*) from usage").await, 0);
+    let after = books.ledger.sessions(None, &Page::default()).await.unwrap();
+    assert_eq!(after, before);
+    assert_eq!(after.items[0].inferred_outcome, InferredOutcome::Abandoned);
 }
