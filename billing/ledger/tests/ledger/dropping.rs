@@ -1,6 +1,6 @@
 //! Old days of usage are dropped once nothing needs them, and nothing that was billed changes.
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use permille_ledger::{
     InferredOutcome, LedgerError, NewDispute, Page, QuarantineReason, Resolution, Role,
     SummaryFilter, UsageDay, UsageDrop, UsageFilter,
@@ -259,4 +259,29 @@ async fn a_session_that_goes_on_after_its_day_was_dropped_ends_as_its_last_reque
     let after = books.ledger.sessions(None, &Page::default()).await.unwrap();
     assert_eq!(after, before);
     assert_eq!(after.items[0].inferred_outcome, InferredOutcome::Abandoned);
+}
+
+/// Nobody bills the first of them, so their days are kept for ever.
+#[tokio::test]
+async fn however_many_days_are_kept_later_ones_are_dropped() {
+    let books = Books::open().await;
+    let kept_days = 401;
+    let first = at("2025-09-20T10:00:00Z");
+    let old = (0..kept_days).map(|number| {
+        let mut event = books.event(number);
+        event.at = first + TimeDelta::days(number.into());
+        event
+    });
+    let mut last = books.event(kept_days);
+    last.at = at("2026-11-05T10:00:00Z");
+    books.accept(&old.chain([last]).collect::<Vec<_>>()).await;
+    books.clock.set("2027-01-02T10:00:00Z");
+    books.issue("2026-11").await;
+    close(&books, "2026-11").await;
+
+    let found = drop_before(&books, "2026-11-06", false).await;
+
+    assert_eq!(found.days.iter().filter(|day| day.kept.is_some()).count(), 401);
+    let gone = UsageDay { day: day("2026-11-05"), requests: Some(1), kept: None };
+    assert_eq!(found.days.last(), Some(&gone));
 }

@@ -51,7 +51,7 @@ pub struct UsageDay {
 /// What dropping old usage did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UsageDrop {
-    /// The days that were looked at, oldest first. More may be left where there are 400.
+    /// The days that were looked at, oldest first. More may be left where 400 are not kept.
     pub days: Vec<UsageDay>,
 }
 
@@ -233,7 +233,9 @@ impl Ledger {
         let before = before.and_time(chrono::NaiveTime::MIN).and_utc();
         let mut found = UsageDrop::default();
         let mut from = i64::MIN;
-        while found.days.len() < DAYS_AT_ONCE_MAX {
+        // However many are kept, of a customer whom nobody bills, those behind them have their turn.
+        let mut dropped = 0_usize;
+        while dropped < DAYS_AT_ONCE_MAX {
             let mut view = self.store.view().await?;
             let first = repo::first_at(&mut view, from, column::micros(before)).await?;
             let Some(first) = first else { break };
@@ -252,6 +254,9 @@ impl Ledger {
             drop(view);
             if let Some(requests) = requests.filter(|_| !only_look) {
                 kept = self.drop_day(day, requests, by).await?;
+            }
+            if kept.is_none() {
+                dropped = dropped.saturating_add(1);
             }
             let requests = requests.map(|requests| column::number("requests of a day", requests));
             found.days.push(UsageDay { day: date(day)?, requests: requests.transpose()?, kept });
