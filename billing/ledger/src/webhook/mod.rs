@@ -179,6 +179,8 @@ impl Ledger {
         let owner = webhook.customer.as_ref().map_or("", CustomerId::as_str).to_owned();
         let of_owner = Subject { noun: "webhooks of", id: &owner };
         audit::insert(&mut tx, of_owner, change, instruction, now).await?;
+        let own = subject(&webhook.id);
+        audit::note(&mut tx, own, audit::CREATE, Some(&webhook.url), instruction, now).await?;
         tx.commit().await.during("commit webhook")?;
         let secret = secret_of(&self.pepper, &seeds.current);
         Ok(SignedWebhook { webhook, secret })

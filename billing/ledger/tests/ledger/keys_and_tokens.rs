@@ -1,8 +1,8 @@
 //! Secrets: shown once, stored as digests, refused when revoked.
 
 use permille_ledger::{
-    AuditEntry, KEY_PREFIX, Ledger, LedgerConfig, LedgerError, LimitChanges, NewKey, Page, Pepper,
-    Role, TOKEN_PREFIX, is_well_formed,
+    AuditEntry, KEY_PREFIX, Ledger, LedgerConfig, LedgerError, LimitChanges, NewKey, NewWebhook,
+    Page, Pepper, Role, TOKEN_PREFIX, is_well_formed,
 };
 use permille_types::Currency;
 use secrecy::{ExposeSecret, SecretString};
@@ -188,24 +188,34 @@ async fn a_revoked_key_stays_known_and_revoked_since_the_first_time() {
 }
 
 #[tokio::test]
-async fn who_made_and_who_revoked_a_key_or_a_token_is_on_its_trail_once() {
+async fn who_made_and_who_ended_a_key_a_token_or_a_webhook_is_on_its_trail_once() {
     let books = Books::open().await;
     let (maker, revoker) = (books.as_role(Role::Operator).await, books.as_role(Role::Admin).await);
     let by = |entry: &AuditEntry| (entry.action.clone(), entry.token.clone());
-    let expected = [("create", &maker), ("revoke", &revoker)]
-        .map(|(action, by)| (action.to_owned(), by.by().token().to_string()));
+    let expected = |last: &str| {
+        [("create", &maker), (last, &revoker)]
+            .map(|(action, by)| (action.to_owned(), by.by().token().to_string()))
+    };
 
     let new = new_key(None, None);
     let key = books.ledger.create_key_by(new, LimitChanges::default(), &maker).await.unwrap();
     let token = books.ledger.create_token_by(Role::Gateway, None, &maker).await.unwrap();
+    let url = "https://example.com/house".to_owned();
+    let new = NewWebhook { customer: None, url, events: Vec::new(), description: None };
+    let webhook = books.ledger.add_webhook(new, &maker).await.unwrap().webhook.id;
     for _ in 0..2 {
         books.ledger.revoke_key(&key.key.id, &revoker).await.unwrap();
         books.ledger.revoke_token(&token.token.id, &revoker).await.unwrap();
+        books.ledger.remove_webhook(&webhook, &revoker).await.unwrap();
     }
 
-    for (noun, id) in [("key", key.key.id.as_str()), ("token", token.token.id.as_str())] {
+    for (noun, id, last) in [
+        ("key", key.key.id.as_str(), "revoke"),
+        ("token", token.token.id.as_str(), "revoke"),
+        ("webhook", webhook.as_str(), "remove"),
+    ] {
         let trail = books.ledger.trail(noun, id).await.unwrap();
-        assert_eq!(trail.iter().map(by).collect::<Vec<_>>(), expected, "{noun}");
+        assert_eq!(trail.iter().map(by).collect::<Vec<_>>(), expected(last), "{noun}");
     }
 }
 
