@@ -310,8 +310,8 @@ pub(super) async fn set_moved(
     changed(OPERATION, 1, done.rows_affected())
 }
 
-/// What each invoice that stands has billed and what of it was paid and not paid back, by customer
-/// and currency.
+/// What each issued invoice has billed, a void one nothing, and what of it was paid and not paid
+/// back, by customer and currency.
 pub(super) async fn issued_amounts(
     connection: &mut Connection,
 ) -> Result<Vec<(CustomerId, Currency, Decimal, Decimal)>, LedgerError> {
@@ -319,11 +319,11 @@ pub(super) async fn issued_amounts(
         "select
              customer,
              currency,
-             total,
+             case when state = 'void' then '0' else total end,
              coalesce(paid, '0'),
              coalesce(refunded, '0')
          from invoice
-         where state in ('final', 'paid')
+         where state in ('final', 'paid', 'void')
          order by id",
     )
     .fetch_all(connection)

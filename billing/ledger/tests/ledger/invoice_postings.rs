@@ -102,3 +102,22 @@ async fn books_that_something_else_wrote_to_are_found_out() {
     assert!(found[0].contains("sums to 1 nano-units"), "{found:?}");
     assert!(found[1].contains("500000001") && found[1].contains("500000000"), "{found:?}");
 }
+
+#[tokio::test]
+async fn a_balance_of_a_customer_whose_invoices_are_all_void_is_found_out() {
+    let books = in_december().await;
+    let issued = books.issue("2026-11").await;
+    let finance = books.as_role(Role::Finance).await;
+    books.ledger.void_invoice(&id(&issued), "wrong address", &finance).await.unwrap();
+
+    books
+        .tamper(
+            "update posting_entry set amount_nano = amount_nano + 1
+             where account = 'receivable:billed:acme'",
+        )
+        .await;
+    let found = books.ledger.check_books().await.unwrap();
+
+    let says = "account receivable:billed:acme says 2 nano-units, invoices say 0";
+    assert!(found.iter().any(|found| found == says), "{found:?}");
+}
