@@ -238,7 +238,15 @@ impl Billing {
         Ok(())
     }
 
-    async fn newer_snapshot(&self, known: Option<u64>) -> Option<Snapshot> {
+    async fn newer_snapshot(&self, known: Option<u64>) -> Result<Option<Snapshot>, ControlError> {
+        // Who knows more than this process has it from another one, or the store was restored. An
+        // older snapshot would bring a revoked key back into force, so the store is asked which.
+        if known.is_some_and(|known| known > self.ledger.snapshot_version()) {
+            self.ledger.ping().await.map_err(|cause| ControlError::Unavailable {
+                operation: "look for a newer snapshot",
+                cause: Box::new(cause),
+            })?;
+        }
         // Before the look: a change between the two is then noticed.
         let mut changes = self.ledger.snapshot_changes();
         let newer = async {
@@ -249,7 +257,7 @@ impl Billing {
                 changes.changed().await;
             }
         };
-        tokio::time::timeout(SNAPSHOT_WAIT_MAX, newer).await.ok()
+        Ok(tokio::time::timeout(SNAPSHOT_WAIT_MAX, newer).await.ok())
     }
 }
 
@@ -264,7 +272,7 @@ impl ControlPlane for Billing {
         &self,
         known: Option<u64>,
     ) -> BoxFuture<'_, Result<Option<Snapshot>, ControlError>> {
-        Box::pin(async move { Ok(self.newer_snapshot(known).await) })
+        Box::pin(self.newer_snapshot(known))
     }
 
     fn last_turn<'a>(

@@ -1,5 +1,7 @@
 //! The gateway beside billing: a change of keys is answered once it is in force there.
 
+use std::time::Duration;
+
 use permille_types::ControlPlane;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -82,4 +84,28 @@ async fn a_snapshot_that_does_not_come_is_none_after_twenty_seconds() {
     assert!(newer.is_none());
     let waited = asked.elapsed().as_secs();
     assert!((20..25).contains(&waited), "{waited} s");
+}
+
+/// Of two billing processes one may not have looked yet. What it has is older than what the
+/// gateway knows, and a key that was revoked would be in force again.
+#[tokio::test]
+async fn a_billing_process_that_lags_behind_looks_before_it_gives_a_gateway_older_keys() {
+    let api = Api::with_acme().await;
+    let key = api.add_key("acme").await["id"].as_str().unwrap().to_owned();
+    let second = api.second_billing().await;
+    api.post(&format!("/api/v1/keys/{key}/revoke"), &json!({})).await.ok();
+    let known = api.billing.ledger().snapshot_version();
+    assert!(second.ledger().snapshot_version() < known);
+    let restored = api.billing.snapshot(Some(known + 100)).await.unwrap().unwrap();
+    assert_eq!(restored.version, known, "the store itself is older than what the gateway knows");
+
+    let mut looked = second.ledger().snapshot_changes();
+    let asked = second.clone();
+    let asked = tokio::spawn(async move { asked.snapshot(Some(known)).await });
+    tokio::time::timeout(Duration::from_secs(30), looked.changed()).await.unwrap();
+    tokio::time::pause();
+
+    let newer = asked.await.unwrap().unwrap();
+    assert!(newer.is_none(), "{newer:?}");
+    assert_eq!(second.ledger().snapshot_version(), known);
 }

@@ -56,7 +56,16 @@ pub(crate) struct Api {
     address: SocketAddr,
     web: Client<HttpConnector, Full<Bytes>>,
     /// Removed when the test ends.
-    _folder: TempDir,
+    folder: TempDir,
+}
+
+async fn open(folder: &TempDir) -> Ledger {
+    let config = LedgerConfig {
+        store: folder.path().join("permille.db").into(),
+        pepper: Pepper::new([7; 32]),
+        clock: Arc::new(Stopped(NOW.parse().unwrap())),
+    };
+    Ledger::open(config).await.unwrap()
 }
 
 /// A whole answer.
@@ -71,13 +80,7 @@ impl Api {
     /// With [`PRICES`], an admin token and nothing else.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(LedgerConfig {
-            store: folder.path().join("permille.db").into(),
-            pepper: Pepper::new([7; 32]),
-            clock: Arc::new(Stopped(NOW.parse().unwrap())),
-        })
-        .await
-        .unwrap();
+        let ledger = open(&folder).await;
         let prices = parse_price_book(PRICES, "a test").unwrap();
         ledger.import_prices(&prices, PriceOrigin::Operator).await.unwrap();
         let admin = ledger.create_token(Role::Admin, None).await.unwrap();
@@ -94,8 +97,13 @@ impl Api {
             admin: admin.secret.expose_secret().to_owned(),
             address,
             web: Client::builder(TokioExecutor::new()).build_http(),
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Another billing process over the same store.
+    pub(crate) async fn second_billing(&self) -> Billing {
+        Billing::new(open(&self.folder).await, &Registry::new()).unwrap()
     }
 
     /// With customer `acme`, billed in CNY by the calendar of UTC.
