@@ -115,9 +115,7 @@ impl Problem {
 
     /// A document could not be written out, which is not the store's fault.
     pub(crate) fn export_failed(error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        let causes: Vec<String> = causes.map(ToString::to_string).collect();
-        let detail = format!("the export failed: {}", causes.join(": "));
+        let detail = format!("the export failed: {}", chain(error));
         Self { status: StatusCode::SERVICE_UNAVAILABLE, code: "export_failed", detail }
     }
 
@@ -186,6 +184,16 @@ impl From<LedgerError> for Problem {
             LedgerError::Refused { .. } => {
                 Self { status: StatusCode::CONFLICT, code: "conflict", detail: error.to_string() }
             }
+            // The same books come to the same again, and the store is well.
+            LedgerError::Invoice { .. }
+            | LedgerError::Credit { .. }
+            | LedgerError::Amount { .. }
+            | LedgerError::Count { .. }
+            | LedgerError::Posting(_) => {
+                let told = &error as &dyn std::error::Error;
+                tracing::error!(error = told, "an amount cannot be computed");
+                Self::conflict(chain(told))
+            }
             _ => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
                 Self::failed()
@@ -204,6 +212,13 @@ impl From<ControlError> for Problem {
             }
         }
     }
+}
+
+/// An error with its causes, as one line of text.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 /// `detail` as it is shown: without the secrets that a caller put where a name belongs, and short.

@@ -265,3 +265,24 @@ async fn a_month_that_is_closed_is_not_closed_again_and_one_to_come_is_not_close
     )
     .await;
 }
+
+/// Asked again it would fail again, and the store is well.
+#[tokio::test]
+async fn an_amount_that_no_decimal_holds_is_refused_and_is_no_failure_of_the_store() {
+    let api = Api::with_acme().await;
+    let fee = "fee = \"70000000000000000000000000000\"";
+    let again = "[[plan.charge]]\nname = \"again\"\nkind = \"unit\"\ncurrency = \"CNY\"\n\
+                 unit = \"1\"\nminimum = \"70000000000000000000000000000\"\n";
+    let plan = PLAN.replace("fee = \"12\"", fee) + again;
+    api.post("/api/v1/plans", &json!({"toml": plan})).await.created();
+    let from = json!({"plan": "team", "from": "2026-10-01T00:00:00Z"});
+    api.post("/api/v1/customers/acme/plans", &from).await.ok();
+
+    let month = json!({"customer": "acme", "period": "2026-10"});
+    for step in ["preview", "draft"] {
+        let reply = api.post(&format!("/api/v1/invoices/{step}"), &month).await;
+        let detail = reply.problem(409, "conflict");
+        assert!(detail.contains("compute invoice of customer `acme`: "), "{detail}");
+        assert!(detail.contains("28 digits"), "{detail}");
+    }
+}
