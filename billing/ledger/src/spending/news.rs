@@ -114,7 +114,7 @@ impl Spending<'_> {
         let after = repo::sum(connection, &self.owner.customer, &account).await?;
         let before = after.saturating_sub(self.added);
         let whole = i64::try_from(self.budget.nano).unwrap_or(i64::MAX);
-        // A warning at 80 percent comes with the first nano-unit that is above them.
+        // A warning at 80 percent comes at them, rounded down to a nano-unit.
         let warned = i128::from(whole).saturating_mul(i128::from(warn_percent)).div_euclid(100);
         let warned = i64::try_from(warned).unwrap_or(i64::MAX);
         for (kind, threshold) in
