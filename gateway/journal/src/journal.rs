@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Durable, FullReason, Health, JournalConfig, JournalError, JournalFs, RecoveryReport, Settled,
-    Stats, SyncMode,
+    Stats, SyncMode, Unsettled,
     format::{Kind, RECORD_HEADER_BYTES},
     lock::{Held, Lock},
     recovery,
@@ -218,16 +218,22 @@ impl Journal {
     /// admitted request is kept in memory then, and written once there is room;
     /// [`JournalError::Failed`], [`JournalError::Closed`].
     pub fn settle(&self, event: &UsageEvent) -> Result<Settled, JournalError> {
+        self.settle_or_owe(event).map_err(|unsettled| unsettled.cause)
+    }
+
+    /// As [`Self::settle`], and tells of a record that is kept in memory when it is written.
+    ///
+    /// # Errors
+    /// Those of [`Self::settle`].
+    pub fn settle_or_owe(&self, event: &UsageEvent) -> Result<Settled, Unsettled> {
         let payload = encoded("usage event", event.to_payload())?;
         let request = event.request_id.as_uuid();
         match self.write_settled(request, &payload) {
             Ok(sequence) => Ok(self.durable(sequence, self.shared.syncs_settled())),
-            Err(error) => {
-                if matches!(error, JournalError::Full { .. }) {
-                    self.shared.owe(request, payload);
-                }
-                Err(error)
+            Err(cause @ JournalError::Full { .. }) => {
+                Err(Unsettled { cause, written: self.shared.owe(request, payload) })
             }
+            Err(cause) => Err(cause.into()),
         }
     }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     FullReason, Health, JournalConfig, JournalError, Stats, SyncMode,
     lock::{Due, Held, Lock},
+    owed::{Owed, Written},
     state::State,
     store::Store,
     watermark::Watermark,
@@ -60,15 +61,18 @@ impl Shared {
         matches!(self.mode, SyncMode::Settle | SyncMode::IntentAndSettle)
     }
 
-    /// Keeps the settled record of an open request until there is room for it.
-    pub(crate) fn owe(&self, request: Uuid, payload: Vec<u8>) {
+    /// Keeps the settled record of an open request until there is room for it, once.
+    pub(crate) fn owe(&self, request: Uuid, payload: Vec<u8>) -> Option<Written> {
         let mut state = self.state.lock();
-        let is_owed = state.owed.iter().any(|(owed, _)| *owed == request);
-        if state.open.contains_key(&request) && !is_owed {
-            state.owed.push_back((request, payload));
+        let is_owed = state.owed.iter().any(|owed| owed.request == request);
+        if is_owed || !state.open.contains_key(&request) || state.check_usable().is_err() {
+            return None;
         }
+        let (owed, written) = Owed::new(request, payload);
+        state.owed.push_back(owed);
         drop(state);
         self.space_due.notify_all();
+        Some(written)
     }
 
     /// Gives the state back after a record was written and wakes whoever has work then. `sync`

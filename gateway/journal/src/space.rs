@@ -71,21 +71,23 @@ impl State {
 
 /// Runs until the journal stops.
 pub(crate) fn run(shared: &Shared) {
+    if let Err(Failure { operation, cause }) = work(shared) {
+        shared.fail(operation, cause);
+    }
+    // Nobody writes them any more. Told outside of the lock: whoever waits is woken.
+    drop(std::mem::take(&mut shared.state.lock().owed));
+}
+
+fn work(shared: &Shared) -> Result<(), Failure> {
     while let Some(chore) = next_chore(shared) {
-        let done = match chore {
-            Chore::Remove(first) => remove(shared, first),
-            Chore::Carry(first) => carry(shared, first),
-            Chore::Prepare(first) => prepare(shared, first),
-            Chore::Settle => {
-                settle(shared);
-                Ok(())
-            }
-        };
-        if let Err(Failure { operation, cause }) = done {
-            shared.fail(operation, cause);
-            return;
+        match chore {
+            Chore::Remove(first) => remove(shared, first)?,
+            Chore::Carry(first) => carry(shared, first)?,
+            Chore::Prepare(first) => prepare(shared, first)?,
+            Chore::Settle => settle(shared),
         }
     }
+    Ok(())
 }
 
 /// An error after which the disk cannot be trusted.
@@ -145,18 +147,21 @@ fn settle(shared: &Shared) {
     let now_us = shared.now_us();
     loop {
         let mut state = shared.state.lock();
-        let Some((request, payload)) = state.owed.pop_front() else { return };
-        if !state.open.contains_key(&request) {
+        let Some(owed) = state.owed.pop_front() else { return };
+        if !state.open.contains_key(&owed.request) {
             continue;
         }
-        match state.append_settled(request, &payload, now_us) {
+        match state.append_settled(owed.request, &owed.payload, now_us) {
             Ok(sequence) => {
                 healed(&mut state);
                 shared.written(state, sequence, true);
+                if owed.written.send(sequence).is_err() {
+                    tracing::debug!(sequence, "nobody waits for a record that was written late");
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, owed = state.owed.len(), "usage waits for room");
-                state.owed.push_front((request, payload));
+                state.owed.push_front(owed);
                 state.writes_paused_until = Some(Instant::now() + RETRY_INTERVAL);
                 return;
             }

@@ -13,6 +13,7 @@ use crate::{
     batch::{Cursor, HandedOut},
     format::{self, Chain, Kind, RECORD_HEADER_BYTES, RecordHead, SEGMENT_HEADER_BYTES},
     fs::JournalFile,
+    owed::Owed,
     segment::{Place, Prepared, Segment, next_first},
     store::is_no_space,
     watermark::Watermark,
@@ -110,7 +111,7 @@ pub(crate) struct State {
     pub(crate) writes_paused_until: Option<Instant>,
     /// Settled records of open requests that found no room, oldest first: they are written once
     /// there is some. At most one for each open request.
-    pub(crate) owed: VecDeque<(Uuid, Vec<u8>)>,
+    pub(crate) owed: VecDeque<Owed>,
     /// Carrying found no room; tried again at that time.
     pub(crate) carry_paused_until: Option<Instant>,
     /// Whether the log has been told that admission stopped.

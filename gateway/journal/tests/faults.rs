@@ -242,3 +242,26 @@ async fn a_real_folder_is_reopened_with_all_it_held() {
 
     assert_eq!(rows, promised);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_without_room_tells_when_it_is_written_or_that_it_is_not() {
+    let fs = MemFs::new();
+    let journal = open(&fs).unwrap().journal;
+    let mut waiting = Vec::new();
+    for number in 1..=2 {
+        let event = event(number, 1);
+        admit(&journal, &event).unwrap();
+        fs.fail_write(fs.writes() + 1, io::ErrorKind::StorageFull);
+        let unsettled = journal.settle_or_owe(&event).unwrap_err();
+        assert!(matches!(unsettled.cause, JournalError::Full { .. }), "{unsettled:?}");
+        waiting.push(unsettled.written.unwrap());
+        if number == 1 {
+            let written = waiting.remove(0).await;
+            assert_eq!(written, Some(journal.stats().written_sequence));
+        }
+    }
+
+    journal.close().await.unwrap();
+
+    assert_eq!(waiting.remove(0).await, None);
+}

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::StatusCode;
 use parking_lot::{Mutex, MutexGuard};
-use permille_journal::{JournalError, Settled};
+use permille_journal::{JournalError, Settled, Unsettled, Written};
 use permille_otlp::Trace;
 use permille_session::{Placed, Replied};
 use permille_types::{
@@ -13,6 +13,7 @@ use permille_types::{
     TokenCount, TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
 };
 use permille_usage::{Ahead, Counted, Estimator, Reading, Stop, Tap, Usage};
+use tokio::runtime::Handle;
 
 use crate::{
     attempts::{Attempts, reported},
@@ -239,7 +240,6 @@ impl Record {
             }
             _ => self.attempts.end(call_ended, reading, &counted.tokens),
         }
-        let server = upstream.clone();
         self.event.region = upstream.as_ref().and_then(|upstream| upstream.region.clone());
         self.event.upstream = upstream.map(|upstream| upstream.name.clone());
         self.event.attempts = self.attempts.list();
@@ -264,22 +264,47 @@ impl Record {
             self.metering.recogniser.failed(self.event.request_id, placed);
         }
         self.policy.apply(&mut self.event);
+        match self.metering.journal.settle_or_owe(&self.event) {
+            Ok(settled) => {
+                self.written(settled.sequence());
+                Ok(settled)
+            }
+            Err(Unsettled { cause, written }) => {
+                self.when_written(written);
+                Err(cause)
+            }
+        }
+    }
+
+    /// Tells everybody else what the journal has: counters, limits, the client, telemetry.
+    fn written(mut self, sequence: u64) {
+        let reserved = self.reserved.take();
+        self.metering.limiter.settled(&self.event, &self.key, reserved, sequence);
         self.metering.metrics.settled(&self.event);
         self.metering.metrics.called(&self.event);
-        let settled = self.metering.journal.settle(&self.event)?;
-        let reserved = self.reserved.take();
-        self.metering.limiter.settled(&self.event, &self.key, reserved, settled.sequence());
         if let Some(told) = &self.cost
             && let Some(money) = self.metering.limiter.cost(&self.event, &self.key)
         {
-            told.get_or_init(|| Cost { money, sequence: settled.sequence() });
+            told.get_or_init(|| Cost { money, sequence });
         }
         if let Some(telemetry) = &self.metering.telemetry {
-            let server = server.as_ref().map(|upstream| upstream.server());
+            let upstream = self.attempts.upstream();
+            let server = upstream.as_ref().map(|upstream| upstream.server());
             telemetry.end(self.trace.take(), &self.event, server.as_ref());
         }
         self.metering.stored.note(&self.event);
-        Ok(settled)
+    }
+
+    /// A record that the journal keeps until there is room for it holds its reservation until then.
+    /// Where no runtime is left the process ends, and what it holds with it.
+    fn when_written(self, written: Option<Written>) {
+        if let (Some(written), Ok(runtime)) = (written, Handle::try_current()) {
+            drop(runtime.spawn(async move {
+                if let Some(sequence) = written.await {
+                    self.written(sequence);
+                }
+            }));
+        }
     }
 
     /// Writes what a response of the background consumed, once it has ended.

@@ -8,7 +8,7 @@ use permille_journal::{
     Journal, JournalConfig, SyncMode,
     testing::{Loss, MemFs},
 };
-use permille_types::{Ended, SystemClock, UsageEvent};
+use permille_types::{Ended, Level, Limit, Measure, SystemClock, UsageEvent};
 
 use crate::support::{self, World, chat, eventually, message, read_all};
 
@@ -125,6 +125,34 @@ async fn after_a_failed_sync_no_reply_ends_and_no_request_is_taken() {
     assert_eq!(refused.status(), 503);
     let body = read_all(refused.into_body()).await.unwrap();
     assert!(String::from_utf8_lossy(&body).contains("permille_journal_unavailable"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_record_without_room_cost_leaves_no_budget_before_it_is_written_or_after() {
+    let fs = MemFs::new();
+    let disk = Arc::new(fs.clone());
+    // A request reserves 600,000 for its output, and costs 180,000.
+    let (level, measure) = (Level::Key, Measure::Spend);
+    let budget = Limit { level, measure, max: 700_000, warn_percent: 80 };
+    let world = World::with(|setup| {
+        setup.fs = disk;
+        setup.limits = vec![budget];
+    })
+    .await;
+    let mut body = chat("tokens=300,chunk_ms=2", true);
+    body["max_tokens"] = 1_000.into();
+
+    let (head, mut reply) = world.post(CHAT, &body).await.into_parts();
+    support::read_events(&mut reply, 2).await;
+    fs.fail_write(fs.writes() + 1, io::ErrorKind::StorageFull);
+
+    assert!(read_all(reply).await.is_none(), "an unrecorded reply ended as if it were whole");
+    assert_eq!(world.post(CHAT, &body).await.status(), 402, "it holds what it reserved");
+    assert_eq!(world.row_of(&head.headers).await.output_total, Some(300));
+    let ended = || world.counted("permille_requests_ended_total", "complete");
+    eventually("it is counted", || (ended() >= 1.0).then_some(())).await;
+    assert_eq!(world.post(CHAT, &body).await.status(), 402, "it has cost what its row says");
+    world.rows(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
