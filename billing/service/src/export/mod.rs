@@ -25,6 +25,9 @@ use crate::problem::Problem;
 
 /// Exports that run at once: each may use a core for seconds. Others wait.
 const EXPORTS_MAX: usize = 2;
+/// How long an export waits for its place, before whoever asked is told to come again: those before
+/// it end within seconds, unless their clients are slow.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Bytes that are gathered before they are sent.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that wait for a client to take them.
@@ -150,7 +153,10 @@ impl Exports {
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = Arc::clone(&self.places).acquire_owned();
-        place.await.map_err(|_| Problem::busy("exports have ended"))
+        match tokio::time::timeout(PLACE_WAIT_MAX, place).await {
+            Ok(place) => place.map_err(|_| Problem::busy("exports have ended")),
+            Err(_) => Err(Problem::busy("other exports are being made; ask again in a minute")),
+        }
     }
 }
 
@@ -261,5 +267,27 @@ impl From<ExportError> for Problem {
                 Self::export_failed(&error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_export_waits_for_its_place_no_longer_than_half_a_minute() {
+        let exports = Exports::new(Issuer::default(), Vec::new());
+        let begun = tokio::time::Instant::now();
+        let mut taken = Vec::new();
+        for _ in 0..EXPORTS_MAX {
+            taken.push(exports.place().await.unwrap());
+        }
+
+        let refused = exports.place().await.unwrap_err();
+
+        assert!(format!("{refused:?}").contains("other exports are being made"), "{refused:?}");
+        assert_eq!(begun.elapsed(), PLACE_WAIT_MAX);
+        taken.pop();
+        drop(exports.place().await.unwrap());
     }
 }
