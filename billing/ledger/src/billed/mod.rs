@@ -185,7 +185,7 @@ async fn basis(
             continue;
         }
         let first = basis.parts.first().map(|part| part.start).unwrap_or_default();
-        let sum = basis.billed.entry((taken.part.unwrap_or(first), taken.key)).or_default();
+        let sum = basis.billed.entry((taken.begins(first), taken.key)).or_default();
         let nano = to_nano(taken.billed.amount)?;
         sum.quantity = sum.quantity.saturating_add(taken.quantity);
         sum.amount_nano = column::add_count("billed amount", sum.amount_nano, nano)?;

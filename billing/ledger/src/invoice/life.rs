@@ -274,7 +274,7 @@ async fn take_usage(
     };
     for applied in &invoice.charges {
         let label = label_of(&applied.corrects);
-        let part = applied.part.map(|part| part.start);
+        let part = (applied.part.map(|part| part.start), month(&label, &customer)?.start);
         let charge = &applied.charge;
         let before = invoiced::billed_of(connection, &customer.id, &label, charge, part).await?;
         if before != applied.billed_before.unwrap_or_default() {
@@ -294,7 +294,7 @@ async fn take_usage(
                     connection,
                     Scope { customer: &customer.id, period },
                     &label,
-                    line.part.map(|part| part.start),
+                    (line.part.map(|part| part.start), whole.start),
                 )
                 .await?;
                 let sums = remaining.iter().map(|sum| (invoiced::key_of(sum), sum.quantity));

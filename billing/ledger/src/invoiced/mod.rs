@@ -58,6 +58,19 @@ pub(crate) struct Taken {
     pub(crate) billed: BilledLine,
 }
 
+impl Taken {
+    /// Where its part begins, in a month whose first begins at `first`: of that is what was billed
+    /// before parts were told apart.
+    pub(crate) fn begins(&self, first: DateTime<Utc>) -> DateTime<Utc> {
+        self.part.unwrap_or(first)
+    }
+
+    /// Whether it is of the part that begins at `part`, or of the whole month.
+    fn is_of(&self, part: Option<DateTime<Utc>>, first: DateTime<Utc>) -> bool {
+        part.is_none_or(|part| self.begins(first) == part)
+    }
+}
+
 /// A part of a month: what was used in it, and what is left of that.
 #[derive(Debug)]
 pub(crate) struct PartQuantities {
@@ -91,13 +104,11 @@ pub(crate) async fn parts(
 ) -> Result<Vec<PartQuantities>, LedgerError> {
     let mut taken = repo::taken(connection, customer, label).await?;
     let mut parts = Vec::with_capacity(periods.len());
-    for (place, period) in periods.iter().enumerate() {
-        // What was billed before terms of parts came is of the first.
-        let is_of = |taken: &Taken| match taken.part {
-            Some(at) => periods.len() == 1 || at == period.start,
-            None => place == 0,
-        };
-        let (of_part, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(is_of);
+    let first = periods.first().map(|period| period.start).unwrap_or_default();
+    for period in periods {
+        let part = (periods.len() > 1).then_some(period.start);
+        let (of_part, others): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|taken| taken.is_of(part, first));
         taken = others;
         let scope = Scope { customer, period: *period };
         let all = rollup::quantities(connection, scope, simulated).await?;
@@ -140,33 +151,34 @@ fn left_of(
     Ok(Part { period, plan: None, all, left, billed })
 }
 
-/// What is left to bill of the part of a month that begins at `part`, or of the whole.
+/// What is left to bill of the part that begins at `part` of a month that begins at `first`, or of
+/// the whole.
 pub(crate) async fn remaining_of(
     connection: &mut Connection,
     scope: Scope<'_>,
     label: &str,
-    part: Option<DateTime<Utc>>,
+    (part, first): (Option<DateTime<Utc>>, DateTime<Utc>),
 ) -> Result<Vec<UsageSum>, LedgerError> {
     let mut taken = repo::taken(connection, scope.customer, label).await?;
-    taken.retain(|taken| part.is_none() || taken.part == part);
+    taken.retain(|taken| taken.is_of(part, first));
     let all = rollup::quantities(connection, scope, Simulated::LeftOut).await?;
     Ok(left_of(scope.period, all.sums, taken, label)?.left)
 }
 
-/// What invoices that stand have billed of a charge or term over a month, or over the part of it
-/// that begins at `part`.
+/// What invoices that stand have billed of a charge or term over a month that begins at `first`, or
+/// over the part of it that begins at `part`.
 pub(crate) async fn billed_of(
     connection: &mut Connection,
     customer: &CustomerId,
     label: &str,
     charge: &PriceVersion,
-    part: Option<DateTime<Utc>>,
+    (part, first): (Option<DateTime<Utc>>, DateTime<Utc>),
 ) -> Result<Decimal, LedgerError> {
     let taken = repo::taken(connection, customer, label).await?;
     taken
         .iter()
         .filter(|taken| taken.billed.charge.as_ref() == Some(charge))
-        .filter(|taken| part.is_none() || taken.part == part)
+        .filter(|taken| taken.is_of(part, first))
         .try_fold(Decimal::ZERO, |sum, taken| {
             column::exact_add("amounts of a charge", sum, taken.billed.amount)
         })

@@ -155,6 +155,29 @@ async fn a_change_of_plan_cuts_the_month_and_late_usage_falls_into_its_part() {
     assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
 }
 
+/// As rows from before parts were told apart: they are of the first part to everyone who asks.
+#[tokio::test]
+async fn what_was_billed_without_its_part_is_of_the_first_when_late_usage_is_issued() {
+    let books = with_plans().await;
+    assign(&books, "committed", "2026-09-01T00:00:00Z").await.unwrap();
+    assign(&books, "large", "2026-10-11T00:00:00Z").await.unwrap();
+    books.accept(&[used(&books, 1, "2026-10-05T10:00:00Z", 1_000_000)]).await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    books.issue("2026-10").await;
+    books
+        .tamper(
+            "update invoiced_usage set part_at = null
+             where part_at = (select min(part_at) from invoiced_usage)",
+        )
+        .await;
+    books.accept(&[used(&books, 2, "2026-10-06T10:00:00Z", 100_000)]).await;
+
+    let november = books.issue("2026-11").await;
+
+    let late = lines(&november).into_iter().filter(|line| line.starts_with("01"));
+    assert_eq!(late.collect::<Vec<_>>(), ["01 input_uncached 1.20", "01 commitment -1.20"]);
+}
+
 #[tokio::test]
 async fn a_trial_is_free_for_its_days_and_had_once() {
     let books = with_plans().await;
