@@ -31,6 +31,9 @@ const CHANGES_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks for plans whose threshold is reached: what is used in a minute is little
 /// beside an invoice, and a look costs nothing where no plan has one.
 const THRESHOLDS_EVERY: Duration = Duration::from_mins(1);
+/// Between two looks for balances that time has changed: credit that has ended is served for so
+/// long, and the time that a gateway takes to hear of it.
+const BALANCES_EVERY: Duration = Duration::from_secs(1);
 /// Supervisors ask every few seconds and give up as soon.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,7 @@ pub(super) struct BillingPart {
     telling: Part,
     keeping: Part,
     drafting: Part,
+    balancing: Part,
     /// Where other processes may change the store.
     following: Option<Part>,
     /// Where gateways hand usage over through Redis.
@@ -90,6 +94,9 @@ impl BillingPart {
         let drafted = billing.clone();
         let drafting =
             Part::start("the look for thresholds", move |stop| watch_thresholds(drafted, stop));
+        let balanced = billing.clone();
+        let balancing =
+            Part::start("the look after balances", move |stop| follow_balances(balanced, stop));
         let following = billing.ledger().is_shared().then(|| {
             let billing = billing.clone();
             Part::start("the look for changes", move |stop| follow_changes(billing, stop))
@@ -113,6 +120,7 @@ impl BillingPart {
             telling,
             keeping,
             drafting,
+            balancing,
             following,
             reading,
         })
@@ -152,6 +160,7 @@ impl BillingPart {
             error = self.telling.failed() => error,
             error = self.keeping.failed() => error,
             error = self.drafting.failed() => error,
+            error = self.balancing.failed() => error,
             error = failed(self.following.as_mut()) => error,
             error = failed(self.reading.as_mut()) => error,
         }
@@ -164,6 +173,7 @@ impl BillingPart {
         self.telling.stop().await;
         self.keeping.stop().await;
         self.drafting.stop().await;
+        self.balancing.stop().await;
         for mut part in [self.following, self.reading].into_iter().flatten() {
             part.stop().await;
         }
@@ -217,6 +227,37 @@ async fn watch_thresholds(billing: permille_service::Billing, stop: Cancellation
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(THRESHOLDS_EVERY) => {}
+        }
+    }
+}
+
+/// Computes prepaid balances anew whenever time has changed them, until it is told to stop.
+async fn follow_balances(billing: permille_service::Billing, stop: CancellationToken) {
+    let mut reached = true;
+    let mut found = false;
+    loop {
+        let look = async {
+            if !found {
+                billing.ledger().find_balances().await?;
+            }
+            billing.follow_balances().await
+        };
+        let looked = tokio::select! {
+            () = stop.cancelled() => return,
+            looked = look => looked,
+        };
+        match looked {
+            Ok(()) => (reached, found) = (true, true),
+            // Once an outage, not once a look.
+            Err(error) if std::mem::take(&mut reached) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "prepaid balances not looked at");
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(BALANCES_EVERY) => {}
         }
     }
 }

@@ -31,6 +31,7 @@ mod page;
 mod pepper;
 mod plan;
 mod posting;
+mod prepaid;
 mod price;
 mod project;
 mod quarantine;
@@ -98,6 +99,7 @@ pub use permille_rating::{
 };
 pub use plan::{CustomerPlan, ListedPlan, NO_PLAN};
 pub use posting::AccountBalance;
+pub use prepaid::BalanceSweep;
 pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
 pub use project::{DEFAULT_PROJECT, NewProject, Project};
 pub use quarantine::{QuarantineReason, Quarantined};

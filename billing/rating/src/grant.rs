@@ -102,7 +102,8 @@ pub fn draw(
     Ok(draws)
 }
 
-fn compare(a: &Grant, b: &Grant, order: GrantOrder) -> Ordering {
+/// Which of two pays first.
+pub(crate) fn compare(a: &Grant, b: &Grant, order: GrantOrder) -> Ordering {
     let priority = a.priority.cmp(&b.priority);
     let expiry = match (a.expires_at, b.expires_at) {
         (Some(a), Some(b)) => a.cmp(&b),

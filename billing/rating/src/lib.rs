@@ -15,6 +15,7 @@
 //! | [`charge`] | what does a quantity cost over a period: packages, tiers, minimums |
 //! | [`plan`] | what does a customer owe beside usage: fees, allowances, commitments, trials |
 //! | [`grant`] | which prepaid credit pays what, in which order |
+//! | [`balance`] | how far prepaid credit goes before an invoice draws it |
 //! | [`prorate`] | what share of an amount does a part of a month bear |
 //! | [`period`] | where do months and hours begin in a customer's time zone |
 //! | [`import`] | what a price list of somebody else says, and what it would change |
@@ -28,6 +29,7 @@
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
 
 pub mod allocate;
+pub mod balance;
 mod band;
 pub mod charge;
 pub mod exact;

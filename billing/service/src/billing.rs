@@ -174,6 +174,19 @@ impl Billing {
         Ok(())
     }
 
+    /// Computes the prepaid balances that time may have changed.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the store fails; what was computed before it holds.
+    pub async fn follow_balances(&self) -> Result<(), LedgerError> {
+        let sweep = self.ledger.follow_balances().await?;
+        for (customer, error) in &sweep.failed {
+            let error: &dyn std::error::Error = error;
+            tracing::warn!(%customer, error, "the prepaid balance stays what it was for an hour");
+        }
+        Ok(())
+    }
+
     /// Counts the sessions that have been silent for `idle` since they were last counted.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ pub use iso_currency::Currency;
 pub use limit::{Level, Limit, Measure, NodeSequence, SpendAccount, SpendQuery, Spent};
 pub use money::{Money, MoneyError, NotMoney, PricePerThousand};
 pub use packed::PackedError;
-pub use policy::{KeyHash, KeyPolicy, Snapshot};
+pub use policy::{KeyHash, KeyPolicy, PrepaidCredit, Snapshot};
 pub use price::{Band, Condition, Derived, Price, Rates, Relative, Side};
 pub use stream::{
     ANSWER_REPLY, ENTRY_ATTEMPT, ENTRY_BATCH, StreamOutcome, StreamReply, USAGE_GROUP,

@@ -69,11 +69,26 @@ pub struct KeyPolicy {
     /// and each of its sessions, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
+    /// What the customer has in prepaid credit, where their plan is prepaid. `limits` holds to it:
+    /// this says how it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepaid: Option<PrepaidCredit>,
     /// By whose days and months limits of money count; absent is UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<Tz>,
     /// A revoked key stays known, so that its refusal can say why.
     pub revoked: bool,
+}
+
+/// How far a customer's prepaid credit goes, in 10⁻⁹ of the currency unit. It is counted as all
+/// that the customer has ever spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrepaidCredit {
+    /// At this nothing is left.
+    pub max: u64,
+    /// From here on answers warn; absent where they never do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_from: Option<u64>,
 }
 
 /// Everything the gateway knows of billing, at one version.

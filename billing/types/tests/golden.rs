@@ -35,6 +35,7 @@ const STORED_REPLY: &str = include_str!("golden/stored_reply_v1.json");
 const FAMILIES: &str = include_str!("golden/families_v1.json");
 const ENDPOINTS: &str = include_str!("golden/endpoints_v1.json");
 const KEY_POLICY: &str = include_str!("golden/key_policy_limited_v1.json");
+const PREPAID: &str = include_str!("golden/key_policy_prepaid_v1.json");
 const SPENT: &str = include_str!("golden/spent_v1.json");
 const SPEND_QUERY: &str = include_str!("golden/spend_query_v1.json");
 const SNAPSHOT: &str = include_str!("golden/snapshot_v1.json");
@@ -89,6 +90,7 @@ fn every_published_shape_is_written_back_byte_for_byte() {
     check::<StoredReply>(STORED_REPLY);
     check::<Snapshot>(SNAPSHOT);
     check::<KeyPolicy>(KEY_POLICY);
+    check::<KeyPolicy>(PREPAID);
     check::<SpendQuery>(SPEND_QUERY);
     check::<Spent>(SPENT);
 }
@@ -319,6 +321,20 @@ fn answers_of_billing_may_say_more_than_a_gateway_knows() {
     assert!(reads_with_a_stray_field::<TurnReply>(TURN_REPLY, ""));
     assert!(reads_with_a_stray_field::<Snapshot>(SNAPSHOT, ""));
     assert!(reads_with_a_stray_field::<Snapshot>(SNAPSHOT, "/keys/0"));
+}
+
+/// A gateway that knows no prepaid credit holds it all the same: as a limit of the customer.
+#[test]
+fn prepaid_credit_is_a_limit_that_every_gateway_reads() {
+    let mut earlier: Value = serde_json::from_str(PREPAID).unwrap();
+    earlier.as_object_mut().unwrap().remove("prepaid").unwrap();
+
+    let earlier: KeyPolicy = serde_json::from_value(earlier).unwrap();
+    let policy: KeyPolicy = serde_json::from_str(PREPAID).unwrap();
+
+    assert_eq!(earlier.limits, policy.limits);
+    assert_eq!(Some(policy.limits[0].max), policy.prepaid.map(|credit| credit.max));
+    assert!(reads_with_a_stray_field::<KeyPolicy>(PREPAID, "/prepaid"));
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::{
 
 use permille_rating::price_book::PriceBook;
 use permille_types::{
-    CustomerId, KeyId, KeyPolicy, Level, Limit, Price, PriceVersion, ProjectId, Snapshot,
+    CustomerId, KeyId, KeyPolicy, Level, Limit, PrepaidCredit, Price, PriceVersion, ProjectId,
+    Snapshot,
 };
 use tokio::sync::watch;
 
@@ -21,6 +22,7 @@ pub(crate) use repo::bump;
 use crate::{
     Customer, Key, Ledger, LedgerError, Limits, column, customer, key,
     limit::{self, Owner},
+    prepaid::{self, Ceiling},
     price::{self, ListedPrice},
     project,
     store::Connection,
@@ -35,6 +37,7 @@ pub(crate) struct Catalogue {
     prices: Vec<ListedPrice>,
     contents: HashMap<PriceVersion, Price>,
     limits: HashMap<Owner, Limits>,
+    balances: HashMap<CustomerId, Ceiling>,
     book: PriceBook,
 }
 
@@ -45,6 +48,7 @@ impl Catalogue {
         let projects = project::all(connection).await?;
         let keys = key::all(connection).await?;
         let limits = limit::all(connection).await?.into_iter().collect();
+        let balances = prepaid::all(connection).await?.into_iter().collect();
         let stored = price::all(connection).await?;
         let contents =
             stored.iter().map(|price| (price.version().clone(), price.price.clone())).collect();
@@ -62,6 +66,7 @@ impl Catalogue {
             prices,
             contents,
             limits,
+            balances,
             book,
         })
     }
@@ -96,7 +101,8 @@ impl Catalogue {
     /// Every limit that a request with `key` meets, but its own requests per minute: from the
     /// customer down, of two that count the same the lower.
     fn limits_of_key(&self, key: &Key) -> Vec<Limit> {
-        if self.limits.is_empty() {
+        let balance = self.balances.get(&key.customer);
+        if self.limits.is_empty() && balance.is_none() {
             return Vec::new();
         }
         let owners = [
@@ -108,9 +114,21 @@ impl Catalogue {
             owners.iter().filter_map(|(level, owner)| Some((level, self.limits.get(owner)?)));
         let mut limits: Vec<Limit> =
             found.flat_map(|(level, limits)| limits.enforced(*level)).collect();
+        limits.extend(balance.map(|balance| balance.limit(self.warn_percent(&key.customer))));
         limits.sort_by_key(|limit| (limit.level, limit.measure, limit.max));
         limits.dedup_by_key(|limit| (limit.level, limit.measure));
         limits
+    }
+
+    /// From which part of a customer's budgets and credit on answers warn, in percent.
+    fn warn_percent(&self, customer: &CustomerId) -> u8 {
+        self.limits_of(&Owner::of_customer(customer)).warn_percent()
+    }
+
+    /// The prepaid credit of a customer whose plan is prepaid.
+    fn prepaid_of(&self, customer: &CustomerId) -> Option<PrepaidCredit> {
+        let balance = self.balances.get(customer)?;
+        Some(balance.credit(self.warn_percent(customer)))
     }
 
     pub(crate) fn key_owner(&self, key: &KeyId) -> Option<&(CustomerId, ProjectId)> {
@@ -152,6 +170,7 @@ impl Ledger {
                 currency: owner.currency,
                 rpm: key.rpm,
                 limits: catalogue.limits_of_key(key),
+                prepaid: catalogue.prepaid_of(&key.customer),
                 time_zone: Some(owner.time_zone),
                 revoked: key.revoked_at.is_some(),
             })

@@ -22,9 +22,7 @@ pub(crate) use repo::{amounts, notes_of};
 use crate::{
     Instruction, Invoice, Ledger, LedgerError, Listing, Page,
     audit::{self, Change},
-    column,
-    error::During,
-    grant, invoice,
+    column, customer, grant, invoice,
     secret::public_id,
     series::{self, Series},
     stated::refuse_other_currency,
@@ -130,7 +128,10 @@ impl Ledger {
             result: Some(note.id.as_str()),
         };
         audit::insert(&mut tx, subject, change, instruction, now).await?;
-        tx.commit().await.during("commit credit note")?;
+        let customer = customer::find(&mut tx, &of.invoice.customer.id)
+            .await?
+            .ok_or_else(|| LedgerError::not_found("customer", &of.invoice.customer.id))?;
+        self.commit_followed(tx, &customer).await?;
         Ok(note)
     }
 

@@ -20,7 +20,7 @@ use crate::{
     AuditEntry, Instruction, Ledger, LedgerError, Limits, Listing, Page,
     audit::{self, Author, Change, Subject},
     limit::Owner,
-    project, slug,
+    prepaid, project, slug,
 };
 
 /// Who is billed.
@@ -188,6 +188,7 @@ impl Ledger {
         // Changing to the same again changes nothing, so no key is spent.
         let by = Author::from(instruction).unkeyed();
         audit::insert(&mut tx, subject(id), change, by, self.now()).await?;
+        prepaid::follow(&mut tx, &customer, self.now()).await?;
         self.commit_change(tx).await?;
         Ok(customer)
     }

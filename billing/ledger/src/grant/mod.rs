@@ -14,6 +14,7 @@ mod repo;
 
 use chrono::{DateTime, Utc};
 use permille_rating::{
+    balance::Held,
     grant::Grant as Payer,
     invoice::AppliedCredit,
     period::Period,
@@ -29,9 +30,9 @@ use crate::{
     audit::{self, Change, Subject},
     column::negated,
     customer,
-    error::During,
     posting::{self, Books},
     secret::public_id,
+    spending,
     stated::refuse_other_currency,
     store::Connection,
     text,
@@ -143,6 +144,21 @@ impl From<StoredGrant> for Grant {
     }
 }
 
+impl From<StoredGrant> for Payer {
+    fn from(stored: StoredGrant) -> Self {
+        Self {
+            amount: from_nano(stored.amount_nano),
+            paid: from_nano(stored.paid_nano),
+            left: from_nano(stored.left_nano),
+            id: stored.id,
+            priority: stored.priority,
+            expires_at: stored.expires_at,
+            models: stored.models,
+            granted_at: stored.created_at,
+        }
+    }
+}
+
 impl Ledger {
     /// Grants prepaid credit to a customer. Under one idempotency key it is granted once.
     ///
@@ -185,7 +201,7 @@ impl Ledger {
             result: Some(&grant.id),
         };
         audit::insert(&mut tx, subject, change, instruction, now).await?;
-        tx.commit().await.during("commit grant")?;
+        self.commit_followed(tx, &customer).await?;
         Ok(grant)
     }
 
@@ -288,17 +304,34 @@ pub(crate) async fn usable(
     month: Period,
 ) -> Result<Vec<Payer>, LedgerError> {
     let found = repo::usable(connection, customer, month.start, month.end).await?;
-    let payer = |stored: StoredGrant| Payer {
-        amount: from_nano(stored.amount_nano),
-        paid: from_nano(stored.paid_nano),
-        left: from_nano(stored.left_nano),
-        id: stored.id,
-        priority: stored.priority,
-        expires_at: stored.expires_at,
-        models: stored.models,
-        granted_at: stored.created_at,
-    };
-    Ok(found.into_iter().map(payer).collect())
+    Ok(found.into_iter().map(Payer::from).collect())
+}
+
+/// Grants of a customer with something left, as a balance counts them. Of what the customer has
+/// spent, `settled` is behind them for good. One that has ended since the last look keeps what was
+/// spent by then.
+pub(crate) async fn held(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    settled: i64,
+    now: DateTime<Utc>,
+) -> Result<Vec<Held>, LedgerError> {
+    let mut held = Vec::new();
+    for (stored, spent_at_end) in repo::with_rest(connection, customer).await? {
+        let ended = stored.expires_at.filter(|end| *end <= now);
+        let unbilled_at_end = match (ended, spent_at_end) {
+            (None, _) => None,
+            (Some(_), Some(spent)) => Some(spent),
+            (Some(end), None) => {
+                let spent = spending::before(connection, customer, end).await?;
+                repo::set_spent_at_end(connection, &stored.id, spent).await?;
+                Some(spent)
+            }
+        };
+        let unbilled_at_end = unbilled_at_end.map(|spent| spent.saturating_sub(settled).max(0));
+        held.push(Held { from: stored.from, grant: stored.into(), unbilled_at_end });
+    }
+    Ok(held)
 }
 
 /// Takes from each grant what an invoice draws. Refuses where another one has drawn it meanwhile.

@@ -1,5 +1,7 @@
 //! All SQL of prepaid credit.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId};
 
@@ -174,6 +176,65 @@ pub(super) async fn usable(
     .into_iter()
     .map(StoredGrant::try_from)
     .collect()
+}
+
+/// Grants of a customer with something left, each with what was spent when it ended, where that
+/// is known.
+pub(super) async fn with_rest(
+    connection: &mut Connection,
+    customer: &CustomerId,
+) -> Result<Vec<(StoredGrant, Option<i64>)>, LedgerError> {
+    const OPERATION: &str = "find grants with a rest";
+    let spent: HashMap<String, i64> = sql::query_as(
+        "select
+             id,
+             spent_at_end_nano
+         from credit_grant
+         where customer = $1
+           and left_nano > 0
+           and spent_at_end_nano is not null",
+    )
+    .bind(customer.as_str())
+    .fetch_all(&mut *connection)
+    .await
+    .during(OPERATION)?
+    .into_iter()
+    .collect();
+    sql::query_as::<Row>(select!(
+        "where customer = $1
+           and left_nano > 0
+         order by id"
+    ))
+    .bind(customer.as_str())
+    .fetch_all(connection)
+    .await
+    .during(OPERATION)?
+    .into_iter()
+    .map(|row| {
+        let spent = spent.get(&row.id).copied();
+        Ok((row.try_into()?, spent))
+    })
+    .collect()
+}
+
+/// Notes what the customer had spent when a grant ended.
+pub(super) async fn set_spent_at_end(
+    connection: &mut Connection,
+    id: &str,
+    nano: i64,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "note the end of a grant";
+    let done = sql::query(
+        "update credit_grant
+         set spent_at_end_nano = $2
+         where id = $1",
+    )
+    .bind(id)
+    .bind(nano)
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
 }
 
 /// Grants of a customer with something left that pay no more from `at` on; none while an invoice

@@ -155,7 +155,12 @@ impl Ledger {
         audit::insert(&mut tx, subject, change, instruction, now).await?;
         let done = super::stored(&mut tx, id).await?.invoice;
         news::tell_step(&mut tx, step, &done, now).await?;
-        tx.commit().await.during("commit a step of an invoice")?;
+        if from.is_issued() || to.is_issued() {
+            let customer = found(&mut tx, &done.customer.id).await?;
+            self.commit_followed(tx, &customer).await?;
+        } else {
+            tx.commit().await.during("commit a step of an invoice")?;
+        }
         Ok(done)
     }
 }

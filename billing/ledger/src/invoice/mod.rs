@@ -14,6 +14,7 @@ mod payment;
 mod repo;
 mod signed;
 mod state;
+mod usage;
 mod verify;
 
 use chrono::{DateTime, Utc};
@@ -30,6 +31,7 @@ pub use interim::{ThresholdSweep, ThresholdsSeen};
 pub use life::SeenTotal;
 pub use payment::NewPayment;
 pub use state::InvoiceState;
+pub(crate) use usage::billed_usage;
 pub use verify::{Beside, NotVerifiable, Verification, earlier_needed, recount_of, verify_invoice};
 
 use crate::{

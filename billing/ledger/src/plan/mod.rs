@@ -198,7 +198,7 @@ impl Ledger {
         let subject = Subject { noun: "customer", id: id.as_str() };
         note(&mut tx, subject, ("plan", &detail), instruction, now).await?;
         let plans = shown(&mut tx, &customer).await?;
-        tx.commit().await.during("commit plan of a customer")?;
+        self.commit_followed(tx, &customer).await?;
         Ok(plans)
     }
 
@@ -279,11 +279,48 @@ pub(crate) async fn parts(
     month: Period,
 ) -> Result<Vec<(Period, Option<PartPlan>)>, LedgerError> {
     let assignments = repo::assignments(connection, &customer.id).await?;
+    Ok(cut(&assignments, customer, month))
+}
+
+/// What a customer is under at an instant.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    /// The plan; absent where there is none, and in a trial by days.
+    pub(crate) plan: Option<Plan>,
+    /// Until when, at most the instant that was asked for.
+    pub(crate) until: DateTime<Utc>,
+}
+
+/// The plan that a customer is under at `at` and until when, before `end`; absent where the customer
+/// never had a plan and will not have one.
+pub(crate) async fn in_force(
+    connection: &mut Connection,
+    customer: &Customer,
+    at: DateTime<Utc>,
+    end: DateTime<Utc>,
+) -> Result<Option<InForce>, LedgerError> {
+    let assignments = repo::assignments(connection, &customer.id).await?;
+    if assignments.is_empty() {
+        return Ok(None);
+    }
+    let now = cut(&assignments, customer, Period { start: at, end }).into_iter().next();
+    Ok(now.map(|(period, part)| InForce {
+        plan: part.filter(|part| !part.is_trial).map(|part| part.plan),
+        until: period.end,
+    }))
+}
+
+/// A period, cut where one plan follows another.
+fn cut(
+    assignments: &[Assignment],
+    customer: &Customer,
+    month: Period,
+) -> Vec<(Period, Option<PartPlan>)> {
     let mut cuts: Vec<(DateTime<Utc>, Option<PartPlan>)> = vec![(month.start, None)];
     for (place, assignment) in assignments.iter().enumerate() {
         let part = |is_trial| assignment.plan.clone().map(|plan| PartPlan { plan, is_trial });
         let next = assignments.get(place.saturating_add(1)).map(|next| next.from);
-        match trial_until(&assignments, place, customer) {
+        match trial_until(assignments, place, customer) {
             None => cuts.push((assignment.from, part(false))),
             Some(end) => {
                 cuts.push((assignment.from, part(true)));
@@ -305,7 +342,7 @@ pub(crate) async fn parts(
             _ => parts.push((period, plan.clone())),
         }
     }
-    Ok(parts)
+    parts
 }
 
 /// Whether a customer owes something for a month in which nothing was used.

@@ -18,7 +18,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{Ledger, LedgerError, column, secret::public_id, store::Connection};
+use crate::{Customer, Ledger, LedgerError, column, secret::public_id, store::Connection};
 
 /// What drawdowns accrue by: customer, currency code, whether a simulated provider served it.
 pub(crate) type CostKey = (CustomerId, Currency, bool);
@@ -68,6 +68,18 @@ fn unbilled(customer: &CustomerId) -> String {
     format!("receivable:unbilled:{customer}")
 }
 
+fn simulated_account(customer: &CustomerId) -> String {
+    format!("receivable:simulated:{customer}")
+}
+
+/// What a customer's calls to the built-in simulated provider have cost, in nano-units.
+pub(crate) async fn simulated(
+    connection: &mut Connection,
+    customer: &Customer,
+) -> Result<i64, LedgerError> {
+    repo::balance(connection, &simulated_account(&customer.id), customer.currency).await
+}
+
 pub(crate) fn add_cost(
     costs: &mut Costs,
     (customer, currency, simulated): CostKey,
@@ -89,7 +101,7 @@ pub(crate) async fn post(
     let costs = costs.iter().filter(|(_, (_, cost))| !cost.is_zero());
     let accruals = costs.map(|((customer, _, simulated), (currency, cost))| {
         let (receivable, revenue) = if *simulated {
-            (format!("receivable:simulated:{customer}"), "revenue:simulated")
+            (simulated_account(customer), "revenue:simulated")
         } else {
             (unbilled(customer), REVENUE_UNBILLED)
         };

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use permille_rating::round::to_nano;
-use permille_types::{CustomerId, Level, NodeSequence, SpendQuery, Spent};
+use permille_types::{CustomerId, Level, NodeSequence, SpendAccount, SpendQuery, Spent};
 use rust_decimal::Decimal;
 
 use crate::{Ledger, LedgerError, checkpoint, column, session, store::Connection};
@@ -51,6 +51,17 @@ pub(crate) async fn write(
 ) -> Result<(), LedgerError> {
     repo::add(connection, deltas).await?;
     news::tell(connection, deltas, at).await
+}
+
+/// What a customer has spent in days that begin before `end`, as far as it is booked.
+pub(crate) async fn before(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    end: DateTime<Utc>,
+) -> Result<i64, LedgerError> {
+    let (level, id) = (Level::Customer, customer.to_string());
+    let account = SpendAccount { level, id, from: None, until: Some(end) };
+    repo::sum(connection, customer, &account).await
 }
 
 impl Ledger {

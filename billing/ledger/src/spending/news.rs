@@ -20,9 +20,13 @@ use super::{SpendingDeltas, repo};
 use crate::{
     Budget, LedgerError, Per, column, customer,
     limit::{self, Owner},
+    prepaid::{self, Ceiling},
     store::Connection,
     webhook::{self, Event, EventKind},
 };
+
+/// What stands for a budget where prepaid credit is told of.
+const CREDIT: &str = "prepaid credit";
 
 /// A budget, as events tell of it.
 #[derive(Serialize)]
@@ -30,8 +34,8 @@ struct News<'a> {
     customer: &'a CustomerId,
     level: Level,
     id: &'a str,
-    /// Such as `50 CNY/month`.
-    budget: String,
+    /// Such as `50 CNY/month`, or [`CREDIT`].
+    budget: &'a str,
     /// The period of the budget that was spent in; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     period: Option<Period>,
@@ -55,13 +59,22 @@ pub(super) async fn tell(
         owners.entry(owner).or_default().insert(key.day, *nano);
     }
     for (owner, days) in &owners {
-        let Some(limits) = limit::find(connection, owner).await? else { continue };
+        let limits = limit::find(connection, owner).await?.unwrap_or_default();
+        let warn_percent = limits.warn_percent();
+        if let Some(ceiling) = prepaid_of(connection, owner).await? {
+            let added = days.values().fold(0, |sum: i64, nano| sum.saturating_add(*nano));
+            let thresholds = (ceiling.warn_from(warn_percent), ceiling.nano);
+            let name = CREDIT.to_owned();
+            let spending = Spending { owner, name, thresholds, period: None, added, warn_percent };
+            spending.tell(connection, at).await?;
+        }
         let Some(budgets) = &limits.budget else { continue };
         let Some(customer) = customer::find(connection, &owner.customer).await? else { continue };
         for budget in budgets.iter() {
             for (period, added) in by_period(days, budget.per, customer.time_zone)? {
-                let spending = Spending { owner, budget, period, added };
-                spending.tell(connection, limits.warn_percent(), at).await?;
+                let (name, thresholds) = (budget.to_string(), thresholds(budget, warn_percent));
+                let spending = Spending { owner, name, thresholds, period, added, warn_percent };
+                spending.tell(connection, at).await?;
             }
         }
     }
@@ -89,20 +102,42 @@ fn by_period(
     Ok(periods.into_values().collect())
 }
 
-/// What was spent of one budget in one period.
+/// How far the owner may spend by prepaid credit: a customer may have such a balance.
+async fn prepaid_of(
+    connection: &mut Connection,
+    owner: &Owner,
+) -> Result<Option<Ceiling>, LedgerError> {
+    match owner.level {
+        Level::Customer => prepaid::find(connection, &owner.customer).await,
+        Level::Project | Level::Key | Level::Session => Ok(None),
+    }
+}
+
+/// The spending from which on a budget warns, and that at which it is reached.
+fn thresholds(budget: &Budget, warn_percent: u8) -> (Option<i64>, i64) {
+    let whole = i64::try_from(budget.nano).unwrap_or(i64::MAX);
+    // A warning at 80 percent comes at them, rounded down to a nano-unit.
+    let warned = i128::from(whole).saturating_mul(i128::from(warn_percent)).div_euclid(100);
+    (i64::try_from(warned).ok(), whole)
+}
+
+/// What was spent of one budget in one period, or of prepaid credit.
 struct Spending<'a> {
     owner: &'a Owner,
-    budget: &'a Budget,
+    /// What the budget is called.
+    name: String,
+    /// From where on it warns, and where it is reached.
+    thresholds: (Option<i64>, i64),
     period: Option<Period>,
     /// What the batch has added.
     added: i64,
+    warn_percent: u8,
 }
 
 impl Spending<'_> {
     async fn tell(
         &self,
         connection: &mut Connection,
-        warn_percent: u8,
         at: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         let account = SpendAccount {
@@ -113,15 +148,13 @@ impl Spending<'_> {
         };
         let after = repo::sum(connection, &self.owner.customer, &account).await?;
         let before = after.saturating_sub(self.added);
-        let whole = i64::try_from(self.budget.nano).unwrap_or(i64::MAX);
-        // A warning at 80 percent comes at them, rounded down to a nano-unit.
-        let warned = i128::from(whole).saturating_mul(i128::from(warn_percent)).div_euclid(100);
-        let warned = i64::try_from(warned).unwrap_or(i64::MAX);
+        let (warned, whole) = self.thresholds;
         for (kind, threshold) in
-            [(EventKind::LimitWarning, warned), (EventKind::LimitExhausted, whole)]
+            [(EventKind::LimitWarning, warned), (EventKind::LimitExhausted, Some(whole))]
         {
-            if before < threshold && threshold <= after {
-                self.write(connection, kind, after, warn_percent, at).await?;
+            let is_passed = |threshold| before < threshold && threshold <= after;
+            if threshold.is_some_and(is_passed) {
+                self.write(connection, kind, after, at).await?;
             }
         }
         Ok(())
@@ -132,7 +165,6 @@ impl Spending<'_> {
         connection: &mut Connection,
         kind: EventKind,
         spent: i64,
-        warn_percent: u8,
         at: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
         let Owner { customer, level, id } = self.owner;
@@ -140,14 +172,18 @@ impl Spending<'_> {
             customer,
             level: *level,
             id,
-            budget: self.budget.to_string(),
+            budget: &self.name,
             period: self.period,
             spent: from_nano(spent),
-            warn_percent,
+            warn_percent: self.warn_percent,
         };
         let subject = format!("limit {customer}/{}/{id}", level.as_str());
         let start = self.period.map_or(0, |period| column::micros(period.start));
-        let once = format!("{} {subject} {} {start}", kind.as_str(), news.budget);
+        let mut once = format!("{} {subject} {} {start}", kind.as_str(), self.name);
+        if self.name == CREDIT {
+            // More credit may be spent again, and another warning then says something new.
+            once = format!("{once} {}", self.thresholds.1);
+        }
         let event =
             Event { kind, customer: Some(customer), subject, once: Some(once), data: &news };
         webhook::tell(connection, event, at).await

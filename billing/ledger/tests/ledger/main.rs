@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 pub(crate) mod archives;
+mod balances;
 mod billed_costs;
 mod catalogue;
 mod charges;

@@ -62,6 +62,16 @@ pub struct TaxError {
 }
 
 impl TaxTerms {
+    /// What all taxes together are on a net amount, in percent.
+    #[must_use]
+    pub fn percent(&self) -> Decimal {
+        match self {
+            // Few rates with few places: nothing of their sum is lost.
+            Self::Standard { rates } => rates.iter().map(|rate| rate.percent).sum(),
+            Self::None | Self::ReverseCharge | Self::Exempt { .. } => Decimal::ZERO,
+        }
+    }
+
     /// Whether nothing is said of taxes.
     #[must_use]
     pub fn is_none(&self) -> bool {

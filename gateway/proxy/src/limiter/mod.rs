@@ -214,7 +214,7 @@ impl Limiter {
             }
         };
         let near = limits.iter().zip(reservation.uses());
-        for (limit, is) in near.filter(|(limit, is)| told::is_near(limit, **is)) {
+        for (limit, is) in near.filter(|(limit, is)| told::is_near(subject, limit, **is)) {
             self.metrics.limits.near(limit);
             request.warnings.extend(told::warning(subject, limit, *is));
         }

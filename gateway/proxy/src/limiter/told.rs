@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use http::HeaderValue;
 use permille_limits::{Blocked, Use};
 use permille_rating::round::from_nano;
-use permille_types::{Currency, Level, Limit, Measure};
+use permille_types::{Currency, Level, Limit, Measure, PrepaidCredit};
 
 use super::counters::Subject;
 use crate::refusal::Refusal;
@@ -73,6 +73,9 @@ pub(super) fn refusal(
 }
 
 fn over_budget(subject: Subject<'_>, limit: &Limit, take: u64, is: Use) -> Refusal {
+    if let Some(credit) = credit(subject, limit) {
+        return over_credit(subject, credit.max, take, is);
+    }
     let currency = subject.key.currency;
     let amount = |nano| money(nano, currency);
     let resets = resets(subject, limit.measure);
@@ -104,8 +107,37 @@ fn over_budget(subject: Subject<'_>, limit: &Limit, take: u64, is: Use) -> Refus
     Refusal::BudgetExceeded { text, passes, retry_after }
 }
 
+/// The refusal of a request that a customer's prepaid credit has no room for.
+fn over_credit(subject: Subject<'_>, max: u64, take: u64, is: Use) -> Refusal {
+    let amount = |nano| money(nano, subject.key.currency);
+    let passes = is.used.saturating_add(take) <= max;
+    let when = if passes {
+        "try again when open requests have ended"
+    } else {
+        "it can be served when there is more"
+    };
+    let text = format!(
+        "the {} has {} of prepaid credit left, of which {} is reserved by open requests, and this \
+         request may cost up to {}; {when}",
+        whose(subject, Level::Customer),
+        amount(max.saturating_sub(is.used)),
+        amount(is.held),
+        amount(take),
+    );
+    Refusal::BudgetExceeded { text, passes, retry_after: passes.then_some(SOON) }
+}
+
+/// The customer's prepaid credit, if that is what `limit` holds to.
+fn credit(subject: Subject<'_>, limit: &Limit) -> Option<PrepaidCredit> {
+    let is_of_all = limit.level == Level::Customer && limit.measure == Measure::Spend;
+    subject.key.prepaid.filter(|credit| is_of_all && credit.max == limit.max)
+}
+
 /// Whether `is` has come to the part of `limit` from which on answers warn.
-pub(super) fn is_near(limit: &Limit, is: Use) -> bool {
+pub(super) fn is_near(subject: Subject<'_>, limit: &Limit, is: Use) -> bool {
+    if let Some(credit) = credit(subject, limit) {
+        return credit.warn_from.is_some_and(|from| is.total() >= from);
+    }
     let percent = u128::from(is.total()).saturating_mul(100);
     limit.warn_percent < 100
         && percent >= u128::from(limit.max).saturating_mul(limit.warn_percent.into())
@@ -113,6 +145,11 @@ pub(super) fn is_near(limit: &Limit, is: Use) -> bool {
 
 /// What an answer says of a limit that is nearly used.
 pub(super) fn warning(subject: Subject<'_>, limit: &Limit, is: Use) -> Option<HeaderValue> {
+    if let Some(credit) = credit(subject, limit) {
+        let whose = whose(subject, limit.level);
+        let left = money(credit.max.saturating_sub(is.total()), subject.key.currency);
+        return HeaderValue::from_str(&format!("prepaid_credit of {whose}: {left} left")).ok();
+    }
     let (used, max) = if limit.measure.is_money() {
         let amount = |nano| money(nano, subject.key.currency);
         (amount(is.total()), amount(limit.max))

@@ -175,6 +175,7 @@ fn snapshot(limits: &[Limit]) -> Snapshot {
             currency: Currency::USD,
             rpm: (secret == LIMITED_KEY).then_some(1),
             limits: if secret == KEY { limits.to_vec() } else { Vec::new() },
+            prepaid: None,
             time_zone: None,
             revoked,
         }

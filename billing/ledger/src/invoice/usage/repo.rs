@@ -1,0 +1,67 @@
+//! All SQL of what the usage on invoices costs.
+
+use permille_types::CustomerId;
+
+use crate::{
+    LedgerError,
+    error::{During, changed},
+    sql::{self, Connection},
+};
+
+/// Issued invoices of a customer of which it is not known, with their texts.
+pub(super) async fn unread(
+    connection: &mut Connection,
+    customer: &CustomerId,
+) -> Result<Vec<(String, String)>, LedgerError> {
+    sql::query_as::<(String, String)>(
+        "select
+             id,
+             document
+         from invoice
+         where customer = $1
+           and state in ('final', 'paid')
+           and usage_nano is null
+         order by id",
+    )
+    .bind(customer.as_str())
+    .fetch_all(connection)
+    .await
+    .during("read issued invoices of a customer")
+}
+
+/// Notes it of an invoice.
+pub(super) async fn set(
+    connection: &mut Connection,
+    id: &str,
+    nano: i64,
+) -> Result<(), LedgerError> {
+    const OPERATION: &str = "note the usage of an invoice";
+    let done = sql::query(
+        "update invoice
+         set usage_nano = $2
+         where id = $1",
+    )
+    .bind(id)
+    .bind(nano)
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed(OPERATION, 1, done.rows_affected())
+}
+
+/// Of all issued invoices of a customer together, as far as it is known.
+pub(super) async fn sum(
+    connection: &mut Connection,
+    customer: &CustomerId,
+) -> Result<i64, LedgerError> {
+    sql::query_scalar::<i64>(
+        "select cast(coalesce(sum(usage_nano), 0) as bigint)
+         from invoice
+         where customer = $1
+           and state in ('final', 'paid')",
+    )
+    .bind(customer.as_str())
+    .fetch_one(connection)
+    .await
+    .during("add up the usage of invoices")
+}
