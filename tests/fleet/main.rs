@@ -20,6 +20,7 @@ mod full_disk;
 mod left_behind;
 mod outage;
 mod overspend;
+mod prepaid;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;

@@ -37,6 +37,7 @@ pub mod clock;
 mod command;
 pub mod disk;
 pub mod postgres;
+pub mod prepaid;
 mod process;
 pub mod prometheus;
 pub mod receiver;

@@ -92,7 +92,8 @@ proptest! {
         lefts in prop::collection::vec((1_i64..1_000, 0_u32..3), 1..5),
         used in 0_i64..3_000,
     ) {
-        let before: Vec<Held> = lefts.iter().map(|(left, priority)| held(*left, *priority, None)).collect();
+        let before: Vec<Held> =
+            lefts.iter().map(|(left, priority)| held(*left, *priority, None)).collect();
         let all: i64 = lefts.iter().map(|(left, _)| left).sum();
         let used = used.min(all);
         let grants: Vec<Grant> = before.iter().map(|held| held.grant.clone()).collect();
@@ -109,7 +110,10 @@ proptest! {
     /// Whatever ended, no more is served than was granted, and what pays still counts whole.
     #[test]
     fn no_end_makes_more_of_credit(
-        grants in prop::collection::vec((1_i64..1_000, 0_u32..3, prop::option::of((0_i64..50, 0_i64..3_000))), 0..6),
+        grants in prop::collection::vec(
+            (1_i64..1_000, 0_u32..3, prop::option::of((0_i64..50, 0_i64..3_000))),
+            0..6,
+        ),
         percent in 0_u32..100,
     ) {
         let grants: Vec<Held> =

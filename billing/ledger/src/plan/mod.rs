@@ -291,8 +291,8 @@ pub(crate) struct InForce {
     pub(crate) until: DateTime<Utc>,
 }
 
-/// The plan that a customer is under at `at` and until when, before `end`; absent where the customer
-/// never had a plan and will not have one.
+/// The plan that a customer is under at `at` and until when, before `end`; absent where the
+/// customer never had a plan and will not have one.
 pub(crate) async fn in_force(
     connection: &mut Connection,
     customer: &Customer,
