@@ -17,8 +17,6 @@ use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub(crate) use repo::thresholds;
-
 use crate::{
     Customer, Instruction, Ledger, LedgerError,
     audit::{self, Author, Change, Subject},

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use permille_rating::plan::Plan;
 use permille_types::{CustomerId, PriceVersion};
-use rust_decimal::Decimal;
 
 use super::{Assignment, ListedPlan, read};
 use crate::{
@@ -162,42 +161,6 @@ pub(super) async fn assignments(
             from: column::instant("customer_plan.from_at", from)?,
             plan: content.as_deref().map(read).transpose()?,
         })
-    })
-    .collect()
-}
-
-/// Customers whose plan at `at` has a threshold, with it.
-pub(crate) async fn thresholds(
-    connection: &mut Connection,
-    at: DateTime<Utc>,
-) -> Result<Vec<(CustomerId, Decimal)>, LedgerError> {
-    sql::query_as::<(String, String)>(
-        "select
-             customer_plan.customer,
-             plan.threshold
-         from plan
-         join customer_plan on customer_plan.plan = plan.version
-         where plan.threshold is not null
-           and customer_plan.from_at <= $1
-           and not exists (
-               select 1
-               from customer_plan as later
-               where later.customer = customer_plan.customer
-                 and later.from_at > customer_plan.from_at
-                 and later.from_at <= $1
-           )
-         order by customer_plan.customer",
-    )
-    .bind(column::micros(at))
-    .fetch_all(connection)
-    .await
-    .during("find customers with a threshold")?
-    .into_iter()
-    .map(|(customer, threshold)| {
-        Ok((
-            column::parsed("customer_plan.customer", &customer)?,
-            column::decimal("plan.threshold", &threshold)?,
-        ))
     })
     .collect()
 }

@@ -220,3 +220,36 @@ async fn a_month_that_has_no_amount_is_told_and_the_others_are_drafted() {
     assert_eq!(sweep.failed[0].0.as_str(), "aaa");
     assert_eq!(sweep.drafted.len(), 1);
 }
+
+/// While the month of some has ended and that of others has not.
+#[tokio::test]
+async fn the_running_month_is_that_of_each_customers_own_calendar() {
+    let (books, finance) = under("progressive").await;
+    let ledger = &books.ledger;
+    books.clock.set("2026-11-30T11:00:00Z");
+    let mut number = 0;
+    for (customer, zone) in [("east", "Pacific/Kiritimati"), ("west", "Pacific/Midway")] {
+        add_customer(ledger, customer, Currency::CNY, zone).await;
+        let from = Some(at("2026-11-01T12:00:00Z"));
+        let id = customer.parse().unwrap();
+        ledger.assign_plan(&id, "usage", from, &finance).await.unwrap();
+        let key = add_key(ledger, customer).await.key;
+        for instant in ["2026-11-30T09:00:00Z", "2026-11-30T10:30:00Z"] {
+            number += 1;
+            let event = UsageEvent {
+                customer: id.clone(),
+                key: key.id.as_str().parse().unwrap(),
+                at: at(instant),
+                ..used(&books, number, "2026-11-30", 10_000 * u64::from(number))
+            };
+            ledger.accept(&crate::support::batch("n1", number.into(), &[event])).await.unwrap();
+        }
+    }
+
+    // In Kiritimati December has begun at 10:00 UTC.
+    let found = sweep(ledger).await;
+
+    let drafts = found.drafted.iter();
+    let drafts: Vec<_> = drafts.map(|one| (&*one.period.label, one.total.to_string())).collect();
+    assert_eq!(drafts, [("2026-12", "200.00".to_owned()), ("2026-11", "700.00".to_owned())]);
+}

@@ -2,15 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
-use permille_rating::period::month_label;
 use permille_types::CustomerId;
-use rust_decimal::Decimal;
 
-use super::super::{InvoiceKind, Wanted, compute, found, repo::live};
-use crate::{
-    Invoice, Ledger, LedgerError, RecordHead, audit::Author, close, error::During, plan, record,
+use super::{
+    super::{InvoiceKind, Wanted, compute, found, repo::live},
+    repo::{self, Candidate},
 };
+use crate::{Invoice, Ledger, LedgerError, audit::Author, error::During};
 
 /// What a look found that did not reach the threshold: until it is otherwise, the next one does not
 /// compute it again. For the process alone; who looks first looks at everyone.
@@ -21,9 +19,16 @@ pub struct ThresholdsSeen(HashMap<CustomerId, Seen>);
 /// has billed of them. Terms may change without either, so a look is good for an hour at most.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
-    records: RecordHead,
-    threshold: Decimal,
+    candidate: Candidate,
     hour: i64,
+}
+
+/// What came of one customer.
+enum Looked {
+    Below,
+    /// Somebody else drafted or billed it meanwhile.
+    Elsewhere,
+    Drafted(Box<Invoice>),
 }
 
 /// What came of a look.
@@ -49,70 +54,58 @@ impl Ledger {
     ) -> Result<ThresholdSweep, LedgerError> {
         let now = self.now();
         let mut reader = self.store.read().await?;
-        let customers = plan::thresholds(&mut reader, now).await?;
+        let candidates = repo::candidates(&mut reader, now).await?;
         drop(reader);
-        let known: HashSet<&CustomerId> = customers.iter().map(|(customer, _)| customer).collect();
+        let known: HashSet<&CustomerId> = candidates.iter().map(|one| &one.customer).collect();
         seen.0.retain(|customer, _| known.contains(customer));
+        let hour = now.timestamp().div_euclid(3_600);
         let mut sweep = ThresholdSweep::default();
-        for (customer, threshold) in &customers {
-            match self.draft_over_threshold(customer, *threshold, seen, now).await {
-                Ok(drafted) => sweep.drafted.extend(drafted),
-                Err(cause @ LedgerError::Store { .. }) => {
-                    seen.0.remove(customer);
-                    return Err(cause);
+        for candidate in candidates {
+            let look = Seen { candidate, hour };
+            let customer = look.candidate.customer.clone();
+            if seen.0.get(&customer) == Some(&look) {
+                continue;
+            }
+            match self.draft_over_threshold(&look.candidate).await {
+                Ok(Looked::Drafted(drafted)) => sweep.drafted.push(*drafted),
+                Ok(Looked::Elsewhere) => {}
+                Ok(Looked::Below) => drop(seen.0.insert(customer, look)),
+                Err(cause @ LedgerError::Store { .. }) => return Err(cause),
+                // Of this customer alone, and told once; the others are looked at all the same.
+                Err(cause) => {
+                    seen.0.insert(customer.clone(), look);
+                    sweep.failed.push((customer, cause));
                 }
-                // Of this customer alone; the others are looked at all the same.
-                Err(cause) => sweep.failed.push((customer.clone(), cause)),
             }
         }
         Ok(sweep)
     }
 
-    async fn draft_over_threshold(
-        &self,
-        customer: &CustomerId,
-        threshold: Decimal,
-        seen: &mut ThresholdsSeen,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Invoice>, LedgerError> {
+    async fn draft_over_threshold(&self, candidate: &Candidate) -> Result<Looked, LedgerError> {
+        let Candidate { customer, threshold, month, .. } = candidate;
         let kind = InvoiceKind::Interim;
         let mut view = self.store.view().await?;
-        let found = found(&mut view, customer).await?;
-        let label = month_label(now, found.time_zone)
-            .map_err(|_| LedgerError::corrupt("clock", &now.to_rfc3339()))?;
-        let records = record::head(&mut view, customer, &label).await?;
-        let look = Seen { records, threshold, hour: now.timestamp().div_euclid(3_600) };
-        if seen.0.get(customer) == Some(&look) {
-            return Ok(None);
-        }
-        if live(&mut view, customer, &label, kind).await?.is_some()
-            || close::is_closed(&mut view, &label).await?
-        {
-            return Ok(None);
-        }
-        // Also where it fails: that is told once, not every minute.
-        seen.0.insert(customer.clone(), look);
         let catalogue = self.current(&mut view).await?;
+        let found = found(&mut view, customer).await?;
         let preview =
-            compute(&mut view, (&*catalogue, None), &found, Wanted::preview(&label, kind)).await?;
+            compute(&mut view, (&*catalogue, None), &found, Wanted::preview(month, kind)).await?;
         drop(view);
-        let is_reached = |invoice: &Invoice| invoice.subtotal >= threshold && !invoice.simulated;
+        let is_reached = |invoice: &Invoice| invoice.subtotal >= *threshold && !invoice.simulated;
         if !is_reached(&preview) {
-            return Ok(None);
+            return Ok(Looked::Below);
         }
-        seen.0.remove(customer);
 
         let mut tx = self.store.write().await?;
-        if live(&mut tx, customer, &label, kind).await?.is_some() {
-            return Ok(None);
+        if live(&mut tx, customer, month, kind).await?.is_some() {
+            return Ok(Looked::Elsewhere);
         }
-        let wanted = Wanted::preview(&label, kind);
+        let wanted = Wanted::preview(month, kind);
         let drafted = self.draft(&mut tx, customer, wanted, Author::THRESHOLD).await?;
         // Somebody may have billed some of it between the look and the draft.
         if !is_reached(&drafted) {
-            return Ok(None);
+            return Ok(Looked::Elsewhere);
         }
         tx.commit().await.during("commit interim draft")?;
-        Ok(Some(drafted))
+        Ok(Looked::Drafted(Box::new(drafted)))
     }
 }
