@@ -46,6 +46,7 @@ mod slug;
 mod spending;
 mod sql;
 mod stated;
+mod step;
 mod store;
 mod stored_response;
 mod summary;
@@ -65,7 +66,7 @@ pub use audit::{Actor, AuditEntry, Instruction};
 pub use catalogue::SnapshotChanges;
 pub use charge::ListedCharge;
 pub use checkpoint::Checkpoint;
-pub use close::{Check, Close, CloseState, Signature, SignedAmounts, SignedSum};
+pub use close::{Check, Close, CloseState, CloseStep, Signature, SignedAmounts, SignedSum};
 pub use credit_note::{
     CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditNoteSummary, CreditedInvoice, NewCredit,
 };
@@ -113,7 +114,10 @@ pub use session::{
     EndedSession, HiddenCost, InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, SESSION_ROWS_MAX,
     Session, SessionDetail, Told, ToldOutcome, Turn,
 };
-pub use simulation::{OneMoreTurn, SimulatedCustomer, Simulation};
+pub use simulation::{
+    OneMoreTurn, SIMULATED_REQUESTS_MAX, SimulatedCustomer, Simulation, SimulationLeftOut, Trial,
+};
+pub use step::{Progress, STEP_CUSTOMERS_MAX, Step};
 pub use store::{PostgresAddress, StoreAddress, StoreVersion};
 pub use summary::{
     BreakEven, CurrencySummary, CustomerSummary, Distribution, Margin, OutcomeCost, Summary,

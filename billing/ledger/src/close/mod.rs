@@ -23,6 +23,7 @@ use crate::{
     error::During,
     grant, invoice,
     invoiced::AFTER_ALL_MONTHS,
+    step::{Progress, Step, Walk},
     store::Connection,
     text,
     webhook::{self, Event, EventKind},
@@ -31,6 +32,8 @@ use checks::Survey;
 
 /// Longest reason, in bytes: a paragraph.
 const REASON_BYTES_MAX: usize = 1_000;
+/// Drafts were made.
+const PREPARE: &str = "prepare";
 /// Changes that spend the caller's key: each may be possible again later, and a call that comes
 /// twice is meant once.
 const SIGN: &str = "sign";
@@ -101,6 +104,18 @@ pub struct Close {
     pub history: Vec<AuditEntry>,
 }
 
+/// How far the drafts of a close are, after a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CloseStep {
+    /// The month, such as `2026-11`.
+    pub period: String,
+    /// Customers whose draft is made, is as it should be, or is not needed.
+    pub progress: Progress,
+    /// What is left to do; absent before the last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close: Option<Close>,
+}
+
 impl Ledger {
     /// How far the close of a month is. Changes nothing.
     ///
@@ -111,8 +126,9 @@ impl Ledger {
         self.report(period).await
     }
 
-    /// Drafts what is missing of an ended month, renews its drafts and tells what is left to do.
-    /// Each draft is a transaction of its own; what was done before stays when it is run again.
+    /// Drafts what is missing of an ended month, renews drafts that are not true any more and tells
+    /// what is left to do. Each draft is a transaction of its own; what was done before stays when
+    /// it is run again.
     ///
     /// # Errors
     /// [`LedgerError::Invalid`] for a text that is no month; [`LedgerError::Refused`] when it has
@@ -122,27 +138,65 @@ impl Ledger {
         period: &str,
         instruction: &Instruction,
     ) -> Result<Close, LedgerError> {
+        self.draft_customers(period, None, instruction).await?;
+        self.prepared(period, instruction).await
+    }
+
+    /// The same in steps: drafts for the customers of one of them. The last step tells what is left
+    /// to do. A close that stopped after some is taken up by steps from the first one on: they find
+    /// its drafts true and leave them.
+    ///
+    /// # Errors
+    /// As [`Ledger::prepare_close`].
+    pub async fn prepare_close_step(
+        &self,
+        period: &str,
+        step: &Step,
+        instruction: &Instruction,
+    ) -> Result<CloseStep, LedgerError> {
+        let progress = self.draft_customers(period, Some(step), instruction).await?;
+        let close = match progress.next_cursor {
+            Some(_) => None,
+            None => Some(self.prepared(period, instruction).await?),
+        };
+        Ok(CloseStep { period: period.to_owned(), progress, close })
+    }
+
+    async fn draft_customers(
+        &self,
+        period: &str,
+        step: Option<&Step>,
+        instruction: &Instruction,
+    ) -> Result<Progress, LedgerError> {
         checked(period)?;
         let mut reader = self.store.read().await?;
         refuse_running(&mut reader, period, self.now()).await?;
         refuse_closed(&mut reader, period).await?;
-        let mut customers = customer::all(&mut reader).await?;
-        customers.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut walk = Walk::of(customer::all(&mut reader).await?, step);
         drop(reader);
-        let mut drafts = 0_u64;
-        for customer in customers {
-            if self.draft_for_close(&customer.id, period, instruction).await? {
-                drafts = drafts.saturating_add(1);
-            }
+        while let Some(customer) = walk.next_customer() {
+            self.draft_for_close(&customer.id, period, instruction).await?;
         }
+        Ok(walk.progress())
+    }
 
+    /// Notes that drafts were made since the last such note, by whichever runs, and tells what is
+    /// left to do.
+    async fn prepared(
+        &self,
+        period: &str,
+        instruction: &Instruction,
+    ) -> Result<Close, LedgerError> {
         let now = self.now();
         let mut tx = self.store.write().await?;
         refuse_closed(&mut tx, period).await?;
         repo::open(&mut tx, period, now).await?;
+        let noted = audit::entries(&mut tx, subject(period)).await?;
+        let noted = noted.iter().rev().find(|entry| entry.action == PREPARE).map(|entry| entry.at);
+        let drafts = repo::drafts_since(&mut tx, period, noted).await?;
         if drafts > 0 {
             let detail = format!("{drafts} drafts made or renewed");
-            note(&mut tx, period, ("prepare", None, None), Some(&detail), instruction, now).await?;
+            note(&mut tx, period, (PREPARE, None, None), Some(&detail), instruction, now).await?;
         }
         tx.commit().await.during("commit preparation of a close")?;
         self.report(period).await
@@ -409,7 +463,7 @@ async fn tell(
         role: &'a str,
     }
     let kind = match action {
-        "prepare" => EventKind::PeriodPrepared,
+        PREPARE => EventKind::PeriodPrepared,
         "sign" => EventKind::PeriodSigned,
         "close" => EventKind::PeriodClosed,
         _ => EventKind::PeriodReopened,

@@ -223,6 +223,27 @@ pub(super) async fn quarantined_since(
     .during("count quarantined payloads")
 }
 
+/// Drafts of a month's own invoices that were made or renewed after `since`, or ever.
+pub(super) async fn drafts_since(
+    connection: &mut Connection,
+    period: &str,
+    since: Option<DateTime<Utc>>,
+) -> Result<i64, LedgerError> {
+    sql::query_scalar::<i64>(
+        "select count(*)
+         from invoice
+         where period = $1
+           and interim = 0
+           and state = 'draft'
+           and updated_at > $2",
+    )
+    .bind(period)
+    .bind(since.map_or(i64::MIN, column::micros))
+    .fetch_one(connection)
+    .await
+    .during("count drafts of a month")
+}
+
 /// What a draft says of itself, as far as a close asks.
 #[derive(serde::Deserialize)]
 struct Simulated {

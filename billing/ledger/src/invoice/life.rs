@@ -184,7 +184,7 @@ fn refuse_unready(stored: &Stored, now: DateTime<Utc>) -> Result<(), LedgerError
             end.format("%Y-%m-%dT%H:%M:%SZ")
         ));
     }
-    if stored.updated_at < invoice.period.end || invoice.version != INVOICE_VERSION {
+    if !stored.is_after_its_month() {
         let label = &invoice.period.label;
         return refused(format!(
             "was drafted before its month {label} had ended or by an earlier version; draft it again"

@@ -158,26 +158,50 @@ impl Ledger {
     }
 
     /// Drafts a month for its close: for who owes something and whose invoice nobody has approved
-    /// yet. Whether there is a draft now.
+    /// yet. A draft that says what it would say now stays as it is.
     pub(crate) async fn draft_for_close(
         &self,
         customer: &CustomerId,
         period: &str,
         instruction: &Instruction,
-    ) -> Result<bool, LedgerError> {
+    ) -> Result<(), LedgerError> {
+        if self.is_drafted(customer, period).await? {
+            return Ok(());
+        }
         let mut tx = self.store.write().await?;
         let live = repo::live(&mut tx, customer, period, InvoiceKind::Month).await?;
         if live.as_ref().is_some_and(|live| live.invoice.state != InvoiceState::Draft) {
-            return Ok(false);
+            return Ok(());
         }
         let wanted = Wanted::preview(period, InvoiceKind::Month);
         let invoice = self.draft(&mut tx, customer, wanted, instruction).await?;
         // Dropping the transaction undoes a draft over nothing, or over nothing that is billed.
         if live.is_none() && (invoice.lines.is_empty() || invoice.simulated) {
+            return Ok(());
+        }
+        tx.commit().await.during("commit draft")
+    }
+
+    /// Whether a month has an invoice that its close leaves as it is: one that somebody approved,
+    /// or a draft that can be approved and is, to the letter, what drafting it now would make.
+    /// Nothing is written to find that out, and nobody waits.
+    async fn is_drafted(&self, customer: &CustomerId, period: &str) -> Result<bool, LedgerError> {
+        let mut view = self.store.view().await?;
+        let live = repo::live(&mut view, customer, period, InvoiceKind::Month).await?;
+        let Some(live) = live else { return Ok(false) };
+        if live.invoice.state != InvoiceState::Draft {
+            return Ok(true);
+        }
+        if !live.is_after_its_month() {
             return Ok(false);
         }
-        tx.commit().await.during("commit draft")?;
-        Ok(true)
+        let catalogue = self.current(&mut view).await?;
+        let customer = found(&mut view, customer).await?;
+        let Stored { id, texts, .. } = &live;
+        let (id, texts) = (Some(id.clone()), texts.clone());
+        let wanted = Wanted { label: period, kind: InvoiceKind::Month, id, texts };
+        let with = (&*catalogue, self.issuer.as_deref());
+        Ok(compute(&mut view, with, &customer, wanted).await? == live.invoice)
     }
 
     async fn draft(
@@ -330,6 +354,11 @@ impl Stored {
     /// What people call it.
     pub(crate) fn shown_number(&self) -> &str {
         self.invoice.number.as_ref().map_or(self.id.as_str(), DocumentNumber::as_str)
+    }
+
+    /// Whether it was drafted when its month had ended, and by this version.
+    fn is_after_its_month(&self) -> bool {
+        self.updated_at >= self.invoice.period.end && self.invoice.version == INVOICE_VERSION
     }
 
     /// What its currency is the currency of.

@@ -77,6 +77,8 @@ pub struct MarginFilter {
     pub groups_max: usize,
     /// Days that a rate may be old.
     pub fx_days_max: u32,
+    /// Of more requests nothing is summed up; `u32::MAX` is no bound.
+    pub requests_max: u32,
 }
 
 impl MarginFilter {
@@ -91,6 +93,7 @@ impl MarginFilter {
             by: MarginBy::default(),
             groups_max: GROUPS_DEFAULT,
             fx_days_max: FX_DAYS_MAX_DEFAULT,
+            requests_max: SummaryFilter::default().requests_max,
         }
     }
 }
@@ -221,7 +224,8 @@ impl Ledger {
     /// Margins over a stretch of time. Reads every row of it.
     ///
     /// # Errors
-    /// [`LedgerError::Invalid`] for bounds that are not accepted or more than a million requests,
+    /// [`LedgerError::Invalid`] for bounds that are not accepted or more requests than
+    /// [`MarginFilter::requests_max`],
     /// [`LedgerError::Amount`] for sums that do not fit, else the store's failure.
     pub async fn margins(&self, asked: &MarginFilter) -> Result<MarginReport, LedgerError> {
         if !(1..=MARGIN_GROUPS_MAX).contains(&asked.groups_max) {
@@ -236,6 +240,7 @@ impl Ledger {
             customer: asked.customer.clone(),
             since: asked.since,
             until: asked.until,
+            requests_max: asked.requests_max,
             ..SummaryFilter::default()
         };
         let mut view = self.store.view().await?;

@@ -23,8 +23,13 @@ use crate::{
     invoice::{month, refuse_future},
     plan, price, project,
     rollup::{self, Scope, Simulated},
+    step::{Progress, Step, Walk},
     store::Connection,
+    summary::Ranks,
 };
+
+/// Most requests of one customer's month: each is read twice, some minutes for ten million.
+pub const SIMULATED_REQUESTS_MAX: u32 = 100_000_000;
 
 /// What a plan would have made of a month.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -35,6 +40,23 @@ pub struct Simulation {
     pub period: String,
     /// Customers who pay in the plan's currency, by id.
     pub customers: Vec<SimulatedCustomer>,
+    /// Customers of whom nothing is said, by id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<SimulationLeftOut>,
+    /// How far it is; absent where it was not asked for in steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// A customer with so many requests in the month that they are not simulated with the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SimulationLeftOut {
+    /// Who.
+    pub customer: CustomerId,
+    /// Requests of their month.
+    pub requests: u64,
+    /// Requests up to which a customer is simulated.
+    pub requests_max: u32,
 }
 
 /// What a plan would have made of a customer's month. Amounts are in `currency`, before tax.
@@ -101,85 +123,169 @@ fn some_normalized<S: serde::Serializer>(value: &Option<Decimal>, s: S) -> Resul
     }
 }
 
+/// What is to be simulated.
+#[derive(Debug, Clone)]
+pub struct Trial<'a> {
+    /// A text with one `[[plan]]`.
+    pub plan: &'a str,
+    /// Whose month; everyone's who pays in the plan's currency when absent.
+    pub customer: Option<&'a CustomerId>,
+    /// The month.
+    pub period: &'a str,
+    /// Which customers now; all at once when absent.
+    pub step: Option<Step>,
+    /// Of more requests of one customer nothing is said.
+    pub requests_max: u32,
+}
+
+impl<'a> Trial<'a> {
+    /// A plan on everyone's month, at once.
+    #[must_use]
+    pub fn new(plan: &'a str, period: &'a str) -> Self {
+        let requests_max = SIMULATED_REQUESTS_MAX;
+        Self { plan, customer: None, period, step: None, requests_max }
+    }
+}
+
 impl Ledger {
-    /// What the one `[[plan]]` of a text would have billed of a month: of one customer, or of
-    /// everyone who pays in its currency. Stores nothing.
+    /// What a plan would have billed of a month. Stores nothing. Reads every row of a customer's
+    /// month twice, in the same memory however many they are.
     ///
     /// # Errors
     /// [`LedgerError::Invalid`] for a text that is not one plan, a month that is none or has not
     /// begun, or a plan in another currency; [`LedgerError::NotFound`] for an unknown customer;
-    /// else as for an invoice.
-    pub async fn simulate_plan(
-        &self,
-        text: &str,
-        whose: Option<&CustomerId>,
-        period: &str,
-    ) -> Result<Simulation, LedgerError> {
-        let plan = one_plan(text)?;
+    /// [`LedgerError::Refused`] for one with too many requests who was asked for alone; else as
+    /// for an invoice.
+    pub async fn simulate_plan(&self, trial: &Trial<'_>) -> Result<Simulation, LedgerError> {
+        let (plan, period) = (one_plan(trial.plan)?, trial.period);
         // Also where nobody has the plan's currency.
         close::checked(period)?;
+        let customers = self.tried(trial, plan.currency).await?;
+        let mut simulation = Simulation {
+            plan: plan.name.to_string(),
+            period: period.to_owned(),
+            customers: Vec::new(),
+            left_out: Vec::new(),
+            progress: None,
+        };
+        let mut walk = Walk::of(customers, trial.step.as_ref());
+        while let Some(customer) = walk.next_customer() {
+            match self.try_on(customer, trial, &plan).await? {
+                Tried::Nothing => {}
+                Tried::Done(found) => simulation.customers.push(*found),
+                Tried::LeftOut(left) => simulation.left_out.push(left),
+            }
+        }
+        simulation.progress = trial.step.is_some().then(|| walk.progress());
+        Ok(simulation)
+    }
+
+    /// Those on whose month a plan is tried.
+    async fn tried(
+        &self,
+        trial: &Trial<'_>,
+        currency: Currency,
+    ) -> Result<Vec<Customer>, LedgerError> {
         let now = self.now();
-        let mut reader = self.store.view().await?;
-        let mut customers = match whose {
+        let mut reader = self.store.read().await?;
+        let customers = match trial.customer {
+            None => {
+                let mut all = customer::all(&mut reader).await?;
+                all.retain(|customer| customer.currency == currency);
+                all
+            }
             Some(id) => {
                 let found = customer::find(&mut reader, id).await?;
-                vec![found.ok_or_else(|| LedgerError::not_found("customer", id))?]
+                let found = found.ok_or_else(|| LedgerError::not_found("customer", id))?;
+                if found.currency != currency {
+                    let accepted = format!("a plan in {}", found.currency.code());
+                    return Err(LedgerError::invalid("plan", currency.code(), accepted));
+                }
+                vec![found]
             }
-            None => customer::all(&mut reader).await?,
         };
-        if let Some(other) =
-            customers.iter().find(|c| whose.is_some() && c.currency != plan.currency)
-        {
-            let accepted = format!("a plan in {}", other.currency.code());
-            return Err(LedgerError::invalid("plan", plan.currency.code(), accepted));
-        }
-        customers.retain(|customer| customer.currency == plan.currency);
-        customers.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut wanted = Vec::new();
         for customer in &customers {
-            let span = month(period, customer)?;
-            refuse_future(period, span.start, now)?;
-            let (sums, mode) = used(&mut reader, customer, span).await?;
-            if whose.is_some() || !sums.is_empty() {
-                wanted.push((customer, span, mode));
-            }
+            refuse_future(trial.period, month(trial.period, customer)?.start, now)?;
         }
+        Ok(customers)
+    }
+
+    async fn try_on(
+        &self,
+        customer: &Customer,
+        trial: &Trial<'_>,
+        plan: &Plan,
+    ) -> Result<Tried, LedgerError> {
+        let span = month(trial.period, customer)?;
+        let mut reader = self.store.view().await?;
+        let (sums, mode) = used(&mut reader, customer, span).await?;
+        if trial.customer.is_none() && sums.is_empty() {
+            return Ok(Tried::Nothing);
+        }
+        let scope = Scope { customer: &customer.id, period: span };
+        let requests = rollup::requests(&mut reader, scope).await?.all;
+        let (requests, requests_max) =
+            (column::number("request_hour.requests", requests)?, trial.requests_max);
         // A summary has a view of its own: two of them at once would wait for each other.
         drop(reader);
-        let mut found = Vec::new();
-        for (customer, span, mode) in wanted {
-            let filter = SummaryFilter {
-                customer: Some(customer.id.clone()),
-                since: Some(span.start),
-                until: Some(span.end),
-                flat_fee: plan.fee.map(|fee| Money::new(fee, plan.currency)),
-                real_only: mode == Simulated::LeftOut,
-                ..SummaryFilter::default()
-            };
-            let summary = self.summary(&filter).await?;
-            let asked = MarginFilter {
-                customer: Some(customer.id.clone()),
-                since: Some(span.start),
-                until: Some(span.end),
-                ..MarginFilter::new(plan.currency)
-            };
-            let facts = Facts {
-                sums: summary.currencies.into_iter().find(|s| s.currency == plan.currency),
-                margin: self.margins(&asked).await?.total,
-            };
-            found.push((customer, span, facts));
+        if requests > u64::from(requests_max) {
+            if trial.customer.is_some() {
+                let (id, period) = (&customer.id, trial.period);
+                let reason = format!(
+                    "has {requests} requests in {period}; accepted: a month of at most \
+                     {requests_max}"
+                );
+                return Err(LedgerError::refused("customer", id, reason));
+            }
+            let customer = customer.id.clone();
+            return Ok(Tried::LeftOut(SimulationLeftOut { customer, requests, requests_max }));
         }
+        let facts = self.facts(customer, span, mode, plan).await?;
         let mut reader = self.store.view().await?;
         let catalogue = self.current(&mut reader).await?;
-        let mut simulated = Vec::new();
-        for (customer, span, facts) in found {
-            let (used, mode) = used(&mut reader, customer, span).await?;
-            let anew = Anew { catalogue: &catalogue, customer, span, used: &used, mode };
-            simulated.push(simulate(&mut reader, &anew, &plan, &facts).await?);
-        }
-        let (plan, period) = (plan.name.to_string(), period.to_owned());
-        Ok(Simulation { plan, period, customers: simulated })
+        let (used, mode) = used(&mut reader, customer, span).await?;
+        let anew = Anew { catalogue: &catalogue, customer, span, used: &used, mode };
+        let simulated = simulate(&mut reader, &anew, plan, &facts).await?;
+        Ok(Tried::Done(Box::new(simulated)))
     }
+
+    /// Counted before, so without a bound here.
+    async fn facts(
+        &self,
+        customer: &Customer,
+        span: Period,
+        mode: Simulated,
+        plan: &Plan,
+    ) -> Result<Facts, LedgerError> {
+        let filter = SummaryFilter {
+            customer: Some(customer.id.clone()),
+            since: Some(span.start),
+            until: Some(span.end),
+            flat_fee: plan.fee.map(|fee| Money::new(fee, plan.currency)),
+            real_only: mode == Simulated::LeftOut,
+            requests_max: u32::MAX,
+        };
+        let summary = self.sum_up(&filter, Ranks::LeftOut).await?;
+        let asked = MarginFilter {
+            customer: Some(customer.id.clone()),
+            since: Some(span.start),
+            until: Some(span.end),
+            requests_max: u32::MAX,
+            ..MarginFilter::new(plan.currency)
+        };
+        Ok(Facts {
+            sums: summary.currencies.into_iter().find(|s| s.currency == plan.currency),
+            margin: self.margins(&asked).await?.total,
+        })
+    }
+}
+
+/// What came of a customer.
+enum Tried {
+    /// They used nothing.
+    Nothing,
+    Done(Box<SimulatedCustomer>),
+    LeftOut(SimulationLeftOut),
 }
 
 /// What the rows of a month say of its sessions and providers.

@@ -36,8 +36,17 @@ pub struct SummaryFilter {
     pub flat_fee: Option<Money>,
     /// Whether requests of the built-in simulated provider are left out.
     pub real_only: bool,
-    /// Of more requests nothing is summed up.
+    /// Of more requests nothing is summed up; `u32::MAX` is no bound.
     pub requests_max: u32,
+}
+
+/// Whether sums tell how the costs of sessions are spread. That takes 16 bytes for each session;
+/// everything else takes the same memory however many rows there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ranks {
+    Kept,
+    /// Ranks of [`CurrencySummary::session_cost`] are 0 and tell nothing.
+    LeftOut,
 }
 
 impl Default for SummaryFilter {
@@ -246,12 +255,21 @@ impl Ledger {
     /// [`LedgerError::Invalid`] for more than [`SummaryFilter::requests_max`] requests,
     /// [`LedgerError::Amount`] for sums that do not fit, else the store's failure.
     pub async fn summary(&self, filter: &SummaryFilter) -> Result<Summary, LedgerError> {
+        self.sum_up(filter, Ranks::Kept).await
+    }
+
+    /// The same, with ranks or without.
+    pub(crate) async fn sum_up(
+        &self,
+        filter: &SummaryFilter,
+        ranks: Ranks,
+    ) -> Result<Summary, LedgerError> {
         let now = self.now();
         let mut view = self.store.view().await?;
         let catalogue = self.current(&mut view).await?;
         usage::refuse_more(&mut view, filter).await?;
         let told = session::told(&mut view, filter.customer.as_ref()).await?;
-        let mut tally = Tally::new(now, told);
+        let mut tally = Tally::new(now, told, ranks);
         let mut derived = HashMap::new();
         let mut after = None;
         loop {

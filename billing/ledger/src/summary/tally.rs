@@ -8,7 +8,7 @@ use permille_types::{Currency, CustomerId, Ended, Money, MoneyError, Price, Sess
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::{
-    BreakEven, CurrencySummary, CustomerSummary, Distribution, Margin, OutcomeCost, TurnCost,
+    BreakEven, CurrencySummary, CustomerSummary, Distribution, Margin, OutcomeCost, Ranks, TurnCost,
 };
 use crate::{
     LedgerError, column,
@@ -30,6 +30,7 @@ pub(crate) type ToldOutcomes = HashMap<(CustomerId, SessionId), Outcome>;
 pub(super) struct Tally {
     now: DateTime<Utc>,
     told: ToldOutcomes,
+    ranks: Ranks,
     currencies: BTreeMap<&'static str, CurrencyTally>,
     customers: BTreeMap<CustomerId, CustomerTally>,
     /// The session whose rows are coming.
@@ -51,7 +52,9 @@ struct SessionTally {
 struct CurrencyTally {
     currency: Option<Currency>,
     sum: Option<SessionDelta>,
+    /// Those of the metered ones, where they are ranked.
     costs: Vec<Decimal>,
+    metered: u64,
     unmetered: u64,
     turns: BTreeMap<u32, (u64, Decimal)>,
     outcomes: BTreeMap<(&'static str, &'static str), (u64, Decimal)>,
@@ -75,9 +78,9 @@ struct CustomerTally {
 }
 
 impl Tally {
-    pub(super) fn new(now: DateTime<Utc>, told: ToldOutcomes) -> Self {
+    pub(super) fn new(now: DateTime<Utc>, told: ToldOutcomes, ranks: Ranks) -> Self {
         let (currencies, customers) = (BTreeMap::new(), BTreeMap::new());
-        Self { now, told, currencies, customers, open: None }
+        Self { now, told, ranks, currencies, customers, open: None }
     }
 
     /// Adds a row; rows of a session come together, in the order of their admission.
@@ -174,7 +177,8 @@ impl Tally {
         if unmetered {
             of.unmetered = of.unmetered.saturating_add(1);
         } else {
-            of.costs.push(cost);
+            of.metered = of.metered.saturating_add(1);
+            of.costs.extend((self.ranks == Ranks::Kept).then_some(cost));
         }
         let outcome = told.map_or((inferred.as_str(), "inferred"), |told| (told.as_str(), "told"));
         let (sessions, sum) = of.outcomes.entry(outcome).or_default();
@@ -215,7 +219,7 @@ impl CurrencyTally {
     /// Absent where there is no session.
     fn close(self, flat_fee: Option<Money>) -> Result<Option<CurrencySummary>, LedgerError> {
         let (Some(currency), Some(sum)) = (self.currency, self.sum) else { return Ok(None) };
-        let metered = u64::try_from(self.costs.len()).unwrap_or(u64::MAX);
+        let metered = self.metered;
         let fee = flat_fee.filter(|fee| fee.currency() == currency);
         let break_even = fee.map(|fee| break_even(fee.amount(), sum.cost, metered));
         let turns = self.turns.into_iter().map(|(turn, (requests, cost))| TurnCost {

@@ -239,7 +239,7 @@ async fn a_month_is_opened_again_only_for_a_reason_that_stays_and_is_signed_anew
 }
 
 /// Documents without the ids and instants that each run makes anew.
-async fn documents(books: &Books) -> Vec<(String, String, String)> {
+pub(crate) async fn documents(books: &Books) -> Vec<(String, String, String)> {
     let rows = books.ledger.invoices(None, &Page::default()).await.unwrap().items;
     let mut documents = Vec::new();
     for row in rows {
@@ -252,7 +252,7 @@ async fn documents(books: &Books) -> Vec<(String, String, String)> {
 }
 
 /// Eight customers with usage.
-async fn eight(books: &Books) {
+pub(crate) async fn eight(books: &Books) {
     for number in 1..=8_u32 {
         let customer = format!("c{number}");
         add_customer(&books.ledger, &customer, Currency::CNY, "UTC").await;
@@ -278,7 +278,7 @@ async fn a_close_that_fails_anywhere_and_is_run_again_gives_the_same() {
         "create trigger boom before insert on audit when new.noun = 'invoice' and
              (select count(*) from audit where noun = 'invoice') = 5
              begin select raise(abort, 'boom'); end",
-        "create trigger boom before update on invoice when new.customer = 'c4'
+        "create trigger boom before insert on invoice when new.customer = 'c7'
              begin select raise(abort, 'boom'); end",
         "create trigger boom before insert on period_close begin select raise(abort, 'boom'); end",
         "create trigger boom before insert on audit when new.noun = 'period'

@@ -7,6 +7,7 @@ mod balances;
 mod billed_costs;
 mod catalogue;
 mod charges;
+mod close_steps;
 mod closing;
 mod concurrency;
 mod credit_notes;

@@ -2,7 +2,7 @@
 
 use permille_ledger::{
     FxChange, FxFilter, FxImport, FxRate, LedgerError, MarginBy, MarginFilter, MarginReport, Page,
-    Role,
+    Role, Trial,
 };
 use permille_types::{Attempt, Currency, Ended, Flag, TokenClass, TokenCounts, UsageEvent};
 use rust_decimal::Decimal;
@@ -312,7 +312,7 @@ async fn a_plan_is_simulated_against_providers_who_take_another_currency() {
     let plan = "[[plan]]\nname = \"flat\"\nkind = \"subscription\"\ncurrency = \"CNY\"\n\
                 fee = \"1\"\n";
 
-    let simulated = books.ledger.simulate_plan(plan, None, "2026-11").await.unwrap();
+    let simulated = books.ledger.simulate_plan(&Trial::new(plan, "2026-11")).await.unwrap();
 
     let acme = &simulated.customers[0];
     assert_eq!((text(acme.provider_cost), acme.unknown_requests), ("0.042".to_owned(), 0));

@@ -1,11 +1,11 @@
 //! What a plan would have made of a month.
 
-use permille_ledger::{LedgerError, SimulatedCustomer};
+use permille_ledger::{LedgerError, SimulatedCustomer, Trial};
 use permille_types::{Currency, Flag, TokenClass, UsageEvent};
 
 use crate::support::{Books, add_customer, at, import};
 
-const FLAT: &str = "[[plan]]\nname = \"flat\"\nkind = \"subscription\"\ncurrency = \"CNY\"\n\
+pub(crate) const FLAT: &str = "[[plan]]\nname = \"flat\"\nkind = \"subscription\"\ncurrency = \"CNY\"\n\
                     fee = \"30\"\n[plan.allowance]\ntokens = 4000000\n";
 
 /// A million tokens: 12.00, of which the provider takes 6.00.
@@ -19,7 +19,7 @@ fn turn(books: &Books, number: u32, session: &str, turn: u32) -> UsageEvent {
     event
 }
 
-async fn two_sessions() -> Books {
+pub(crate) async fn two_sessions() -> Books {
     let books = Books::open().await;
     import(
         &books.ledger,
@@ -34,7 +34,7 @@ async fn two_sessions() -> Books {
 }
 
 async fn simulated(books: &Books, text: &str) -> Vec<SimulatedCustomer> {
-    books.ledger.simulate_plan(text, None, "2026-10").await.unwrap().customers
+    books.ledger.simulate_plan(&Trial::new(text, "2026-10")).await.unwrap().customers
 }
 
 #[tokio::test]
@@ -123,9 +123,10 @@ async fn who_pays_in_another_currency_is_left_out_or_refused_by_name() {
         ("", None, "one `[[plan]]`"),
         (&format!("{FLAT}{}", FLAT.replace("flat", "other")), None, "2 plans"),
     ] {
-        let refused = books.ledger.simulate_plan(text, whose, "2026-10").await.unwrap_err();
+        let trial = Trial { customer: whose, ..Trial::new(text, "2026-10") };
+        let refused = books.ledger.simulate_plan(&trial).await.unwrap_err();
         assert!(refused.to_string().contains(named), "{refused}");
     }
-    let month = books.ledger.simulate_plan(FLAT, None, "October").await;
+    let month = books.ledger.simulate_plan(&Trial::new(FLAT, "October")).await;
     assert!(matches!(month, Err(LedgerError::Invalid { field: "period", .. })), "{month:?}");
 }

@@ -1,7 +1,7 @@
 //! `/api/v1/close/{period}`: the close of a month.
 
 use axum::{Json, extract::State};
-use permille_ledger::Close;
+use permille_ledger::{Close, CloseStep, Step};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -48,6 +48,30 @@ pub(super) async fn prepare(
 ) -> Result<Json<Close>, Problem> {
     let Nothing {} = body.read().await?;
     Ok(Json(billing.ledger.prepare_close(&period, &caller.instruction()?).await?))
+}
+
+/// Which customers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"limit": 100}]))]
+pub(super) struct Drafting {
+    /// Most customers of this step, 1000 when absent; less where they take long.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<u32>,
+    /// The `next_cursor` of the step before; the first step when absent.
+    cursor: Option<String>,
+}
+
+pub(super) async fn draft(
+    State(billing): State<Billing>,
+    caller: Caller<WriteInvoices>,
+    Segment(period): Segment,
+    body: OptionalBody<Drafting>,
+) -> Result<Json<CloseStep>, Problem> {
+    let Drafting { limit, cursor } = body.read().await?;
+    let step = Step::new(cursor, limit)?;
+    let instruction = caller.instruction()?;
+    Ok(Json(billing.ledger.prepare_close_step(&period, &step, &instruction).await?))
 }
 
 pub(super) async fn sign(

@@ -206,6 +206,10 @@ fn billed(routes: Routes) -> Routes {
             get(close::show, "How far the close of a month is")
                 .post(close::prepare, "Prepare the close of a month"),
         )
+        .route(
+            "/close/{period}/drafts",
+            post(close::draft, "Prepare the close of a month for some customers at a time"),
+        )
         .route("/close/{period}/sign", post(close::sign, "Sign the close of a month"))
         .route("/close/{period}/reopen", post(close::reopen, "Open a closed month again"))
 }

@@ -17,7 +17,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 89] = [
+const ROUTES: [(&str, &str, &str, u16); 90] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -84,6 +84,7 @@ const ROUTES: [(&str, &str, &str, u16); 89] = [
     // Of a month that has not ended.
     ("GET", "/close/{period}", "admin finance operator", 200),
     ("POST", "/close/{period}", "admin finance", 409),
+    ("POST", "/close/{period}/drafts", "admin finance", 409),
     ("POST", "/close/{period}/sign", "admin finance operator", 409),
     ("POST", "/close/{period}/reopen", "admin finance", 409),
     // Of no rate.
