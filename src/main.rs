@@ -17,6 +17,7 @@ mod output;
 mod serve;
 mod store;
 mod table;
+mod whole_file;
 
 use std::process::ExitCode;
 

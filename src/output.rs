@@ -3,6 +3,7 @@
 //! Not for logs (standard error, `logging`) and not for errors (`main`).
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     time::Duration,
 };
@@ -15,19 +16,35 @@ use crate::error::CliError;
 
 /// How far long work is, on standard error while that is a terminal.
 pub(crate) fn progress(what: &'static str, of: u64) -> ProgressBar {
+    counting(ProgressBar::new(of).with_message(what))
+}
+
+/// The same of work that tells of how many it is after its first step.
+pub(crate) fn stepping(what: &'static str) -> ProgressBar {
+    let bar = counting(ProgressBar::no_length().with_message(what));
+    bar.enable_steady_tick(TICK_EVERY);
+    bar
+}
+
+fn counting(bar: ProgressBar) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of {human_len}, {eta}");
-    let bar = ProgressBar::new(of).with_message(what);
-    style.map_or(bar.clone(), |style| bar.with_style(style))
+    let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
+    bar.tick();
+    bar
 }
 
 /// Between two pictures of work whose length nobody knows.
 const TICK_EVERY: Duration = Duration::from_millis(200);
 
 /// Waits for `work`, and shows on standard error, while that is a terminal, that it goes on.
-pub(crate) async fn waiting<T>(what: &'static str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn waiting<T>(
+    what: impl Into<Cow<'static, str>>,
+    work: impl Future<Output = T>,
+) -> T {
     let bar = ProgressBar::new_spinner().with_message(what);
     let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}");
     let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
+    bar.tick();
     bar.enable_steady_tick(TICK_EVERY);
     let done = work.await;
     bar.finish_and_clear();

@@ -117,7 +117,7 @@ impl Api {
     /// # Errors
     /// [`ApiError`] when the API refuses or cannot be reached.
     pub(crate) async fn get(&self, path: &Path) -> Result<Box<RawValue>, ApiError> {
-        self.call(Method::GET, &path.0, Bytes::new()).await
+        self.call(Method::GET, &path.0, Bytes::new(), ANSWER_SECONDS_MAX).await
     }
 
     /// Posts one document. Each call carries an idempotency key of its own.
@@ -129,8 +129,21 @@ impl Api {
         path: &Path,
         body: &impl Serialize,
     ) -> Result<Box<RawValue>, ApiError> {
+        self.post_within(ANSWER_SECONDS_MAX, path, body).await
+    }
+
+    /// The same, of what may take longer than other calls: up to so many seconds.
+    ///
+    /// # Errors
+    /// As [`Api::post`].
+    pub(crate) async fn post_within(
+        &self,
+        seconds_max: u64,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Box<RawValue>, ApiError> {
         let body = serde_json::to_vec(body).map_err(ApiError::Request)?;
-        self.call(Method::POST, &path.0, body.into()).await
+        self.call(Method::POST, &path.0, body.into(), seconds_max).await
     }
 
     /// Reads a list page by page, handing each one to `take`, until there is no more or `take`
@@ -193,6 +206,7 @@ impl Api {
         method: Method,
         path: &str,
         body: Bytes,
+        seconds_max: u64,
     ) -> Result<Box<RawValue>, ApiError> {
         let mut request = self.request(&method, path, "application/json");
         let key = (method == Method::POST).then(|| self.idempotency_key());
@@ -203,7 +217,7 @@ impl Api {
         }
         let request = request.body(Full::new(body)).map_err(ApiError::Uri)?;
         let answer = async { collect(self.open(request).await?).await };
-        match (in_time(answer).await.flatten(), key) {
+        match (within(seconds_max, answer).await.flatten(), key) {
             (Err(cause), Some(key)) => Err(ApiError::Unsure { key, cause: Box::new(cause) }),
             (answer, _) => read(answer?),
         }
@@ -237,9 +251,12 @@ impl Api {
 
 /// Waits for an answer, or a part of one, no longer than for any other.
 async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, ApiError> {
-    let limit = Duration::from_secs(ANSWER_SECONDS_MAX);
-    let waited = tokio::time::timeout(limit, answer).await;
-    waited.map_err(|_| ApiError::Slow { seconds: ANSWER_SECONDS_MAX })
+    within(ANSWER_SECONDS_MAX, answer).await
+}
+
+async fn within<T>(seconds: u64, answer: impl Future<Output = T>) -> Result<T, ApiError> {
+    let waited = tokio::time::timeout(Duration::from_secs(seconds), answer).await;
+    waited.map_err(|_| ApiError::Slow { seconds })
 }
 
 /// The secret in the answer to a key's or token's creation.

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use permille_ledger::{Close as Report, CloseState};
+use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, history, view};
+use super::{Context, history, steps, view};
 use crate::{
-    api::Path,
+    api::{Api, Path},
     error::CliError,
     output::waiting,
     table::{Align, Grid},
@@ -52,10 +53,26 @@ pub(crate) async fn run(context: &Context, close: &Close) -> Result<(), CliError
         let body = json!({"reason": close.reason});
         api.post(&Path::of(&["close", period, "reopen"]), &body).await?
     } else {
-        let path = Path::of(&["close", period]);
-        waiting("the month is drafted and checked", api.post(&path, &json!({}))).await?
+        prepared(&api, period).await?
     };
     context.output.one(&done, text)
+}
+
+/// Drafts what is missing, from customer to customer, and gives what is left to do.
+async fn prepared(api: &Api, period: &str) -> Result<Box<RawValue>, CliError> {
+    /// The last step has it.
+    #[derive(Deserialize)]
+    struct Step {
+        close: Option<Box<RawValue>>,
+    }
+    let path = Path::of(&["close", period, "drafts"]);
+    let mut close = None;
+    steps::each("customers drafted", api, &path, json!({}), |answer| {
+        close = view::<Step>(answer)?.close;
+        Ok(())
+    })
+    .await?;
+    close.ok_or_else(|| CliError::Refused("the last step of the close tells nothing".to_owned()))
 }
 
 /// State, checks, signatures, history, and what comes next.

@@ -18,6 +18,7 @@ use crate::{
     api::{Api, Path},
     error::CliError,
     output::progress,
+    whole_file::{self, part_of},
 };
 
 /// Records asked for at once.
@@ -129,7 +130,7 @@ async fn records(
     size: u64,
     versions: &mut BTreeSet<PriceVersion>,
 ) -> Result<u64, CliError> {
-    let part = file.with_extension("part");
+    let part = part_of(file);
     let failed = |cause| written(&part, cause);
     let mut out = BufWriter::new(File::create(&part).map_err(failed)?);
     let bar = progress("records", size);
@@ -148,12 +149,12 @@ async fn records(
     .await?;
     bar.finish_and_clear();
     out.into_inner().map_err(std::io::IntoInnerError::into_error).map_err(failed)?;
-    std::fs::rename(&part, file).map_err(|cause| written(file, cause))?;
+    whole_file::keep(file)?;
     Ok(count)
 }
 
 fn write(file: &FilePath, text: &str) -> Result<(), CliError> {
-    std::fs::write(file, format!("{text}\n")).map_err(|cause| written(file, cause))
+    whole_file::write(file, &format!("{text}\n"))
 }
 
 fn written(path: &FilePath, cause: std::io::Error) -> CliError {

@@ -13,12 +13,11 @@ use super::Context;
 use crate::{
     api::{Api, Download, Path},
     error::CliError,
+    whole_file::{self, part_of},
 };
 
 /// Between two messages about progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-/// How an unfinished file is called.
-const PART: &str = "part";
 
 /// Which document, and how it is wanted.
 #[derive(Debug, Args)]
@@ -106,15 +105,9 @@ async fn to_stdout(download: &mut Download) -> Result<(), CliError> {
 
 /// Under a name of its own until it is whole: what breaks off leaves no file that looks like one.
 async fn to_file(download: &mut Download, out: &FilePath) -> Result<(), CliError> {
-    let mut part = out.as_os_str().to_owned();
-    part.push(".");
-    part.push(PART);
-    let part = PathBuf::from(part);
+    let part = part_of(out);
     let written = write(download, &part).await;
-    let moved = written.and_then(|()| {
-        let failed = |cause| CliError::WriteFile { path: out.to_owned(), cause };
-        std::fs::rename(&part, out).map_err(failed)
-    });
+    let moved = written.and_then(|()| whole_file::keep(out));
     if moved.is_err() && part.exists() {
         let failed = |cause| CliError::WriteFile { path: part.clone(), cause };
         std::fs::remove_file(&part).map_err(failed)?;

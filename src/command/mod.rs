@@ -35,6 +35,7 @@ pub(crate) mod reconcile;
 pub(crate) mod session;
 pub(crate) mod session_summary;
 pub(crate) mod simulate;
+mod steps;
 pub(crate) mod token;
 pub(crate) mod usage;
 pub(crate) mod verify;

@@ -108,7 +108,8 @@ pub(super) async fn send(
 ) -> Result<(), CliError> {
     let body = json!({ "prices": prices, "apply": apply, "accept_jumps": accept_jumps });
     let path = Path::of(&["prices", "import"]);
-    let answer = waiting("the prices are compared", api.post(&path, &body)).await?;
+    let what = format!("{} prices are compared", prices.len());
+    let answer = waiting(what, api.post(&path, &body)).await?;
     let Answer { diff, applied, repriced } = view(&answer)?;
     if context.output.is_json() {
         let (diff, skipped, left_out) = (&diff, skipped.as_slice(), &left_out);

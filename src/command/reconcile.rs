@@ -22,6 +22,7 @@ use crate::{
     error::{CliError, chain},
     output::{progress, waiting},
     table::{Align, Grid},
+    whole_file,
 };
 
 /// What to compare, or what to do with what was compared.
@@ -279,8 +280,7 @@ async fn show(
         }
     };
     let Some(path) = out else { return context.output.line(written.trim_end()) };
-    std::fs::write(path, written)
-        .map_err(|cause| CliError::WriteFile { path: path.to_owned(), cause })?;
+    whole_file::write(path, &written)?;
     if context.output.is_json() {
         return context.output.document(&json!({"file": path}));
     }

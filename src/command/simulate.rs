@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
-use super::{Context, or_dash, terms, view};
+use super::{Context, or_dash, steps, terms, view};
 use crate::{
     api::Path,
     error::CliError,
-    output::waiting,
     table::{Align, Grid, grouped},
 };
 
@@ -28,12 +27,32 @@ pub(crate) struct Simulate {
     period: String,
 }
 
+/// What came of it for some customers, and in the end for all, as the API says it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Step {
+    plan: String,
+    period: String,
+    customers: Vec<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<Box<RawValue>>,
+}
+
 /// What came of it.
 #[derive(Debug, Deserialize)]
 struct Simulation {
     plan: String,
     period: String,
     customers: Vec<Outcome>,
+    #[serde(default)]
+    left_out: Vec<LeftOut>,
+}
+
+/// Who has too many requests.
+#[derive(Debug, Deserialize)]
+struct LeftOut {
+    customer: String,
+    requests: u64,
+    requests_max: u64,
 }
 
 /// What came of it for one customer.
@@ -69,13 +88,25 @@ pub(crate) async fn run(context: &Context, simulate: &Simulate) -> Result<(), Cl
         "customer": simulate.customer,
         "period": simulate.period,
     });
-    let path = Path::of(&["simulate"]);
-    let simulation = waiting("the month is billed anew", api.post(&path, &body)).await?;
-    context.output.one(&simulation, text)
+    let mut whole: Option<Step> = None;
+    steps::each("customers billed anew", &api, &Path::of(&["simulate"]), body, |answer| {
+        let step: Step = view(answer)?;
+        match &mut whole {
+            None => whole = Some(step),
+            Some(whole) => {
+                whole.customers.extend(step.customers);
+                whole.left_out.extend(step.left_out);
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    let whole = serde_json::value::to_raw_value(&whole);
+    context.output.one(&whole.map_err(|cause| CliError::Output(cause.into()))?, text)
 }
 
 fn text(simulation: &RawValue) -> Result<String, CliError> {
-    let Simulation { plan, period, customers } = view(simulation)?;
+    let Simulation { plan, period, customers, left_out } = view(simulation)?;
     let mut grid = Grid::new(&[
         ("customer", Align::Left),
         ("sessions", Align::Right),
@@ -106,9 +137,16 @@ fn text(simulation: &RawValue) -> Result<String, CliError> {
             amount(more.as_ref().and_then(|more| more.margin.as_ref())),
         ]);
     }
-    let note = match unknown {
+    let mut note = match unknown {
         0 => String::new(),
         count => format!("\nnote: what providers take is not known of {count} requests"),
     };
+    for LeftOut { customer, requests, requests_max } in left_out {
+        let left = format!(
+            "\nnote: {customer} is left out: {requests} requests; accepted: a month of at most \
+             {requests_max}"
+        );
+        note.push_str(&left);
+    }
     Ok(format!("plan {plan} on {period}\n\n{}{note}", grid.render("nothing was used")))
 }

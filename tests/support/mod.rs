@@ -45,6 +45,7 @@ mod recorded;
 pub mod redis;
 pub mod relay;
 pub mod sdk;
+pub mod terminal;
 mod web;
 
 pub use command::{Finished, Folder, PROGRAM};
