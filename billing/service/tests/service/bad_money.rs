@@ -254,6 +254,7 @@ async fn a_month_that_is_closed_is_not_closed_again_and_one_to_come_is_not_close
         &draft,
         &[
             ("close/2026-10".to_owned(), json!({}), 409, &["2026-10", "closed"]),
+            ("close/2026-10/drafts".to_owned(), json!({}), 409, &["2026-10", "closed"]),
             ("close/2026-10/reopen".to_owned(), json!({"reason": " "}), 422, &["reason ``"]),
             (
                 format!("invoices/{draft}/void"),

@@ -27,6 +27,7 @@ mod prices;
 mod scope;
 mod secrets;
 mod session_metrics;
+mod steps;
 mod store;
 mod summary;
 mod support;
