@@ -271,7 +271,7 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
     links_to_the_api_lead_somewhere(&demo, &folder).await;
 
     // A provider that fails, breaks off, reports nothing and writes nonsense.
-    // One fault after the other, and each until its alerts fire: failures in a row open the circuit,
+    // One fault after the other, each until its alerts fire: failures in a row open the circuit,
     // after which no other fault is reached.
     let faults: [(&[&str], &[&str]); 3] = [
         (&["usage=none"], &["PermilleUnreportedUsage"]),
