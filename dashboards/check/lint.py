@@ -200,7 +200,7 @@ def of_rules(uids: set[str]) -> list[str]:
         for link in files.links_of_panel(panel.json)
     }
     shown = (files.ROOT / "docs/dashboards.md").read_text(encoding="utf-8")
-    tested, silent = tests_of_alerts()
+    tested, silent, told = tests_of_alerts()
     names = set()
     for query in files.rules():
         if query.record:
@@ -221,6 +221,7 @@ def of_rules(uids: set[str]) -> list[str]:
             ((notes.get("dashboard"), f"$runbooks#{anchor}") in linked, "no panel of its dashboard leads to its runbook"),
             (name in tested, "no test makes it fire"),
             (name in silent, "no test shows that it is silent"),
+            (notes.keys() in told.get(name, []), "no test has its labels and its texts with values"),
             (f"`{name}`" in shown, "docs/dashboards.md does not tell how it is shown to fire and clear"),
         ):
             if not holds:
@@ -231,15 +232,19 @@ def of_rules(uids: set[str]) -> list[str]:
     return found
 
 
-def tests_of_alerts() -> tuple[set[str], set[str]]:
-    """Alerts that a promtool test makes fire, and those that it shows silent before or afterwards."""
-    fired, silent = set(), set()
+def tests_of_alerts() -> tuple[set[str], set[str], dict[str, list]]:
+    """Alerts that a promtool test makes fire, those that it shows silent before or afterwards, and the names of
+    the annotations that it compares."""
+    fired, silent, told = set(), set(), {}
     for path in (files.RULES / "tests").glob("*.yml"):
         for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
             expected = [str(each.get("exp_samples") or "") for each in test["promql_expr_test"]]
             names = {name for text in expected for name in re.findall(r'alertname="(\w+)"', text)}
             fired |= names
             silent |= {name for name in names if any(f'"{name}"' not in text for text in expected)}
-    return fired, silent
+            for alert in test.get("alert_rule_test", []):
+                compared = [each["exp_annotations"].keys() for each in alert["exp_alerts"]]
+                told.setdefault(alert["alertname"], []).extend(compared)
+    return fired, silent, told
 
 
