@@ -428,7 +428,7 @@ NOT_IN_BOOKS: dict[str, str] = {
     "metering: An attempt, from its look-up to its status": TIME,
     "metering: Events still to be told, and given up": QUIET + "tests/webhooks.rs",
     "metering: Oldest event still to be told": TIME,
-    "overview: Alerts": "tests/alerts.rs and tests/dashboards.rs make them fire",
+    "overview: Alerts": "tests/alerts and tests/dashboards.rs make them fire",
     "overview: Failures": NO_CALL,
     "overview: Overhead, p99": TIME,
     "overview: Usage waits for billing": TIME,

@@ -18,6 +18,7 @@ import files
 import lint
 import names
 import schema
+import yaml
 
 SCRAPE = """\
 # TYPE permille_requests_total counter
@@ -162,6 +163,30 @@ class Lint(unittest.TestCase):
             found = lint.of_rules({each["uid"] for each in files.boards().values()})
         self.assertEqual(len(found), 1)
         self.assertIn("PermilleJournalLag: no panel of its dashboard leads to its runbook", found[0])
+
+
+    def test_an_alert_whose_text_no_test_has_is_found_and_so_is_one_that_never_ends(self) -> None:
+        whole = yaml.safe_load
+
+        def without(change):
+            def load(text: str):
+                document = whole(text)
+                for test in document.get("tests", []):
+                    change(test)
+                return document
+
+            with unittest.mock.patch.object(lint.yaml, "safe_load", load):
+                return lint.of_rules({each["uid"] for each in files.boards().values()})
+
+        alerts = sum(query.alert is not None for query in files.rules())
+        for change, what in (
+            (lambda test: test.pop("alert_rule_test", None), "no test has its labels and its texts"),
+            (lambda test: test["promql_expr_test"].pop(), "no test shows that it is silent before and afterwards"),
+            (lambda test: test["promql_expr_test"].pop(0), "no test shows that it is silent before and afterwards"),
+        ):
+            with self.subTest(what):
+                # A few are shown silent more often than once.
+                self.assertGreater(sum(what in each for each in without(change)), alerts - 3)
 
 
 class Agreement(unittest.TestCase):

@@ -83,7 +83,7 @@ impl SmallDisk {
 }
 
 /// A command in a space of mounts of its own.
-fn unshare() -> Command {
+pub(super) fn unshare() -> Command {
     let mut command = Command::new("unshare");
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
         command.arg("--map-root-user");

@@ -32,6 +32,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod alertmanager;
 pub mod books;
 pub mod clock;
 mod command;
@@ -45,6 +46,7 @@ mod recorded;
 pub mod redis;
 pub mod relay;
 pub mod sdk;
+pub mod slow_disk;
 pub mod terminal;
 mod web;
 

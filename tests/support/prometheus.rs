@@ -44,8 +44,35 @@ pub fn succeeded(command: &mut Command) -> String {
 #[derive(Debug)]
 pub struct Prometheus {
     child: Child,
+    settings: Settings,
     address: SocketAddr,
     web: Web,
+}
+
+/// What its configuration says beside its targets.
+#[derive(Debug)]
+struct Settings {
+    file: PathBuf,
+    rules: PathBuf,
+    alertmanager: Option<SocketAddr>,
+}
+
+impl Settings {
+    fn write(&self, targets: &[SocketAddr]) {
+        let quoted = |address: &SocketAddr| format!("'{address}'");
+        let targets: Vec<String> = targets.iter().map(quoted).collect();
+        let told: String = self.alertmanager.iter().map(quoted).collect();
+        let text = format!(
+            "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\n\
+             rule_files: ['{}/*.yml']\n\
+             alerting: {{alertmanagers: [{{static_configs: [{{targets: [{told}]}}]}}]}}\n\
+             scrape_configs:\n  - job_name: permille\n    static_configs:\n      \
+             - targets: [{}]\n",
+            self.rules.display(),
+            targets.join(", "),
+        );
+        std::fs::write(&self.file, text).unwrap();
+    }
 }
 
 impl Prometheus {
@@ -55,20 +82,22 @@ impl Prometheus {
     /// # Panics
     /// When it ends or does not listen in time.
     pub async fn start(folder: &Path, targets: &[SocketAddr], rules: &Path) -> Self {
-        let config = folder.join("prometheus.yml");
-        let targets: Vec<String> = targets.iter().map(|target| format!("'{target}'")).collect();
-        let text = format!(
-            "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\n\
-             rule_files: ['{}/*.yml']\n\
-             scrape_configs:\n  - job_name: permille\n    static_configs:\n      \
-             - targets: [{}]\n",
-            rules.display(),
-            targets.join(", "),
-        );
-        std::fs::write(&config, text).unwrap();
+        Self::that_tells(None, folder, targets, rules).await
+    }
+
+    /// The same that tells an Alertmanager what fires.
+    pub async fn that_tells(
+        alertmanager: Option<SocketAddr>,
+        folder: &Path,
+        targets: &[SocketAddr],
+        rules: &Path,
+    ) -> Self {
+        let file = folder.join("prometheus.yml");
+        let settings = Settings { file, rules: rules.to_owned(), alertmanager };
+        settings.write(targets);
         let log = folder.join("prometheus.log");
         let mut child = program("prometheus")
-            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--config.file={}", settings.file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("series").display()))
             .arg("--web.listen-address=127.0.0.1:0")
             .stdin(Stdio::null())
@@ -86,7 +115,16 @@ impl Prometheus {
             (web.get(address, "/-/ready").await.status == 200).then_some(address)
         })
         .await;
-        Self { child, address, web }
+        Self { child, settings, address, web }
+    }
+
+    /// From now on it scrapes `targets` instead.
+    ///
+    /// # Panics
+    /// When it cannot be told.
+    pub fn scrape(&self, targets: &[SocketAddr]) {
+        self.settings.write(targets);
+        succeeded(Command::new("kill").args(["-s", "HUP", &self.child.id().to_string()]));
     }
 
     /// Its base URL.

@@ -73,6 +73,11 @@ impl Receiver {
         format!("http://{}/hooks?a=1", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Everything it was sent, oldest first.
     pub fn received(&self) -> Vec<Received> {
         self.shared.lock().unwrap().received.clone()
