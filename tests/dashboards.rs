@@ -20,6 +20,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use http::Method;
+use permille_types::{BATCH_MEDIA_TYPE, Batch, INTAKE_PATH, Sequenced};
 use serde_json::{Value, json};
 use support::{
     Folder, Web, eventually,
@@ -111,8 +113,9 @@ impl Demo {
     }
 
     /// A key of a customer of the demo, once the gateway knows it.
-    async fn key(&self, folder: &Folder, customer: &str) -> String {
-        let created = self.command(folder, &["key", "create", "--customer", customer]);
+    async fn key(&self, folder: &Folder, customer: &str, limits: &[&str]) -> String {
+        let create = [&["key", "create", "--customer", customer], limits].concat();
+        let created = self.command(folder, &create);
         let key = created["secret"].as_str().unwrap().to_owned();
         eventually("the gateway knows the key", async || {
             let bearer = format!("Bearer {key}");
@@ -141,6 +144,19 @@ impl Demo {
             "messages": [{"role": "user", "content": said}],
         });
         self.web.post(self.gateway, "/v1/chat/completions", &headers, &body).await.status
+    }
+
+    /// Hands billing an event that is no usage, as a gateway would.
+    async fn send_what_is_no_usage(&self, token: &str, number: u64) {
+        let payload = format!("no usage {number}").into();
+        let events = vec![Sequenced { sequence: number, payload }];
+        let batch = Batch { node: "stray".parse().unwrap(), events };
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", BATCH_MEDIA_TYPE)];
+        let sent =
+            self.web.send(Method::POST, self.console, INTAKE_PATH, &headers, batch.to_wire());
+        let reply = sent.await.unwrap().whole().await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
     }
 
     /// The simulated provider's own books.
@@ -216,8 +232,8 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
     check(&["shorten", rules.to_str().unwrap()]);
     let prometheus = Prometheus::start(folder.path(), &[demo.metrics], &rules).await;
     becomes(&prometheus, "sum(up)", 1).await;
-    let acme = demo.key(&folder, "acme").await;
-    let wenxin = demo.key(&folder, "wenxin").await;
+    let acme = demo.key(&folder, "acme", &[]).await;
+    let wenxin = demo.key(&folder, "wenxin", &[]).await;
 
     // Something to see in rates, after the first scrape.
     for number in 0..6 {
@@ -270,21 +286,33 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
 
     links_to_the_api_lead_somewhere(&demo, &folder).await;
 
-    // A provider that fails, breaks off, reports nothing and writes nonsense.
-    // One fault after the other, each until its alerts fire: failures in a row open the circuit,
+    // A gateway that sends what is no usage and a budget that is spent; a provider that fails, breaks
+    // off, reports nothing or what does not add up, and writes nonsense.
+    // One fault after the other, and each until its alerts fire: failures in a row open the circuit,
     // after which no other fault is reached.
-    let faults: [(&[&str], &[&str]); 3] = [
+    let token = demo.command(&folder, &["token", "create", "--role", "gateway"]);
+    let token = token["secret"].as_str().unwrap();
+    let poor = demo.key(&folder, "acme", &["--budget", "0.000001 USD/month"]).await;
+    let faults: [(&[&str], &[&str]); 5] = [
+        (&[], &["PermilleBudgetRefuses", "PermilleUsageQuarantined"]),
         (&["usage=none"], &["PermilleUnreportedUsage"]),
+        (&["usage=wrong_total"], &["PermilleUsageMismatch"]),
         (&["garble_after=2", "cut_after=3"], &["PermilleTapErrors"]),
         (
             &["status=500"; 5],
             &["PermilleCircuitOpened", "PermilleErrorBudgetBurnsFast", "PermilleUpstreamFails"],
         ),
     ];
-    let mut number = 0;
+    let mut number = 0_u64;
     let mut fired: BTreeMap<String, Value> = BTreeMap::new();
     for (faults, alerts) in faults {
         eventually(&format!("{alerts:?} fire"), async || {
+            if faults.is_empty() {
+                number += 1;
+                demo.send_what_is_no_usage(token, number).await;
+                let refused = demo.chat(&poor, "gpt-4o-mini", "too dear", "tokens=40").await;
+                assert_eq!(refused, 402);
+            }
             for fault in faults {
                 number += 1;
                 demo.chat(&acme, "gpt-4o-mini", &format!("failure {number}"), fault).await;
@@ -300,6 +328,11 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
         let told = alert["annotations"].to_string();
         assert!(!told.contains("no value") && !told.contains("error expanding"), "{told}");
     }
+
+    eventually("sessions have ended", async || {
+        prometheus.value("sum(permille_session_resent_ratio_count{turns!=\"1\"}) > 0").await
+    })
+    .await;
 
     // Every query as it is shipped, and every name in it.
     let scrape = folder.path().join("metrics.txt");

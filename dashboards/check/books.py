@@ -9,7 +9,7 @@ import json
 import pathlib
 import sqlite3
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 # The order in which text stands in a prompt: what is resent is its beginning.
 PROMPT = (
@@ -138,13 +138,24 @@ class Session:
 
 
 @dataclass
+class Invoice:
+    """What a document must come to: the calls before it was drafted, with one rounding of each line."""
+
+    period: str
+    state: str
+    currency: str
+    total: Decimal
+
+
+@dataclass
 class Books:
     calls: list[Call]
     sessions: list[Session]
     # Of 30 days, by customer.
     budgets: dict[str, int]
-    # Whether a session was silent for so long that it may have ended before it went on.
-    has_pauses: bool
+    invoices: list[Invoice]
+    # Events that billing could not book, by what it counts them as.
+    set_aside: dict[str, int]
 
 
 def classes(book: dict) -> dict[str, int]:
@@ -189,9 +200,30 @@ def read(data: str, idle_seconds: float) -> Books:
     if by_session.keys() != told.keys():
         raise Disagreement(f"sessions {sorted(by_session.keys() ^ told.keys())}")
     sessions = [session(of, *told[key]) for key, of in by_session.items()]
-    pauses = [b.at - a.at for of in by_session.values() for a, b in zip(of, of[1:])]
+    longest = max((b.at - a.at for of in by_session.values() for a, b in zip(of, of[1:])), default=0)
+    if longest > idle_seconds - 1:
+        raise Disagreement(f"a session rested for {longest:.1f} s: whether it had ended before it went on, no book says")
     customers = {each.customer for each in calls}
-    return Books(calls, sessions, dict.fromkeys(customers, DEMO_BUDGET), max(pauses, default=0) > idle_seconds - 1)
+    stored = ledger.execute("select customer, period, state, currency, updated_at from invoice")
+    invoices = [
+        Invoice(each["period"], each["state"], each["currency"], billed(calls, each["customer"], each["updated_at"] / 1e6))
+        for each in stored
+    ]
+    set_aside = {"conflict": 0, "quarantined": 0}
+    for each in ledger.execute("select reason from quarantine"):
+        set_aside["conflict" if each["reason"] == "conflict" else "quarantined"] += 1
+    return Books(calls, sessions, dict.fromkeys(customers, DEMO_BUDGET), invoices, set_aside)
+
+
+def billed(calls: list[Call], customer: str, before: float) -> Decimal:
+    """A customer's calls until then, with one rounding of each line to a hundredth."""
+    lines: dict[tuple, Decimal] = {}
+    for each in calls:
+        if each.customer == customer and each.at < before:
+            for name, cost in each.costs.items():
+                place = (each.project, each.model, name, each.prices[name])
+                lines[place] = lines.get(place, ZERO) + cost
+    return sum((cost.quantize(Decimal("0.01"), ROUND_HALF_UP) for cost in lines.values()), ZERO)
 
 
 def prices(version: dict) -> dict[str, Decimal]:

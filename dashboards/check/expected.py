@@ -5,6 +5,7 @@ books (books.py). Panels for which the provider has no number are in `NOT_IN_BOO
 in one of the two.
 """
 
+import datetime
 import math
 from collections.abc import Callable
 from decimal import Decimal
@@ -15,33 +16,28 @@ from books import Call, bucket
 
 HOUR, MINUTE, MONTH = 3600, 60, 2_592_000
 # The quiet time after which the demo takes a session for ended, and how often billing looks.
-IDLE_SECONDS, LOOKS_EVERY_SECONDS = 10, 15
+IDLE_SECONDS, LOOKS_EVERY_SECONDS = 20, 15
 INPUT = ("input_uncached", "cache_read", "cache_read_explicit", "cache_write_5m", "cache_write_1h")
 OUTPUT = ("output_text", "reasoning")
 
 
-# Requests that never reach a provider: the statuses that they are answered with, and more of them than come.
-REFUSED_WITH, REFUSALS_MAX = (400, 401, 404, 429, 503), 1000
-
-
-class Unsettled(Exception):
-    """Sessions of which it depends on the machine how often they ended."""
+# What a request that reaches no provider is answered with, by the reason that the gateway counts.
+REFUSED_WITH = {
+    "permille_budget_exceeded": 402, "permille_unknown_key": 401, "permille_unsupported_path": 404, "permille_upstreams_unwell": 503,
+}
+# Of 1,000 requests 5 may fail.
+ERROR_BUDGET = Decimal("0.005")
 
 
 class Asked:
-    """What a dashboard is asked for: all calls, those in its currency, and those of its customer."""
+    """What a dashboard is asked for at a time: all calls, those in its currency, and those of its customer; and
+    how often the gateway refused by itself, by reason, which no provider knows."""
 
-    def __init__(self, of: books.Books, currency: str, customer: str) -> None:
-        self.all, self.currency, self.customer, self.budgets = of.calls, currency, customer, of.budgets
+    def __init__(self, of: books.Books, currency: str, customer: str, refused: dict[str, int], now: float) -> None:
+        self.of, self.all, self.currency, self.customer, self.budgets = of, of.calls, currency, customer, of.budgets
         self.paid = [each for each in of.calls if each.currency == currency]
         self.mine = [each for each in of.calls if each.customer == customer]
-        self.every_session, self.has_pauses = of.sessions, of.has_pauses
-
-    @property
-    def sessions(self) -> list[books.Session]:
-        if self.has_pauses:
-            raise Unsettled
-        return self.every_session
+        self.sessions, self.refused, self.now = of.sessions, refused, now
 
     @property
     def paid_sessions(self) -> list[books.Session]:
@@ -145,18 +141,53 @@ def calls_by(calls: list[Call], label: str, failed: bool = False) -> Series:
     return sums
 
 
-def answers(calls: list[Call]) -> Series:
-    """Answers of the gateway by status: those to the provider's calls, 503 where a circuit was open and nobody was
-    called, and, but for 200, any that it gave by itself."""
-    sums = Series(("status",), {(str(status),): (0, REFUSALS_MAX) for status in REFUSED_WITH})
-    for (status,), answered in total(calls, one_call, "status").items():
-        most = answered if status == 200 else answered + REFUSALS_MAX
-        sums[(str(status or 503),)] = (answered, most)
+def answers(asked: Asked) -> Series:
+    """Answers of the gateway by status: the provider's, and those that it gave by itself, of which some have a row
+    without a call."""
+    sums = Series(("status",))
+    for (status,), answered in total(that(asked.all, lambda call: call.entries), one_call, "status").items():
+        sums[(str(status),)] = answered
+    for code, answered in asked.refused.items():
+        key = (str(REFUSED_WITH.get(code, code)),)
+        sums[key] = sums.get(key, 0) + answered
     return sums
 
 
+def requests(asked: Asked) -> int:
+    return sum(answers(asked).values())
+
+
+def refused_by_limits(asked: Asked) -> Series:
+    """The only limit is that of a key by month."""
+    count = asked.refused.get("permille_budget_exceeded", 0)
+    return Series(("level", "measure"), {("key", "spend_per_month"): count})
+
+
+def failures(asked: Asked) -> int:
+    """Answers 5xx, and replies that broke off after they had begun."""
+    broke_off = sum(
+        200 <= attempt[1] < 300 and attempt[4] in ("upstream_error", "deadline")
+        for call in asked.all for attempt in call.attempts
+    )
+    return broke_off + sum(answered for (status,), answered in answers(asked).items() if status.startswith("5"))
+
+
+def failed(asked: Asked) -> Decimal:
+    return Decimal(failures(asked)) / requests(asked)
+
+
+def burn(asked: Asked) -> Series:
+    return one(failed(asked) / ERROR_BUDGET)
+
+
 def budgets(asked: Asked) -> Series:
-    return Series(("customer",), {(call.customer,): Decimal(asked.budgets[call.customer]) for call in asked.paid})
+    return budgets_of(asked.paid, asked, "customer")
+
+
+def budgets_of(calls: list[Call], asked: Asked, *labels: str) -> Series:
+    return Series(
+        labels, {tuple(getattr(call, name) for name in labels): Decimal(asked.budgets[call.customer]) for call in calls}
+    )
 
 
 def per(calls: list[Call], amount, of, *labels: str) -> Series:
@@ -172,7 +203,7 @@ def complete(calls: list[Call]) -> int:
 
 
 def booked(asked: Asked) -> Series:
-    results = {"booked": len(asked.all), "duplicate": 0, "conflict": 0, "quarantined": 0}
+    results = {"booked": len(asked.all), "duplicate": 0} | asked.of.set_aside
     return Series(("result",), {(name,): value for name, value in results.items()})
 
 
@@ -280,9 +311,27 @@ def rows_of_sessions(sessions: list[books.Session]) -> Rows:
     )
 
 
-def month(calls: list[Call], label: str) -> Rows:
+def month(asked: Asked, calls: list[Call], label: str) -> Rows:
+    """What the month has cost, and what it comes to at the pace of its first part."""
+    now = datetime.datetime.fromtimestamp(asked.now, datetime.UTC)
+    began = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    ends = (began + datetime.timedelta(days=31)).replace(day=1)
+    # Grafana tells milliseconds.
+    pace = (ends - began).total_seconds() / (int(asked.now * 1000) / 1000 - began.timestamp())
     sums = total(calls, cost, label)
-    return Rows((label,), {key: {"month_to_date": value} for key, value in sums.items() if value})
+    return Rows(
+        (label,),
+        {key: {"month_to_date": value, "forecast": float(value) * pace} for key, value in sums.items() if value},
+    )
+
+
+def invoices(asked: Asked) -> Rows:
+    found: dict[tuple, dict] = {}
+    for each in asked.of.invoices:
+        row = found.setdefault((each.period, each.state, each.currency), {"invoices": 0, "total": Decimal(0)})
+        row["invoices"] += 1
+        row["total"] += each.total
+    return Rows(("period", "state", "currency"), found)
 
 
 EXPECTED: dict[str, list[Callable[[Asked], Series | Rows]]] = {
@@ -302,8 +351,9 @@ EXPECTED: dict[str, list[Callable[[Asked], Series | Rows]]] = {
         lambda a: total(a.paid, cost, "customer").times(MONTH).over(budgets(a))
     ],
     "cost: The month's budget used, $currency": [lambda a: total(a.paid, cost, "customer").over(budgets(a))],
-    "cost: Month to date and forecast": [lambda a: month(a.all, "currency")],
-    "cost: Forecast by customer, $currency": [lambda a: month(a.paid, "customer")],
+    "cost: Month to date and forecast": [lambda a: month(a, a.all, "currency")],
+    "cost: Forecast by customer, $currency": [lambda a: month(a, a.paid, "customer")],
+    "cost: Invoices by state": [invoices],
     "cost: Tokens by model": [lambda a: total(a.all, tokens, "model")],
     "cost: Tokens by class": [lambda a: total(a.all, lambda call: call.tokens, part="class")],
     "cost: Input served from the provider's cache": [
@@ -328,16 +378,16 @@ EXPECTED: dict[str, list[Callable[[Asked], Series | Rows]]] = {
         lambda a: total(a.mine, lambda call: call.hidden, part="cause").over(total(a.mine, cost))
     ],
     "customer: Conversations that cost most": [
-        lambda a: rows_of_sessions([each for each in a.every_session if each.customer == a.customer])
+        lambda a: rows_of_sessions([each for each in a.sessions if each.customer == a.customer])
     ],
     "metering: Tokens": [lambda a: total(a.all, tokens)],
     "metering: Reported by the provider": [
         lambda a: total(that(a.all, lambda call: call.source == "reported"), tokens).over(total(a.all, tokens))
     ],
-    "metering: Contradictory replies": [lambda a: one(0)],
+    "metering: Contradictory replies": [lambda a: one(faults(a.all, "usage=wrong_total"))],
     "metering: Unreadable replies": [lambda a: one(faults(a.all, "garble_after"))],
     "metering: Waiting for a price": [lambda a: one(sum(each.prices is None and tokens(each) > 0 for each in a.all))],
-    "metering: In quarantine": [lambda a: one(0)],
+    "metering: In quarantine": [lambda a: one(sum(a.of.set_aside.values()))],
     "metering: Tokens by class": [lambda a: total(a.all, lambda call: call.tokens, part="class")],
     "metering: Tokens by source": [lambda a: total(a.all, tokens, "source")],
     "metering: Not reported, by family": [
@@ -347,13 +397,16 @@ EXPECTED: dict[str, list[Callable[[Asked], Series | Rows]]] = {
     ],
     "metering: Tokens per complete reply": [lambda a: total(a.all, tokens).times(Decimal(1) / complete(a.all))],
     "metering: Contradictory and unreadable replies": [
-        lambda a: one(0), lambda a: one(0), lambda a: one(faults(a.all, "garble_after")),
+        lambda a: one(faults(a.all, "usage=wrong_total")), lambda a: one(faults(a.all, "usage=wrong_total")),
+        lambda a: one(faults(a.all, "garble_after")),
     ],
     "metering: Metered and booked": [lambda a: total(a.all, one_call), booked],
-    "overview: Requests": [lambda a: one((len(a.all), len(a.all) + REFUSALS_MAX))],
-    "overview: Answers by status": [lambda a: answers(a.all)],
+    "overview: Requests": [lambda a: one(requests(a))],
+    "overview: Failures": [lambda a: one(failed(a))],
+    "overview: Burn rate": [burn, burn, burn],
+    "overview: Answers by status": [answers],
     "overview: Records that wait": [lambda a: one(0)],
-    "overview: Refused by limits": [lambda a: Series(("level", "measure"))],
+    "overview: Refused by limits": [refused_by_limits],
     "overview: Limits nearly used": [lambda a: Series(("level", "measure")), lambda a: one(0)],
     "overview: Endings": [lambda a: total(a.all, one_call, "ended")],
     "overview: Calls": [lambda a: calls_by(a.all, "upstream")],
@@ -408,7 +461,7 @@ EXPECTED: dict[str, list[Callable[[Asked], Series | Rows]]] = {
     ],
     "sessions: Resent share of a session, median by turns": [resent_of_sessions],
     "sessions: Conversations that cost most": [
-        lambda a: rows_of_sessions([each for each in a.every_session if each.currency == a.currency])
+        lambda a: rows_of_sessions([each for each in a.sessions if each.currency == a.currency])
     ],
 }
 
@@ -418,7 +471,6 @@ QUIET = "a demo has none of it; "
 NOT_IN_BOOKS: dict[str, str] = {
     "cost: Bills that do not agree": QUIET + "tests/cli_reconcile.rs holds the metric against a bill",
     "cost: Providers reconciled": QUIET + "tests/cli_reconcile.rs",
-    "cost: Invoices by state": "documents as the ledger lists them; tests/cli_demo.rs adds their requests up",
     "metering: Reported ÷ counted": "divided by our own count of the texts, which only some replies get",
     "metering: Audited replies": "which replies find a place to be counted again depends on the machine",
     "metering: Drift, median by model": "divided by our own count of the texts, which only some replies get",
@@ -429,13 +481,11 @@ NOT_IN_BOOKS: dict[str, str] = {
     "metering: Events still to be told, and given up": QUIET + "tests/webhooks.rs",
     "metering: Oldest event still to be told": TIME,
     "overview: Alerts": "tests/alerts and tests/dashboards.rs make them fire",
-    "overview: Failures": NO_CALL,
     "overview: Overhead, p99": TIME,
     "overview: Usage waits for billing": TIME,
     "overview: Journal full": "bytes on a disk of this machine",
     "overview: Refusals by reason": NO_CALL,
     "overview: Open now": "nothing is open when the books are closed",
-    "overview: Burn rate": NO_CALL,
     "overview: Time to first byte": TIME,
     "overview: Overhead of the gateway": TIME,
     "overview: Ends of replies wait for the disk": TIME,

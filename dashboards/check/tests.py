@@ -14,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import agree
 import expected
+import expected_rules
 import files
 import lint
 import names
@@ -225,6 +226,22 @@ class Agreement(unittest.TestCase):
             self.assertIn("overview: Memory", "".join(expected.unlisted()))
         finally:
             expected.NOT_IN_BOOKS["overview: Memory"] = reason
+
+    def test_a_recorded_rule_in_no_table_is_found_and_so_is_an_entry_of_no_rule(self) -> None:
+        self.assertEqual(expected_rules.unlisted(), [])
+        with unittest.mock.patch.dict(expected_rules.EXPECTED, {"job:nothing:rate5m": expected_rules.nothing}):
+            del expected_rules.EXPECTED["job:permille_complete:rate5m"]
+            found = "".join(expected_rules.unlisted())
+        self.assertIn("job:permille_complete:rate5m", found)
+        self.assertIn("no rule `job:nothing:rate5m`", found)
+
+    def test_an_alert_has_the_value_of_its_figure_beyond_its_bound_alone(self) -> None:
+        def figure(_asked) -> expected.Series:
+            return expected.Series(("customer",), {("a",): 3, ("b",): -2})
+
+        self.assertEqual(expected_rules.above(0, figure)(None), {("a",): 3})
+        self.assertEqual(expected_rules.below(-1, figure)(None), {("b",): -2})
+        self.assertEqual(expected_rules.above(3, figure)(None), {})
 
 
 if __name__ == "__main__":

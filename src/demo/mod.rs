@@ -135,8 +135,9 @@ fn config() -> Result<Config, CliError> {
     config.settings.gateway.listen = free;
     config.settings.console.listen = free;
     config.settings.metrics.listen = free;
-    // Its conversations are over at once, and are to be seen in the metrics.
-    config.settings.session.idle_seconds = 10;
+    // Its conversations are over at once and are to be seen in the metrics soon, but none is over
+    // because a machine is slow.
+    config.settings.session.idle_seconds = 20;
     // With a sample of it, a short demonstration would show no audit.
     config.settings.metering.audit_sample = permille_proxy::config::Share::ALL;
     config.prices = parse_price_book(COST_SIDE, "the demonstration").map_err(DemoError::Prices)?;

@@ -89,7 +89,7 @@ impl Web {
         self.send(Method::POST, address, path, headers, body).await.unwrap()
     }
 
-    /// Sends anything.
+    /// Sends anything, as JSON unless a header says otherwise.
     ///
     /// # Errors
     /// When the connection is refused or ends before an answer.
@@ -101,10 +101,10 @@ impl Web {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<Streamed, hyper_util::client::legacy::Error> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("http://{address}{path}"))
-            .header("content-type", "application/json");
+        let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
+        if headers.iter().all(|(name, _)| *name != "content-type") {
+            request = request.header("content-type", "application/json");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -58,6 +58,8 @@ pub(crate) enum UsageReport {
     Zero,
     /// With the finish reason instead of after it.
     FinishChunk,
+    /// The total is one more than its parts, where a provider reports a total.
+    WrongTotal,
 }
 
 /// What ends or spoils a stream, and after how many pieces.
@@ -191,7 +193,11 @@ impl Controls {
                     "every_chunk" => UsageReport::EveryChunk,
                     "zero" => UsageReport::Zero,
                     "finish_chunk" => UsageReport::FinishChunk,
-                    _ => return Err(bad(key, value, "none, every_chunk, zero or finish_chunk")),
+                    "wrong_total" => UsageReport::WrongTotal,
+                    _ => {
+                        let accepted = "none, every_chunk, zero, finish_chunk or wrong_total";
+                        return Err(bad(key, value, accepted));
+                    }
                 }
             }
             "times" => {

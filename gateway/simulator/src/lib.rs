@@ -30,6 +30,7 @@
 //! | `times=N` | `status` and `drop` hold for the first N requests with these messages only |
 //! | `error200=1` | an error body with status 200, as JSON |
 //! | `usage=none\|every_chunk\|zero\|finish_chunk` | what is reported, whatever is true |
+//! | `usage=wrong_total` | a total that is one more than its parts (OpenAI) |
 //! | `gzip=1` `crlf=1` `comments=1` | encoding, line ends, comments between events |
 //! | `coalesce=1` `split=1` | all events in one write; writes that end at odd places |
 //! | `tool=1` | a call of the first tool |

@@ -116,7 +116,7 @@ impl Dialect for Events {
             let told = match self.report {
                 UsageReport::None => None,
                 UsageReport::Zero | UsageReport::FinishChunk => Some((&zero, 0)),
-                UsageReport::Honest | UsageReport::EveryChunk => {
+                UsageReport::Honest | UsageReport::EveryChunk | UsageReport::WrongTotal => {
                     Some((tally, PLACEHOLDER_OUTPUT_TOKENS))
                 }
             };

@@ -85,10 +85,8 @@ impl Events {
             choice(out);
             text(out, &self.tail);
             if let Some(tally) = usage {
-                let zero = Tally::default();
-                let told = if self.report == UsageReport::Zero { &zero } else { tally };
                 text(out, ",\"usage\":");
-                usage::write(out, told, self.detailed);
+                usage::write(out, tally, self.report, self.detailed);
             } else if self.null_usage {
                 text(out, ",\"usage\":null");
             }

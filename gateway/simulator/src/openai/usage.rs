@@ -6,17 +6,21 @@ use bytes::BytesMut;
 use crate::{
     account::Tally,
     cache::PromptCache,
+    control::UsageReport,
     sse::{number, text},
 };
 
 /// Writes the usage object. Models that never cache report the bare sums, as small providers do.
-pub(crate) fn write(out: &mut BytesMut, tally: &Tally, detailed: bool) {
+pub(crate) fn write(out: &mut BytesMut, tally: &Tally, report: UsageReport, detailed: bool) {
+    let zero = Tally::default();
+    let tally = if report == UsageReport::Zero { &zero } else { tally };
+    let hidden = u64::from(report == UsageReport::WrongTotal);
     text(out, "{\"prompt_tokens\":");
     number(out, tally.prompt);
     text(out, ",\"completion_tokens\":");
     number(out, tally.completion);
     text(out, ",\"total_tokens\":");
-    number(out, tally.prompt + tally.completion);
+    number(out, tally.prompt + tally.completion + hidden);
     if detailed {
         text(out, ",\"prompt_tokens_details\":{\"cached_tokens\":");
         number(out, tally.cache.read);

@@ -47,10 +47,8 @@ pub(crate) fn write(
     }
     text(&mut out, "]");
     if ask.controls.usage != UsageReport::None {
-        let zero = Tally::default();
-        let told = if ask.controls.usage == UsageReport::Zero { &zero } else { tally };
         text(&mut out, ",\"usage\":");
-        usage::write(&mut out, told, usage::is_detailed(&ask.model));
+        usage::write(&mut out, tally, ask.controls.usage, usage::is_detailed(&ask.model));
     }
     if chat {
         text(&mut out, ",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_simulated\"");

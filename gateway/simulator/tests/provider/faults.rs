@@ -206,7 +206,7 @@ async fn error200_answers_a_stream_request_with_a_json_error() {
 }
 
 #[tokio::test]
-async fn usage_can_be_withheld_zeroed_repeated_and_early() {
+async fn usage_can_be_withheld_zeroed_repeated_early_and_wrong() {
     let provider = Running::start();
     let stream = async |control: &str| {
         let control = format!("tokens=6,usage={control}");
@@ -217,6 +217,7 @@ async fn usage_can_be_withheld_zeroed_repeated_and_early() {
     let zero = stream("zero").await;
     let every = stream("every_chunk").await;
     let finish = stream("finish_chunk").await;
+    let wrong = stream("wrong_total").await;
 
     assert!(none.iter().all(|event| event.get("usage").is_none()));
     assert_eq!(zero.last().unwrap()["usage"]["completion_tokens"], 0);
@@ -226,11 +227,16 @@ async fn usage_can_be_withheld_zeroed_repeated_and_early() {
     let last = finish.last().unwrap();
     assert_eq!(last["choices"][0]["finish_reason"], "stop");
     assert_eq!(last["usage"]["completion_tokens"], 6);
-    let whole = provider.post(CHAT, &chat("hi"), "usage=none").await.json();
-    assert!(whole.get("usage").is_none());
+    let whole = async |control: &str| provider.post(CHAT, &chat("hi"), control).await.json();
+    assert!(whole("usage=none").await.get("usage").is_none());
+    for reply in [wrong.last().unwrap(), &whole("usage=wrong_total").await] {
+        let usage = |part: &str| reply["usage"][part].as_u64().unwrap();
+        let parts = usage("prompt_tokens") + usage("completion_tokens");
+        assert_eq!(usage("total_tokens"), parts + 1);
+    }
     let booked: Vec<u64> =
-        provider.books_now().iter().take(4).map(|entry| entry.completion_tokens).collect();
-    assert_eq!(booked, [6, 6, 6, 6], "the books always tell the truth");
+        provider.books_now().iter().take(5).map(|entry| entry.completion_tokens).collect();
+    assert_eq!(booked, [6, 6, 6, 6, 6], "the books always tell the truth");
 }
 
 #[tokio::test]
