@@ -211,6 +211,7 @@ def of_rules(uids: set[str]) -> list[str]:
         name, notes = rule["alert"], rule["annotations"]
         names.add(name)
         page, _, anchor = notes.get("runbook_url", "").partition("#")
+        compared, ordered = zip(*told.get(name, [((), True)]))
         for holds, text in (
             (name.startswith("Permille"), "names of alerts begin with Permille"),
             (rule.get("labels", {}).get("severity") in SEVERITIES, f"severity is one of {sorted(SEVERITIES)}"),
@@ -221,7 +222,8 @@ def of_rules(uids: set[str]) -> list[str]:
             ((notes.get("dashboard"), f"$runbooks#{anchor}") in linked, "no panel of its dashboard leads to its runbook"),
             (name in tested, "no test makes it fire"),
             (name in silent, "no test shows that it is silent before and afterwards"),
-            (notes.keys() in told.get(name, []), "no test has its labels and its texts with values"),
+            (notes.keys() in compared, "no test has its labels and its texts with values"),
+            (all(ordered) or ":permille" not in query.text, "a test of it evaluates groups in any order: group_eval_order"),
             (f"`{name}`" in shown, "docs/dashboards.md does not tell how it is shown to fire and clear"),
         ):
             if not holds:
@@ -234,17 +236,20 @@ def of_rules(uids: set[str]) -> list[str]:
 
 def tests_of_alerts() -> tuple[set[str], set[str], dict[str, list]]:
     """Alerts that a promtool test makes fire, those that it shows silent before and afterwards, and the names of
-    the annotations that it compares."""
+    the annotations that it compares, with whether its groups have an order."""
     fired, silent, told = set(), set(), {}
     for path in (files.RULES / "tests").glob("*.yml"):
-        for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for test in document["tests"]:
             looks = sorted(test["promql_expr_test"], key=lambda look: minutes(look["eval_time"]))
             expected = [re.findall(r'alertname="(\w+)"', str(look.get("exp_samples"))) for look in looks]
             names = set().union(*expected)
             fired |= names
             silent |= {name for name in names if name not in expected[0] and name not in expected[-1]}
             for alert in test.get("alert_rule_test", []):
-                compared = [each["exp_annotations"].keys() for each in alert["exp_alerts"]]
+                compared = [
+                    (each["exp_annotations"].keys(), "group_eval_order" in document) for each in alert["exp_alerts"]
+                ]
                 told.setdefault(alert["alertname"], []).extend(compared)
     return fired, silent, told
 

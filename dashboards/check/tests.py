@@ -189,6 +189,19 @@ class Lint(unittest.TestCase):
                 # A few are shown silent more often than once.
                 self.assertGreater(sum(what in each for each in without(change)), alerts - 3)
 
+    def test_a_test_whose_groups_have_no_order_is_found_where_they_need_one(self) -> None:
+        whole = yaml.safe_load
+
+        def load(text: str):
+            document = whole(text)
+            document.pop("group_eval_order", None)
+            return document
+
+        with unittest.mock.patch.object(lint.yaml, "safe_load", load):
+            found = lint.of_rules({each["uid"] for each in files.boards().values()})
+        self.assertIn("PermilleUpstreamFails: a test of it evaluates groups in any order", "".join(found))
+        self.assertNotIn("PermilleDown:", "".join(found))
+
 
 class Agreement(unittest.TestCase):
     def test_a_query_for_all_time_keeps_what_it_selects_and_sums(self) -> None:
