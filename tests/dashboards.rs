@@ -223,6 +223,58 @@ fn names(alerts: &[Value]) -> BTreeSet<&str> {
     alerts.iter().map(|alert| alert["labels"]["alertname"].as_str().unwrap()).collect()
 }
 
+/// Injects faults until their alerts fire, and gives the names of these.
+async fn faults_make_alerts_fire(
+    demo: &Demo,
+    folder: &Folder,
+    prometheus: &Prometheus,
+    acme: &str,
+) -> BTreeSet<&'static str> {
+    // A gateway that sends what is no usage and a budget that is spent; a provider that fails, breaks
+    // off, reports nothing or what does not add up, and writes nonsense.
+    // One fault after the other, and each until its alerts fire: failures in a row open the circuit,
+    // after which no other fault is reached.
+    let token = demo.command(folder, &["token", "create", "--role", "gateway"]);
+    let token = token["secret"].as_str().unwrap();
+    let poor = demo.key(folder, "acme", &["--budget", "0.000001 USD/month"]).await;
+    let faults: [(&[&str], &[&'static str]); 5] = [
+        (&[], &["PermilleBudgetRefuses", "PermilleUsageQuarantined"]),
+        (&["usage=none"], &["PermilleUnreportedUsage"]),
+        (&["usage=wrong_total"], &["PermilleUsageMismatch"]),
+        (&["garble_after=2", "cut_after=3"], &["PermilleTapErrors"]),
+        (
+            &["status=500"; 5],
+            &["PermilleCircuitOpened", "PermilleErrorBudgetBurnsFast", "PermilleUpstreamFails"],
+        ),
+    ];
+    let mut number = 0_u64;
+    let mut fired: BTreeMap<String, Value> = BTreeMap::new();
+    for (faults, alerts) in faults {
+        eventually(&format!("{alerts:?} fire"), async || {
+            if faults.is_empty() {
+                number += 1;
+                demo.send_what_is_no_usage(token, number).await;
+                let refused = demo.chat(&poor, "gpt-4o-mini", "too dear", "tokens=40").await;
+                assert_eq!(refused, 402);
+            }
+            for fault in faults {
+                number += 1;
+                demo.chat(acme, "gpt-4o-mini", &format!("failure {number}"), fault).await;
+            }
+            for alert in prometheus.firing().await {
+                fired.insert(alert["labels"]["alertname"].as_str().unwrap().to_owned(), alert);
+            }
+            alerts.iter().all(|name| fired.contains_key(*name)).then_some(())
+        })
+        .await;
+    }
+    for alert in fired.values() {
+        let told = alert["annotations"].to_string();
+        assert!(!told.contains("no value") && !told.contains("error expanding"), "{told}");
+    }
+    faults.iter().flat_map(|(_, alerts)| alerts.iter().copied()).collect()
+}
+
 #[tokio::test]
 async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
     let folder = Folder::new();
@@ -286,49 +338,7 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
 
     links_to_the_api_lead_somewhere(&demo, &folder).await;
 
-    // A gateway that sends what is no usage and a budget that is spent; a provider that fails, breaks
-    // off, reports nothing or what does not add up, and writes nonsense.
-    // One fault after the other, and each until its alerts fire: failures in a row open the circuit,
-    // after which no other fault is reached.
-    let token = demo.command(&folder, &["token", "create", "--role", "gateway"]);
-    let token = token["secret"].as_str().unwrap();
-    let poor = demo.key(&folder, "acme", &["--budget", "0.000001 USD/month"]).await;
-    let faults: [(&[&str], &[&str]); 5] = [
-        (&[], &["PermilleBudgetRefuses", "PermilleUsageQuarantined"]),
-        (&["usage=none"], &["PermilleUnreportedUsage"]),
-        (&["usage=wrong_total"], &["PermilleUsageMismatch"]),
-        (&["garble_after=2", "cut_after=3"], &["PermilleTapErrors"]),
-        (
-            &["status=500"; 5],
-            &["PermilleCircuitOpened", "PermilleErrorBudgetBurnsFast", "PermilleUpstreamFails"],
-        ),
-    ];
-    let mut number = 0_u64;
-    let mut fired: BTreeMap<String, Value> = BTreeMap::new();
-    for (faults, alerts) in faults {
-        eventually(&format!("{alerts:?} fire"), async || {
-            if faults.is_empty() {
-                number += 1;
-                demo.send_what_is_no_usage(token, number).await;
-                let refused = demo.chat(&poor, "gpt-4o-mini", "too dear", "tokens=40").await;
-                assert_eq!(refused, 402);
-            }
-            for fault in faults {
-                number += 1;
-                demo.chat(&acme, "gpt-4o-mini", &format!("failure {number}"), fault).await;
-            }
-            for alert in prometheus.firing().await {
-                fired.insert(alert["labels"]["alertname"].as_str().unwrap().to_owned(), alert);
-            }
-            alerts.iter().all(|name| fired.contains_key(*name)).then_some(())
-        })
-        .await;
-    }
-    for alert in fired.values() {
-        let told = alert["annotations"].to_string();
-        assert!(!told.contains("no value") && !told.contains("error expanding"), "{told}");
-    }
-
+    let expected = faults_make_alerts_fire(&demo, &folder, &prometheus, &acme).await;
     eventually("sessions have ended", async || {
         prometheus.value("sum(permille_session_resent_ratio_count{turns!=\"1\"}) > 0").await
     })
@@ -344,13 +354,12 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
     let pictures = folder.path().to_str().unwrap();
     println!("{}", check(&["draw", &prometheus.url(), ledger, pictures]));
 
+    let mut number = 0;
     eventually("alerts clear", async || {
         number += 1;
         demo.chat(&acme, "gpt-4o-mini", &format!("well again {number}"), "tokens=40").await;
         let firing = prometheus.firing().await;
-        let still = names(&firing);
-        let expected = faults.iter().flat_map(|(_, alerts)| *alerts);
-        expected.into_iter().all(|name| !still.contains(name)).then_some(())
+        names(&firing).is_disjoint(&expected).then_some(())
     })
     .await;
 

@@ -88,8 +88,7 @@ async fn what_a_greater_trouble_explains_is_not_told() {
 
 /// What a receiver was told of an alert: firing, or that it is over.
 fn told(receiver: &Receiver, of: &str, status: &str) -> Option<Value> {
-    let received = receiver.received();
-    let mut groups = received.iter().map(crate::support::receiver::Received::payload);
+    let mut groups = receiver.received().into_iter().map(|group| group.payload());
     groups.find(|group| group["groupLabels"]["alertname"] == of && group["status"] == status)
 }
 
@@ -110,9 +109,9 @@ async fn a_failing_provider_pages_once_and_the_page_ends_when_it_is_well() {
     let (fast, slow) = ("PermilleErrorBudgetBurnsFast", "PermilleErrorBudgetBurnsSlowly");
     eventually("requests are served and seen", async || {
         let known = chat(&server, &poor, "gpt-4o-mini", "tokens=4").await == 402;
-        let served = chat(&server, &key, "gpt-4o-mini", "tokens=4").await == 200;
+        let is_served = chat(&server, &key, "gpt-4o-mini", "tokens=4").await == 200;
         let seen = "sum(rate(permille_requests_total{status=\"402\"}[3s])) > 0";
-        (known && served && prometheus.value(seen).await.is_some()).then_some(())
+        (known && is_served && prometheus.value(seen).await.is_some()).then_some(())
     })
     .await;
 
