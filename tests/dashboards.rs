@@ -230,10 +230,10 @@ async fn faults_make_alerts_fire(
     prometheus: &Prometheus,
     acme: &str,
 ) -> BTreeSet<&'static str> {
-    // A gateway that sends what is no usage and a budget that is spent; a provider that fails, breaks
-    // off, reports nothing or what does not add up, and writes nonsense.
-    // One fault after the other, and each until its alerts fire: failures in a row open the circuit,
-    // after which no other fault is reached.
+    // A gateway that sends what is no usage and a budget that is spent; a provider that reports
+    // nothing or what does not add up, writes nonsense, breaks off and fails. One fault after the
+    // other, and each until its alerts fire: failures in a row open the circuit, after which no
+    // other fault is reached.
     let token = demo.command(folder, &["token", "create", "--role", "gateway"]);
     let token = token["secret"].as_str().unwrap();
     let poor = demo.key(folder, "acme", &["--budget", "0.000001 USD/month"]).await;
