@@ -152,8 +152,8 @@ impl Ledger {
 
     /// The newest snapshot, unless it is the one that the caller knows.
     ///
-    /// A known version above the newest is answered too: the store was restored from a backup. Where
-    /// other processes change the store, [`Self::ping`] first: this one may not have looked yet.
+    /// A known version above the newest is answered too: the store was restored from a backup.
+    /// Where other processes change the store, [`Self::ping`] first: this one may lag behind.
     #[must_use]
     pub fn snapshot(&self, known: Option<u64>) -> Option<Snapshot> {
         let catalogue = Arc::clone(&self.catalogue.borrow());

@@ -187,7 +187,7 @@ async fn a_reply_that_only_its_connection_ends_is_not_whole_when_its_own_end_is_
     }
 }
 
-/// Such as a provider that says its usage last. What of it is behind the end is passed on behind it.
+/// Such as the usage of a provider that tells it last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_behind_the_end_in_its_frame_stays_behind_it() {
     let both = "[DONE]\n\ndata: {\"more\":1}";

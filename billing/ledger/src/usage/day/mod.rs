@@ -233,7 +233,7 @@ impl Ledger {
         let before = before.and_time(chrono::NaiveTime::MIN).and_utc();
         let mut found = UsageDrop::default();
         let mut from = i64::MIN;
-        // However many are kept, of a customer whom nobody bills, those behind them have their turn.
+        // However many are kept, as of a customer whom nobody bills, later ones have their turn.
         let mut dropped = 0_usize;
         while dropped < DAYS_AT_ONCE_MAX {
             let mut view = self.store.view().await?;
