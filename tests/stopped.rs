@@ -90,20 +90,20 @@ async fn close_is_stopped(folder: &Folder) {
 
 #[tokio::test]
 async fn a_close_that_is_stopped_goes_on_where_it_was() {
-    let (never, local, served) = (folder().await, folder().await, folder().await);
+    let (never, local, remote) = (folder().await, folder().await, folder().await);
     let expected = never.json(&CLOSE);
 
     close_is_stopped(&local).await;
     let close = local.json(&CLOSE);
-    let mut server = served.serve().await;
-    close_is_stopped(&served).await;
-    let over_http = served.json(&CLOSE);
+    let mut server = remote.serve().await;
+    close_is_stopped(&remote).await;
+    let over_http = remote.json(&CLOSE);
     server.stop().await;
 
     let drafted = drafts(&never).await;
     assert_eq!(drafted.len(), CUSTOMERS);
     assert!(drafted.iter().all(|(.., times)| *times == 1));
-    for (folder, close) in [(&local, close), (&served, over_http)] {
+    for (folder, close) in [(&local, close), (&remote, over_http)] {
         assert_eq!(told(&close), told(&expected));
         assert_eq!(drafts(folder).await, drafted, "none is drafted twice");
     }
@@ -229,7 +229,7 @@ async fn evidence_and_its_verification_that_are_stopped_are_made_again() {
     let whole = whole.each_ref().map(String::as_str);
 
     let lines = std::fs::read_to_string(dir.join("events.jsonl")).unwrap();
-    let half: String = lines.lines().take(500).map(|line| format!("{line}\n")).collect();
+    let half: String = lines.split_inclusive('\n').take(500).collect();
     for (stop, code) in STOPS {
         let slow = folder.path().join("slow.jsonl");
         pipe(&slow);
@@ -282,7 +282,7 @@ async fn an_import_of_prices_that_is_killed_is_whole_or_not_there() {
     let folder = Folder::new();
     let count = || folder.lines(&["price", "list"]).len();
     let before = count();
-    let list: String = (0..500)
+    let list: Vec<String> = (0..500)
         .map(|number| {
             format!(
                 "[[price]]\nmodel = \"new-{number}\"\ncurrency = \"CNY\"\n\
@@ -290,7 +290,7 @@ async fn an_import_of_prices_that_is_killed_is_whole_or_not_there() {
             )
         })
         .collect();
-    std::fs::write(folder.path().join("prices.toml"), list).unwrap();
+    std::fs::write(folder.path().join("prices.toml"), list.concat()).unwrap();
     let import = ["price", "import", "prices.toml", "--apply"];
 
     for (stop, _) in STOPS {
