@@ -82,13 +82,36 @@ pub(crate) fn total(bill: &MonthBill) -> Decimal {
     bill.lines.iter().map(|line| line.amount).sum()
 }
 
-/// What an invoice over `quantity` of a charge bills.
-pub(crate) fn charged(charge: &PeriodCharge, quantity: u64) -> String {
+/// An invoice over `quantity` of a charge.
+fn bill_charge(charge: &PeriodCharge, quantity: u64) -> MonthBill {
     let book = book(CENTS);
     let used = if quantity == 0 { Vec::new() } else { sums(&book, &[("output_text", quantity)]) };
     let mut month = month("2026-11", used);
     month.charges.push(charge.clone());
-    total(&bill(&month, &book)).normalize().to_string()
+    bill(&month, &book)
+}
+
+/// What an invoice over `quantity` of a charge bills.
+pub(crate) fn charged(charge: &PeriodCharge, quantity: u64) -> String {
+    total(&bill_charge(charge, quantity)).normalize().to_string()
+}
+
+/// The lines of such an invoice.
+pub(crate) fn charge_lines(charge: &PeriodCharge, quantity: u64) -> String {
+    lines(&bill_charge(charge, quantity))
+}
+
+/// What an interim invoice over `quantity` of a charge bills, and the lines of the month's own
+/// invoice when nothing is used after it.
+pub(crate) fn after_interim(charge: &PeriodCharge, quantity: u64) -> String {
+    let book = book(CENTS);
+    let mut month = month("2026-11", sums(&book, &[("output_text", quantity)]));
+    month.charges.push(charge.clone());
+    let early = bill_interim(&month, |version| book.by_version(version), Currency::USD).unwrap();
+    let part = month.parts.first_mut().unwrap();
+    part.left = Vec::new();
+    part.billed = early.lines.iter().map(BilledLine::of).collect();
+    format!("{}; {}", total(&early).normalize(), lines(&bill(&month, &book)))
 }
 
 pub(crate) fn each(charge: &PeriodCharge, quantities: &[u64]) -> String {
@@ -235,12 +258,21 @@ pub(crate) fn order(order: GrantOrder) -> String {
     told.collect::<Vec<_>>().join(" ")
 }
 
-/// What usage of these tokens costs at prices per million or thousand, before rounding.
-pub(crate) fn cost(prices: &str, used: &[(&str, u64)]) -> String {
+fn costs(prices: &str, used: &[(&str, u64)]) -> Vec<Decimal> {
     let book = book(prices);
     let bill = bill(&month("2026-11", sums(&book, used)), &book);
-    let exact: Decimal = bill.lines.iter().map(|line| line.exact).sum();
-    exact.normalize().to_string()
+    bill.lines.iter().map(|line| line.exact.normalize()).collect()
+}
+
+/// What usage of these tokens costs at prices per million or thousand, before rounding.
+pub(crate) fn cost(prices: &str, used: &[(&str, u64)]) -> String {
+    costs(prices, used).iter().sum::<Decimal>().normalize().to_string()
+}
+
+/// The same as a row for each class, and their sum.
+pub(crate) fn cost_rows(prices: &str, used: &[(&str, u64)]) -> String {
+    let rows: Vec<String> = costs(prices, used).iter().map(ToString::to_string).collect();
+    format!("{} = {}", rows.join(" + "), cost(prices, used))
 }
 
 /// What a plan bills of a month in which usage cost so many dollars; the plan holds from a day on.
