@@ -179,6 +179,7 @@ fn migrator(engine: Engine) -> Migrator {
         48 "0048_dispute.sql",
         45 "0045_usage_archive.sql",
         49 "0049_interim_invoice.sql",
+        50 "0050_append_only.sql" or "postgres/0050_append_only.sql",
         51 "0051_prepaid_balance.sql",
     ])
 }

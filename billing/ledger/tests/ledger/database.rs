@@ -69,16 +69,22 @@ impl Database {
     }
 
     pub(crate) async fn tamper(&self, sql: &'static str) {
-        match &self.pool {
+        self.attempt(sql).await.unwrap();
+    }
+
+    /// Runs a statement that the store may refuse; then what it says.
+    pub(crate) async fn attempt(&self, sql: &str) -> Result<(), String> {
+        let done = match &self.pool {
             Pool::Sqlite(options) => {
                 let mut connection = options.connect().await.unwrap();
-                sqlx::query(sql).execute(&mut connection).await.unwrap();
+                sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.map(drop)
             }
             Pool::Postgres(lent) => {
                 let sql = postgres::translated(sql);
-                sqlx::raw_sql(AssertSqlSafe(sql)).execute(lent.pool()).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(lent.pool()).await.map(drop)
             }
-        }
+        };
+        done.map_err(|error| error.to_string())
     }
 
     pub(crate) async fn lock(&self) -> Lock {

@@ -90,6 +90,7 @@ async fn books_that_something_else_wrote_to_are_found_out() {
     let books = in_december().await;
     books.issue("2026-11").await;
 
+    books.tamper("drop trigger posting_entry_no_update").await;
     books
         .tamper(
             "update posting_entry set amount_nano = amount_nano + 1

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
+mod append_only;
 pub(crate) mod archives;
 mod balances;
 mod billed_costs;

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use permille_ledger::{
-    CreditScope, Instruction, Invoice, InvoiceState, Ledger, LedgerError, NewCredit, Page, Role,
+    CreditScope, Instruction, Invoice, InvoiceState, Ledger, LedgerError, NewCredit, NewPayment,
+    Page, Role,
 };
 use permille_types::{Currency, CustomerId, InvoiceId, TokenClass};
 use rust_decimal::Decimal;
@@ -184,6 +185,113 @@ async fn credits_at_once_never_take_more_than_there_is() {
     let standing = books.ledger.invoice(&id(&invoice)).await.unwrap().standing.unwrap();
     assert_eq!((standing.credited, standing.due.to_string()), (invoice.total, "0.00".to_owned()));
     assert_whole(&books).await;
+}
+
+/// What races with a credit note of 3.00.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Against {
+    Void,
+    /// All that is due.
+    Pay,
+    /// All that notes have left to be paid back, on a paid invoice of which 5.00 was credited.
+    Refund,
+}
+
+/// Issued invoices over 12.00, of one customer each.
+async fn issued(books: &Books, count: u32, finance: &Instruction) -> Vec<InvoiceId> {
+    let mut used = Vec::new();
+    for number in 1..=count {
+        let customer = format!("c{number}");
+        add_customer(&books.ledger, &customer, Currency::CNY, "UTC").await;
+        let key = add_key(&books.ledger, &customer).await.key;
+        let mut event = event(number, &customer, key.id.as_str());
+        event.tokens = [(TokenClass::INPUT_UNCACHED, 1_000_000)].into();
+        used.push(event);
+    }
+    books.ledger.accept(&batch("n1", 1, &used)).await.unwrap();
+    books.clock.set("2026-12-01T00:00:00Z");
+    let mut ids = Vec::new();
+    for number in 1..=count {
+        let customer: CustomerId = format!("c{number}").parse().unwrap();
+        let draft = books.ledger.draft_invoice(&customer, "2026-11", finance).await.unwrap();
+        books.ledger.approve_invoice(&id(&draft), finance).await.unwrap();
+        books.ledger.finalize_invoice(&id(&draft), finance).await.unwrap();
+        ids.push(id(&draft));
+    }
+    ids
+}
+
+async fn credit(
+    ledger: &Ledger,
+    id: &InvoiceId,
+    amount: i64,
+    finance: &Instruction,
+) -> Result<(), LedgerError> {
+    let scope = CreditScope::Amount(Decimal::from(amount));
+    let new = NewCredit { scope, currency: None, reason: "a race".to_owned() };
+    ledger.credit_invoice(id, &new, finance).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_credit_beside_a_void_a_payment_or_a_refund_comes_before_it_or_after_it() {
+    let books = Books::open().await;
+    let (ledgers, finance) = two(&books).await;
+    let ids = issued(&books, 36, &finance).await;
+    let kinds = [Against::Void, Against::Pay, Against::Refund];
+    let mut running = JoinSet::new();
+    for (place, (id, against)) in ids.iter().zip(kinds.into_iter().cycle()).enumerate() {
+        if against == Against::Refund {
+            books.ledger.pay_invoice(id, None, &finance).await.unwrap();
+            credit(&books.ledger, id, 5, &finance).await.unwrap();
+        }
+        // Each of the two goes first, on either ledger: one ledger may keep the other waiting.
+        let credit_first = place % 2 == 0;
+        for is_credit in [credit_first, !credit_first] {
+            let ledger = ledgers[(place / 6 + usize::from(is_credit)) % 2].clone();
+            let (id, finance) = (id.clone(), finance.clone());
+            running.spawn(async move {
+                let done = match against {
+                    _ if is_credit => credit(&ledger, &id, 3, &finance).await,
+                    Against::Void => ledger.void_invoice(&id, "a race", &finance).await.map(drop),
+                    Against::Pay => ledger.pay_invoice(&id, None, &finance).await.map(drop),
+                    Against::Refund => {
+                        let rest = NewPayment::default();
+                        ledger.refund_invoice(&id, &rest, &finance).await.map(drop)
+                    }
+                };
+                if let Err(error) = done {
+                    assert!(matches!(error, LedgerError::Refused { .. }), "{error:?}");
+                }
+            });
+        }
+    }
+
+    running.join_all().await;
+
+    assert_whole(&books).await;
+    let mut found = BTreeSet::new();
+    for (id, against) in ids.iter().zip(kinds.into_iter().cycle()) {
+        let invoice = books.ledger.invoice(id).await.unwrap();
+        let now = invoice.standing.unwrap();
+        let refunded = now.refunded.unwrap_or_default().to_string();
+        let of = |amount: Decimal| amount.to_string();
+        let standing = (of(now.credited), of(now.paid), refunded, of(now.due));
+        found.insert((against, invoice.state.as_str(), standing));
+    }
+    let of = |against, state, [credited, paid, refunded, due]: [&str; 4]| {
+        let owned = str::to_owned;
+        (against, state, (owned(credited), owned(paid), owned(refunded), owned(due)))
+    };
+    // The credit first, then the other way round: nothing else is possible, and both come.
+    let possible = BTreeSet::from([
+        of(Against::Void, "final", ["3.00", "0.00", "0", "9.00"]),
+        of(Against::Void, "void", ["0.00", "0.00", "0", "0.00"]),
+        of(Against::Pay, "paid", ["3.00", "9.00", "0", "0.00"]),
+        of(Against::Pay, "paid", ["3.00", "12.00", "0", "-3.00"]),
+        of(Against::Refund, "paid", ["8.00", "12.00", "8.00", "0.00"]),
+        of(Against::Refund, "paid", ["8.00", "12.00", "5.00", "-3.00"]),
+    ]);
+    assert_eq!(found, possible);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

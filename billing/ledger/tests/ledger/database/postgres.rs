@@ -151,6 +151,11 @@ pub(super) fn translated(sql: &str) -> String {
              create trigger boom {event} for each row execute function boom()"
         ),
         None if sql == "drop trigger boom" => "drop function boom cascade".to_owned(),
+        None if sql.starts_with("drop trigger ") => {
+            let name = sql.trim_start_matches("drop trigger ");
+            let (table, _) = name.rsplit_once("_no_").unwrap();
+            format!("{sql} on {table}")
+        }
         None => sql.replace("x'00'", r"'\x00'"),
     }
 }
