@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use permille_ledger::{Ledger, LedgerConfig, NewCustomer, NewKey, Pepper};
+use permille_ledger::{Ledger, LedgerConfig, NewCustomer, NewKey, Pepper, StoreAddress};
 use permille_types::{
     Batch, Currency, CustomerId, Ended, Endpoint, Family, KeyId, RequestId, Sequenced, Source,
     SystemClock, TokenClass, UsageEvent,
@@ -11,10 +11,14 @@ use permille_types::{
 
 use super::Folder;
 
-/// The ledger in a data folder that no process holds.
+/// The ledger in the file of a data folder.
 pub async fn open(folder: &Folder) -> Ledger {
+    open_at(folder, folder.data().join("permille.db").into()).await
+}
+
+/// The ledger in a store, under the pepper of a data folder.
+pub async fn open_at(folder: &Folder, store: StoreAddress) -> Ledger {
     let pepper = Pepper::load_or_create(&folder.data().join("pepper")).unwrap();
-    let store = folder.data().join("permille.db").into();
     Ledger::open(LedgerConfig { store, pepper, clock: Arc::new(SystemClock) }).await.unwrap()
 }
 
