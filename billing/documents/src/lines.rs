@@ -86,13 +86,15 @@ pub(crate) fn write(document: &Document, out: &mut Vec<u8>) -> Result<(), Docume
 
 /// What prepaid credit pays.
 fn prepaid(document: &Document, out: &mut Vec<u8>) -> Result<(), DocumentError> {
-    let mut paid = document.prepaid();
+    let paid = document.prepaid();
     if paid.is_zero() {
         return Ok(());
     }
-    paid.set_sign_negative(true);
+    // It lowers what is to be paid, and what a note pays back in money.
+    let paid = document.signed(rust_decimal::Decimal::ZERO.saturating_sub(paid));
     let cell = |name: &&str| match *name {
         "document" => told(document.shown_number()),
+        "credits" => credits(document),
         "row" => "prepaid".to_owned(),
         "amount" => paid.to_string(),
         "currency" => document.currency.code().to_owned(),

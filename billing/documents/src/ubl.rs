@@ -67,7 +67,8 @@ struct Category {
 struct UblLine {
     number: usize,
     note: Option<String>,
-    quantity: u64,
+    /// Below zero on a line below zero: its price may not be (BR-27).
+    quantity: i128,
     amount: Decimal,
     cost_centre: String,
     name: String,
@@ -102,10 +103,6 @@ pub(crate) fn write(
     if document.net.scale() > AMOUNT_PLACES_MAX {
         let problem = format!("{} has more than two decimal places", document.currency.code());
         return Err(refused(&problem, "a currency with at most two (EN 16931 BR-DEC)"));
-    }
-    if document.lines.iter().any(|line| line.amount.is_sign_negative() && !line.amount.is_zero()) {
-        let accepted = "lines at or above zero; credits are notes of their own (EN 16931 BR-27)";
-        return Err(refused("a line is below zero", accepted));
     }
     if document.is_prepaid_before_tax() {
         let accepted = "credit that pays after tax (EN 16931 BT-113)";
@@ -269,10 +266,11 @@ fn line(line: &Line) -> UblLine {
     let words = Words::ENGLISH;
     let tokens = matches!(line.meter, Meter::Tokens(_));
     let usage = line.usage.as_ref();
-    let priced = usage.filter(|_| !line.by_charge);
+    let is_below = line.amount.is_sign_negative() && !line.amount.is_zero();
+    let priced = usage.filter(|_| !line.by_charge && !is_below);
     let mut properties = Vec::new();
     if let Some(usage) = usage {
-        if line.by_charge {
+        if priced.is_none() {
             properties.push(("Quantity", usage.quantity.to_string()));
         }
         properties.push(("Price version", text::line(usage.price_version.as_str())));
@@ -281,13 +279,13 @@ fn line(line: &Line) -> UblLine {
     UblLine {
         number: line.number,
         note: line.corrects.as_ref().map(|month| format!("Late usage of {}", text::line(month))),
-        // What follows from no quantity at its price is one of its amount.
-        quantity: priced.map_or(1, |usage| usage.quantity),
+        // What follows from no quantity at its price is one of its amount, or one less.
+        quantity: priced.map_or(if is_below { -1 } else { 1 }, |usage| usage.quantity.into()),
         amount: line.amount,
         cost_centre: text::line(line.project.as_str()),
         name: format!("{}: {}", text::line(line.model.as_str()), words.meter(&line.meter)),
         properties,
-        price: priced.map_or(line.amount, |usage| usage.price.normalize()),
+        price: priced.map_or(line.amount.abs(), |usage| usage.price.normalize()),
         base_quantity: if tokens && priced.is_some() { 1_000 } else { 1 },
     }
 }

@@ -88,7 +88,8 @@ pub(crate) struct SessionSum {
     /// Input of the requests whose resent part is known.
     pub(crate) input_tokens: u64,
     pub(crate) resent_tokens: u64,
-    cost: Decimal,
+    /// Its shares in the amounts of lines.
+    billed: Decimal,
 }
 
 impl SessionSum {
@@ -98,7 +99,7 @@ impl SessionSum {
         self.turns = self.turns.saturating_add(other.turns);
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.resent_tokens = self.resent_tokens.saturating_add(other.resent_tokens);
-        self.cost = self.cost.saturating_add(other.cost);
+        self.billed = self.billed.saturating_add(other.billed);
     }
 
     /// Resent tokens in thousandths of the input; absent where nothing is known of it.
@@ -114,7 +115,7 @@ pub(crate) struct SessionRow {
     /// Absent on the row of all other sessions.
     pub(crate) session: Option<SessionId>,
     pub(crate) sum: SessionSum,
-    /// Its share in the net, by largest remainder.
+    /// Its share in the lines, by largest remainder.
     pub(crate) amount: Decimal,
 }
 
@@ -123,9 +124,11 @@ pub(crate) struct SessionRow {
 pub(crate) struct SessionTable {
     /// From the most expensive one down; then all others, when there are any.
     pub(crate) rows: Vec<SessionRow>,
-    /// What of the net is broken down into no session.
+    /// What of the lines is broken down into no session.
     pub(crate) apart: Decimal,
     pub(crate) all: SessionSum,
+    /// The lines in all: what the amounts of `rows` and `apart` add up to.
+    pub(crate) amount: Decimal,
 }
 
 /// Adds up sessions for the table, in bounded memory.
@@ -133,10 +136,15 @@ pub(crate) struct SessionTable {
 pub(crate) struct SessionTally {
     session: Option<SessionId>,
     sum: SessionSum,
+    /// What it has of each line, by place.
+    quantities: BTreeMap<usize, u64>,
+    /// The exact cost of that.
+    cost: Decimal,
     turn_last: u32,
     all: SessionSum,
-    /// The most expensive ones so far, the least of them first to go.
-    dearest: BTreeSet<(Decimal, Reverse<SessionId>)>,
+    /// The most expensive ones so far, the least of them first to go: by what they are billed,
+    /// then, where an allowance covers them, by what they cost.
+    dearest: BTreeSet<(Decimal, Decimal, Reverse<SessionId>)>,
     named: BTreeMap<SessionId, SessionSum>,
 }
 
@@ -147,26 +155,29 @@ impl SessionTally {
         breakdown: &Breakdown,
         request: &Request,
     ) -> Result<(), DocumentError> {
-        let mut is_billed = false;
-        let mut cost = Decimal::ZERO;
-        for (place, quantity) in breakdown.shares(request) {
-            let Some(line) = document.lines.get(place) else { continue };
-            let Some(usage) = &line.usage else { continue };
+        let shares: Vec<(usize, u64)> = breakdown.shares(request).collect();
+        if shares.is_empty() {
+            return Ok(());
+        }
+        if self.session.as_ref() != Some(&request.session) {
+            self.close_session(document);
+            self.session = Some(request.session.clone());
+            self.sum.sessions = 1;
+        }
+        for (place, quantity) in shares {
+            let of_line = self.quantities.entry(place).or_default();
+            *of_line = of_line.saturating_add(quantity);
+            let line = document.lines.get(place);
+            let Some((line, usage)) = line.and_then(|line| Some((line, line.usage.as_ref()?)))
+            else {
+                continue;
+            };
             let exact = rate::cost(&line.meter, usage.price, quantity);
             let exact = named(document, exact, |document, cause| DocumentError::Amount {
                 document,
                 cause,
             })?;
-            cost = cost.saturating_add(exact);
-            is_billed = true;
-        }
-        if !is_billed {
-            return Ok(());
-        }
-        if self.session.as_ref() != Some(&request.session) {
-            self.close_session();
-            self.session = Some(request.session.clone());
-            self.sum.sessions = 1;
+            self.cost = self.cost.saturating_add(exact);
         }
         self.sum.requests = self.sum.requests.saturating_add(1);
         if request.turn > self.turn_last {
@@ -177,54 +188,65 @@ impl SessionTally {
             self.sum.resent_tokens = self.sum.resent_tokens.saturating_add(resent);
             self.sum.input_tokens = self.sum.input_tokens.saturating_add(input);
         }
-        self.sum.cost = self.sum.cost.saturating_add(cost);
         Ok(())
     }
 
-    fn close_session(&mut self) {
-        let sum = std::mem::take(&mut self.sum);
+    fn close_session(&mut self, document: &Document) {
+        let mut sum = std::mem::take(&mut self.sum);
+        let (cost, quantities) =
+            (std::mem::take(&mut self.cost), std::mem::take(&mut self.quantities));
+        for (place, quantity) in quantities {
+            let share = document.lines.get(place).and_then(|line| {
+                let of = line.usage.as_ref()?.quantity;
+                // Digits that a division leaves out are no money: see `allocate` below.
+                line.amount.checked_mul(quantity.into())?.checked_div(of.into())
+            });
+            sum.billed = sum.billed.saturating_add(share.unwrap_or_default());
+        }
         self.turn_last = 0;
         let Some(session) = self.session.take() else { return };
         self.all.add(&sum);
-        self.dearest.insert((sum.cost, Reverse(session.clone())));
+        self.dearest.insert((sum.billed, cost, Reverse(session.clone())));
         self.named.insert(session, sum);
         if self.dearest.len() > SESSIONS_NAMED_MAX
-            && let Some((_, Reverse(cheapest))) = self.dearest.pop_first()
+            && let Some((.., Reverse(cheapest))) = self.dearest.pop_first()
         {
             self.named.remove(&cheapest);
         }
     }
 
-    /// The table, its amounts and what is apart adding up to the net.
+    /// The table, its amounts and what is apart adding up to the lines.
     pub(crate) fn table(
         mut self,
         document: &Document,
         breakdown: &Breakdown,
     ) -> Result<SessionTable, DocumentError> {
-        self.close_session();
+        self.close_session(document);
         let mut others = self.all.clone();
         let mut rows: Vec<SessionRow> = Vec::new();
-        while let Some((_, Reverse(session))) = self.dearest.pop_last() {
+        while let Some((.., Reverse(session))) = self.dearest.pop_last() {
             let Some(sum) = self.named.remove(&session) else { continue };
             others.sessions = others.sessions.saturating_sub(sum.sessions);
             others.requests = others.requests.saturating_sub(sum.requests);
             others.turns = others.turns.saturating_sub(sum.turns);
             others.input_tokens = others.input_tokens.saturating_sub(sum.input_tokens);
             others.resent_tokens = others.resent_tokens.saturating_sub(sum.resent_tokens);
-            others.cost = others.cost.saturating_sub(sum.cost);
+            others.billed = others.billed.saturating_sub(sum.billed);
             rows.push(SessionRow { session: Some(session), sum, amount: Decimal::ZERO });
         }
         if others.sessions > 0 {
             rows.push(SessionRow { session: None, sum: others, amount: Decimal::ZERO });
         }
+        let sum = |amounts: &mut dyn Iterator<Item = Decimal>| {
+            amounts.fold(Decimal::ZERO, Decimal::saturating_add)
+        };
         let lines = document.lines.iter().enumerate();
-        let apart: Vec<_> = lines.filter(|(place, _)| breakdown.is_whole(*place)).collect();
-        let mut costs: Vec<Decimal> = rows.iter().map(|row| row.sum.cost).collect();
-        costs.push(
-            apart.iter().fold(Decimal::ZERO, |sum, (_, line)| sum.saturating_add(line.amount)),
-        );
+        let apart = lines.filter(|(place, _)| breakdown.is_whole(*place));
+        let mut shares: Vec<Decimal> = rows.iter().map(|row| row.sum.billed).collect();
+        shares.push(sum(&mut apart.map(|(_, line)| line.amount)));
+        let whole = sum(&mut document.lines.iter().map(|line| line.amount));
         let places = minor_places(document.currency);
-        let amounts = allocate(document.net, &costs, places);
+        let amounts = allocate(whole, &shares, places);
         let mut amounts = named(document, amounts, |document, cause| DocumentError::Allocate {
             document,
             cause,
@@ -236,6 +258,6 @@ impl SessionTally {
         for (row, amount) in rows.iter_mut().zip(amounts) {
             row.amount = amount;
         }
-        Ok(SessionTable { rows, apart, all: self.all })
+        Ok(SessionTable { rows, apart, all: self.all, amount: whole })
     }
 }

@@ -140,7 +140,7 @@ impl View {
                 })
                 .collect(),
             tax_note: tax_note(document, &words),
-            sessions: session_lines(document, &words, sessions),
+            sessions: session_lines(&words, sessions),
             standing: standing(document, &words),
             notes: notes.chain(count_notes(document, &words)).collect(),
             payment: payment.map(|text| line(text)).collect(),
@@ -312,7 +312,7 @@ fn tax_note(document: &Document, words: &Words) -> Option<String> {
     }
 }
 
-fn session_lines(document: &Document, words: &Words, table: &SessionTable) -> Option<Sessions> {
+fn session_lines(words: &Words, table: &SessionTable) -> Option<Sessions> {
     if table.rows.is_empty() {
         return None;
     }
@@ -344,7 +344,7 @@ fn session_lines(document: &Document, words: &Words, table: &SessionTable) -> Op
         rows.push(apart);
     }
     let name = format!("{} ({})", words.all_sessions, count(table.all.sessions));
-    let all = line_of(name, &table.all, grouped(document.net));
+    let all = line_of(name, &table.all, grouped(table.amount));
     Some(Sessions { rows, all })
 }
 

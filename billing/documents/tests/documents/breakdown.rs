@@ -3,11 +3,12 @@
 use permille_documents::{Export, Format, Grain};
 use permille_rating::invoice::TaxTerms;
 use proptest::prelude::*;
+use rust_decimal::Decimal;
 
-use crate::samples::{export, invoice, request, rows, sum, vat, written};
+use crate::samples::{decimal, export, invoice, request, rows, sum, vat, written};
 
 /// Requests in the order of sessions: each is a session, a model and two counts.
-fn requests() -> impl Strategy<Value = Vec<permille_documents::Request>> {
+pub(crate) fn requests() -> impl Strategy<Value = Vec<permille_documents::Request>> {
     let one = (0_u8..5, prop::bool::ANY, 0_u64..200_000, 0_u64..5_000);
     prop::collection::vec(one, 1..60).prop_map(|mut all| {
         all.sort_by_key(|(session, ..)| *session);
@@ -59,15 +60,19 @@ proptest! {
 
         let page = written(export(&document, Format::Html), &requests, 3);
 
-        let page = String::from_utf8(page).unwrap();
-        let detail = page.split("<h2>Detail</h2>").nth(1).unwrap();
-        let detail = detail.split("<h2>").next().unwrap();
-        let shown: rust_decimal::Decimal = detail
-            .split("<tr class=\"sum\">")
-            .flat_map(|part| part.split("<tr><td>").skip(1))
-            .map(|row| row.rsplit("<td class=\"n\">").next().unwrap())
-            .map(|cell| crate::samples::decimal(&cell.split('<').next().unwrap().replace(',', "")))
-            .sum();
+        let shown = of_detail(&String::from_utf8(page).unwrap());
         prop_assert_eq!(shown, document.net);
     }
+}
+
+/// Sum of the amounts of the lines that a page shows.
+pub(crate) fn of_detail(page: &str) -> Decimal {
+    let detail = page.split("<h2>Detail</h2>").nth(1).unwrap();
+    let detail = detail.split("<h2>").next().unwrap();
+    detail
+        .split("<tr class=\"sum\">")
+        .flat_map(|part| part.split("<tr><td>").skip(1))
+        .map(|row| row.rsplit("<td class=\"n\">").next().unwrap())
+        .map(|cell| decimal(&cell.split('<').next().unwrap().replace(',', "")))
+        .sum()
 }

@@ -14,6 +14,7 @@ mod focus;
 mod html;
 mod journals;
 mod pdf;
+mod random_terms;
 mod samples;
 mod statement;
 mod tables;

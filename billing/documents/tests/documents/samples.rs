@@ -10,8 +10,8 @@ use permille_documents::{
 use permille_rating::{
     Meter,
     invoice::{
-        CreditScope, Creditable, Credited, InvoiceDocument, InvoiceHead, TaxRate, TaxTerms,
-        UsageSum,
+        CreditError, CreditScope, Creditable, Credited, InvoiceDocument, InvoiceHead, TaxRate,
+        TaxTerms, UsageSum,
     },
     invoice::{credit, invoice_lines},
     period::Period,
@@ -192,6 +192,14 @@ pub(crate) fn invoice(requests: &[Request], tax_terms: TaxTerms) -> Document {
 
 /// The credit note over a part of `invoice`.
 pub(crate) fn credit_note(invoice: &Document, scope: CreditScope) -> Document {
+    try_credit_note(invoice, scope).unwrap()
+}
+
+/// The same, where anything of it can be credited.
+pub(crate) fn try_credit_note(
+    invoice: &Document,
+    scope: CreditScope,
+) -> Result<Document, CreditError> {
     let amounts: Vec<Decimal> = invoice.lines.iter().map(|line| line.amount).collect();
     let of = Creditable {
         lines: &amounts,
@@ -200,14 +208,14 @@ pub(crate) fn credit_note(invoice: &Document, scope: CreditScope) -> Document {
         total: invoice.total,
         currency: invoice.currency,
     };
-    let part = credit(of, &Credited::default(), scope).unwrap();
+    let part = credit(of, &Credited::default(), scope)?;
     let lines = part.lines.iter().map(|(number, amount)| Line {
         usage: None,
         by_charge: false,
         amount: *amount,
         ..invoice.lines[number - 1].clone()
     });
-    Document {
+    Ok(Document {
         kind: Kind::CreditNote {
             invoice: invoice.number.clone().unwrap(),
             reason: "wrong price".to_owned(),
@@ -221,7 +229,7 @@ pub(crate) fn credit_note(invoice: &Document, scope: CreditScope) -> Document {
         notes: None,
         counts: None,
         ..invoice.clone()
-    }
+    })
 }
 
 /// Three requests in two sessions, with a line that the rounding moves.

@@ -15,6 +15,12 @@ fn at<'a, 'x>(node: Node<'a, 'x>, path: &str) -> Option<Node<'a, 'x>> {
         .try_fold(node, |node, name| node.children().find(|child| child.tag_name().name() == name))
 }
 
+/// What is to be paid.
+pub(crate) fn payable(xml: &str) -> Decimal {
+    let parsed = roxmltree::Document::parse(xml).unwrap();
+    amount(parsed.root_element(), "LegalMonetaryTotal/PayableAmount")
+}
+
 fn amount(node: Node<'_, '_>, path: &str) -> Decimal {
     let node = at(node, path).unwrap_or_else(|| panic!("no {path}"));
     assert_eq!(node.attribute("currencyID"), Some("CNY"), "{path}");
@@ -162,6 +168,32 @@ fn a_credit_note_names_its_invoice_and_adds_up() {
         assert_eq!(words(root, "CreditNoteTypeCode"), "381");
         assert_eq!(words(root, "Note"), "wrong price");
     }
+}
+
+/// Late usage of a volume charge, and a commitment that is owed no more.
+#[test]
+fn a_line_below_zero_is_a_quantity_below_zero_at_a_price_above_it() {
+    let mut document = invoice(&november(), vat("19"));
+    document.lines[0].by_charge = true;
+    document.lines[0].corrects = Some("2026-10".to_owned());
+    document.lines[0].amount = decimal("-4.00");
+    let net: Decimal = document.lines.iter().map(|line| line.amount).sum();
+    let tax = &mut document.taxes[0];
+    (tax.base, tax.amount) = (net, round(net * decimal("0.19")));
+    (document.net, document.gross, document.total) = (net, net + tax.amount, net + tax.amount);
+
+    let xml = ubl(&document);
+
+    assert!(net.is_sign_negative(), "all of it is below zero: {net}");
+    assert_eq!(check(&xml, Decimal::ZERO), "S");
+    assert_eq!(payable(&xml), document.total);
+    let parsed = roxmltree::Document::parse(&xml).unwrap();
+    let lines = parsed.root_element().children();
+    let line = lines.into_iter().find(|node| node.tag_name().name() == "InvoiceLine").unwrap();
+    assert_eq!(words(line, "InvoicedQuantity"), "-1");
+    assert_eq!(words(line, "LineExtensionAmount"), "-4.00");
+    assert_eq!(words(line, "Price/PriceAmount"), "4.00");
+    assert_eq!(words(line, "Note"), "Late usage of 2026-10");
 }
 
 #[test]
