@@ -7,7 +7,13 @@ use rust_decimal::Decimal;
 /// none or has more digits than fit.
 pub(crate) fn read(text: &str) -> Option<Decimal> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let mantissa = Decimal::from_str_exact(mantissa.trim_start_matches('+')).ok()?.normalize();
+    // Zeros at the end say nothing, and OpenAI's exports write thirty decimal places.
+    let mantissa = match mantissa.split_once('.') {
+        Some((_, places)) if !places.is_empty() => mantissa.trim_end_matches('0'),
+        _ => mantissa,
+    };
+    let mantissa = mantissa.trim_start_matches('+').trim_end_matches('.');
+    let mantissa = Decimal::from_str_exact(mantissa).ok()?.normalize();
     let exponent = exponent.parse::<i32>().ok()?;
     let scale = i32::try_from(mantissa.scale()).ok()?.checked_sub(exponent)?;
     let (mantissa, scale) = if let Ok(scale) = u32::try_from(scale) {
@@ -40,6 +46,9 @@ mod tests {
             ("0.060000000000000005", "0.060000000000000005"),
             ("-3.50", "-3.5"),
             ("0", "0"),
+            ("100", "100"),
+            ("0.003835980000000000000000000000", "0.00383598"),
+            ("7.000000000000000000000000000000", "7"),
         ] {
             assert_eq!(read(text).unwrap().to_string(), value, "{text}");
         }

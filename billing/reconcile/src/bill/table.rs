@@ -106,13 +106,14 @@ fn take(row: &Row<'_>, bill: &mut BillReader) -> Result<(), BillError> {
     let key =
         |class: String| CellKey { day, model: model.clone(), class, project: project.clone() };
     let counts = row.counts()?;
-    if counts.as_ref().is_some_and(Vec::is_empty) && amount.is_none() {
-        // A line of nothing is a line all the same.
+    let quantity = row.quantity()?;
+    let is_empty = counts.as_ref().map_or(quantity.is_none(), Vec::is_empty);
+    if is_empty && amount.is_none() {
+        // A line of nothing is a line all the same: OpenAI writes one for a day without costs.
         return bill.count(None);
     }
     let counts = counts.unwrap_or_default();
     if counts.is_empty() {
-        let quantity = row.quantity()?;
         let line = Line { key: key(said.class), quantity, amount, currency, batch };
         return bill.add(line, true);
     }

@@ -11,6 +11,8 @@ use crate::{decimal, lines, read, read_by};
 const OPENAI_COSTS: &str = include_str!("../bills/openai-costs.json");
 const OPENAI_USAGE: &str = include_str!("../bills/openai-usage.json");
 const OPENAI_USAGE_CSV: &str = include_str!("../bills/openai-usage.csv");
+const OPENAI_COSTS_CSV: &str = include_str!("../bills/openai-costs.csv");
+const ANTHROPIC_COST_CSV: &str = include_str!("../bills/anthropic-cost.csv");
 const ANTHROPIC_COST: &str = include_str!("../bills/anthropic-cost.json");
 const AWS_CUR: &str = include_str!("../bills/aws-cur.csv");
 const FOCUS: &str = include_str!("../bills/focus.csv");
@@ -37,6 +39,32 @@ fn costs_of_openai_are_read_by_line_item_to_their_last_digit() {
         (4, Some(decimal("0.07375")), "json")
     );
     assert_eq!(bill.total().unwrap(), file.total);
+}
+
+/// Days without a cost are rows of days alone, and amounts have thirty decimal places.
+#[test]
+fn the_dashboards_export_of_costs_of_openai_is_the_same_bill() {
+    let bill = read("openai", &[OPENAI_COSTS_CSV]).unwrap();
+
+    assert_eq!(lines(&bill), lines(&read("openai", &[OPENAI_COSTS]).unwrap()));
+    assert_eq!(bill.currency, Some(Currency::USD));
+    assert_eq!(bill.files[0].total, Some(decimal("0.07375")));
+}
+
+#[test]
+fn the_consoles_export_of_costs_of_anthropic_is_read_in_dollars() {
+    let bill = read("anthropic", &[ANTHROPIC_COST_CSV]).unwrap();
+
+    assert_eq!(
+        lines(&bill),
+        [
+            "05 Claude Sonnet 4 cache_read Default - 0.1",
+            "05 Claude Sonnet 4 cache_write_5m Default - 0.05",
+            "05 Claude Sonnet 4 input_uncached Default - 1.23",
+            "05 Claude Sonnet 4 output Default - 0.3 batch",
+        ]
+    );
+    assert_eq!(bill.files[0].total, Some(decimal("1.68")));
 }
 
 #[test]
