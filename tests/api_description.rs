@@ -19,7 +19,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{Folder, eventually, sdk::python};
+use support::{Folder, Server, eventually, sdk::python};
 
 /// Cases of one operation and phase: enough to find what was found when the document was new, few
 /// enough for a minute of a core.
@@ -87,30 +87,35 @@ fn a_command_that_is_run_again_under_its_key_makes_its_change_once() {
     folder.run(&["customer", "list", "--idempotency-key", "a b"]).refused(2);
 }
 
-#[tokio::test]
-async fn schemathesis_finds_nothing() {
-    let folder = Folder::new();
-    let server = folder.serve().await;
-    let key = server.first_key().await;
-    let message = json!([{"role": "user", "content": "Hello."}]);
-    server.chat(&key, json!({"model": "gpt-4o-mini", "messages": message})).await;
-    eventually("there is usage to ask for", async || (!folder.usage(&[]).is_empty()).then_some(()))
-        .await;
-    folder.text(&["invoice", "draft", "--customer", "default", "--period", "2026-01"]);
-    let token = folder.json(&["token", "create", "--role", "admin"]);
+/// A number of the environment, for a longer campaign.
+fn number(variable: &str, usual: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| usual.to_owned())
+}
+
+/// Runs schemathesis as a role; it must find nothing. `paths` are settings for it.
+async fn explore(folder: &Folder, server: &Server, role: &str, (paths, more): (&str, &[&str])) {
+    let of = if role == "customer" { &["--customer", "default"][..] } else { &[] };
+    let token = folder.json(&[&["token", "create", "--role", role], of].concat());
     let document = folder.path().join("openapi.json");
     std::fs::write(&document, folder.text(&["openapi"])).unwrap();
-
+    let settings = std::fs::read_to_string(scripts().join("schemathesis.toml")).unwrap();
+    // What a role may not do is refused, whatever is asked for.
+    let settings = match role {
+        "admin" => settings,
+        _ => settings.replace("\"2xx\", ", "\"2xx\", \"403\", "),
+    };
+    let file = folder.path().join("schemathesis.toml");
+    std::fs::write(&file, settings + paths).unwrap();
+    let authorization = format!("Authorization: Bearer {}", token["secret"].as_str().unwrap());
     let explored = tokio::process::Command::new(python())
         .args(["-m", "schemathesis.cli", "--config-file"])
-        .arg(scripts().join("schemathesis.toml"))
+        .arg(&file)
         .arg("run")
         .arg(&document)
-        .args(["--url", &format!("http://{}", server.console())])
-        .args(["--header", &format!("Authorization: Bearer {}", token["secret"].as_str().unwrap())])
-        .args(["--checks", "all", "--max-examples", EXAMPLES, "--seed", "7", "--workers", "1"])
-        .args(["--phases", "examples,coverage,fuzzing,stateful", "--no-color"])
-        .args(["--generation-database", "none"])
+        .args(["--url", &format!("http://{}", server.console()), "--header", &authorization])
+        .args(["--checks", "all", "--workers", "1", "--no-color", "--generation-database", "none"])
+        .args(["--seed", &number("PERMILLE_API_SEED", "7")])
+        .args(more)
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .output()
@@ -118,6 +123,101 @@ async fn schemathesis_finds_nothing() {
         .unwrap();
 
     let said = String::from_utf8_lossy(&explored.stdout);
-    assert!(explored.status.success(), "{said}\n{}", String::from_utf8_lossy(&explored.stderr));
+    let complaint = String::from_utf8_lossy(&explored.stderr);
+    assert!(explored.status.success(), "{role}: {said}\n{complaint}");
     assert!(!server.errors().contains("the store failed"), "{}", server.errors());
+}
+
+/// A server with usage.
+async fn used(folder: &Folder) -> Server {
+    let server = folder.serve().await;
+    let key = server.first_key().await;
+    let message = json!([{"role": "user", "content": "Hello."}]);
+    server.chat(&key, json!({"model": "gpt-4o-mini", "messages": message})).await;
+    eventually("there is usage to ask for", async || (!folder.usage(&[]).is_empty()).then_some(()))
+        .await;
+    server
+}
+
+#[tokio::test]
+async fn schemathesis_finds_nothing() {
+    let folder = Folder::new();
+    let server = used(&folder).await;
+    folder.text(&["invoice", "draft", "--customer", "default", "--period", "2026-01"]);
+
+    let examples = number("PERMILLE_API_EXAMPLES", EXAMPLES);
+    let phases = ["--phases", "examples,coverage,fuzzing,stateful", "--max-examples", &examples];
+    explore(&folder, &server, "admin", ("", &phases)).await;
+}
+
+const PLAN: &str = "[[plan]]\nname = \"team\"\nkind = \"subscription\"\ncurrency = \"USD\"\n\
+                    fee = \"30\"\n[plan.allowance]\ntokens = 10\n";
+
+/// Issues what there can be of each noun, and gives settings by which it is asked for.
+fn books(folder: &Folder) -> String {
+    let plan = folder.path().join("plan.toml");
+    std::fs::write(&plan, PLAN).unwrap();
+    folder.text(&["plan", "add", plan.to_str().unwrap()]);
+    let from = "2026-09-01T00:00:00Z";
+    folder.text(&["customer", "set", "default", "--plan", "team", "--plan-from", from]);
+    folder.text(&["grant", "add", "--customer", "default", "--amount", "5", "--reason", "a test"]);
+    for period in ["2026-09", "2026-10"] {
+        let args = ["invoice", "draft", "--customer", "default", "--period", period];
+        let id = folder.json(&args)["id"].as_str().unwrap().to_owned();
+        folder.text(&["invoice", "approve", &id]);
+        folder.text(&["invoice", "finalize", &id]);
+    }
+    let (number, reason) = ("INV-2026-000002", ["--reason", "too dear"]);
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap().to_owned();
+    let credit = ["invoice", "credit", number, "--amount", "5 USD"];
+    let note = text(&folder.json(&[&credit[..], &reason].concat()), "id");
+    let open = ["dispute", "open", number, "--line", "1"];
+    let dispute = text(&folder.json(&[&open[..], &reason].concat()), "id");
+    let webhook = text(&folder.json(&["webhook", "add", "https://example.com/hook"]), "id");
+    let bill = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("billing/reconcile/tests/bills/openai-usage.csv");
+    let reconcile = ["reconcile", "--provider", "openai", "--upstream", "simulated-openai"];
+    folder.text(&[&reconcile[..], &[bill.to_str().unwrap()]].concat());
+    let first = |args: &[&str], key: &str| text(&folder.lines(args)[0], key);
+    let reconciliation = first(&["reconcile", "list"], "id");
+    let key = first(&["key", "list"], "id");
+    let price = text(&folder.lines(&["price", "list"])[0]["price"], "version");
+    let session = first(&["usage", "list"], "session");
+    [
+        ("invoices", "id", number),
+        ("credit-notes", "id", &note),
+        ("disputes", "id", &dispute),
+        ("webhooks", "id", &webhook),
+        ("reconciliations", "id", &reconciliation),
+        ("keys", "id", &key),
+        ("customers", "id", "default"),
+        ("close", "period", "2026-09"),
+        ("plans", "name", "team"),
+        ("prices", "version", &price),
+        ("sessions", "id", &session),
+    ]
+    .map(|(noun, name, value)| {
+        format!(
+            "\n[[operations]]\ninclude-path-regex = \"^/api/v1/{noun}/\"\n\
+             parameters = {{ \"path.{name}\" = \"{value}\" }}\n"
+        )
+    })
+    .concat()
+}
+
+/// Of things that are there: an issued invoice with a note and a dispute, a plan, a webhook, a
+/// reconciliation, a month that can be signed.
+#[tokio::test]
+async fn schemathesis_finds_nothing_in_books_with_everything_in_them_as_any_role() {
+    let folder = Folder::new();
+    let server = used(&folder).await;
+    let paths = books(&folder);
+
+    let examples = number("PERMILLE_API_EXAMPLES", "2");
+    // Tokens stay: each role has one.
+    let more = ["--exclude-path-regex", "/tokens/", "--phases", "fuzzing,stateful"];
+    let more = [&more[..], &["--max-examples", &examples]].concat();
+    for role in ["customer", "operator", "finance", "admin"] {
+        explore(&folder, &server, role, (&paths, &more)).await;
+    }
 }
