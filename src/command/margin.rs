@@ -46,6 +46,8 @@ enum By {
     Model,
     /// Each session.
     Session,
+    /// Each plan, with its fees.
+    Plan,
 }
 
 /// The report, as far as it is printed.
@@ -65,6 +67,7 @@ struct Group {
     customer: Option<String>,
     model: Option<String>,
     session: Option<String>,
+    plan: Option<String>,
     sums: Sums,
 }
 
@@ -75,6 +78,7 @@ struct Sums {
     simulated_requests: u64,
     left_out_requests: u64,
     billed: String,
+    fees: String,
     provider_cost: String,
     failed_attempt_cost: String,
     margin: String,
@@ -108,6 +112,7 @@ pub(crate) async fn run(context: &Context, asked: &Margin) -> Result<(), CliErro
         By::Customer => "customer",
         By::Model => "model",
         By::Session => "session",
+        By::Plan => "plan",
     };
     let (limit, days) = (asked.limit.map(|n| n.to_string()), asked.fx_days.map(|n| n.to_string()));
     let path = Path::of(&["margin"])
@@ -129,14 +134,15 @@ fn text(document: &RawValue) -> Result<String, CliError> {
         ("", Align::Left),
         ("requests", Align::Right),
         ("billed", Align::Right),
+        ("fees", Align::Right),
         ("provider", Align::Right),
         ("of it failed", Align::Right),
         ("margin", Align::Right),
         ("share", Align::Right),
         ("left out", Align::Right),
     ]);
-    for Group { customer, model, session, sums } in &report.groups {
-        let first = customer.as_ref().or(model.as_ref());
+    for Group { customer, model, session, plan, sums } in &report.groups {
+        let first = customer.as_ref().or(model.as_ref()).or(plan.as_ref());
         grid.row(sums.row(&or_dash(first), session.as_deref().unwrap_or_default()));
     }
     if !report.groups.is_empty() {
@@ -151,12 +157,13 @@ fn text(document: &RawValue) -> Result<String, CliError> {
 }
 
 impl Sums {
-    fn row(&self, of: &str, more: &str) -> [String; 9] {
+    fn row(&self, of: &str, more: &str) -> [String; 10] {
         [
             of.to_owned(),
             more.to_owned(),
             self.requests.to_string(),
             grouped(&self.billed),
+            grouped(&self.fees),
             grouped(&self.provider_cost),
             grouped(&self.failed_attempt_cost),
             grouped(&self.margin),

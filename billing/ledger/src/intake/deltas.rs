@@ -18,7 +18,7 @@ use crate::{
     posting::{self, Costs},
     rollup::{self, Quantity, QuantityKey, RequestCounts, RequestKey},
     session::{self, SessionDelta, SessionKey},
-    spending::{self, SpendingDeltas, SpendingKey},
+    spending::{self, ProviderDeltas, ProviderSide, SpendingDeltas, SpendingKey},
     store::Connection,
 };
 
@@ -99,6 +99,7 @@ pub(super) struct Deltas {
     sessions: BTreeMap<SessionKey, SessionDelta>,
     costs: Costs,
     spending: SpendingDeltas,
+    providers: ProviderDeltas,
     billed: Vec<BilledRequest>,
 }
 
@@ -126,6 +127,11 @@ impl Deltas {
             let (customer, id) = (event.customer.clone(), id.to_owned());
             let key = SpendingKey { customer, level, id, day: found.day };
             spending::add(&mut self.spending, key, cost)?;
+        }
+        let Some(taken) = found.provider_cost else { return Ok(()) };
+        for (side, amount) in [(ProviderSide::Taken, taken), (ProviderSide::Sold, cost)] {
+            let key = (event.customer.clone(), found.day, found.currency.code(), side);
+            spending::add(&mut self.providers, key, amount)?;
         }
         Ok(())
     }
@@ -199,7 +205,7 @@ impl Deltas {
         rollup::add_quantities(connection, &self.quantities).await?;
         rollup::add_requests(connection, &self.requests).await?;
         session::add(connection, &self.sessions).await?;
-        spending::write(connection, &self.spending, at).await?;
+        spending::write(connection, &self.spending, &self.providers, at).await?;
         posting::post(connection, &self.costs, subject, at).await
     }
 

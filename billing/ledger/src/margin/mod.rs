@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    Ledger, LedgerError, SummaryFilter, UsageRow, billed, fx,
+    Ledger, LedgerError, SummaryFilter, UsageRow, billed, fx, plan,
     session::decimal_string,
     usage::{self, StoredUsage},
 };
@@ -45,6 +45,8 @@ pub enum MarginBy {
     Model,
     /// Each session of a customer.
     Session,
+    /// Each plan, by its name; `none` for usage under no plan. With the plans' fees.
+    Plan,
 }
 
 impl FromStr for MarginBy {
@@ -55,7 +57,8 @@ impl FromStr for MarginBy {
             "customer" => Ok(Self::Customer),
             "model" => Ok(Self::Model),
             "session" => Ok(Self::Session),
-            _ => Err(LedgerError::invalid("by", text, "customer, model or session")),
+            "plan" => Ok(Self::Plan),
+            _ => Err(LedgerError::invalid("by", text, "customer, model, session or plan")),
         }
     }
 }
@@ -143,6 +146,9 @@ pub struct MarginGroup {
     /// Which session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
+    /// Which plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<ModelName>,
     /// Its sums.
     pub sums: MarginSums,
 }
@@ -158,19 +164,23 @@ pub struct MarginSums {
     pub simulated_requests: u64,
     /// Requests that are in no sum.
     pub left_out_requests: u64,
-    /// What they were billed, or cost at their own prices.
+    /// What they were billed, or cost at their own prices. By plan, what no invoice has billed yet
+    /// of a plan with a fee counts as 0: the fee stands for it.
     #[serde(serialize_with = "decimal_string")]
     pub billed: Decimal,
+    /// What the plans' fees come to over the time of the report, up to now; 0 but by plan.
+    #[serde(serialize_with = "decimal_string")]
+    pub fees: Decimal,
     /// What providers took for all of their calls.
     #[serde(serialize_with = "decimal_string")]
     pub provider_cost: Decimal,
     /// The part of it for calls that failed or that another one followed.
     #[serde(serialize_with = "decimal_string")]
     pub failed_attempt_cost: Decimal,
-    /// `billed` less `provider_cost`.
+    /// `billed` and `fees` less `provider_cost`.
     #[serde(serialize_with = "decimal_string")]
     pub margin: Decimal,
-    /// In thousandths of `billed`; absent where nothing was.
+    /// In thousandths of `billed` and `fees`; absent where they are nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share_permille: Option<i64>,
 }
@@ -249,8 +259,14 @@ impl Ledger {
         let today = self.now().date_naive();
         let first = asked.since.map_or(NaiveDate::MIN, |since| since.date_naive());
         let rates = fx::between(&mut view, first, today, asked.fx_days_max).await?;
-        let mut simulated = Tally::new(asked, catalogue.book(), rates.clone());
-        let mut real = Tally::new(asked, catalogue.book(), rates);
+        let plans = match asked.by {
+            MarginBy::Plan => plan::Plans::of(&mut view, asked.customer.as_ref()).await?,
+            _ => plan::Plans::default(),
+        };
+        let now = self.now();
+        let fees = plans.fees(asked.since, asked.until.map_or(now, |until| until.min(now)))?;
+        let mut simulated = Tally::new(asked, catalogue.book(), &plans, rates.clone());
+        let mut real = Tally::new(asked, catalogue.book(), &plans, rates);
         let mut after = None;
         loop {
             let stored = usage::by_session(&mut view, &filter, after.take(), ROWS_AT_ONCE).await?;
@@ -265,9 +281,9 @@ impl Ledger {
             after = Some(usage::Place::of(last));
         }
         if real.is_empty() {
-            return simulated.close(asked);
+            return simulated.close(asked, fees);
         }
-        Ok(MarginReport { simulated_left_out: simulated.requests(), ..real.close(asked)? })
+        Ok(MarginReport { simulated_left_out: simulated.requests(), ..real.close(asked, fees)? })
     }
 }
 
@@ -289,4 +305,5 @@ enum GroupKey {
     Customer(CustomerId),
     Model(ModelName),
     Session(CustomerId, SessionId),
+    Plan(Option<ModelName>),
 }

@@ -15,11 +15,16 @@ use super::{
     GroupKey, Groups, MarginAmount, MarginBy, MarginFilter, MarginGroup, MarginLeftOut,
     MarginReport, MarginSums, UsedRate, billed_of,
 };
-use crate::{LedgerError, column, usage::StoredUsage};
+use crate::{
+    LedgerError, column,
+    plan::{Fee, NO_PLAN, Plans},
+    usage::StoredUsage,
+};
 
 /// The sums so far.
 pub(super) struct Tally<'b> {
     book: &'b PriceBook,
+    plans: &'b Plans,
     rates: FxRates,
     currency: Currency,
     by: MarginBy,
@@ -60,9 +65,15 @@ struct Converted {
 struct Reason(&'static str, String);
 
 impl<'b> Tally<'b> {
-    pub(super) fn new(asked: &MarginFilter, book: &'b PriceBook, rates: FxRates) -> Self {
+    pub(super) fn new(
+        asked: &MarginFilter,
+        book: &'b PriceBook,
+        plans: &'b Plans,
+        rates: FxRates,
+    ) -> Self {
         Self {
             book,
+            plans,
             rates,
             currency: asked.currency,
             by: asked.by,
@@ -95,7 +106,11 @@ impl<'b> Tally<'b> {
         let event = &row.event;
         let day = event.at.date_naive();
         let mut sides = Sides { billed: None, provider: None };
-        sides.billed = billed_of(row, share)?.map(|billed| (row.currency, billed));
+        let plan = self.plans.at(&event.customer, event.at);
+        // What an allowance leaves of it is known when it is invoiced.
+        let by_fee = share.is_none() && plan.is_some_and(|plan| plan.fee.is_some());
+        sides.billed = billed_of(row, share)?
+            .map(|billed| (row.currency, if by_fee { Decimal::ZERO } else { billed }));
         let found = self.provider_side(event, row.currency)?;
         let both = match found {
             Ok(provider) => {
@@ -116,7 +131,7 @@ impl<'b> Tally<'b> {
             }
             Err(reason) => {
                 sums.left_out_requests = 1;
-                self.leave_out(reason, &sides, day)?;
+                self.leave_out(reason, &sides, (day, 1))?;
             }
         }
         self.total.add(&sums)?;
@@ -124,6 +139,7 @@ impl<'b> Tally<'b> {
             MarginBy::Customer => GroupKey::Customer(event.customer.clone()),
             MarginBy::Model => GroupKey::Model(event.model().clone()),
             MarginBy::Session => GroupKey::Session(event.customer.clone(), event.session.clone()),
+            MarginBy::Plan => GroupKey::Plan(plan.map(|plan| plan.name.clone())),
         };
         if self.by == MarginBy::Session && self.open.as_ref() != Some(&key) {
             self.open = Some(key.clone());
@@ -222,7 +238,7 @@ impl<'b> Tally<'b> {
         &mut self,
         Reason(reason, what): Reason,
         sides: &Sides,
-        day: NaiveDate,
+        (day, requests): (NaiveDate, u64),
     ) -> Result<(), LedgerError> {
         let left = self.left_out.entry((reason, what)).or_insert_with(|| LeftOut {
             first: day,
@@ -233,7 +249,7 @@ impl<'b> Tally<'b> {
         });
         left.first = left.first.min(day);
         left.last = left.last.max(day);
-        left.requests = left.requests.saturating_add(1);
+        left.requests = left.requests.saturating_add(requests);
         let amounts = [
             (&mut left.billed, sides.billed),
             (&mut left.provider_cost, sides.provider.map(|(currency, sum)| (currency, sum.cost))),
@@ -260,7 +276,28 @@ impl<'b> Tally<'b> {
         Ok(())
     }
 
-    pub(super) fn close(mut self, asked: &MarginFilter) -> Result<MarginReport, LedgerError> {
+    /// Adds a fee to its plan, or names it among what is left out.
+    fn add_fee(&mut self, fee: Fee) -> Result<(), LedgerError> {
+        let day = fee.from.date_naive();
+        let Some(worth) = self.worth(fee.currency, day) else {
+            let billed = Some((fee.currency, fee.amount));
+            let sides = Sides { billed, provider: None };
+            return self.leave_out(self.no_rate(fee.currency), &sides, (day, 0));
+        };
+        let fees = worth.convert(fee.amount).map_err(too_large)?;
+        let sums = MarginSums { fees, ..MarginSums::default() };
+        self.total.add(&sums)?;
+        self.groups.entry(GroupKey::Plan(Some(fee.plan))).or_default().add(&sums)
+    }
+
+    pub(super) fn close(
+        mut self,
+        asked: &MarginFilter,
+        fees: Vec<Fee>,
+    ) -> Result<MarginReport, LedgerError> {
+        for fee in fees {
+            self.add_fee(fee)?;
+        }
         self.total.complete()?;
         let mut groups = sorted(self.groups)?;
         let dropped = groups.len().saturating_sub(self.groups_max);
@@ -302,12 +339,15 @@ fn sorted(groups: Groups) -> Result<Vec<(GroupKey, MarginSums)>, LedgerError> {
 }
 
 fn group(key: GroupKey, sums: MarginSums) -> MarginGroup {
-    let (customer, model, session) = match key {
-        GroupKey::Customer(customer) => (Some(customer), None, None),
-        GroupKey::Model(model) => (None, Some(model), None),
-        GroupKey::Session(customer, session) => (Some(customer), None, Some(session)),
-    };
-    MarginGroup { customer, model, session, sums }
+    let none = MarginGroup { customer: None, model: None, session: None, plan: None, sums };
+    match key {
+        GroupKey::Customer(customer) => MarginGroup { customer: Some(customer), ..none },
+        GroupKey::Model(model) => MarginGroup { model: Some(model), ..none },
+        GroupKey::Session(customer, session) => {
+            MarginGroup { customer: Some(customer), session: Some(session), ..none }
+        }
+        GroupKey::Plan(plan) => MarginGroup { plan: plan.or_else(|| NO_PLAN.parse().ok()), ..none },
+    }
 }
 
 fn left_out(((reason, what), left): ((&'static str, String), LeftOut)) -> MarginLeftOut {
@@ -338,6 +378,7 @@ impl MarginSums {
         }
         for (sum, more) in [
             (&mut self.billed, more.billed),
+            (&mut self.fees, more.fees),
             (&mut self.provider_cost, more.provider_cost),
             (&mut self.failed_attempt_cost, more.failed_attempt_cost),
         ] {
@@ -348,11 +389,12 @@ impl MarginSums {
 
     /// What follows from the sums.
     fn complete(&mut self) -> Result<(), LedgerError> {
-        self.margin = column::exact_sub("margin", self.billed, self.provider_cost)?;
+        let paid = column::exact_add("margin", self.billed, self.fees)?;
+        self.margin = column::exact_sub("margin", paid, self.provider_cost)?;
         self.share_permille = self
             .margin
             .checked_mul(Decimal::ONE_THOUSAND)
-            .and_then(|thousandths| thousandths.checked_div(self.billed))
+            .and_then(|thousandths| thousandths.checked_div(paid))
             .and_then(|share| i64::try_from(share.trunc()).ok());
         Ok(())
     }

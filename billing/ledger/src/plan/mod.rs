@@ -5,6 +5,7 @@
 //! an hour of their calendar, so that hourly quantities fall on one side of it; never inside a
 //! month that is invoiced or closed.
 
+mod fees;
 mod repo;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +17,8 @@ use permille_rating::{
 use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
 use schemars::JsonSchema;
 use serde::Serialize;
+
+pub(crate) use fees::{Fee, Plans};
 
 use crate::{
     Customer, Instruction, Ledger, LedgerError,

@@ -156,11 +156,39 @@ pub(super) async fn assignments(
     .await
     .during("read plans of a customer")?
     .into_iter()
-    .map(|(from, content)| {
-        Ok(Assignment {
-            from: column::instant("customer_plan.from_at", from)?,
-            plan: content.as_deref().map(read).transpose()?,
-        })
+    .map(|(from, content)| assignment(from, content.as_deref()))
+    .collect()
+}
+
+/// Which plans all customers have had and will have, each customer's in order.
+pub(super) async fn every_assignment(
+    connection: &mut Connection,
+) -> Result<Vec<(CustomerId, Assignment)>, LedgerError> {
+    sql::query_as::<(String, i64, Option<String>)>(
+        "select
+             customer_plan.customer,
+             customer_plan.from_at,
+             plan.content
+         from customer_plan
+         left join plan on plan.version = customer_plan.plan
+         order by
+             customer_plan.customer,
+             customer_plan.from_at",
+    )
+    .fetch_all(connection)
+    .await
+    .during("read plans of customers")?
+    .into_iter()
+    .map(|(customer, from, content)| {
+        let customer = column::parsed("customer_plan.customer", &customer)?;
+        Ok((customer, assignment(from, content.as_deref())?))
     })
     .collect()
+}
+
+fn assignment(from: i64, content: Option<&str>) -> Result<Assignment, LedgerError> {
+    Ok(Assignment {
+        from: column::instant("customer_plan.from_at", from)?,
+        plan: content.map(read).transpose()?,
+    })
 }

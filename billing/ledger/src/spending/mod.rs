@@ -3,6 +3,8 @@
 //! Whole nano-units, rounded for each request, so that the gateway, which counts the same way,
 //! comes to the same sum. What a session has cost stands in its own row. Not what is invoiced:
 //! invoices round once, on their lines.
+//!
+//! Beside it stands what providers take, by day and customer, for lists that compare the two.
 
 mod news;
 mod repo;
@@ -28,10 +30,35 @@ pub(crate) struct SpendingKey {
 /// What a batch adds, in 10⁻⁹ of the currency unit.
 pub(crate) type SpendingDeltas = BTreeMap<SpendingKey, i64>;
 
+/// What of the requests whose provider's price is known in the customer's currency, by its code:
+/// the level of such a day's sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ProviderSide {
+    /// What providers take for all of their calls.
+    Taken,
+    /// What they cost their customer at their own prices.
+    Sold,
+}
+
+impl ProviderSide {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "provider_cost",
+            Self::Sold => "provider_priced",
+        }
+    }
+}
+
+/// Whose, the start of the local day, in which currency, and which side.
+pub(crate) type ProviderKey = (CustomerId, DateTime<Utc>, &'static str, ProviderSide);
+
+/// What a batch adds to these, in 10⁻⁹ of the currency unit.
+pub(crate) type ProviderDeltas = BTreeMap<ProviderKey, i64>;
+
 /// Adds the cost of one request.
-pub(crate) fn add(
-    deltas: &mut SpendingDeltas,
-    key: SpendingKey,
+pub(crate) fn add<K: Ord>(
+    deltas: &mut BTreeMap<K, i64>,
+    key: K,
     cost: Decimal,
 ) -> Result<(), LedgerError> {
     // What does not fit here fits no posting either, which refuses the request by name.
@@ -47,9 +74,24 @@ pub(crate) fn add(
 pub(crate) async fn write(
     connection: &mut Connection,
     deltas: &SpendingDeltas,
+    providers: &ProviderDeltas,
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
-    repo::add(connection, deltas).await?;
+    let spent = deltas.iter().map(|(key, nano)| repo::Addition {
+        customer: &key.customer,
+        level: key.level.as_str(),
+        id: &key.id,
+        day: key.day,
+        nano: *nano,
+    });
+    let taken = providers.iter().map(|((customer, day, currency, side), nano)| repo::Addition {
+        customer,
+        level: side.as_str(),
+        id: currency,
+        day: *day,
+        nano: *nano,
+    });
+    repo::add(connection, &spent.chain(taken).collect::<Vec<_>>()).await?;
     news::tell(connection, deltas, at).await
 }
 

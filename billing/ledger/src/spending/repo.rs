@@ -1,17 +1,26 @@
 //! All SQL of spending.
 
+use chrono::{DateTime, Utc};
 use permille_types::{CustomerId, SpendAccount};
 
-use super::SpendingDeltas;
 use crate::{
     LedgerError, column,
     error::{During, changed_all},
     sql::{self, Connection},
 };
 
+/// What is added to a day.
+pub(super) struct Addition<'a> {
+    pub(super) customer: &'a CustomerId,
+    pub(super) level: &'static str,
+    pub(super) id: &'a str,
+    pub(super) day: DateTime<Utc>,
+    pub(super) nano: i64,
+}
+
 pub(super) async fn add(
     connection: &mut Connection,
-    deltas: &SpendingDeltas,
+    days: &[Addition<'_>],
 ) -> Result<(), LedgerError> {
     const OPERATION: &str = "add spending";
     let mut add = sql::many(
@@ -25,17 +34,17 @@ pub(super) async fn add(
          on conflict (customer, level, id, day) do update
          set nano = spending_day.nano + excluded.nano",
     );
-    for (key, nano) in deltas {
+    for each in days {
         add.row([
-            key.customer.as_str().into(),
-            key.level.as_str().into(),
-            (&key.id).into(),
-            column::micros(key.day).into(),
-            (*nano).into(),
+            each.customer.as_str().into(),
+            each.level.into(),
+            each.id.into(),
+            column::micros(each.day).into(),
+            each.nano.into(),
         ]);
     }
     let done = add.execute(connection).await.during(OPERATION)?;
-    changed_all(OPERATION, deltas.len(), done.rows_affected())
+    changed_all(OPERATION, days.len(), done.rows_affected())
 }
 
 /// What an account has spent in its period.

@@ -337,3 +337,78 @@ async fn simulated_requests_beside_real_ones_are_in_no_sum_and_alone_they_are_to
     assert_eq!(both.total.provider_cost, alone.total.provider_cost);
     assert_eq!(both.groups.len(), 1);
 }
+
+/// 0.02 a month for any usage; a request of this file costs its provider 0.009.
+const FLAT: &str = r#"
+[[plan]]
+name = "flat"
+kind = "subscription"
+currency = "CNY"
+fee = "0.02"
+
+[plan.allowance]
+amount = "1000"
+"#;
+
+#[tokio::test]
+async fn a_plan_whose_fee_is_less_than_its_providers_take_is_told_first() {
+    let books = Books::open().await;
+    import(&books.ledger, COSTS).await;
+    let finance = books.as_role(Role::Finance).await;
+    books.ledger.add_plans(FLAT, &finance).await.unwrap();
+    let acme = books.key.key.customer.clone();
+    let october = Some(at("2026-10-01T00:00:00Z"));
+    books.ledger.assign_plan(&acme, "flat", october, &finance).await.unwrap();
+    let on = |number, day: &str| {
+        let instant = at(&format!("{day}T12:00:00Z"));
+        UsageEvent { at: instant, ..used(&books, number, "ERNIE-Bot", "a") }
+    };
+    let days = ["2026-09-30", "2026-10-01", "2026-10-10", "2026-10-31"];
+    let events: Vec<_> = (1..).zip(days).map(|(number, day)| on(number, day)).collect();
+    books.accept(&events).await;
+    let by_plan = async |since: &str, until: &str| {
+        let (since, until) = (Some(at(since)), Some(at(until)));
+        let by = MarginBy::Plan;
+        let asked = MarginFilter { by, since, until, ..MarginFilter::new(Currency::CNY) };
+        let found = books.ledger.margins(&asked).await.unwrap();
+        let rows = found.groups.iter().map(|of| {
+            let sums = [of.sums.billed, of.sums.fees, of.sums.provider_cost, of.sums.margin];
+            (of.plan.as_ref().unwrap().to_string(), sums.map(text).join(" "))
+        });
+        rows.collect::<Vec<_>>()
+    };
+    let row = |plan: &str, sums: &str| (plan.to_owned(), sums.to_owned());
+
+    let before = by_plan("2026-09-01T00:00:00Z", "2026-11-01T00:00:00Z").await;
+    let half = by_plan("2026-10-01T00:00:00Z", "2026-10-16T12:00:00Z").await;
+    books.issue("2026-10").await;
+    let after = by_plan("2026-09-01T00:00:00Z", "2026-11-01T00:00:00Z").await;
+
+    let whole = [row("flat", "0 0.02 0.027 -0.007"), row("none", "0.018 0 0.009 0.009")];
+    assert_eq!(before, whole, "what is not billed yet counts by its fee");
+    assert_eq!(half, [row("flat", "0 0.01 0.018 -0.008")]);
+    assert_eq!(after, whole, "the allowance takes all of it");
+    // The running month has the part of its fee that has passed: 19.4 days of 30.
+    let running = by_plan("2026-11-01T00:00:00Z", "2027-01-01T00:00:00Z").await;
+    assert_eq!(running, [row("flat", "0 0.01 0 0.01")]);
+}
+
+#[tokio::test]
+async fn what_providers_take_is_added_up_by_day_where_it_is_known() {
+    let books = Books::open().await;
+    import(&books.ledger, COSTS).await;
+    let again = [used(&books, 1, "ERNIE-Bot", "a"), used(&books, 2, "ERNIE-Bot", "a")];
+    books.accept(&again).await;
+    books.accept(&again).await;
+
+    // Dollars for a customer who pays yuan are not known in its currency.
+    books.accept(&[used(&books, 3, "gpt-test", "a")]).await;
+
+    let days = books
+        .lines(
+            "select level || ' ' || id || ' ' || nano from spending_day
+             where level like 'provider%' order by level",
+        )
+        .await;
+    assert_eq!(days, ["provider_cost CNY 18000000", "provider_priced CNY 36000000"]);
+}

@@ -28,7 +28,7 @@ pub(super) struct Asked {
     /// Requests before this.
     until: Option<DateTime<Utc>>,
     /// What a group is, `customer` when absent.
-    #[schemars(extend("enum" = ["customer", "model", "session"]))]
+    #[schemars(extend("enum" = ["customer", "model", "session", "plan"]))]
     by: Option<String>,
     /// Most groups.
     limit: Option<usize>,
