@@ -28,9 +28,12 @@ pub(crate) struct Summary {
     /// Requests admitted before this instant (RFC 3339).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// A fee for any number of sessions, such as "99 CNY": from how many on does it lose money?
+    /// A fee for any number of sessions, such as "99 CNY": how many cost more?
     #[arg(long, value_name = "AMOUNT CURRENCY")]
     flat_fee: Option<String>,
+    /// Most requests, up to 20,000,000; of more nothing is summed up [default: 1000000].
+    #[arg(long, value_name = "N")]
+    requests_max: Option<u32>,
 }
 
 /// The summary, as far as it is printed.
@@ -91,7 +94,7 @@ struct OutcomeCost {
     cost: String,
 }
 
-/// Where a flat fee loses money.
+/// From where on sessions cost more than a flat fee.
 #[derive(Debug, Deserialize)]
 struct BreakEven {
     flat_fee: String,
@@ -124,11 +127,13 @@ struct Margin {
 /// # Errors
 /// [`CliError`] when the API refuses or cannot be reached.
 pub(super) async fn run(context: &Context, api: &Api, asked: &Summary) -> Result<(), CliError> {
+    let most = asked.requests_max.map(|most| most.to_string());
     let path = Path::of(&["session-summary"])
         .with("customer", asked.customer.as_deref())
         .with("since", asked.since.as_deref())
         .with("until", asked.until.as_deref())
-        .with("flat_fee", asked.flat_fee.as_deref());
+        .with("flat_fee", asked.flat_fee.as_deref())
+        .with("requests_max", most.as_deref());
     let summary = waiting("the rows are read", api.get(&path)).await?;
     context.output.one(&summary, text)
 }
@@ -219,7 +224,7 @@ impl OfCurrency {
         let fee = self.break_even.as_ref().map(|fee| {
             let sessions = fee.sessions;
             let sessions = or_dash(sessions.as_ref());
-            (format!("sessions at which a fee of {} loses money", fee.flat_fee), sessions)
+            (format!("sessions that cost more than a fee of {}", fee.flat_fee), sessions)
         });
         let known = [
             ("cost of regenerated turns", share(self.regenerated_share_permille)),
@@ -237,13 +242,12 @@ impl OfCurrency {
 }
 
 impl OfCustomer {
-    /// What is not known, and where the fee that was named loses money on them.
+    /// What is not known, and from where on they cost more than the fee that was named.
     fn notes(&self, unknown: Option<u64>) -> String {
         let unknown =
             unknown.map(|count| format!("provider's price of {count} requests not known"));
         let sessions = self.break_even.as_ref().and_then(|fee| fee.sessions);
-        let lost =
-            sessions.map(|sessions| format!("the fee loses money from {sessions} sessions on"));
+        let lost = sessions.map(|sessions| format!("{sessions} sessions cost more than the fee"));
         [unknown, lost].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }

@@ -126,7 +126,7 @@ pub struct CurrencySummary {
     /// The same over sessions whose outcome was not told and is inferred `ended`.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_decimal")]
     pub list_price_multiplier_inferred: Option<Decimal>,
-    /// Where a flat fee loses money.
+    /// From where on sessions cost more than a flat fee, at their own prices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub break_even: Option<BreakEven>,
 }
@@ -180,7 +180,8 @@ pub struct OutcomeCost {
     pub cost: Decimal,
 }
 
-/// Where a flat fee loses money.
+/// From where on sessions cost more than a flat fee, at their own prices. What providers take of
+/// these is in margins: with them the fee loses money later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BreakEven {
     /// The fee.
@@ -210,7 +211,7 @@ pub struct CustomerSummary {
     /// What is left of it; absent for readers who are not told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<Margin>,
-    /// Where a flat fee would lose money on sessions such as theirs.
+    /// From where on sessions such as theirs cost more than a flat fee.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub break_even: Option<BreakEven>,
 }

@@ -19,6 +19,9 @@ use crate::{
 /// Longest stretch of time of a summary, in days: a year and what a comparison with the month
 /// before it needs.
 const SUMMARY_DAYS_MAX: i64 = 400;
+/// Most requests of one summary that somebody asks for by name: some minutes of reading, and 320 MB
+/// of costs to be ranked where each is a session of its own.
+const REQUESTS_MAX: u32 = 20_000_000;
 
 /// Whose session.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -66,6 +69,10 @@ pub(super) struct Asked {
     until: Option<DateTime<Utc>>,
     /// A fee for any number of sessions, such as `99 CNY`, to compare with.
     flat_fee: Option<String>,
+    /// Of more requests nothing is summed up; 1,000,000 when absent. Roles `admin` and `finance`
+    /// may ask for up to 20,000,000, which takes minutes.
+    #[schemars(range(min = 1, max = 20_000_000))]
+    requests_max: Option<u32>,
 }
 
 /// What sessions cost over a stretch of time.
@@ -77,6 +84,7 @@ pub(super) async fn summary(
     let since = since(&asked, billing.ledger.time())?;
     let filter = SummaryFilter {
         flat_fee: asked.flat_fee.as_deref().map(fee).transpose()?,
+        requests_max: requests_max(asked.requests_max, caller.may::<ReadMargins>().is_ok())?,
         customer: caller.scope(asked.customer)?,
         since: Some(since),
         until: asked.until,
@@ -106,6 +114,20 @@ fn since(asked: &Asked, now: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
         Some(since) => Err(Problem::invalid(format!(
             "since `{since}` is not accepted; accepted: at most {SUMMARY_DAYS_MAX} days before \
              until, which is now when absent"
+        ))),
+    }
+}
+
+/// How many requests are summed up at most. A long summary holds up those of others: whoever sees
+/// margins may ask for it.
+fn requests_max(asked: Option<u32>, may_wait: bool) -> Result<u32, Problem> {
+    let default = SummaryFilter::default().requests_max;
+    let most = if may_wait { REQUESTS_MAX } else { default };
+    match asked {
+        None => Ok(default),
+        Some(asked) if (1..=most).contains(&asked) => Ok(asked),
+        Some(asked) => Err(Problem::invalid(format!(
+            "requests_max `{asked}` is not accepted; accepted: 1 to {most}"
         ))),
     }
 }

@@ -70,3 +70,21 @@ async fn a_fee_that_is_none_is_named_with_what_is_accepted() {
         assert!(detail.starts_with("flat_fee `") && detail.contains("99 CNY"), "{detail}");
     }
 }
+
+#[tokio::test]
+async fn more_requests_are_summed_up_for_those_who_may_wait() {
+    let api = Api::with_acme().await;
+    let path = "/api/v1/session-summary?requests_max";
+    let customer = api.token("customer").await;
+
+    api.get(&format!("{path}=20000000")).await.ok();
+    api.get_as(&customer, &format!("{path}=1000000")).await.ok();
+    for (most, reply) in [
+        ("20000000", api.get(&format!("{path}=20000001")).await),
+        ("20000000", api.get(&format!("{path}=0")).await),
+        ("1000000", api.get_as(&customer, &format!("{path}=1000001")).await),
+    ] {
+        let detail = reply.problem(422, "invalid");
+        assert!(detail.starts_with("requests_max `") && detail.ends_with(most), "{detail}");
+    }
+}
