@@ -73,6 +73,10 @@ impl BillingPart {
             .issuing(config.issuer()?, config.fonts())
             .telling(config.settings.webhooks.settings());
         billing.watch_budgets(&config.budgets()?).await;
+        if let Err(error) = billing.name_dearest().await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "metrics name the customers who come first, not the dearest");
+        }
         if let Err(error) = billing.watch_reconciliations().await {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "the drift of reconciliations is not exported");

@@ -30,7 +30,14 @@ const SNAPSHOT_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long an answer waits for the gateway beside it; it takes a millisecond or two.
 const GATEWAY_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Summaries of sessions that are made at once: each reads up to a million rows.
+/// Customers that metrics count by name from a start on: those that cost most in so many days. Of
+/// the 500 names the others are left to whoever comes.
+const DEAREST_MAX: u32 = 400;
+/// A month.
+const DEAREST_DAYS: u32 = 30;
+
+/// Summaries of sessions that are made at once: each reads up to a million rows, or as many as were
+/// asked for.
 const SUMMARIES_MAX: usize = 1;
 /// How long a summary waits for the one before it.
 const SUMMARY_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -102,6 +109,16 @@ impl Billing {
             }
         }
         self.metrics.watch(budgets);
+    }
+
+    /// Counts the customers that cost most lately by name, whoever comes first after a start.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the store fails.
+    pub async fn name_dearest(&self) -> Result<(), LedgerError> {
+        let dearest = self.ledger.dearest_customers(DEAREST_DAYS, DEAREST_MAX).await?;
+        self.metrics.name(&dearest);
+        Ok(())
     }
 
     /// Exports what the last reconciliation of each provider came to.

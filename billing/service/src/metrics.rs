@@ -197,6 +197,14 @@ impl Metrics {
         }
     }
 
+    /// Counts these customers by name, whoever comes.
+    pub(crate) fn name(&self, customers: &[CustomerId]) {
+        for customer in customers {
+            self.customers.value(customer.as_str());
+            self.sessions.name(customer);
+        }
+    }
+
     /// Exports what the last reconciliation of each provider came to.
     pub fn reconciled(&self, last: &[ReconciliationSummary]) {
         let drifts = last.iter().filter_map(|of| of.drift_permille.as_ref());

@@ -4,6 +4,7 @@
 //! formulas are those of `docs/metering.md`, "The hidden cost".
 
 use permille_ledger::{BilledRequest, EndedSession, Session};
+use permille_types::CustomerId;
 use prometheus::{
     CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
 };
@@ -153,6 +154,11 @@ impl SessionMetrics {
             )?,
             whole: WholeSessions::register(registry)?,
         })
+    }
+
+    /// Counts a customer by name.
+    pub(crate) fn name(&self, customer: &CustomerId) {
+        self.customers.value(customer.as_str());
     }
 
     /// Counts a request that has a price.

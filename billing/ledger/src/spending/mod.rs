@@ -11,7 +11,7 @@ mod repo;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Days, Utc};
 use permille_rating::round::to_nano;
 use permille_types::{CustomerId, Level, NodeSequence, SpendAccount, SpendQuery, Spent};
 use rust_decimal::Decimal;
@@ -107,6 +107,21 @@ pub(crate) async fn before(
 }
 
 impl Ledger {
+    /// The customers that have cost most in the last days, dearest first. Amounts of different
+    /// currencies are not compared: the dearest of each come first, then the second ones.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn dearest_customers(
+        &self,
+        days: u32,
+        most: u32,
+    ) -> Result<Vec<CustomerId>, LedgerError> {
+        let since = self.now().checked_sub_days(Days::new(days.into())).unwrap_or_default();
+        let mut reader = self.store.read().await?;
+        repo::dearest(&mut reader, since, most).await
+    }
+
     /// What was spent so far and how far each journal is in it, as of one instant.
     ///
     /// # Errors

@@ -71,3 +71,43 @@ pub(super) async fn sum(
     .await
     .during("sum spending")
 }
+
+/// The customers that have cost most since a day, those of each currency in turn.
+pub(super) async fn dearest(
+    connection: &mut Connection,
+    since: DateTime<Utc>,
+    most: u32,
+) -> Result<Vec<CustomerId>, LedgerError> {
+    sql::query_scalar::<String>(
+        "select customer
+         from (
+             select
+                 spending_day.customer,
+                 row_number() over (
+                     partition by customer.currency
+                     order by
+                         sum(spending_day.nano) desc,
+                         spending_day.customer
+                 ) as place
+             from spending_day
+             join customer on customer.id = spending_day.customer
+             where spending_day.level = 'customer'
+               and spending_day.day >= $1
+             group by
+                 spending_day.customer,
+                 customer.currency
+         ) as ranked
+         order by
+             place,
+             customer
+         limit $2",
+    )
+    .bind(column::micros(since))
+    .bind(i64::from(most))
+    .fetch_all(connection)
+    .await
+    .during("find dearest customers")?
+    .iter()
+    .map(|customer| column::parsed("spending_day.customer", customer))
+    .collect()
+}

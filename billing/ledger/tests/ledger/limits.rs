@@ -2,11 +2,12 @@
 
 use permille_ledger::{Change, Instruction, LimitChanges, Limited, NewKey, Page, Role};
 use permille_types::{
-    Currency, Level, Limit, Measure, NodeId, SpendAccount, SpendQuery, Spent, UsageEvent,
+    Currency, Level, Limit, Measure, NodeId, SpendAccount, SpendQuery, Spent, TokenClass,
+    UsageEvent,
 };
 use rust_decimal::Decimal;
 
-use crate::support::{Books, at, batch};
+use crate::support::{Books, add_customer, add_key, at, batch, event};
 
 async fn by(books: &Books) -> Instruction {
     books.as_role(Role::Admin).await
@@ -157,4 +158,37 @@ async fn spending_is_the_rows_cost_by_local_day_and_says_how_far_each_journal_is
     assert_eq!(spent.sequence_of(&node("gw-1")), 41);
     assert_eq!(spent.sequence_of(&node("gw-2")), 7);
     assert_eq!(spent.sequence_of(&node("gw-3")), 0);
+}
+
+#[tokio::test]
+async fn the_dearest_customers_come_first_by_currency_in_turn() {
+    let books = Books::open().await;
+    let mut events = vec![books.event(1)];
+    for (number, (customer, currency, tokens)) in (2..).zip([
+        ("dollars", Currency::USD, 900),
+        ("less", Currency::CNY, 10),
+        ("least", Currency::CNY, 1),
+        ("before", Currency::CNY, 90_000),
+    ]) {
+        add_customer(&books.ledger, customer, currency, "UTC").await;
+        let key = add_key(&books.ledger, customer).await.key;
+        let mut event = event(number, customer, key.id.as_str());
+        event.tokens = [(TokenClass::INPUT_UNCACHED, tokens)].into();
+        if currency == Currency::USD {
+            event.model_requested = "gpt-test".parse().unwrap();
+        }
+        if customer == "before" {
+            event.at = at("2026-10-01T00:00:00Z");
+        }
+        events.push(event);
+    }
+    books.accept(&events).await;
+
+    let dearest = async |most| {
+        let found = books.ledger.dearest_customers(30, most).await.unwrap();
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+
+    assert_eq!(dearest(9).await, ["acme", "dollars", "less", "least"]);
+    assert_eq!(dearest(2).await, ["acme", "dollars"]);
 }

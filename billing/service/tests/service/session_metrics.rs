@@ -10,7 +10,7 @@ use permille_rating::{
     price_book::parse_price_book,
     rate::RatedLine,
 };
-use permille_service::Budget;
+use permille_service::{Billing, Budget};
 use permille_types::{Currency, Ended, Endpoint, Money, TurnKind, UsageEvent};
 use prometheus::Registry;
 use serde_json::json;
@@ -211,6 +211,30 @@ async fn customers_with_a_budget_are_counted_by_name_from_the_start() {
         assert_eq!(one(&api.registry, &format!("permille_cost_total{labels}")), "0");
     }
     assert_eq!(of(&api.registry, "permille_monthly_budget").len(), 2);
+}
+
+#[tokio::test]
+async fn after_a_start_the_dearest_customers_are_counted_by_name_whoever_comes_first() {
+    let api = Api::with_acme().await;
+    let key = key(&api).await;
+    Gateway::of(&api, "n1").await.ship(1, &[event(1, "acme", &key)]).await;
+    let by_name = async |knows: bool| {
+        let registry = Registry::new();
+        let started = Billing::new(api.billing.ledger().clone(), &registry).unwrap();
+        if knows {
+            started.name_dearest().await.unwrap();
+        }
+        let acme = BilledRequest { customer: "acme".parse().unwrap(), ..billed(1) };
+        let requests = (0..600).map(billed).chain([acme]).collect();
+        let billed = Billed { requests, ..Billed::default() };
+        started.count_rerated(&Rerated { priced: 0, billed: vec![billed] });
+        ["permille_hidden_cost_total", "permille_provider_cost_total"].map(|name| {
+            of(&registry, name).keys().filter(|labels| labels.contains("\"acme\"")).count()
+        })
+    };
+
+    assert_eq!(by_name(false).await, [0, 0]);
+    assert_eq!(by_name(true).await, [5, 1]);
 }
 
 /// Request `number` of as many customers, models and classes as there are numbers.
