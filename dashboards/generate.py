@@ -5,8 +5,9 @@
     python3 dashboards/generate.py --check              says which files are not what their boards give
     python3 dashboards/generate.py --sqlite FOLDER      writes them to FOLDER
     python3 dashboards/generate.py --postgresql FOLDER  writes them to FOLDER, for a ledger on PostgreSQL
+    python3 dashboards/generate.py --rules FOLDER --runbooks URL  writes the rules, too or alone, with such links
 
-With `--console URL` and `--runbooks URL` their links lead to your API and to where you publish docs/operations.md.
+With `--console URL` and `--runbooks URL` links lead to your API and to where you publish docs/operations.md.
 
 A board says what is asked and how it is shown; what every panel and every dashboard has in common
 (data sources, variables, annotations, links, legends, tooltips) is here, once. Needs nothing but Python 3.11.
@@ -16,7 +17,8 @@ What a panel leads to: `alerts` to their runbooks, `api` to a list of the API, `
 
 In a query of Prometheus, `@` stands for the selector of the chosen installation and instances, and `@job` for
 that of the installation alone, which recorded rules have. One of the ledger is in the SQL that both engines
-have; `@month_end` stands for the end of the month that begins with the panel's time, in microseconds.
+have; `@month_end` stands for the end of the month that begins with the panel's time, in microseconds, and
+`@position` for the function that tells where in a text another one begins, 0 for nowhere.
 """
 
 import argparse
@@ -26,8 +28,11 @@ import pathlib
 import sys
 import tomllib
 
+import shapes
+
 HERE = pathlib.Path(__file__).resolve().parent
 BOARDS = HERE / "boards"
+RULES = HERE / "rules"
 DASHBOARDS = HERE / "grafana"
 
 # The schema of Grafana 12; an older one takes what it knows, a newer one migrates.
@@ -57,13 +62,15 @@ class Ledger:
     # The data source's type.
     kind: str
     month_end: str
+    position: str
 
     @property
     def source(self) -> dict:
         return {"type": self.kind, "uid": "${ledger}"}
 
     def sql(self, text: str) -> str:
-        return " ".join(text.split()).replace("@month_end", self.month_end)
+        text = " ".join(text.split())
+        return text.replace("@month_end", self.month_end).replace("@position", self.position)
 
     def target(self, ref: str, text: str) -> dict:
         raise NotImplementedError
@@ -98,10 +105,12 @@ class Postgresql(Ledger):
 SQLITE = Sqlite(
     "frser-sqlite-datasource",
     "cast(strftime('%s', $__from / 1000, 'unixepoch', '+1 month') as bigint) * 1000000",
+    "instr",
 )
 POSTGRESQL = Postgresql(
     "grafana-postgresql-datasource",
     "cast(extract(epoch from to_timestamp($__from / 1000) at time zone 'UTC' + interval '1 month') as bigint) * 1000000",
+    "strpos",
 )
 
 
@@ -233,7 +242,17 @@ def variables(board: dict, ledger: Ledger, places: Places) -> list[dict]:
         label("instance", "Instance", 'up{job=~"$job"}', "instance", True,
               "Gateways and billings of the installation."),
     ]
+    texts = {
+        "fee": [("fee", "Flat fee", "A monthly fee that sessions are compared with, in the currency.", "20")],
+        "session": [
+            ("session", "Session", "Whose turns are listed; a session's link fills it.", ""),
+            ("session_customer", "Session's customer", "Sessions have one name at one customer.", ""),
+        ],
+    }
     for name in board.get("variables", []):
+        if name in texts:
+            found += [textbox(*each) for each in texts[name]]
+            continue
         found.append(
             {
                 "currency": label("currency", "Currency", "permille_cost_total{@job}", "currency", False,
@@ -252,19 +271,19 @@ def variables(board: dict, ledger: Ledger, places: Places) -> list[dict]:
             "ledger", "Ledger", ledger.kind, "permille-ledger",
             "The ledger's database, for what must not be a label.",
         ),
-        address("console", "Console", "Where the API is, for links to it.", places.console),
-        address("runbooks", "Runbooks", "Where docs/operations.md is published, for links to it.", places.runbooks),
+        textbox("console", "Console", "Where the API is, for links to it.", places.console),
+        textbox("runbooks", "Runbooks", "Where docs/operations.md is published, for links to it.", places.runbooks),
     ]
 
 
-def address(name: str, title: str, description: str, url: str) -> dict:
+def textbox(name: str, title: str, description: str, value: str) -> dict:
     return {
         "type": "textbox",
         "name": name,
         "label": title,
         "description": description,
-        "query": url,
-        "current": {"text": url, "value": url, "selected": False},
+        "query": value,
+        "current": {"text": value, "value": value, "selected": False},
         "hide": 0,
     }
 
@@ -348,7 +367,7 @@ def panel(wanted: dict, ledger: Ledger) -> dict:
     if "from" in wanted:
         # A time of the panel's own, such as `now/M`: this month so far.
         made["timeFrom"] = wanted["from"]
-    SHAPES[kind](wanted, made, defaults)
+    shapes.SHAPES[kind](wanted, made, defaults)
     return made
 
 
@@ -380,9 +399,12 @@ def overrides(wanted: dict) -> list[dict]:
     for name, column in wanted.get("columns", {}).items():
         properties = [{"id": key, "value": column[key]} for key in ("unit", "decimals") if key in column]
         if "link" in column:
-            leaves = not column["link"].startswith("/")
-            link = {"title": column["link_title"], "url": column["link"], "targetBlank": leaves}
-            properties.append({"id": "links", "value": [link]})
+            link = {"title": column["link_title"], "url": column["link"], "targetBlank": False}
+            links = [link]
+            if "api" in column:
+                url = f"$console/api/v1/{column['api']}"
+                links.append({"title": "In the API", "url": url, "targetBlank": True})
+            properties.append({"id": "links", "value": links})
         found.append(override(name, properties))
     return found
 
@@ -416,146 +438,6 @@ def targets(wanted: dict, ledger: Ledger) -> list[dict]:
     return found
 
 
-def timeseries(wanted: dict, made: dict, defaults: dict) -> None:
-    stacked = wanted.get("stack")
-    custom = {
-        "drawStyle": "bars" if wanted.get("bars") else "line",
-        "lineInterpolation": "linear",
-        "lineWidth": 1,
-        "fillOpacity": 30 if stacked else 8,
-        "showPoints": "never",
-        "spanNulls": False,
-        "stacking": {"mode": stacked or "none", "group": "A"},
-        "thresholdsStyle": {"mode": "dashed" if "steps" in wanted else "off"},
-    }
-    if wanted.get("logarithmic"):
-        custom["scaleDistribution"] = {"type": "log", "log": 10}
-    else:
-        defaults.setdefault("min", 0)
-    defaults["color"] = {"mode": "palette-classic"}
-    defaults["custom"] = custom
-    made["options"] = {
-        "legend": {
-            "showLegend": True,
-            "displayMode": "list",
-            "placement": "bottom",
-            "calcs": ["lastNotNull", "max"] if wanted.get("calcs") else [],
-        },
-        "tooltip": {"mode": "multi", "sort": "desc"},
-    }
-
-
-def stat(wanted: dict, made: dict, defaults: dict) -> None:
-    made["options"] = {
-        "reduceOptions": {"calcs": [wanted.get("calc", "lastNotNull")], "fields": "", "values": False},
-        "colorMode": "value" if "steps" in wanted else "none",
-        "graphMode": "none" if wanted.get("instant") else "area",
-        "textMode": wanted.get("text", "auto"),
-        "justifyMode": "auto",
-        "orientation": "auto",
-        "wideLayout": True,
-    }
-
-
-def bargauge(wanted: dict, made: dict, defaults: dict) -> None:
-    defaults.setdefault("min", 0)
-    if "steps" not in wanted:
-        defaults["color"] = {"mode": "continuous-BlYlRd" if wanted.get("heat") else "palette-classic"}
-    made["options"] = {
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "orientation": "horizontal",
-        "displayMode": "gradient" if wanted.get("heat") else "basic",
-        "valueMode": "color",
-        "namePlacement": "auto",
-        "showUnfilled": True,
-        "sizing": "auto",
-        "minVizWidth": 8,
-        "minVizHeight": 16,
-        "maxVizHeight": 48,
-        "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
-    }
-
-
-def barchart(wanted: dict, made: dict, defaults: dict) -> None:
-    """Bars over the values of one label, in the order of `order`; one series for each other label."""
-    over, by = wanted["over"], wanted.get("by")
-    defaults["custom"] = {"fillOpacity": 80, "lineWidth": 1, "axisSoftMin": 0}
-    made["options"] = {
-        "xField": over,
-        "orientation": "vertical",
-        "stacking": "normal" if wanted.get("stack") else "none",
-        "showValue": "auto",
-        "groupWidth": 0.7,
-        "barWidth": 0.9,
-        "xTickLabelRotation": 0,
-        "xTickLabelSpacing": 0,
-        "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
-        "tooltip": {"mode": "multi", "sort": "none"},
-    }
-    if by:
-        made["transformations"] = [
-            {
-                "id": "groupingToMatrix",
-                "options": {"columnField": by, "rowField": over, "valueField": "Value"},
-            },
-            {
-                "id": "organize",
-                "options": {"renameByName": {f"{over}\\{by}": over}},
-            },
-        ]
-    else:
-        made["transformations"] = [
-            {"id": "organize", "options": {"excludeByName": {"Time": True}}},
-        ]
-    made["transformations"].append(
-        {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": over, "desc": False}]}}
-    )
-
-
-def heatmap(wanted: dict, made: dict, defaults: dict) -> None:
-    defaults["custom"] = {"scaleDistribution": {"type": "linear"}}
-    made["options"] = {
-        "calculate": False,
-        "cellGap": 1,
-        "cellValues": {"unit": "short"},
-        "color": {
-            "mode": "scheme",
-            "scheme": "Oranges",
-            "exponent": 0.5,
-            "fill": "dark-orange",
-            "scale": "exponential",
-            "reverse": False,
-            "steps": 64,
-        },
-        "exemplars": {"color": "rgba(255,0,255,0.7)"},
-        "filterValues": {"le": 1e-9},
-        "legend": {"show": True},
-        "rowsFrame": {"layout": "auto"},
-        "showValue": "never",
-        "tooltip": {"mode": "single", "yHistogram": False},
-        "yAxis": {"axisPlacement": "left", "reverse": False, "unit": wanted["unit"]},
-    }
-
-
-def table(wanted: dict, made: dict, defaults: dict) -> None:
-    defaults["custom"] = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}
-    made["options"] = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": []}}
-    if "sql" not in wanted:
-        made["transformations"] = [
-            {"id": "organize", "options": {"excludeByName": {"Time": True}}},
-        ]
-
-
-SHAPES = {
-    "timeseries": timeseries,
-    "stat": stat,
-    "bargauge": bargauge,
-    "barchart": barchart,
-    "heatmap": heatmap,
-    "table": table,
-}
-
-
 def written(
     ledger: Ledger = SQLITE, folder: pathlib.Path = DASHBOARDS, places: Places = Places()
 ) -> dict[pathlib.Path, str]:
@@ -568,20 +450,34 @@ def written(
     return files
 
 
+def rules(folder: pathlib.Path, places: Places) -> dict[pathlib.Path, str]:
+    """The files of rules, whose alerts lead to where their runbooks are published."""
+    return {
+        folder / path.name: path.read_text(encoding="utf-8").replace(
+            f"runbook_url: {Places.runbooks}#", f"runbook_url: {places.runbooks}#"
+        )
+        for path in sorted(RULES.glob("*.yml"))
+    }
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     to = arguments.add_mutually_exclusive_group()
     to.add_argument("--sqlite", metavar="FOLDER", type=pathlib.Path, help="for a ledger in a file")
     to.add_argument("--postgresql", metavar="FOLDER", type=pathlib.Path, help="for a ledger on PostgreSQL")
+    arguments.add_argument("--rules", metavar="FOLDER", type=pathlib.Path, help="where to write the rules")
     arguments.add_argument("--console", metavar="URL", default=Places.console, help="where the API is")
     arguments.add_argument("--runbooks", metavar="URL", default=Places.runbooks, help="where operations.md is")
     wanted = arguments.parse_args()
     places = Places(wanted.console, wanted.runbooks)
     folder = wanted.sqlite or wanted.postgresql or DASHBOARDS
-    if folder == DASHBOARDS and places != Places():
-        arguments.error("--console and --runbooks: say with --sqlite or --postgresql where to write")
-    files = written(POSTGRESQL if wanted.postgresql else SQLITE, folder, places)
+    if folder == DASHBOARDS and places != Places() and not wanted.rules:
+        arguments.error("--console and --runbooks: say with --sqlite, --postgresql or --rules where to write")
+    is_own = folder == DASHBOARDS and wanted.rules
+    files = {} if is_own else written(POSTGRESQL if wanted.postgresql else SQLITE, folder, places)
+    if wanted.rules:
+        files |= rules(wanted.rules, places)
     if not wanted.check:
         for path, text in files.items():
             path.parent.mkdir(exist_ok=True, parents=True)

@@ -399,11 +399,46 @@ fn reader(postgres: &Postgres) {
 fn rounded(rows: &[Value]) -> Vec<BTreeMap<&String, Value>> {
     fn cells(row: &Value) -> BTreeMap<&String, Value> {
         let cells = row.as_object().unwrap().iter();
-        let cells = cells.filter(|(name, _)| !["began", "last", "time"].contains(&name.as_str()));
+        let cells = cells.filter(|(name, _)| {
+            !["began", "first_token_ms", "last", "time"].contains(&name.as_str())
+        });
         let round = |value: &Value| value.as_f64().map(|number| json!(format!("{number:.9}")));
         cells.map(|(name, value)| (name, round(value).unwrap_or_else(|| value.clone()))).collect()
     }
     rows.iter().map(cells).collect()
+}
+
+const PROVIDERS: &str = r#"
+[[price]]
+model = "gpt-4o-mini"
+side = "cost"
+currency = "USD"
+from = 2023-10-01T00:00:00Z
+source = "a test"
+input = "0.0001"
+output = "0.0004"
+"#;
+
+const FLAT: &str = r#"
+[[plan]]
+name = "flat"
+kind = "subscription"
+currency = "USD"
+fee = "20"
+"#;
+
+/// An issued invoice of the fee of the month before `month`, of which 5 are paid.
+fn owe_last_months_fee(folder: &Folder, month: &str) {
+    let first: chrono::NaiveDate = format!("{month}-01").parse().unwrap();
+    let before = first.pred_opt().unwrap().format("%Y-%m").to_string();
+    let from = format!("{before}-01T00:00:00Z");
+    folder.text(&["customer", "set", "acme", "--plan", "flat", "--plan-from", &from]);
+    let draft =
+        folder.json(&["invoice", "draft", "--customer", "acme", "--period", before.as_str()]);
+    let id = draft["id"].as_str().unwrap();
+    folder.text(&["invoice", "approve", id]);
+    folder.text(&["invoice", "finalize", id]);
+    folder.text(&["invoice", "pay", id, "--amount", "5", "--reference", "bank 1"]);
 }
 
 #[tokio::test]
@@ -421,9 +456,13 @@ async fn panels_of_the_ledger_say_the_same_on_postgresql_as_on_a_file() {
         folder.config(&format!("{store}{}", simulator.upstreams()));
         let permille = folder.serve().await;
         let key = folder.key("acme", "USD");
+        let terms = folder.path().join("terms.toml");
+        std::fs::write(&terms, PROVIDERS).unwrap();
+        folder.text(&["price", "import", terms.to_str().unwrap(), "--apply"]);
         for turn in 1..=3 {
             let bearer = format!("Bearer {key}");
-            let headers = [("authorization", bearer.as_str()), ("permille-session", "talk-1")];
+            let headers =
+                [("authorization", bearer.as_str()), ("permille-session", "acme-query-rewrite")];
             let said = json!({"role": "user", "content": format!("simulate:tokens=20 {turn}")});
             let body = json!({"model": "gpt-4o-mini", "messages": [said]});
             let path = "/v1/chat/completions";
@@ -436,7 +475,11 @@ async fn panels_of_the_ledger_say_the_same_on_postgresql_as_on_a_file() {
         })
         .await;
         last = rows.iter().map(|row| row["at"].as_str().unwrap().to_owned()).max().unwrap();
-        folder.json(&["invoice", "draft", "--customer", "acme", "--period", &last[..7]]);
+        let month = &last[..7];
+        std::fs::write(&terms, FLAT).unwrap();
+        folder.text(&["plan", "add", terms.to_str().unwrap()]);
+        owe_last_months_fee(folder, month);
+        folder.json(&["invoice", "draft", "--customer", "acme", "--period", month]);
         running.push((permille, simulator));
     }
     let end = last.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp() + 1;
@@ -450,7 +493,17 @@ async fn panels_of_the_ledger_say_the_same_on_postgresql_as_on_a_file() {
         assert_eq!(rounded(rows), rounded(&postgresql[panel]), "{panel}");
         assert!(!rows.is_empty() || panel.contains("annotation"), "{panel}");
     }
-    let forecast = &sqlite["cost: Month to date and forecast"][0];
+    let forecast = &sqlite["finance: Month to date and forecast"][0];
     let number = |name: &str| forecast[name].as_f64().unwrap();
     assert!(number("month_to_date") > 0.0 && number("forecast") >= number("month_to_date"));
+    let fees = &sqlite["finance: Fees and what providers take, $currency"][0];
+    assert_eq!((&fees["plan"], &fees["fee"]), (&json!("flat"), &json!(20.0)));
+    let [taken, margin] = ["provider_cost", "margin"].map(|name| fees[name].as_f64().unwrap());
+    assert!(taken > 0.0 && (20.0 - taken - margin).abs() < 1e-9, "{fees}");
+    let unpaid = &sqlite["finance: Unpaid"][0];
+    assert_eq!((&unpaid["invoices"], &unpaid["unpaid"]), (&json!(1), &json!(15.0)), "{unpaid}");
+    let turns = &sqlite["sessions: Turns of $session, $session_customer"];
+    let costs = turns.iter().map(|turn| turn["cost"].as_f64().unwrap());
+    assert_eq!(turns.len(), 3);
+    assert!((costs.sum::<f64>() - number("month_to_date")).abs() < 1e-9, "{turns:?}");
 }

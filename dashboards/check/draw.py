@@ -353,7 +353,7 @@ class Drawing:
         if isinstance(value, (int, float)):
             column = columns.get(name, {})
             return written(float(value), column.get("unit", self.unit), column.get("decimals"))
-        return cut(str(value), 40)
+        return cut("" if value is None else str(value), 40)
 
 
 def cut(text: str, most: int) -> str:

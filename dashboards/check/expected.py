@@ -311,6 +311,68 @@ def rows_of_sessions(sessions: list[books.Session]) -> Rows:
     )
 
 
+def multipliers(asked: Asked) -> Series:
+    """Cost of sessions with a result ÷ that of their last complete reply without what was resent. Which sessions had
+    ended before they were told depends on the machine: what is inferred is the least and the most of any choice."""
+    told, surely, maybe = [], [], []
+    for each in asked.paid_sessions:
+        calls = that(priced(asked.paid), lambda call: (call.customer, call.session) == (each.customer, each.id))
+        whole = that(calls, lambda call: call.ended == "complete")
+        if not whole:
+            continue
+        both = (each.cost, whole[-1].cost - whole[-1].hidden["resent"])
+        if each.told in ("accepted", "resolved"):
+            told.append(both)
+        if each.inferred == "ended" and not each.told:
+            surely.append(both)
+        elif each.inferred == "ended" and each.told_after_seconds > IDLE_SECONDS:
+            maybe.append(both)
+    chosen = [surely + [each for place, each in enumerate(maybe) if bits >> place & 1] for bits in range(2 ** len(maybe))]
+    inferred = [ratio(each) for each in chosen if each] + ([] if surely else [0])
+    found = {("inferred",): (min(inferred), max(inferred))}
+    return Series(("source",), found | ({("told",): ratio(told)} if told else {}))
+
+
+def ratio(pairs: list[tuple[Decimal, Decimal]]) -> Decimal:
+    return sum(a for a, _ in pairs) / sum(b for _, b in pairs)
+
+
+def sessions_for(fee: int, asked: Asked, by_providers: bool = False) -> Series:
+    """The smallest number of sessions of mean cost that cost more than the fee."""
+    whole = sum(each.cost for each in asked.paid_sessions)
+    if not whole:
+        return Series(())
+    most = fee * len(asked.paid_sessions) / whole
+    if by_providers:
+        taken = sum(call.provider_cost for call in known(asked.paid))
+        if not taken:
+            return Series(())
+        most *= sum(call.cost for call in known(asked.paid)) / taken
+    return one(math.floor(most) + 1)
+
+
+def fees(asked: Asked) -> Rows:
+    """Nobody has a plan in a demo: what is paid is what usage costs."""
+    sold = total(known(asked.paid), cost, "customer")
+    taken = total(known(asked.paid), lambda call: call.provider_cost, "customer")
+    return Rows(("customer",), {
+        key: {"usage_cost": sold[key], "provider_cost": taken[key], "margin": sold[key] - taken[key]}
+        for key in taken if taken[key]
+    })
+
+
+def turns_of(asked: Asked) -> Rows:
+    """Of the session that the dashboard's variables name in checks."""
+    name = (files.VALUES["session_customer"], files.VALUES["session"])
+    found, whole = {}, Decimal(0)
+    for call in that(asked.all, lambda call: (call.customer, call.session) == name):
+        whole += call.cost
+        found[(call.turn, call.kind)] = {
+            "input": call.input, "output": call.output, "cost": call.cost, "cumulative_cost": whole,
+        } | ({"resent": call.resent} if call.resent else {})
+    return Rows(("turn", "kind"), found)
+
+
 def month(asked: Asked, calls: list[Call], label: str) -> Rows:
     """What the month has cost, and what it comes to at the pace of its first part."""
     now = datetime.datetime.fromtimestamp(asked.now, datetime.UTC)
@@ -350,10 +412,10 @@ EXPECTED: dict[str, list[Callable[[Asked], Series | Rows]]] = {
     "cost: Pace against the month's budget, $currency": [
         lambda a: total(a.paid, cost, "customer").times(MONTH).over(budgets(a))
     ],
-    "cost: The month's budget used, $currency": [lambda a: total(a.paid, cost, "customer").over(budgets(a))],
-    "cost: Month to date and forecast": [lambda a: month(a, a.all, "currency")],
-    "cost: Forecast by customer, $currency": [lambda a: month(a, a.paid, "customer")],
-    "cost: Invoices by state": [invoices],
+    "finance: The month's budget used, $currency": [lambda a: total(a.paid, cost, "customer").over(budgets(a))],
+    "finance: Month to date and forecast": [lambda a: month(a, a.all, "currency")],
+    "finance: Forecast by customer, $currency": [lambda a: month(a, a.paid, "customer")],
+    "finance: Invoices by state": [invoices],
     "cost: Tokens by model": [lambda a: total(a.all, tokens, "model")],
     "cost: Tokens by class": [lambda a: total(a.all, lambda call: call.tokens, part="class")],
     "cost: Input served from the provider's cache": [
@@ -449,6 +511,12 @@ EXPECTED: dict[str, list[Callable[[Asked], Series | Rows]]] = {
         lambda a: total(a.paid, cause("failed_request"), "ended").times(HOUR),
         lambda a: total(a.paid, cause("failed_attempt")).times(HOUR),
     ],
+    "sessions: List-price multiplier": [multipliers],
+    "sessions: Sessions that use up a fee of $fee $currency": [
+        lambda a: sessions_for(int(files.VALUES["fee"]), a), lambda a: sessions_for(int(files.VALUES["fee"]), a, True),
+    ],
+    "sessions: Turns of $session, $session_customer": [turns_of],
+    "finance: Fees and what providers take, $currency": [fees],
     "sessions: Cost of a session, distribution, $currency": [
         lambda a: distribution([float(each.cost) for each in a.paid_sessions], MONEY)
     ],
@@ -469,6 +537,7 @@ TIME = "a time of this machine"
 NO_CALL = "what never reaches a provider is not in its books"
 QUIET = "a demo has none of it; "
 NOT_IN_BOOKS: dict[str, str] = {
+    "finance: Unpaid": QUIET + "tests/dashboards.rs holds it against a payment on both engines",
     "cost: Bills that do not agree": QUIET + "tests/cli_reconcile.rs holds the metric against a bill",
     "cost: Providers reconciled": QUIET + "tests/cli_reconcile.rs",
     "metering: Reported ÷ counted": "divided by our own count of the texts, which only some replies get",

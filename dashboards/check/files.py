@@ -23,6 +23,9 @@ VALUES = {
     "model": ".+",
     "currency": "USD",
     "customer": "acme",
+    "fee": "20",
+    "session": "acme-query-rewrite",
+    "session_customer": "acme",
     "console": "http://127.0.0.1:8081",
     "runbooks": "docs/operations.md",
 }
@@ -69,9 +72,15 @@ class Panel:
 
 def fill(text: str, values: dict[str, str]) -> str:
     """`text` with the value of each variable; an unknown variable stays, and will not parse."""
+    text = re.sub(r"\$\{(\w+):sqlstring\}", lambda m: quoted(values[m[1]]), text)
     return re.sub(
         r"\$(?:\{(\w+)\}|(\w+))", lambda m: values.get(m[1] or m[2], m[0]), text
     )
+
+
+def quoted(value: str) -> str:
+    """A text of SQL."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def boards() -> dict[str, dict]:

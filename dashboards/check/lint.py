@@ -149,7 +149,8 @@ def of_panel(panel: files.Panel) -> list[str]:
         rule(bool(query.legend), "every series has a legend")
         found += of_query(query)
     for query in panel.sql:
-        rule("$__from" in query.text or "from invoice" in query.text, "a list of the ledger follows the time range")
+        is_of_time = "$__from" in query.text or "from invoice" in query.text
+        rule(is_of_time or "${session:sqlstring}" in query.text, "a list of the ledger follows the time range")
         rule(query.text.startswith("select "), "the ledger is only read")
         rule(" limit " in query.text or " group by " in query.text, "a list of the ledger is bounded")
     return found

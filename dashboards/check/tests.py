@@ -5,6 +5,7 @@
 
 import copy
 import pathlib
+import re
 import sys
 import unittest
 import unittest.mock
@@ -16,6 +17,7 @@ import agree
 import expected
 import expected_rules
 import files
+import generate
 import lint
 import names
 import schema
@@ -255,6 +257,20 @@ class Agreement(unittest.TestCase):
         self.assertEqual(expected_rules.above(0, figure)(None), {("a",): 3})
         self.assertEqual(expected_rules.below(-1, figure)(None), {("b",): -2})
         self.assertEqual(expected_rules.above(3, figure)(None), {})
+
+
+class Places(unittest.TestCase):
+    def test_a_copy_of_the_rules_leads_to_where_the_runbooks_are(self) -> None:
+        folder = pathlib.Path("rules")
+        made = generate.rules(folder, generate.Places(runbooks="https://docs.example.com/operations"))
+        self.assertEqual(sorted(made), [folder / "alerts.yml", folder / "recording.yml"])
+        leads = re.findall(r"runbook_url: (.*)#", made[folder / "alerts.yml"])
+        self.assertGreater(len(leads), 40)
+        self.assertEqual(set(leads), {"https://docs.example.com/operations"})
+
+    def test_a_text_of_a_variable_is_quoted_in_sql(self) -> None:
+        text = files.fill("select ${session:sqlstring}, '$customer'", {"session": "it's", "customer": "acme"})
+        self.assertEqual(text, "select 'it''s', 'acme'")
 
 
 if __name__ == "__main__":

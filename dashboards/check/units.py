@@ -29,6 +29,8 @@ def written(value: float | None, unit: str, decimals: int | None = None) -> str:
             return "Yes" if value else "No"
         case "s":
             return seconds(value)
+        case "ms":
+            return seconds(value / 1000)
         case "bytes":
             return stepped(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"])
     raise ValueError(f"unit {unit} cannot be drawn")

@@ -223,7 +223,7 @@ impl Billing {
     /// Counts what somebody said of a session.
     pub(crate) fn count_told(&self, told: &Told) {
         if told.changed {
-            self.metrics.told(&told.session);
+            self.metrics.told(told);
         }
     }
 

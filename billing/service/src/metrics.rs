@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use parking_lot::Mutex;
 use permille_ledger::{
-    Accepted, Billed, BilledRequest, BilledTokens, EndedSession, ReconciliationSummary, Session,
+    Accepted, Billed, BilledRequest, BilledTokens, EndedSession, ReconciliationSummary, Told,
 };
 use permille_types::{CustomerId, Money};
 use prometheus::{
@@ -243,8 +243,8 @@ impl Metrics {
     }
 
     /// Counts what somebody said of a session.
-    pub(crate) fn told(&self, session: &Session) {
-        self.sessions.told(session);
+    pub(crate) fn told(&self, told: &Told) {
+        self.sessions.told(told);
     }
 
     /// Counts a batch that was taken in.

@@ -3,11 +3,12 @@
 //! No label is a session, a request or a user; models, customers and combinations are capped. The
 //! formulas are those of `docs/metering.md`, "The hidden cost".
 
-use permille_ledger::{BilledRequest, EndedSession, Session};
+use permille_ledger::{BilledRequest, EndedSession, Told};
 use permille_types::CustomerId;
 use prometheus::{
     CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
 };
+use rust_decimal::Decimal;
 
 use crate::metrics::{Capped, OTHER, UNIT_SEPARATOR, float, kept};
 
@@ -60,6 +61,8 @@ struct WholeSessions {
     resent: HistogramVec,
     outcomes: IntCounterVec,
     outcome_cost: CounterVec,
+    result_cost: CounterVec,
+    result_text_cost: CounterVec,
 }
 
 impl SessionMetrics {
@@ -241,15 +244,25 @@ impl SessionMetrics {
         if session.outcome.is_none() {
             let outcome = session.inferred_outcome.as_str();
             self.outcome(outcome, "inferred", currency, float(&session.cost));
+            self.result("inferred", currency, session.cost, session.text_cost);
         }
     }
 
     /// Counts what somebody said of a session.
-    pub(crate) fn told(&self, session: &Session) {
+    pub(crate) fn told(&self, Told { session, text_cost, .. }: &Told) {
         if let Some(told) = &session.outcome {
-            let outcome = told.outcome.as_str();
-            self.outcome(outcome, "told", session.currency.code(), float(&session.cost));
+            let (outcome, currency) = (told.outcome.as_str(), session.currency.code());
+            self.outcome(outcome, "told", currency, float(&session.cost));
+            self.result("told", currency, session.cost, *text_cost);
         }
+    }
+
+    /// Counts both sides of the list-price multiplier of a session that has a result.
+    fn result(&self, source: &str, currency: &str, cost: Decimal, text_cost: Option<Decimal>) {
+        let Some(text_cost) = text_cost else { return };
+        let labels = [source, currency];
+        self.whole.result_cost.with_label_values(&labels).inc_by(float(&cost));
+        self.whole.result_text_cost.with_label_values(&labels).inc_by(float(&text_cost));
     }
 
     fn outcome(&self, outcome: &str, source: &str, currency: &str, cost: f64) {
@@ -267,6 +280,9 @@ impl WholeSessions {
         };
         let counters = |name: &str, help: &str, labels: &[&str]| {
             kept(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let amounts = |name: &str, help: &str| {
+            kept(registry, CounterVec::new(Opts::new(name, help), &["source", "currency"])?)
         };
         let cost =
             Opts::new("permille_session_outcome_cost_total", "Cost of sessions, by outcome.");
@@ -295,6 +311,14 @@ impl WholeSessions {
             outcome_cost: kept(
                 registry,
                 CounterVec::new(cost, &["outcome", "source", "currency"])?,
+            )?,
+            result_cost: amounts(
+                "permille_result_cost_total",
+                "Cost of sessions with a result: accepted or resolved, or inferred ended.",
+            )?,
+            result_text_cost: amounts(
+                "permille_result_text_cost_total",
+                "What the last complete replies of those sessions cost without what was resent.",
             )?,
         })
     }

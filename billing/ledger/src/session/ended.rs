@@ -5,7 +5,7 @@ use permille_rating::facts::Counts;
 use permille_types::{Currency, CustomerId, SessionId};
 use rust_decimal::Decimal;
 
-use super::{InferredOutcome, Outcome, repo};
+use super::{InferredOutcome, Outcome, repo, text};
 use crate::{Ledger, LedgerError, column, error::During};
 
 /// Sessions that are taken for ended in one transaction: other writers wait for it.
@@ -32,6 +32,9 @@ pub struct EndedSession {
     pub outcome: Option<Outcome>,
     /// What its requests let infer.
     pub inferred_outcome: InferredOutcome,
+    /// What its last complete reply cost without what was sent before. Absent where there is none,
+    /// and unless its outcome is not told and inferred [`InferredOutcome::Ended`].
+    pub text_cost: Option<Decimal>,
 }
 
 /// A session that is about to be taken for ended.
@@ -52,9 +55,15 @@ impl Ledger {
         let now = self.now();
         let before = column::micros(now.checked_sub_signed(idle).unwrap_or(now));
         let mut tx = self.store.write().await?;
-        let endings = repo::silent(&mut tx, before, ENDED_AT_ONCE).await?;
-        for ending in &endings {
+        let catalogue = self.current(&mut tx).await?;
+        let mut endings = repo::silent(&mut tx, before, ENDED_AT_ONCE).await?;
+        for ending in &mut endings {
             repo::end(&mut tx, ending).await?;
+            let of = &mut ending.session;
+            if of.outcome.is_none() && of.inferred_outcome == InferredOutcome::Ended {
+                of.text_cost =
+                    text::last_text_cost(&mut tx, &catalogue, &of.customer, &of.id).await?;
+            }
         }
         tx.commit().await.during("commit ended sessions")?;
         Ok(endings.into_iter().map(|ending| ending.session).collect())

@@ -9,6 +9,7 @@ mod ended;
 mod hidden;
 mod outcome;
 mod repo;
+mod text;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ pub use hidden::HiddenCost;
 pub(crate) use outcome::LastRequest;
 pub use outcome::{InferredOutcome, OUTCOMES, Outcome, SESSION_IDLE, Told, ToldOutcome};
 pub(crate) use repo::{cost, keep_last, last_turn, told};
+pub(crate) use text::text_cost;
 
 use crate::{
     Ledger, LedgerError, Listing, Page, column, price,

@@ -3,10 +3,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use permille_types::{CustomerId, Ended, SessionId, TurnKind};
+use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Session, repo};
+use super::{Session, repo, text};
 use crate::{Ledger, LedgerError, TokenId, error::During};
 
 /// A session that is silent for so long has ended. Half an hour: longer than people read an answer,
@@ -131,6 +132,9 @@ pub struct Told {
     pub session: Session,
     /// Whether this changed anything: the same outcome again does not.
     pub changed: bool,
+    /// What its last complete reply cost without what was sent before. Absent where there is none,
+    /// where nothing changed and where the outcome is no result.
+    pub text_cost: Option<Decimal>,
 }
 
 impl Ledger {
@@ -151,13 +155,19 @@ impl Ledger {
         let unknown = || LedgerError::not_found("session", id);
         let before = repo::find(&mut tx, customer, id, now).await?.ok_or_else(unknown)?;
         if before.outcome.as_ref().is_some_and(|told| told.outcome == outcome) {
-            return Ok(Told { session: before, changed: false });
+            return Ok(Told { session: before, changed: false, text_cost: None });
         }
+        let text_cost = if outcome.is_result() {
+            let catalogue = self.current(&mut tx).await?;
+            text::last_text_cost(&mut tx, &catalogue, customer, id).await?
+        } else {
+            None
+        };
         let told = ToldOutcome { outcome, at: now, by: by.clone() };
         repo::tell(&mut tx, customer, id, &told).await?;
         tx.commit().await.during("commit outcome")?;
         let session = Session { outcome: Some(told), ..before };
-        Ok(Told { session, changed: true })
+        Ok(Told { session, changed: true, text_cost })
     }
 }
 

@@ -440,6 +440,7 @@ impl TryFrom<SilentRow> for Ending {
                 counts: sum.counts,
                 outcome,
                 inferred_outcome: last.when_ended(),
+                text_cost: None,
             },
             cost: sum.cost,
             last_at: sum.last_at,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use permille_rating::{price_book::PriceBook, rate::provider_cost};
-use permille_types::{Currency, CustomerId, Ended, Money, MoneyError, Price, SessionId};
+use permille_types::{Currency, CustomerId, Money, MoneyError, Price, SessionId};
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     LedgerError, column,
-    session::{HiddenCost, InferredOutcome, LastRequest, Outcome, SessionDelta},
+    session::{HiddenCost, InferredOutcome, LastRequest, Outcome, SessionDelta, text_cost},
     usage::{Pricing, StoredUsage},
 };
 
@@ -94,12 +94,7 @@ impl Tally {
         self.add_turn(row)?;
         self.add_customer(row, book)?;
         let event = &row.event;
-        let text_cost = match &row.pricing {
-            Pricing::Priced { cost, .. } if event.ended == Ended::Complete => {
-                Some(less(*cost, delta.amounts.resent_cost)?)
-            }
-            _ => None,
-        };
+        let text_cost = text_cost(row, &delta)?;
         let last = LastRequest { at: event.at, kind: event.turn_kind, ended: Some(event.ended) };
         let same =
             |open: &SessionTally| open.id == event.session && open.customer == event.customer;
@@ -268,7 +263,7 @@ impl CustomerTally {
         let fee = flat_fee.filter(|fee| fee.currency() == self.currency);
         let break_even = fee.map(|fee| break_even(fee.amount(), self.cost, self.metered));
         let any_known = self.requests > self.unknown;
-        let margin = less(self.known_cost, self.provider_cost)?;
+        let margin = column::exact_sub("difference of costs", self.known_cost, self.provider_cost)?;
         let permille = margin
             .checked_mul(Decimal::ONE_THOUSAND)
             .and_then(|thousandths| thousandths.checked_div(self.known_cost))
@@ -330,12 +325,6 @@ fn quotient(part: Decimal, whole: Decimal, places: u32) -> Option<Decimal> {
 fn cost_share(part: Decimal, whole: Decimal) -> Option<u64> {
     let share = part.checked_mul(Decimal::ONE_THOUSAND)?.checked_div(whole)?;
     u64::try_from(share.trunc()).ok()
-}
-
-fn less(left: Decimal, right: Decimal) -> Result<Decimal, LedgerError> {
-    let mut negated = right;
-    negated.set_sign_positive(right.is_sign_negative());
-    column::exact_add("difference of costs", left, negated)
 }
 
 fn too_large(cause: MoneyError) -> LedgerError {

@@ -16,8 +16,8 @@ pub use day::{UsageDay, UsageDrop};
 pub(crate) use day::{count, count_held, dropped_in, first_at, forgotten, refuse_dropped};
 pub(crate) use key::{payload_sha256, payloads};
 pub(crate) use repo::{
-    by_session, held, insert, leafless, list as page_of, of_request, of_session, of_stretch, place,
-    price, recorded,
+    by_session, held, insert, last_complete, leafless, list as page_of, of_request, of_session,
+    of_stretch, place, price, recorded,
 };
 pub use row::{AttemptRow, UsageRow};
 

@@ -441,6 +441,31 @@ pub(crate) async fn of_session(
     .collect()
 }
 
+/// The last request of a session that ended complete and has a price.
+pub(crate) async fn last_complete(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    session: &SessionId,
+) -> Result<Option<StoredUsage>, LedgerError> {
+    sql::query_as::<Row>(select!(
+        "where usage.customer = $1
+           and usage.session = $2
+           and usage.cost is not null
+           and usage_kind.ended = 'complete'
+         order by
+             usage.at desc,
+             usage.request_id desc
+         limit 1"
+    ))
+    .bind(customer.as_str())
+    .bind(session.as_str())
+    .fetch_optional(connection)
+    .await
+    .during("find last reply of a session")?
+    .map(StoredUsage::try_from)
+    .transpose()
+}
+
 /// Whether there are more than `most` requests of a summary.
 pub(crate) async fn is_more_than(
     connection: &mut Connection,

@@ -155,6 +155,36 @@ async fn an_outcome_that_is_told_is_counted_once_and_not_inferred_too() {
 }
 
 #[tokio::test]
+async fn what_a_result_cost_is_counted_beside_what_its_text_costs_by_the_list() {
+    let api = Api::with_acme().await;
+    let key = key(&api).await;
+    let left = UsageEvent { ended: Ended::ClientGone, turn: 3, ..second(3, &key) };
+    let events = [event(1, "acme", &key), second(2, &key), left];
+    Gateway::of(&api, "n1").await.ship(1, &events).await;
+    let sides = |source: &str| {
+        let labels = format!("{{currency=\"CNY\",source=\"{source}\"}}");
+        ["permille_result_cost_total", "permille_result_text_cost_total"]
+            .map(|name| one(&api.registry, &format!("{name}{labels}")))
+    };
+
+    for outcome in ["rejected", "resolved", "resolved"] {
+        api.post("/api/v1/sessions/chat-1/outcome", &json!({"outcome": outcome})).await.ok();
+    }
+
+    // Three requests of 0.018; the last complete one without the 600 tokens sent before, 0.0072.
+    assert_eq!(sides("told"), ["0.054", "0.0108"]);
+    let mut alone = event(4, "acme", &key);
+    alone.session = "chat-2".parse().unwrap();
+    Gateway::of(&api, "n2").await.ship(1, &[alone]).await;
+    api.billing.count_ended_sessions(IDLE).await.unwrap();
+
+    assert_eq!(sides("inferred"), ["0.018", "0.018"]);
+    assert_eq!(sides("told"), ["0.054", "0.0108"]);
+    let series = of(&api.registry, "permille_result_cost_total");
+    assert_eq!(series.len(), 2, "a session that is told is not inferred too: {series:?}");
+}
+
+#[tokio::test]
 async fn lists_of_models_are_no_sessions_that_have_ended() {
     let api = Api::with_acme().await;
     let key = key(&api).await;
