@@ -128,6 +128,7 @@ mod tests {
             currency: Currency::CNY,
             rpm: None,
             limits: Vec::new(),
+            prepaid: None,
             time_zone: Some("Asia/Shanghai".parse().unwrap()),
             revoked: false,
         };
