@@ -1,6 +1,10 @@
 //! Whatever decimals terms, amounts and rates are made of, up to the bound of the schema: what
 //! comes out is right or an error, and never a panic.
-#![expect(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside test functions"
+)]
 
 mod event;
 
@@ -88,7 +92,7 @@ fn charge(terms: &str) -> Option<PeriodCharge> {
 /// A plan of any amounts, if they are accepted.
 fn plan(numbers: &[Decimal], tokens: u64) -> Option<Plan> {
     let [fee, minimum, commitment, threshold, allowance, overage] = numbers else { return None };
-    let allowance = if tokens % 2 == 0 {
+    let allowance = if tokens.is_multiple_of(2) {
         format!("tokens = {}\noverage_per_1k = \"{overage}\"", tokens >> 1)
     } else {
         format!("amount = \"{allowance}\"")
