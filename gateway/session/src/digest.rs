@@ -42,7 +42,8 @@ impl Key {
 
     /// What digests the texts of messages, of whatever scope.
     pub(crate) fn texts(&self) -> Texts {
-        Texts(HighwayHasher::new(highway::Key(words(&self.0))))
+        let hasher = HighwayHasher::new(highway::Key(words(&self.0)));
+        Texts { hasher, length: None }
     }
 }
 
@@ -108,21 +109,38 @@ impl Chain {
 
 /// The texts of a message in the order in which they came.
 #[derive(Clone)]
-pub(crate) struct Texts(HighwayHasher);
+pub(crate) struct Texts {
+    hasher: HighwayHasher,
+    /// Of the last text, which is still to be added.
+    length: Option<u64>,
+}
 
 impl Texts {
     /// Adds a text, and behind it its length, so that ("a", "bc") and ("ab", "c") differ: read from
     /// the end, what was added is told apart.
     pub(crate) fn add(&mut self, text: &[u8]) {
-        self.0.append(text);
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        self.0.append(&length.to_le_bytes());
+        if let Some(before) = self.length.replace(length) {
+            self.hasher.append(&before.to_le_bytes());
+        }
+        self.hasher.append(text);
     }
 
     /// The digest of all that has come, as one that `mark` tells from others of the same texts.
     pub(crate) fn digest(mut self, mark: u8) -> Digest {
-        self.0.append(&[mark]);
-        let [low, high] = self.0.finalize128();
+        let mut end = [0; 9];
+        let end = match self.length {
+            // One text at least: its length and the mark are added at once.
+            Some(length) => {
+                let (front, back) = end.split_at_mut(8);
+                front.copy_from_slice(&length.to_le_bytes());
+                back.fill(mark);
+                &end[..]
+            }
+            None => &[mark],
+        };
+        self.hasher.append(end);
+        let [low, high] = self.hasher.finalize128();
         Digest((u128::from(low) | (u128::from(high) << 64)).to_le_bytes())
     }
 }

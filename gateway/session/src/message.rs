@@ -86,13 +86,13 @@ impl Start {
     }
 
     /// Adds a text of an object as it stands in a text of JSON.
-    pub(crate) fn push_escaped(&mut self, text: &str) {
-        for byte in text.bytes().take(START_BYTES) {
+    pub(crate) fn push_escaped(&mut self, text: &[u8]) {
+        for byte in text.iter().take(START_BYTES) {
             match byte {
                 b'\n' => self.push(b"n"),
                 b'\t' => self.push(b"t"),
                 b'\r' => self.push(b"r"),
-                byte => self.push(&[byte]),
+                byte => self.push(&[*byte]),
             }
         }
     }

@@ -10,33 +10,44 @@ use serde::{
 use crate::{
     digest::Key,
     message::{Conversation, Speaker, Start},
-    walk::{Draft, Walk},
+    walk::{Draft, Expects, Walk},
 };
 
 /// Most messages of a conversation that is recognised: 480 KiB of digests. No client sends near as
 /// many; a body that does is a request of its own.
 const MESSAGES_MAX: usize = 10_000;
+/// Bytes of a body for which room for a message is made.
+const MESSAGE_BYTES: usize = 256;
 
 /// What `body` says of its conversation. A body that cannot be read says nothing.
 ///
 /// Knows the messages of `OpenAI` chat and responses, Anthropic, Gemini, Qianfan, `DashScope`,
 /// Hunyuan, Ollama and whoever uses the same names.
 pub(crate) fn read(key: &Key, body: &[u8]) -> Conversation {
-    let mut conversation = Conversation::default();
-    // Checked once, with vector instructions, and not text by text.
-    let Ok(body) = simdutf8::basic::from_utf8(body) else { return conversation };
-    let mut deserializer = serde_json::Deserializer::from_str(body);
-    let top = Top { key, conversation: &mut conversation };
-    if deserializer.deserialize_map(top).is_err() || conversation.messages.len() > MESSAGES_MAX {
+    // Hardly any client writes something else where texts are expected.
+    let read = read_as(key, body, Expects::Texts);
+    let read = read.or_else(|_| read_as(key, body, Expects::Anything));
+    let mut conversation = read.unwrap_or_default();
+    if conversation.messages.len() > MESSAGES_MAX {
         return Conversation::default();
     }
     conversation.messages.retain(|message| message.speaker != Speaker::System);
     conversation
 }
 
+fn read_as(key: &Key, body: &[u8], expects: Expects) -> serde_json::Result<Conversation> {
+    let mut conversation = Conversation::default();
+    // Few messages are shorter: the list hardly grows, and holds a quarter of the body at most.
+    conversation.messages.reserve(body.len() / MESSAGE_BYTES);
+    let top = Top { key, expects, conversation: &mut conversation };
+    serde_json::Deserializer::from_slice(body).deserialize_map(top)?;
+    Ok(conversation)
+}
+
 /// The body, or the object in it that holds the messages.
 struct Top<'a> {
     key: &'a Key,
+    expects: Expects,
     conversation: &'a mut Conversation,
 }
 
@@ -48,13 +59,15 @@ impl<'de> Visitor<'de> for Top<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { key, conversation } = self;
+        let Self { key, expects, conversation } = self;
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
             match &*name {
                 "messages" | "Messages" | "contents" | "input" => {
-                    map.next_value_seed(Messages { key, conversation: &mut *conversation })?;
+                    let conversation = &mut *conversation;
+                    map.next_value_seed(Messages { key, expects, conversation })?;
                 }
-                "conversation" | "conversation_id" | "session_id" | "thread_id" => {
+                "conversation" | "conversation_id" | "session_id" | "thread_id"
+                | "litellm_session_id" => {
                     let Name(found) = map.next_value()?;
                     conversation.named = found.or(conversation.named.take());
                 }
@@ -87,6 +100,7 @@ impl<'de> Visitor<'de> for Top<'_> {
 /// The messages, under whichever key: a list, one message, one text, or an object around them.
 struct Messages<'a> {
     key: &'a Key,
+    expects: Expects,
     conversation: &'a mut Conversation,
 }
 
@@ -158,7 +172,7 @@ impl<'de> Visitor<'de> for Messages<'_> {
     }
 
     fn visit_str<E: de::Error>(mut self, text: &str) -> Result<(), E> {
-        let mut draft = Draft::new(self.key);
+        let mut draft = Draft::new(self.key, self.expects);
         Walk::message(&mut draft).visit_str::<E>(text)?;
         let mut replies = Replies::default();
         self.push(&mut draft, &mut replies);
@@ -167,7 +181,7 @@ impl<'de> Visitor<'de> for Messages<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        let (mut draft, mut replies) = (Draft::new(self.key), Replies::default());
+        let (mut draft, mut replies) = (Draft::new(self.key, self.expects), Replies::default());
         while seq.next_element_seed(Walk::message(&mut draft))?.is_some() {
             self.push(&mut draft, &mut replies);
         }
@@ -176,7 +190,8 @@ impl<'de> Visitor<'de> for Messages<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        Top { key: self.key, conversation: self.conversation }.visit_map(map)
+        let Self { key, expects, conversation } = self;
+        Top { key, expects, conversation }.visit_map(map)
     }
 
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
