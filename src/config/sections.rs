@@ -35,6 +35,7 @@ const CALLS_MAX: u32 = 20;
 const LIMITS_WAIT_MS_MAX: u32 = 10_000;
 /// Longest that a request may wait for the shared conversations, in milliseconds: it is served
 /// without them.
+const DAY_SECONDS: u32 = 24 * 60 * 60;
 const SESSION_WAIT_MS_MAX: u32 = 1_000;
 
 /// Every section.
@@ -296,6 +297,9 @@ impl Default for JournalSection {
 pub(crate) struct SessionSection {
     /// Seconds of silence after which metrics count a session as ended.
     pub(crate) idle_seconds: u32,
+    /// Seconds of silence after which a conversation without a name is over: who sends it again
+    /// begins a new session.
+    pub(crate) remember_seconds: u32,
     /// Milliseconds that one request may wait for the conversations that Redis has.
     pub(crate) wait_ms: u32,
     /// Turns that Redis remembers, at some 2,000 bytes each.
@@ -304,7 +308,12 @@ pub(crate) struct SessionSection {
 
 impl Default for SessionSection {
     fn default() -> Self {
-        Self { idle_seconds: 30 * 60, wait_ms: 20, shared_turns_max: 100_000 }
+        Self {
+            idle_seconds: 30 * 60,
+            remember_seconds: DAY_SECONDS,
+            wait_ms: 20,
+            shared_turns_max: 100_000,
+        }
     }
 }
 
@@ -318,10 +327,16 @@ impl SessionSection {
         }
     }
 
+    /// How long conversations are remembered.
+    pub(crate) fn remember(&self) -> Duration {
+        Duration::from_secs(self.remember_seconds.into())
+    }
+
     /// # Errors
     /// [`ConfigError::Key`] names the key and what is accepted.
     fn check(&self) -> Result<(), ConfigError> {
         for (key, value, from, to) in [
+            ("session.remember_seconds", self.remember_seconds, 60, 7 * DAY_SECONDS),
             ("session.wait_ms", self.wait_ms, 1, SESSION_WAIT_MS_MAX),
             ("session.shared_turns_max", self.shared_turns_max, 1_000, u32::MAX),
         ] {

@@ -47,6 +47,18 @@ fn a_wrong_value_is_refused_with_what_is_accepted() {
 }
 
 #[test]
+fn conversations_are_remembered_a_minute_at_least_and_a_week_at_most() {
+    for wrong in ["59", "604801"] {
+        let text = format!("[session]\nremember_seconds = {wrong}");
+        check(&text, &["`session.remember_seconds`", wrong, "60 to 604800"]);
+    }
+    let remember = |text: &str| load(text).1.unwrap().settings.session.remember().as_secs();
+
+    assert_eq!(remember(""), 86_400);
+    assert_eq!(remember("[session]\nremember_seconds = 7200"), 7_200);
+}
+
+#[test]
 fn a_line_that_is_not_toml_is_named() {
     check("[gateway]\n\nlisten = 127.0.0.1:1\n", &["permille.toml:3", "not TOML"]);
 }

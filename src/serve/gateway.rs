@@ -79,6 +79,7 @@ impl GatewayPart {
                 redis_url: settings.redis.as_ref().map(|redis| redis.url.secret()),
             },
             hold_max: Duration::from_millis(settings.journal.hold_max_ms),
+            conversation_idle_max: settings.session.remember(),
             sharing: settings.redis.as_ref().map(|redis| settings.session.sharing(redis)),
             otlp,
         };

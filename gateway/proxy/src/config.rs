@@ -39,6 +39,8 @@ pub struct GatewayConfig {
     pub limits: LimitsConfig,
     /// How long the end of a reply may wait for the journal.
     pub hold_max: Duration,
+    /// How long a conversation without a name may be silent until it is over.
+    pub conversation_idle_max: Duration,
     /// Where several gateways share the conversations that are open; absent, each has its own.
     pub sharing: Option<Sharing>,
     /// Where OpenTelemetry's signals go; absent, nothing is sent.

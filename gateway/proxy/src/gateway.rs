@@ -109,6 +109,7 @@ impl Gateway {
         let counters = Counters::register(foundation.registry)?;
         let otlp = config.otlp.as_ref();
         let telemetry = otlp.map(|otlp| Telemetry::start(otlp, &counters)).transpose()?;
+        let bounds = Bounds { idle_max: config.conversation_idle_max, ..Bounds::default() };
         let metering = Metering::new(
             foundation.journal,
             Arc::clone(&foundation.control),
@@ -118,8 +119,8 @@ impl Gateway {
                 auditor: Auditor::open(config.metering.audit_sample, foundation.folder),
                 limiter: Limiter::new(&config.limits, ground)?,
                 recogniser: match &config.sharing {
-                    Some(sharing) => Recogniser::sharing(Bounds::default(), sharing)?,
-                    None => Recogniser::alone(Bounds::default()),
+                    Some(sharing) => Recogniser::sharing(bounds, sharing)?,
+                    None => Recogniser::alone(bounds),
                 },
                 metrics: Arc::clone(&metrics),
                 telemetry,

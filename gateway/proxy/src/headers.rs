@@ -51,16 +51,18 @@ pub(crate) static SESSION: [HeaderName; 4] = [
 ];
 
 /// Where agents name it of their own accord: Claude Code, Codex (which wrote an underscore once),
-/// opencode, and clients that follow the chain of their calls. They go upstream as they came.
-pub(crate) static AGENT_SESSION: [HeaderName; 8] = [
+/// opencode, OpenClaw and others. They go upstream as they came. A trace's id is no name: many
+/// clients have one for each call, and messages tell better (docs/metering.md).
+pub(crate) static AGENT_SESSION: [HeaderName; 9] = [
     HeaderName::from_static("x-claude-code-session-id"),
     HeaderName::from_static("session-id"),
     HeaderName::from_static("session_id"),
     HeaderName::from_static("thread-id"),
     HeaderName::from_static("thread_id"),
     HeaderName::from_static("x-opencode-session"),
-    HeaderName::from_static("x-litellm-trace-id"),
-    HeaderName::from_static("x-portkey-trace-id"),
+    HeaderName::from_static("x-session-affinity"),
+    HeaderName::from_static("x-agent-session"),
+    HeaderName::from_static("x-openclaw-session-key"),
 ];
 
 /// Our id of the request, on every answer.

@@ -186,6 +186,32 @@ fn a_long_silence_ends_a_conversation() {
     assert_eq!(turn(&late.place), ("request-2", 1, TurnKind::New));
 }
 
+/// What was said before is known by nobody any more; what comes from then on is.
+#[test]
+fn a_conversation_that_is_resumed_after_its_silence_counts_on_from_there() {
+    let idle_max = Duration::from_mins(1);
+    let mut client = Client::new();
+    client.sessions = Sessions::new(Bounds { idle_max, ..Bounds::default() });
+    let all = [
+        ("user", QUESTION),
+        ("assistant", "Timber."),
+        ("user", "And then?"),
+        ("assistant", "It was sold."),
+        ("user", "To whom?"),
+        ("assistant", "To the miller."),
+        ("user", "What for?"),
+    ];
+    client.send("acme", &chat(&all[..1]), Duration::ZERO);
+    let second = client.send("acme", &chat(&all[..3]), idle_max);
+
+    let resumed = client.send("acme", &chat(&all[..5]), idle_max * 3);
+    let next = client.send("acme", &chat(&all), idle_max * 4);
+
+    assert_eq!(turn(&second.place), ("request-1", 2, TurnKind::Continue), "just in time");
+    assert_eq!(turn(&resumed.place), ("request-3", 1, TurnKind::New));
+    assert_eq!(turn(&next.place), ("request-3", 2, TurnKind::Continue));
+}
+
 #[test]
 fn a_stored_response_is_gone_on_from_by_its_id_and_only_by_its_customer() {
     let mut client = Client::new();
@@ -248,7 +274,16 @@ fn names_in_a_body_are_found() {
     for (body, expected) in [
         (json!({"conversation": "conv_1"}), Some("conv_1")),
         (json!({"conversation": {"id": "conv_1"}}), Some("conv_1")),
+        (json!({"conversation_id": "c"}), Some("c")),
+        (json!({"session_id": "s"}), Some("s")),
+        (json!({"thread_id": "t"}), Some("t")),
+        (json!({"litellm_session_id": "l"}), Some("l")),
+        (json!({"metadata": {"session_id": "s"}}), Some("s")),
+        (json!({"metadata": {"conversation_id": "c"}}), Some("c")),
         (json!({"metadata": {"thread_id": "t"}}), Some("t")),
+        // What names a cache, a person or a trace names no conversation.
+        (json!({"prompt_cache_key": "k", "user": "ann", "safety_identifier": "ann"}), None),
+        (json!({"litellm_trace_id": "t", "metadata": {"trace_id": "t"}}), None),
         (json!({"metadata": {"user_id": claude}}), Some("s-1")),
         (json!({"metadata": {"user_id": "user_ab_account__session_s-2"}}), Some("s-2")),
         (json!({"metadata": {"user_id": "ann"}, "conversation": null}), None),

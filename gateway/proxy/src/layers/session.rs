@@ -235,6 +235,51 @@ mod tests {
         assert_eq!(named(&headers).unwrap().unwrap().as_str(), "ours");
     }
 
+    /// Every name is written out once more: a slip in `headers.rs` fails here.
+    #[test]
+    fn every_header_that_names_a_conversation_is_read_and_no_other() {
+        let alone = |name: &str| {
+            let mut headers = HeaderMap::new();
+            let name: http::HeaderName = name.parse().unwrap();
+            headers.insert(name, HeaderValue::from_static("talk-7"));
+            let text = |session: SessionId| session.as_str().to_owned();
+            (named(&headers).unwrap().map(text), named_by_agent(&headers).map(text))
+        };
+        let (session, nothing) = (Some("talk-7".to_owned()), None);
+        let of_clients =
+            ["Permille-Session", "X-Session-Id", "Helicone-Session-Id", "X-LiteLLM-Session-Id"];
+        let of_agents = [
+            "X-Claude-Code-Session-Id",
+            "Session-Id",
+            "session_id",
+            "Thread-Id",
+            "thread_id",
+            "X-Opencode-Session",
+            "X-Session-Affinity",
+            "X-Agent-Session",
+            "X-OpenClaw-Session-Key",
+        ];
+        // One for each call, with some clients: they would split a conversation.
+        let of_calls = [
+            "X-Client-Request-Id",
+            "X-Request-Id",
+            "X-LiteLLM-Trace-Id",
+            "X-Portkey-Trace-Id",
+            "Traceparent",
+        ];
+
+        assert_eq!((headers::SESSION.len(), headers::AGENT_SESSION.len()), (4, of_agents.len()));
+        for name in of_clients {
+            assert_eq!(alone(name), (session.clone(), nothing.clone()), "{name}");
+        }
+        for name in of_agents {
+            assert_eq!(alone(name), (nothing.clone(), session.clone()), "{name}");
+        }
+        for name in of_calls {
+            assert_eq!(alone(name), (nothing.clone(), nothing.clone()), "{name}");
+        }
+    }
+
     #[test]
     fn an_agents_own_header_names_the_session_where_it_can() {
         let mut headers = HeaderMap::new();

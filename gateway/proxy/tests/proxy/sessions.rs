@@ -1,5 +1,7 @@
 //! Conversations are recognised without a word from the client.
 
+use std::time::Duration;
+
 use permille_types::{TurnKind, UsageEvent};
 use serde_json::{Value, json};
 
@@ -128,5 +130,22 @@ async fn a_conversation_that_the_body_names_keeps_its_name() {
         let answer = ask(&world, body).await;
 
         assert_eq!((answer.session.as_str(), answer.turn), ("ticket-7", turn));
+    }
+}
+
+/// Of all that a conversation is, only its silence is over: the next turn counts from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_is_resumed_after_its_silence_is_a_new_one() {
+    let question = "Please summarise the contract with our supplier.";
+    for (idle_max, turn) in [(Duration::ZERO, 1), (Duration::from_hours(1), 2)] {
+        let world = World::with(|setup| setup.config.conversation_idle_max = idle_max).await;
+        let mut messages = vec![say("user", question)];
+        let first = ask(&world, of(&messages)).await;
+        messages.extend([say("assistant", &first.text), say("user", "And the price?")]);
+
+        let resumed = ask(&world, of(&messages)).await;
+
+        assert_eq!((first.turn, resumed.turn), (1, turn), "{idle_max:?}");
+        assert_eq!(resumed.session == first.session, turn == 2, "{idle_max:?}");
     }
 }

@@ -270,6 +270,7 @@ impl World {
             policies: Vec::new(),
             limits: LimitsConfig::default(),
             hold_max: Duration::from_secs(20),
+            conversation_idle_max: Duration::from_hours(24),
             sharing: None,
             otlp: None,
         };
