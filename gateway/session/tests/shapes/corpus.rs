@@ -4,51 +4,94 @@ use std::{collections::HashMap, time::Duration};
 
 use permille_session::Place;
 
-use super::{SHAPES, Step};
-
-const CUSTOMERS: usize = 20;
+use super::{Shape, Step};
 
 /// One request as it was placed, beside the truth.
 pub(crate) struct Outcome {
-    pub(crate) shape: usize,
-    pub(crate) truth: usize,
-    pub(crate) found: String,
-    pub(crate) number_is_right: bool,
-    pub(crate) kind_is_right: bool,
+    shape: usize,
+    truth: usize,
+    found: String,
+    number_is_right: bool,
+    kind_is_right: bool,
 }
 
-/// Shares of pairs, and of requests.
-struct Shares {
-    precision: f64,
-    recall: f64,
+/// The name of the row of all shapes.
+pub(crate) const ALL: &str = "**all**";
+
+/// Shapes by name.
+pub(crate) type Shapes = [(&'static str, Shape)];
+
+/// Pairs of requests, and requests.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
+    /// Pairs that are of one conversation and were found in one.
+    right: u64,
+    /// Pairs that were found in one.
+    found: u64,
+    /// Pairs that are of one.
+    truth: u64,
     /// Requests with the right number of their turn.
-    numbers: f64,
+    numbers: u64,
     /// Requests with that and the right kind.
-    turns: f64,
+    kinds: u64,
+    requests: u64,
 }
 
-fn pairs<'a>(counts: impl Iterator<Item = &'a u64>) -> f64 {
-    counts.map(|count| count * (count - 1) / 2).sum::<u64>() as f64
+impl Counts {
+    fn of<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Self {
+        let (mut both, mut found, mut truth) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut counts = Self::default();
+        for outcome in outcomes {
+            *both.entry((&outcome.found, outcome.truth)).or_insert(0) += 1;
+            *found.entry(&outcome.found).or_insert(0) += 1;
+            *truth.entry(outcome.truth).or_insert(0) += 1;
+            counts.numbers += u64::from(outcome.number_is_right);
+            counts.kinds += u64::from(outcome.number_is_right && outcome.kind_is_right);
+            counts.requests += 1;
+        }
+        let (right, found) = (pairs(both.values()), pairs(found.values()));
+        Self { right, found, truth: pairs(truth.values()), ..counts }
+    }
+
+    /// Precision and recall of pairs; shares of the requests whose number, and whose kind too, is
+    /// right.
+    pub(crate) fn shares(&self) -> [f64; 4] {
+        let share = |part: u64, all: u64| if all == 0 { 1.0 } else { part as f64 / all as f64 };
+        [
+            share(self.right, self.found),
+            share(self.right, self.truth),
+            share(self.numbers, self.requests),
+            share(self.kinds, self.requests),
+        ]
+    }
+
+    /// Asserts what has to hold of a shape; at least `numbers_min` of the numbers are right.
+    pub(crate) fn assert_recognised(&self, name: &str, numbers_min: f64) {
+        let [precision, recall, numbers, kinds] = self.shares();
+        assert!(precision >= 0.995, "{name}: precision {precision}");
+        assert!(recall >= 0.95, "{name}: recall {recall}");
+        assert!(numbers >= numbers_min, "{name}: turn numbers {numbers}");
+        assert!(kinds >= 0.97, "{name}: turns {kinds}");
+    }
 }
 
-fn shares<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Shares {
-    let (mut both, mut found, mut truth) = (HashMap::new(), HashMap::new(), HashMap::new());
-    let (mut numbers, mut turns, mut all) = (0_u64, 0_u64, 0_u64);
-    for outcome in outcomes {
-        *both.entry((&outcome.found, outcome.truth)).or_insert(0_u64) += 1;
-        *found.entry(&outcome.found).or_insert(0_u64) += 1;
-        *truth.entry(outcome.truth).or_insert(0_u64) += 1;
-        numbers += u64::from(outcome.number_is_right);
-        turns += u64::from(outcome.number_is_right && outcome.kind_is_right);
-        all += 1;
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            right: self.right + other.right,
+            found: self.found + other.found,
+            truth: self.truth + other.truth,
+            numbers: self.numbers + other.numbers,
+            kinds: self.kinds + other.kinds,
+            requests: self.requests + other.requests,
+        }
     }
-    let right = pairs(both.values());
-    Shares {
-        precision: right / pairs(found.values()),
-        recall: right / pairs(truth.values()),
-        numbers: numbers as f64 / all as f64,
-        turns: turns as f64 / all as f64,
-    }
+}
+
+fn pairs<'a>(counts: impl Iterator<Item = &'a u64>) -> u64 {
+    counts.map(|count| count * (count - 1) / 2).sum()
 }
 
 /// What happens to a request.
@@ -60,21 +103,22 @@ pub(crate) enum Event {
 
 /// A request, and of which conversation of which shape it is.
 pub(crate) struct Sent {
-    pub(crate) shape: usize,
-    pub(crate) conversation: usize,
+    shape: usize,
+    conversation: usize,
+    customer: usize,
     pub(crate) step: Step,
 }
 
 impl Sent {
     /// Whose it is.
     pub(crate) fn customer(&self) -> String {
-        format!("customer-{}", self.conversation / SHAPES.len() % CUSTOMERS)
+        format!("customer-{}", self.customer)
     }
 
     pub(crate) fn outcome(&self, place: &Place) -> Outcome {
         Outcome {
             shape: self.shape,
-            truth: self.conversation,
+            truth: 2 * self.conversation + usize::from(self.step.apart),
             found: place.session.to_string(),
             number_is_right: place.turn.number == self.step.turn,
             kind_is_right: place.turn.kind == self.step.kind,
@@ -82,16 +126,22 @@ impl Sent {
     }
 }
 
-/// Every request of so many conversations, and what happens to them in the order of time. A reply
-/// takes up to 40 seconds, and most clients wait for it.
-pub(crate) fn traffic(conversations: usize) -> (Vec<Sent>, Vec<(Duration, usize, Event)>) {
+/// Every request of so many conversations of these shapes and of so many customers, and what happens to them in the order of
+/// time, as chance has it in this draw. A reply takes up to 40 seconds, and most clients wait for
+/// it.
+pub(crate) fn traffic(
+    shapes: &Shapes,
+    (conversations, customers): (usize, usize),
+    draw: u64,
+) -> (Vec<Sent>, Vec<(Duration, usize, Event)>) {
     let (mut steps, mut events) = (Vec::new(), Vec::new());
     for conversation in 0..conversations {
-        let mut random = fastrand::Rng::with_seed(conversation as u64);
-        let shape = conversation % SHAPES.len();
+        let mut random = fastrand::Rng::with_seed(draw << 32 | conversation as u64);
+        let shape = conversation % shapes.len();
+        let customer = conversation / shapes.len() % customers;
         let mut at = Duration::from_secs(random.u64(0..6 * 3600));
         let mut answered = at;
-        for step in (SHAPES[shape].1)(&mut random) {
+        for step in (shapes[shape].1)(&mut random) {
             at = if step.beside {
                 at + Duration::from_millis(random.u64(1..500))
             } else {
@@ -101,28 +151,16 @@ pub(crate) fn traffic(conversations: usize) -> (Vec<Sent>, Vec<(Duration, usize,
             answered = answered.max(ends);
             events.push((at, steps.len(), Event::Sent));
             events.push((ends, steps.len(), Event::Answered));
-            steps.push(Sent { shape, conversation, step });
+            steps.push(Sent { shape, conversation, customer, step });
         }
     }
     events.sort_unstable();
     (steps, events)
 }
 
-/// Prints and asserts how often each shape, and all of them, are recognised; at least `numbers_min`
-/// of the turns have the right number.
-pub(crate) fn judge(outcomes: &[Outcome], numbers_min: f64) {
-    println!("| client | precision | recall | turn number right | and kind |");
-    println!("|---|---:|---:|---:|---:|");
-    let all = format!("all {} requests", outcomes.len());
-    let shapes = SHAPES.iter().enumerate().map(|(shape, (name, _))| (*name, Some(shape)));
-    for (name, only) in shapes.chain([(all.as_str(), None)]) {
-        let of_shape = |outcome: &&Outcome| only.is_none_or(|only| outcome.shape == only);
-        let Shares { precision, recall, numbers, turns } = shares(outcomes.iter().filter(of_shape));
-        println!("| {name} | {precision:.4} | {recall:.4} | {numbers:.4} | {turns:.4} |");
-
-        assert!(precision >= 0.995, "{name}: precision {precision}");
-        assert!(recall >= 0.95, "{name}: recall {recall}");
-        assert!(numbers >= numbers_min, "{name}: turn numbers {numbers}");
-        assert!(turns >= 0.97, "{name}: turns {turns}");
-    }
+/// What was counted of each shape and, last, of all of them, each with its name.
+pub(crate) fn judged(shapes: &Shapes, outcomes: &[Outcome]) -> Vec<(&'static str, Counts)> {
+    let of = |shape: usize| Counts::of(outcomes.iter().filter(|outcome| outcome.shape == shape));
+    let each = shapes.iter().enumerate().map(|(shape, (name, _))| (*name, of(shape)));
+    each.chain([(ALL, Counts::of(outcomes.iter()))]).collect()
 }

@@ -20,12 +20,14 @@ pub(crate) struct Step {
     pub(crate) kind: TurnKind,
     /// Whether it is sent while the one before is still being answered.
     pub(crate) beside: bool,
+    /// Whether it is of another conversation, which has what was said in this one.
+    pub(crate) apart: bool,
 }
 
 impl Step {
     /// A request that is sent once all before it are answered.
-    fn new(body: Value, reply: String, turn: u32, kind: TurnKind) -> Self {
-        Self { body, reply, turn, kind, beside: false }
+    pub(crate) fn new(body: Value, reply: String, turn: u32, kind: TurnKind) -> Self {
+        Self { body, reply, turn, kind, beside: false, apart: false }
     }
 
     fn beside(self) -> Self {
@@ -34,7 +36,7 @@ impl Step {
 }
 
 /// A client's conversation.
-type Shape = fn(&mut Rng) -> Vec<Step>;
+pub(crate) type Shape = fn(&mut Rng) -> Vec<Step>;
 
 /// All shapes.
 pub(crate) const SHAPES: &[(&str, Shape)] = &[
@@ -67,14 +69,14 @@ const WORDS: &[&str] = &[
     "longer", "in", "Chinese",
 ];
 
-fn words(random: &mut Rng, from: usize, to: usize) -> String {
+pub(crate) fn words(random: &mut Rng, from: usize, to: usize) -> String {
     let count = random.usize(from..=to);
     let chosen: Vec<_> = (0..count).map(|_| WORDS[random.usize(..WORDS.len())]).collect();
     chosen.join(" ")
 }
 
 /// What people say: now and then only a word.
-fn question(random: &mut Rng) -> String {
+pub(crate) fn question(random: &mut Rng) -> String {
     match random.u8(..10) {
         0 => "go on".to_owned(),
         1 => "why?".to_owned(),
@@ -83,23 +85,23 @@ fn question(random: &mut Rng) -> String {
     }
 }
 
-fn reply(random: &mut Rng) -> String {
+pub(crate) fn reply(random: &mut Rng) -> String {
     words(random, 10, 120)
 }
 
-fn turns(random: &mut Rng) -> u32 {
+pub(crate) fn turns(random: &mut Rng) -> u32 {
     random.u32(1..=9)
 }
 
-fn kind_of(turn: u32) -> TurnKind {
+pub(crate) fn kind_of(turn: u32) -> TurnKind {
     if turn == 1 { TurnKind::New } else { TurnKind::Continue }
 }
 
-fn say(role: &str, text: &str) -> Value {
+pub(crate) fn say(role: &str, text: &str) -> Value {
     json!({"role": role, "content": text})
 }
 
-fn chat(messages: &[Value]) -> Value {
+pub(crate) fn chat(messages: &[Value]) -> Value {
     json!({"model": "gpt-4o-mini", "stream": true, "messages": messages})
 }
 

@@ -22,7 +22,10 @@ use permille_session::{
 use permille_test_redis::{Redis, eventually};
 use permille_types::{Clock as _, RequestId, SystemClock};
 use serde_json::{Value, json};
-use shapes::corpus::{Event, judge, traffic};
+use shapes::{
+    SHAPES,
+    corpus::{Event, judged, traffic},
+};
 use tokio_util::sync::CancellationToken;
 
 use TurnKind::{Branch, Continue, New, Regenerate, ToolLoop};
@@ -387,6 +390,7 @@ async fn a_silent_conversation_is_over_by_the_servers_time() {
 
 /// A conversation of twenty in the corpus of one gateway.
 const CONVERSATIONS: usize = 500;
+const CUSTOMERS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_gateways_recognise_what_one_does() {
@@ -398,7 +402,7 @@ async fn three_gateways_recognise_what_one_does() {
         gateway.is_back().await;
     }
     let key = Key::new([7; 32]);
-    let (sent, events) = traffic(CONVERSATIONS);
+    let (sent, events) = traffic(SHAPES, (CONVERSATIONS, CUSTOMERS), 0);
     let mut random = fastrand::Rng::with_seed(1);
     let (mut outcomes, mut open) = (Vec::new(), HashMap::new());
     for (_, number, event) in events {
@@ -424,5 +428,8 @@ async fn three_gateways_recognise_what_one_does() {
     }
 
     assert_eq!(gateways.each_ref().map(Gateway::alone), [0; 3], "redis answered every time");
-    judge(&outcomes, 0.998);
+    for (name, counts) in judged(SHAPES, &outcomes) {
+        println!("{name}: {:?}", counts.shares());
+        counts.assert_recognised(name, 0.998);
+    }
 }
