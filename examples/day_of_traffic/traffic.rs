@@ -109,6 +109,7 @@ impl Day {
         let model = few(&mut self.random, self.models.len());
         let customer: CustomerId = format!("customer-{customer}").parse().unwrap();
         let (mut turn, mut counts, mut cost) = (1, Counts::default(), Decimal::ZERO);
+        let mut text_cost = None;
         let currency = loop {
             let ended = match self.random.u8(..100) {
                 0 => Ended::ClientGone,
@@ -127,6 +128,9 @@ impl Day {
             self.gateway.settled(event);
             counts.add(&billed.counts);
             cost += billed.cost;
+            if ended == Ended::Complete {
+                text_cost = Some(billed.cost - billed.amounts.resent);
+            }
             let currency = billed.currency;
             let request = BilledRequest { customer: customer.clone(), ..billed.clone() };
             self.waiting.push((customer.clone(), project.clone(), request));
@@ -149,6 +153,7 @@ impl Day {
             counts,
             outcome: None,
             inferred_outcome: InferredOutcome::Ended,
+            text_cost,
         });
     }
 

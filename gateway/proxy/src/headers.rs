@@ -51,7 +51,7 @@ pub(crate) static SESSION: [HeaderName; 4] = [
 ];
 
 /// Where agents name it of their own accord: Claude Code, Codex (which wrote an underscore once),
-/// opencode, OpenClaw and others. They go upstream as they came. A trace's id is no name: many
+/// opencode, `OpenClaw` and others. They go upstream as they came. A trace's id is no name: many
 /// clients have one for each call, and messages tell better (docs/metering.md).
 pub(crate) static AGENT_SESSION: [HeaderName; 9] = [
     HeaderName::from_static("x-claude-code-session-id"),
