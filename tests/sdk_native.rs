@@ -15,7 +15,7 @@ mod support;
 use serde_json::Value;
 use support::{
     Choose, Folder, Recorded,
-    sdk::{drive_with, rows},
+    sdk::{assert_recognised, drive, drive_with, rows},
 };
 
 /// Runs `program` against a gateway whose one upstream answers as `choose` says, and compares every
@@ -67,6 +67,48 @@ async fn check_with(
     }
     assert!(seen.iter().any(|case| case["ended"] == "upstream_error"), "no error was seen");
     assert!(seen.iter().any(|case| case["streamed"] == Value::Bool(true)), "no stream was seen");
+}
+
+/// Runs `program`, which holds conversations that do not name themselves, against recorded replies:
+/// its requests and the sessions that are found.
+async fn conversations(
+    program: &str,
+    family: &str,
+    (base, upstream_path): (&str, &str),
+    choose: Choose,
+) -> (usize, usize) {
+    let folder = Folder::new();
+    let recorded = Recorded::start(choose).await;
+    folder.config(&recorded.upstream_at(&folder, family, (upstream_path, ""), "theirs"));
+    let server = folder.serve().await;
+    let key = folder.key("acme", "USD");
+
+    let cases = drive(program, &server, base, &key).await;
+
+    let rows = rows(&folder, &cases).await;
+    (cases.len(), assert_recognised(&cases, &rows))
+}
+
+#[tokio::test]
+async fn chats_of_the_google_genai_sdk_are_recognised_turn_by_turn() {
+    let choose = |request: &str| match request {
+        _ if request.contains(":streamGenerateContent") => "gemini/stream",
+        _ => "gemini/nonstream",
+    };
+    let program = "genai_conversations.py";
+    assert_eq!(conversations(program, "gemini", ("/gemini", ""), choose).await, (24, 6));
+}
+
+#[tokio::test]
+async fn conversations_of_openai_responses_are_recognised_turn_by_turn() {
+    let choose = |request: &str| match request {
+        _ if request.contains("function_call_output") => "openai-responses/nonstream",
+        _ if request.contains("\"tools\"") => "openai-responses/nonstream-tool",
+        _ if request.contains("previous_response_id") => "openai-responses/nonstream-continued",
+        _ => "openai-responses/nonstream",
+    };
+    let program = "responses_conversations.py";
+    assert_eq!(conversations(program, "openai", ("/v1", "/v1"), choose).await, (24, 7));
 }
 
 #[tokio::test]

@@ -98,6 +98,30 @@ async def anthropic_agent(talk, task):
                 messages.append({"role": "user", "content": results})
 
 
+async def anthropic_runner(talk, task):
+    """The agent loop of Anthropic's SDK itself: it calls the tool and asks again, until its bound."""
+    turn = 0
+
+    async def answered(response):
+        nonlocal turn
+        turn += 1
+        seen(talk, turn, "tool_loop" if turn > 1 else "new", response.headers)
+
+    @anthropic.beta_async_tool
+    async def weather(city: str, days: int = 1) -> str:
+        """The weather in a city."""
+        return f"31 °C, {talk}"
+
+    hooked = anthropic.DefaultAsyncHttpxClient(event_hooks={"response": [answered]})
+    async with ANTHROPIC.with_options(http_client=hooked) as client:
+        runner = client.beta.messages.tool_runner(
+            model="claude-sonnet-4-5", max_tokens=200, messages=[{"role": "user", "content": task}],
+            tools=[weather], tool_choice={"type": "any"}, max_iterations=4, thread=False,
+        )
+        async for _ in runner:
+            pass
+
+
 async def main():
     cities = ["Cairo", "Khartoum", "Aswan"]
     talks = []
@@ -106,6 +130,7 @@ async def main():
         talks.append(chat(f"chat {number}", question, stream=False))
         talks.append(chat(f"stream {number}", f"{question} In one sentence.", stream=True))
         talks.append(openai_agent(f"agent {number}", f"Weather near {city}?"))
+        talks.append(anthropic_runner(f"anthropic runner {number}", f"Will it rain in {city}?"))
         talks.append(anthropic_agent(f"anthropic agent {number}", f"What is the weather in {city}?"))
     await asyncio.gather(*talks)
 

@@ -59,3 +59,20 @@ pub async fn rows(folder: &Folder, cases: &[Value]) -> HashMap<String, Value> {
     })
     .await
 }
+
+/// Every case is the turn that its program says, of the conversation that it says; how many
+/// sessions that makes.
+pub fn assert_recognised(cases: &[Value], rows: &HashMap<String, Value>) -> usize {
+    let (mut found, mut truth) = (HashMap::new(), HashMap::new());
+    for case in cases {
+        let row = &rows[case["request_id"].as_str().unwrap()];
+        let talk = case["case"].as_str().unwrap();
+        println!("{case} {} {} {}", row["session"], row["turn"], row["turn_kind"]);
+        assert_eq!((&row["turn"], &row["turn_kind"]), (&case["turn"], &case["kind"]), "{case}");
+        assert_eq!(case["told"].as_str().unwrap(), case["turn"].to_string());
+        let session = row["session"].as_str().unwrap();
+        assert_eq!(*found.entry(session).or_insert(talk), talk, "{session} has strangers");
+        assert_eq!(*truth.entry(talk).or_insert(session), session, "{talk} is split");
+    }
+    found.len()
+}
