@@ -13,6 +13,7 @@ mod read;
 mod recogniser;
 mod sessions;
 mod shared;
+mod summary;
 mod trail;
 mod walk;
 

@@ -159,6 +159,10 @@ pub struct Conversation {
     pub end_user: Option<String>,
     /// Whether the model may call tools, as agents have it.
     pub offers_tools: bool,
+    /// Whether a summary is asked for.
+    pub(crate) asks_for_summary: bool,
+    /// Lines of the first messages, up to the first reply, which may be those of a summary.
+    pub(crate) lines: Vec<Digest>,
 }
 
 impl Conversation {

@@ -10,6 +10,7 @@ use serde::{
 use crate::{
     digest::Key,
     message::{Conversation, Speaker, Start},
+    summary,
     walk::{Draft, Expects, Walk},
 };
 
@@ -116,6 +117,8 @@ struct Replies {
     last: VecDeque<(usize, Start)>,
     /// Whether the last one may go on.
     open: bool,
+    /// How what was asked last begins.
+    asked: Vec<u8>,
 }
 
 impl Replies {
@@ -139,7 +142,18 @@ impl Replies {
 impl Messages<'_> {
     fn push(&mut self, draft: &mut Draft, replies: &mut Replies) {
         let place = self.conversation.messages.len();
-        let Some(message) = draft.finish(|| replies.at(place)) else { return };
+        let message = draft.finish(|| replies.at(place));
+        let Some(message) = message else { return draft.head.clear() };
+        if !draft.after_reply && message.speaker != Speaker::System {
+            let lines = summary::lines(self.key, &draft.head);
+            self.conversation.lines.splice(..0, lines);
+            self.conversation.lines.truncate(summary::LINES_MAX);
+        }
+        draft.after_reply |= message.speaker == Speaker::Model;
+        if message.speaker == Speaker::User {
+            std::mem::swap(&mut replies.asked, &mut draft.head);
+        }
+        draft.head.clear();
         replies.open &= message.speaker == Speaker::Model;
         if place <= MESSAGES_MAX {
             self.conversation.messages.push(message);
@@ -148,6 +162,7 @@ impl Messages<'_> {
 
     /// All messages are there: the first one of each reply tells how it opens.
     fn end(self, replies: &Replies) {
+        self.conversation.asks_for_summary = summary::is_asked_for(&replies.asked);
         for (place, start) in &replies.last {
             if let Some(first) = self.conversation.messages.get_mut(*place) {
                 first.opening = start.opening(self.key);

@@ -286,7 +286,7 @@ impl Sessions {
     /// By an exchange near the end: the client has dropped or summarised what was before.
     fn by_exchange(&self, search: &Search<'_>, now: Instant) -> Option<Found> {
         let mut untold = 0_u32;
-        for (behind, exchange) in search.exchanges.iter().enumerate() {
+        for (behind, exchange) in search.exchanges().enumerate() {
             let Exchange { asked, both, after, reply, end, .. } = *exchange;
             let asks = asked.and_then(|asked| self.best(asked, reply, now));
             let asks = asks.filter(|(_, fit)| !fit.is_other());

@@ -3,6 +3,7 @@
 use crate::{
     digest::{Digest, Key, ScopeKey},
     message::{Conversation, Message, Opening, Speaker},
+    summary::lines,
 };
 
 /// Text that two strangers hardly share by chance, in bytes: a sentence. Below it, equal words
@@ -34,7 +35,10 @@ pub struct Search<'c> {
     /// After each message, the bytes so far.
     bytes: Vec<u64>,
     /// The last exchanges, the latest first.
-    pub(crate) exchanges: Vec<Exchange>,
+    exchanges: Vec<Exchange>,
+    /// Summaries that the conversation may begin with, as exchanges of which nothing is sent again.
+    summaries: Vec<Exchange>,
+    asks_for_summary: bool,
     /// What is asked now, and its bytes.
     asked: (Digest, u64),
     /// Whether it offers tools.
@@ -92,6 +96,8 @@ pub(crate) struct Asker {
     asked: (Digest, u64),
     /// The reply before what is asked, where it was given in this conversation.
     before: Option<Said>,
+    /// Whether the reply summarises its conversation.
+    summarises: bool,
 }
 
 impl<'c> Search<'c> {
@@ -102,6 +108,17 @@ impl<'c> Search<'c> {
         let root = key.clone();
         let key = key.within(scope);
         let Conversation { messages, offers_tools, previous_response, .. } = conversation;
+        let asks_for_summary = conversation.asks_for_summary;
+        let lines = if conversation.replies() <= 1 { &conversation.lines[..] } else { &[] };
+        let summaries = lines.iter().map(|line| Exchange {
+            asked: None,
+            both: Some(key.link([*line])),
+            after: None,
+            reply: Opening::NONE,
+            said: (Opening::NONE, 0),
+            end: 0,
+        });
+        let summaries = summaries.collect();
         let mut prefixes = Vec::with_capacity(messages.len());
         let mut bytes = Vec::with_capacity(messages.len());
         let (mut chain, mut sum) = (key.chain(), 0_u64);
@@ -117,7 +134,19 @@ impl<'c> Search<'c> {
         let response = previous_response.as_deref().map(|id| key.name(id));
         let exchanges = exchanges(&key, messages);
         let offers_tools = *offers_tools;
-        Self { root, key, messages, prefixes, bytes, exchanges, asked, offers_tools, response }
+        Self {
+            root,
+            key,
+            messages,
+            prefixes,
+            bytes,
+            exchanges,
+            summaries,
+            asks_for_summary,
+            asked,
+            offers_tools,
+            response,
+        }
     }
 
     /// How many messages there are.
@@ -153,12 +182,19 @@ impl<'c> Search<'c> {
 
     /// Whether nothing that was said before can tell anything of it.
     pub(crate) fn is_first(&self) -> bool {
-        !self.has_replies() && self.response.is_none() && !self.may_repeat()
+        let begins = !self.has_replies() && self.summaries.is_empty();
+        begins && self.response.is_none() && !self.may_repeat()
     }
 
     /// Whether there are replies among its messages.
     pub(crate) fn has_replies(&self) -> bool {
         self.messages.iter().any(|message| message.speaker == Speaker::Model)
+    }
+
+    /// What was asked and replied near its end, the latest first, then the summaries that it may
+    /// begin with.
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        self.exchanges.iter().chain(&self.summaries)
     }
 
     /// Its beginnings, the longest first.
@@ -209,7 +245,9 @@ impl<'c> Search<'c> {
     pub(crate) fn asker(&self, known: usize) -> Asker {
         let last = self.exchanges.first().filter(|last| known > 0 && last.end >= known);
         let before = last.map(|last| last.said);
-        Asker { root: self.root.clone(), key: self.key.clone(), asked: self.asked, before }
+        let summarises = known > 0 && self.asks_for_summary;
+        let (root, key) = (self.root.clone(), self.key.clone());
+        Asker { root, key, asked: self.asked, before, summarises }
     }
 
     /// A reply's opening as it leaves the process: that of another scope is another one.
@@ -235,7 +273,9 @@ impl Asker {
             bytes < 2 * DISTINCT_EXCHANGE_BYTES && all >= DISTINCT_EXCHANGE_BYTES
         });
         let after = before.map(|(before, _)| exchange_after(&self.key, before, asked, opening));
-        Some(Answer { opening, exchanges: both.into_iter().chain(after).collect() })
+        let lines = if self.summarises { lines(&self.root, text.as_bytes()) } else { Vec::new() };
+        let summary = lines.into_iter().map(|line| self.key.link([line]));
+        Some(Answer { opening, exchanges: both.into_iter().chain(after).chain(summary).collect() })
     }
 
     /// The digest of a stored response's id.

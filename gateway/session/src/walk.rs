@@ -14,6 +14,7 @@ use serde::{
 use crate::{
     digest::{Key, Texts},
     message::{Message, Opening, Speaker, Start},
+    summary::HEAD_BYTES,
 };
 
 /// Keys whose values change from turn to turn, or are dropped by some clients.
@@ -51,6 +52,10 @@ pub(crate) struct Draft {
     item: Option<Speaker>,
     holds_result: bool,
     expects: Expects,
+    /// The beginning of what is said, its texts one under the other.
+    pub(crate) head: Vec<u8>,
+    /// Whether a reply was among the messages: of what the model says then no head is kept.
+    pub(crate) after_reply: bool,
 }
 
 /// What is expected where a text mostly stands.
@@ -74,6 +79,8 @@ impl Draft {
             role: None,
             item: None,
             holds_result: false,
+            head: Vec::new(),
+            after_reply: false,
         }
     }
 
@@ -106,6 +113,12 @@ impl Draft {
     }
 
     fn say(&mut self, bytes: &[u8]) {
+        // Who speaks may be told behind what is said.
+        if !self.after_reply || matches!(self.role, None | Some(Speaker::User)) {
+            let room = HEAD_BYTES.saturating_sub(self.head.len());
+            self.head.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
+            self.head.push(b'\n');
+        }
         if self.may_be_reply() {
             self.start.push(bytes);
         }

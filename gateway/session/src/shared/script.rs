@@ -142,7 +142,7 @@ fn beginnings(search: &Search<'_>) -> Vec<u8> {
 
 fn exchanges(search: &Search<'_>) -> Vec<u8> {
     let mut packed = Vec::new();
-    for exchange in &search.exchanges {
+    for exchange in search.exchanges() {
         for digest in [exchange.asked, exchange.both, exchange.after] {
             packed.extend_from_slice(digest.unwrap_or(Digest::START).bytes());
         }
