@@ -129,7 +129,7 @@ impl Day {
             counts.add(&billed.counts);
             cost += billed.cost;
             if ended == Ended::Complete {
-                text_cost = Some(billed.cost - billed.amounts.resent);
+                text_cost = Some(billed.cost - billed.amounts.resent_cost);
             }
             let currency = billed.currency;
             let request = BilledRequest { customer: customer.clone(), ..billed.clone() };
