@@ -1,8 +1,8 @@
 //! A client that has the conversation summarised and goes on from the summary alone.
 //!
-//! The reply to a request for a summary is remembered by how some of its lines begin; a conversation
-//! whose first messages have one of them goes on from it. Only who asks for a summary is found so:
-//! what agents hand on to each other, or people copy, is no conversation of theirs.
+//! The reply to a request for a summary is remembered by how some of its lines begin; what has one
+//! of them in its first messages goes on from it. Only who asks for a summary is found so: what
+//! agents hand on to each other, or people copy, is no conversation of theirs.
 
 use memchr::memmem;
 
@@ -12,8 +12,8 @@ use crate::digest::{Digest, Key};
 pub(crate) const HEAD_BYTES: usize = 1024;
 /// A line that two strangers hardly share, and what of it is compared, in bytes.
 const LINE_BYTES: usize = 96;
-/// Lines of a reply, or of a message, that are compared: the last ones in its head, because the first
-/// ones are what any summary begins with.
+/// Lines of a reply, or of a message, that are compared: the last ones in its head, because the
+/// first ones are what any summary begins with.
 const LINES: usize = 3;
 /// Lines of the first messages of a request: of one that keeps what was asked before, too.
 pub(crate) const LINES_MAX: usize = 9;
