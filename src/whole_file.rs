@@ -28,13 +28,18 @@ pub(crate) fn keep(path: &Path) -> Result<(), CliError> {
     std::fs::rename(part_of(path), path).map_err(failed)
 }
 
-/// Writes a file of this text.
+/// Writes a file of this text; into what is there where that is none, such as `/dev/stdout`.
 ///
 /// # Errors
 /// [`CliError::WriteFile`].
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    let part = part_of(path);
     let failed = |cause| CliError::WriteFile { path: path.to_owned(), cause };
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return std::fs::write(path, text).map_err(failed);
+    }
+    // A link stays one.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let part = part_of(path);
     let mut file = File::create(&part).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     keep(path)

@@ -28,7 +28,7 @@ async fn reloaded(server: &Server, says: &str) {
     eventually("the configuration is read again", async || (times() > before).then_some(())).await;
 }
 
-const IN_FORCE: &str = "the configuration was read again and is in force";
+const IN_FORCE: &str = "the configuration is in force anew";
 const AS_IT_WAS: &str = "the configuration stays as it was";
 
 #[tokio::test]

@@ -14,6 +14,12 @@ pub(crate) enum ApiError {
         /// What it said.
         detail: String,
     },
+    /// It does one such thing at a time, and another one is under way; it has waited already.
+    #[error("{detail}")]
+    Busy {
+        /// What it said.
+        detail: String,
+    },
     /// The server cannot be reached.
     #[error("reach the billing API at {address}")]
     Unreachable {
@@ -58,6 +64,9 @@ pub(crate) enum ApiError {
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// The code of a problem that says to ask again.
+const BUSY: &str = "busy";
+
 impl ApiError {
     /// Reads a problem document; an answer without one is told by its status.
     pub(super) fn from_problem(status: StatusCode, body: &[u8]) -> Self {
@@ -66,12 +75,14 @@ impl ApiError {
         struct Problem {
             title: Option<String>,
             detail: Option<String>,
+            code: Option<String>,
         }
         let problem = serde_json::from_slice::<Problem>(body).ok();
+        let is_busy = problem.as_ref().is_some_and(|problem| problem.code.as_deref() == Some(BUSY));
         let detail = problem
             .and_then(|problem| problem.detail.or(problem.title))
             .unwrap_or_else(|| format!("the billing API answered {status}"));
-        Self::Refused { detail }
+        if is_busy { Self::Busy { detail } } else { Self::Refused { detail } }
     }
 }
 
@@ -85,6 +96,10 @@ mod tests {
 
         let error = ApiError::from_problem(StatusCode::NOT_FOUND, body);
         assert_eq!(error.to_string(), "customer `a` does not exist");
+
+        let body = br#"{"title":"Busy","detail":"ask again later","code":"busy"}"#;
+        let error = ApiError::from_problem(StatusCode::SERVICE_UNAVAILABLE, body);
+        assert!(matches!(error, ApiError::Busy { .. }), "{error:?}");
 
         let error = ApiError::from_problem(StatusCode::BAD_GATEWAY, b"<html>");
         assert_eq!(error.to_string(), "the billing API answered 502 Bad Gateway");

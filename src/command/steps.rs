@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::view;
 use crate::{
-    api::{Api, Path},
+    api::{Api, ApiError, Path},
     error::CliError,
     output::stepping,
 };
@@ -23,6 +23,10 @@ const QUICK: Duration = Duration::from_millis(250);
 const SLOW: Duration = Duration::from_secs(2);
 /// Longest wait for a step. One customer's month may have ten million rows to read.
 const STEP_SECONDS_MAX: u64 = 3_600;
+
+/// How often a step is asked for while another such work takes its turn: each time the API waits
+/// for ten seconds.
+const BUSY_MAX: u32 = 360;
 
 /// What every step answers.
 #[derive(Debug, Deserialize)]
@@ -58,7 +62,7 @@ pub(super) async fn each(
             fields.insert("cursor".to_owned(), cursor.clone().into());
         }
         let begun = Instant::now();
-        let answer = api.post_within(STEP_SECONDS_MAX, path, &body).await?;
+        let answer = step(api, path, &body).await?;
         let Progress { done, of, next_cursor } = view::<Stepped>(&answer)?.progress;
         bar.set_position(done);
         // Draws, too.
@@ -75,5 +79,16 @@ pub(super) async fn each(
             took if took > SLOW => limit.div_ceil(2),
             _ => limit,
         };
+    }
+}
+
+/// One step, which changes nothing when it is refused for want of a turn.
+async fn step(api: &Api, path: &Path, body: &Value) -> Result<Box<RawValue>, CliError> {
+    let mut refused = 0;
+    loop {
+        match api.post_within(STEP_SECONDS_MAX, path, body).await {
+            Err(ApiError::Busy { .. }) if refused < BUSY_MAX => refused += 1,
+            answer => return Ok(answer?),
+        }
     }
 }

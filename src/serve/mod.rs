@@ -87,7 +87,9 @@ async fn serving(
         }
         let read = context.config();
         match read.and_then(|after| reload::reload(running, config, after)) {
-            Ok(()) => tracing::info!("the configuration was read again and is in force"),
+            Ok(()) => {
+                tracing::info!(sections = reload::CHANGEABLE, "the configuration is in force anew");
+            }
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, "the configuration stays as it was");

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Sections that a gateway can change while it serves.
-const CHANGEABLE: &str = "upstream, alias, routing, pricing, policy";
+pub(super) const CHANGEABLE: &str = "upstream, alias, routing, pricing, policy";
 
 /// Puts another configuration in force; what it takes the place of is in `before`, and stays there
 /// when it is refused.

@@ -225,12 +225,13 @@ impl LedgerError {
     /// Whether the store refuses what was written for what it is: it would refuse it again.
     pub(crate) fn is_of_what_was_written(&self) -> bool {
         let Self::Store { cause: sqlx::Error::Database(cause), .. } = self else { return false };
-        // PostgreSQL's data exceptions and integrity violations; SQLite's TOOBIG, CONSTRAINT,
-        // MISMATCH and RANGE, of which the low byte says so.
+        // PostgreSQL's data exceptions, foreign keys and unique indexes; SQLite's TOOBIG, MISMATCH,
+        // RANGE, foreign keys, primary keys and unique indexes. A column that must not be empty and
+        // a check may be those of a newer build: then every event is refused, not this one.
         let code = cause.code().unwrap_or_default();
-        let is_sqlites = |code: i32| matches!(code & 0xff, 18 | 19 | 20 | 25);
+        let is_sqlites = |code: i32| matches!(code, 18 | 20 | 25 | 787 | 1555 | 2067);
         let five = code.len() == 5;
-        five && (code.starts_with("22") || code.starts_with("23"))
+        five && (code.starts_with("22") || matches!(&*code, "23503" | "23505"))
             || !five && code.parse().is_ok_and(is_sqlites)
     }
 

@@ -75,7 +75,8 @@ pub(crate) fn run(shared: &Shared) {
         shared.fail(operation, cause);
     }
     // Nobody writes them any more. Told outside of the lock: whoever waits is woken.
-    drop(std::mem::take(&mut shared.state.lock().owed));
+    let owed = std::mem::take(&mut shared.state.lock().owed);
+    drop(owed);
 }
 
 fn work(shared: &Shared) -> Result<(), Failure> {

@@ -130,6 +130,7 @@ impl Ledger {
         let mut tx = self.store.write().await?;
         let catalogue = self.current(&mut tx).await?;
         let mut accepted = Books::open(&mut tx, ack, &[]).await?.closed();
+        let mut refusals = 0_u32;
         for read in Read::all(&batch.events, &catalogue)? {
             let event = read.event;
             let mut books = Books::open(&mut tx, ack, std::slice::from_ref(&read)).await?;
@@ -143,6 +144,12 @@ impl Ledger {
                 Err(cause) if is_permanent(&cause) => {
                     tx.undo_part().await.during("undo event")?;
                     books = Books::open(&mut tx, ack, &[]).await?;
+                    refusals = refusals.saturating_add(1);
+                    // Where nothing is booked and more than one event is refused, it is the store
+                    // that is wrong: the journal keeps them.
+                    if accepted.booked == 0 && refusals > 1 && !cause.is_overflow() {
+                        return Err(cause);
+                    }
                     let refusal = Refusal::unbookable(&event.payload, &cause);
                     books.set_aside(&mut tx, &batch.node, event, refusal, now).await?;
                 }
