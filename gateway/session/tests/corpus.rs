@@ -70,9 +70,9 @@ fn drawn(shapes: &'static Shapes, conversations: usize) -> Vec<(&'static str, Ve
         let name = draws[0][row].0;
         let cells: Vec<String> = (0..4)
             .map(|share| {
-                let mut found: Vec<_> = counts.iter().map(|draw| draw.shares()[share]).collect();
-                found.sort_by(f64::total_cmp);
-                format!("{:.4}, {:.4}", found[0], found[found.len() / 2])
+                let mut all: Vec<_> = counts.iter().map(|draw| draw.shares()[share]).collect();
+                all.sort_by(f64::total_cmp);
+                format!("{:.4}, {:.4}", all[0], all[all.len() / 2])
             })
             .collect();
         println!("| {name} | {} |", cells.join(" | "));
