@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 const QUESTION: &str = "What did the river carry when the bridge fell in spring?";
 const ASKED: &str = "Your task is to create a detailed summary of the conversation so far.";
-const SUMMARY: &str = "1. What was asked: what the river carried when the bridge fell in spring, \
-    and who has found all of it down at the mouth.\n2. What is known: timber, mostly, and a great many \
-    stones of every size and shape, for three days and as many nights.";
+const SUMMARY: &str = "1. What was asked: what the river carried when the bridge fell in \
+    spring, and who has found all of it down at the mouth.\n2. What is known: timber, mostly, and \
+    a great many stones of every size and shape, for three days and as many nights.";
 
 struct Client {
     key: Key,

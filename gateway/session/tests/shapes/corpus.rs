@@ -126,9 +126,9 @@ impl Sent {
     }
 }
 
-/// Every request of so many conversations of these shapes and of so many customers, and what happens to them in the order of
-/// time, as chance has it in this draw. A reply takes up to 40 seconds, and most clients wait for
-/// it.
+/// Every request of so many conversations of these shapes and of so many customers, and what
+/// happens to them in the order of time, as chance has it in this draw. A reply takes up to 40
+/// seconds, and most clients wait for it.
 pub(crate) fn traffic(
     shapes: &Shapes,
     (conversations, customers): (usize, usize),
