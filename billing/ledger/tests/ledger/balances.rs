@@ -281,7 +281,8 @@ async fn credit_for_some_models_is_not_counted_and_counts_when_an_invoice_drew_i
     let of = |model: &str| NewGrant { models: vec![model.to_owned()], ..credit("10") };
     grant(&books, &of("cents")).await;
     assert_eq!(reach(&books), Some(0));
-    grant(&books, &of("*")).await;
+    // The one for some pays first.
+    grant(&books, &NewGrant { priority: 1, ..of("*") }).await;
     assert_eq!(reach(&books), Some(10_00));
     books.accept(&[used(&books, 1, "2026-11-05", 400)]).await;
     assert_eq!(left(&books).await, 6_00);
