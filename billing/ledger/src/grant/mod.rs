@@ -307,31 +307,50 @@ pub(crate) async fn usable(
     Ok(found.into_iter().map(Payer::from).collect())
 }
 
-/// Grants of a customer with something left, as a balance counts them. Of what the customer has
-/// spent, `settled` is behind them for good. One that has ended since the last look keeps what was
+/// A grant with something left.
+pub(crate) struct Rest {
+    grant: Payer,
+    /// First instant at which it pays.
+    pub(crate) from: DateTime<Utc>,
+    /// Of one that has ended: what the customer had spent by then, since the beginning.
+    spent_at_end: Option<i64>,
+}
+
+impl Rest {
+    /// First instant at which it pays no more.
+    pub(crate) fn expires_at(&self) -> Option<DateTime<Utc>> {
+        self.grant.expires_at
+    }
+
+    /// As a balance counts it where of what the customer has spent `settled` is behind it for good.
+    pub(crate) fn held(&self, settled: i64) -> Held {
+        let unbilled_at_end = self.spent_at_end.map(|spent| spent.saturating_sub(settled).max(0));
+        Held { grant: self.grant.clone(), from: self.from, unbilled_at_end }
+    }
+}
+
+/// Grants of a customer with something left. One that has ended since the last look keeps what was
 /// spent by then.
-pub(crate) async fn held(
+pub(crate) async fn with_rest(
     connection: &mut Connection,
     customer: &CustomerId,
-    settled: i64,
     now: DateTime<Utc>,
-) -> Result<Vec<Held>, LedgerError> {
-    let mut held = Vec::new();
-    for (stored, spent_at_end) in repo::with_rest(connection, customer).await? {
+) -> Result<Vec<Rest>, LedgerError> {
+    let mut rests = Vec::new();
+    for (stored, noted) in repo::with_rest(connection, customer).await? {
         let ended = stored.expires_at.filter(|end| *end <= now);
-        let unbilled_at_end = match (ended, spent_at_end) {
+        let spent_at_end = match (ended, noted) {
             (None, _) => None,
             (Some(_), Some(spent)) => Some(spent),
             (Some(end), None) => {
-                let spent = spending::before(connection, customer, end).await?;
+                let spent = spending::before(connection, customer, Some(end)).await?;
                 repo::set_spent_at_end(connection, &stored.id, spent).await?;
                 Some(spent)
             }
         };
-        let unbilled_at_end = unbilled_at_end.map(|spent| spent.saturating_sub(settled).max(0));
-        held.push(Held { from: stored.from, grant: stored.into(), unbilled_at_end });
+        rests.push(Rest { from: stored.from, grant: stored.into(), spent_at_end });
     }
-    Ok(held)
+    Ok(rests)
 }
 
 /// Takes from each grant what an invoice draws. Refuses where another one has drawn it meanwhile.

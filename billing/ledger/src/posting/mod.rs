@@ -72,12 +72,15 @@ fn simulated_account(customer: &CustomerId) -> String {
     format!("receivable:simulated:{customer}")
 }
 
-/// What a customer's calls to the built-in simulated provider have cost, in nano-units.
+/// What a customer's calls to the built-in simulated provider have cost that were booked from
+/// `since` on, in nano-units.
 pub(crate) async fn simulated(
     connection: &mut Connection,
     customer: &Customer,
+    since: DateTime<Utc>,
 ) -> Result<i64, LedgerError> {
-    repo::balance(connection, &simulated_account(&customer.id), customer.currency).await
+    let account = simulated_account(&customer.id);
+    repo::moved_since(connection, &account, customer.currency, Some(since)).await
 }
 
 pub(crate) fn add_cost(

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use permille_types::Currency;
 
 use super::{AccountBalance, Drawdown, Posting};
@@ -148,15 +149,27 @@ pub(crate) async fn balance(
     account: &str,
     currency: Currency,
 ) -> Result<i64, LedgerError> {
+    moved_since(connection, account, currency, None).await
+}
+
+/// The sum of what moved an account from an instant on, or since the beginning.
+pub(super) async fn moved_since(
+    connection: &mut Connection,
+    account: &str,
+    currency: Currency,
+    since: Option<DateTime<Utc>>,
+) -> Result<i64, LedgerError> {
     sql::query_scalar::<i64>(
         "select cast(coalesce(sum(posting_entry.amount_nano), 0) as bigint)
          from posting_entry
          join posting on posting.id = posting_entry.posting
          where posting_entry.account = $1
-           and posting.currency = $2",
+           and posting.currency = $2
+           and posting.created_at >= $3",
     )
     .bind(account)
     .bind(currency.code())
+    .bind(since.map_or(i64::MIN, column::micros))
     .fetch_one(connection)
     .await
     .during("add up an account")

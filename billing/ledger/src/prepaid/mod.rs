@@ -1,15 +1,19 @@
 //! How far customers on prepaid plans may spend: their grants, as a limit that the gateway holds.
 //!
 //! The limit is on all that a customer has ever spent (`spending`), so it stays the same while
-//! usage comes in: what issued invoices have billed, and what the grants of now still pay. It is
+//! usage comes in: what was spent in months that no grant of now can pay, what issued invoices have
+//! billed since, and what the grants still pay. It is
 //! computed where a grant, a plan, a tax or an invoice changes, in the same transaction, and looked
 //! at again when time changes it. It pays nothing itself: invoices draw on grants. Decision 0035.
 
 mod repo;
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use permille_rating::{
-    balance::{BalanceError, Paying, balance},
+    balance::{BalanceError, Held, Paying, balance},
+    period::{month_label, period_of},
     plan::{CreditTaken, CreditTerms, PlanKind},
 };
 use permille_types::{CustomerId, Level, Limit, Measure, PrepaidCredit};
@@ -17,7 +21,7 @@ use permille_types::{CustomerId, Level, Limit, Measure, PrepaidCredit};
 pub(crate) use repo::{all, find};
 
 use crate::{
-    Customer, Ledger, LedgerError, column, customer, grant, invoice, plan, posting, sql,
+    Customer, Ledger, LedgerError, column, customer, grant, invoice, plan, posting, spending, sql,
     store::Connection,
 };
 
@@ -165,30 +169,67 @@ pub(crate) async fn follow(
 }
 
 /// How far a customer may spend now, and when time changes that.
+///
+/// A grant pays no month before its own, and what grants could not pay of an earlier month is due in
+/// money. So of every month in which a grant begins, and of the present one, it is asked how far
+/// the grants go that begin in it or later, where all that was spent before is behind them. None
+/// of the answers is more than they pay, and the farthest holds.
 async fn compute(
     connection: &mut Connection,
     customer: &Customer,
     terms: CreditTerms,
     now: DateTime<Utc>,
 ) -> Result<(Ceiling, Option<DateTime<Utc>>), LedgerError> {
-    let billed = invoice::billed_usage(connection, &customer.id).await?;
-    // Calls to the built-in provider are in what was spent, and no invoice will ever bill them.
-    let simulated = posting::simulated(connection, customer).await?;
-    let settled = column::add_count("billed and simulated usage", billed, simulated)?;
-    let grants = grant::held(connection, &customer.id, settled, now).await?;
-    let changes = grants.iter().flat_map(|held| [Some(held.from), held.grant.expires_at]);
+    let grants = grant::with_rest(connection, &customer.id, now).await?;
+    let changes = grants.iter().flat_map(|rest| [Some(rest.from), rest.expires_at()]);
     let changes = changes.flatten().filter(|at| *at > now).min();
     let tax_percent = match terms.taken {
         CreditTaken::AfterTax => customer.tax.percent(),
         CreditTaken::BeforeTax => rust_decimal::Decimal::ZERO,
     };
     let paying = Paying { order: terms.order, tax_percent };
-    let found = balance(&grants, paying, now).map_err(|cause| match cause {
-        BalanceError::Amount(cause) => LedgerError::Posting(cause),
-        BalanceError::Sum(cause) => LedgerError::Amount { what: "prepaid credit", cause },
-    })?;
-    let nano = column::add_count("how far credit goes", settled, found.reach)?;
-    Ok((Ceiling { nano, granted: found.granted }, changes))
+    let begun = grants.iter().map(|rest| rest.from).filter(|from| *from <= now);
+    let mut months = BTreeSet::new();
+    for at in begun.chain([now]) {
+        let unreadable = |_| LedgerError::corrupt("credit_grant.from_at", &at);
+        months.insert(period_of(at, customer.time_zone).map_err(unreadable)?.start);
+    }
+    let mut farthest: Option<Ceiling> = None;
+    for month in months {
+        let settled = settled(connection, customer, month).await?;
+        let later = grants.iter().filter(|rest| rest.from >= month);
+        let later: Vec<Held> = later.map(|rest| rest.held(settled)).collect();
+        let found = balance(&later, paying, now).map_err(|cause| match cause {
+            BalanceError::Amount(cause) => LedgerError::Posting(cause),
+            BalanceError::Sum(cause) => LedgerError::Amount { what: "prepaid credit", cause },
+        })?;
+        let nano = column::add_count("how far credit goes", settled, found.reach)?;
+        // What a part of it means are all that pay still: those of the first month.
+        let granted = farthest.map_or(found.granted, |before| before.granted);
+        let nano = farthest.map_or(nano, |before| before.nano.max(nano));
+        farthest = Some(Ceiling { nano, granted });
+    }
+    let ceiling = farthest.ok_or_else(|| LedgerError::corrupt("prepaid_balance", &customer.id))?;
+    Ok((ceiling, changes))
+}
+
+/// What of a customer's spending is behind the grants that begin in the month from `start` or later:
+/// all before it, and since then what invoices have billed.
+async fn settled(
+    connection: &mut Connection,
+    customer: &Customer,
+    start: DateTime<Utc>,
+) -> Result<i64, LedgerError> {
+    let label = month_label(start, customer.time_zone)
+        .map_err(|_| LedgerError::corrupt("credit_grant.from_at", &start))?;
+    let before = spending::before(connection, &customer.id, Some(start)).await?;
+    let billed = invoice::billed_usage(connection, &customer.id, &label).await?;
+    // Calls to the built-in provider are in what was spent, and no invoice will ever bill them.
+    let simulated = posting::simulated(connection, customer, start).await?;
+    let behind = column::add_count("billed and simulated usage", billed, simulated)?;
+    let settled = column::add_count("spending that is behind", before, behind)?;
+    // Invoices may be over usage that is older than what counts spending by day.
+    Ok(settled.min(spending::before(connection, &customer.id, None).await?))
 }
 
 fn later(now: DateTime<Utc>, time: TimeDelta) -> DateTime<Utc> {

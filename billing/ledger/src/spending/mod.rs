@@ -95,14 +95,14 @@ pub(crate) async fn write(
     news::tell(connection, deltas, at).await
 }
 
-/// What a customer has spent in days that begin before `end`, as far as it is booked.
+/// What a customer has spent in days that begin before `end`, or in all, as far as it is booked.
 pub(crate) async fn before(
     connection: &mut Connection,
     customer: &CustomerId,
-    end: DateTime<Utc>,
+    end: Option<DateTime<Utc>>,
 ) -> Result<i64, LedgerError> {
     let (level, id) = (Level::Customer, customer.to_string());
-    let account = SpendAccount { level, id, from: None, until: Some(end) };
+    let account = SpendAccount { level, id, from: None, until: end };
     repo::sum(connection, customer, &account).await
 }
 

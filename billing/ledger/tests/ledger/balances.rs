@@ -51,11 +51,11 @@ currency = "CNY"
 "#;
 
 /// `acme` in UTC under a plan since November began; it is 20 November.
-async fn under(plan: &str) -> (Books, Instruction) {
+pub(crate) async fn under(plan: &str) -> (Books, Instruction) {
     in_zone("UTC", plan, "2026-11-01T00:00:00Z").await
 }
 
-async fn in_zone(time_zone: &str, plan: &str, from: &str) -> (Books, Instruction) {
+pub(crate) async fn in_zone(time_zone: &str, plan: &str, from: &str) -> (Books, Instruction) {
     let books = Books::with("acme", Currency::CNY, time_zone).await;
     import(&books.ledger, CENTS).await;
     let finance = books.as_role(Role::Admin).await;
@@ -64,7 +64,7 @@ async fn in_zone(time_zone: &str, plan: &str, from: &str) -> (Books, Instruction
     (books, finance)
 }
 
-fn credit(amount: &str) -> NewGrant {
+pub(crate) fn credit(amount: &str) -> NewGrant {
     NewGrant {
         amount: amount.parse().unwrap(),
         currency: None,
@@ -77,11 +77,11 @@ fn credit(amount: &str) -> NewGrant {
     }
 }
 
-fn until(amount: &str, expires: &str) -> NewGrant {
+pub(crate) fn until(amount: &str, expires: &str) -> NewGrant {
     NewGrant { expires_at: Some(at(expires)), ..credit(amount) }
 }
 
-async fn grant(books: &Books, new: &NewGrant) -> Grant {
+pub(crate) async fn grant(books: &Books, new: &NewGrant) -> Grant {
     let finance = books.as_role(Role::Finance).await;
     books.ledger.add_grant(&acme(), new, &finance).await.unwrap()
 }
@@ -93,7 +93,7 @@ fn told(ledger: &Ledger) -> (Option<PrepaidCredit>, Vec<Limit>) {
 }
 
 /// How far a gateway lets the customer spend in all, in hundredths; absent where it does not care.
-fn reach(books: &Books) -> Option<u64> {
+pub(crate) fn reach(books: &Books) -> Option<u64> {
     let (credit, limits) = told(&books.ledger);
     let of_all = limits
         .iter()
@@ -103,7 +103,7 @@ fn reach(books: &Books) -> Option<u64> {
 }
 
 /// What is left of that, in hundredths.
-async fn left(books: &Books) -> i64 {
+pub(crate) async fn left(books: &Books) -> i64 {
     let account =
         SpendAccount { level: Level::Customer, id: "acme".to_owned(), from: None, until: None };
     let query = SpendQuery { customer: acme(), accounts: vec![account] };
@@ -113,7 +113,7 @@ async fn left(books: &Books) -> i64 {
 }
 
 /// It becomes `time`, and whoever looks after balances has looked.
-async fn becomes(books: &Books, time: &str) {
+pub(crate) async fn becomes(books: &Books, time: &str) {
     books.clock.set(time);
     let sweep = books.ledger.follow_balances().await.unwrap();
     assert!(sweep.failed.is_empty(), "{:?}", sweep.failed);

@@ -4,7 +4,8 @@
 
 mod append_only;
 pub(crate) mod archives;
-mod balances;
+pub(crate) mod balances;
+mod balances_by_month;
 mod billed_costs;
 mod catalogue;
 mod charges;
