@@ -22,7 +22,7 @@ pub(crate) use repo::{amounts, notes_of};
 use crate::{
     Instruction, Invoice, Ledger, LedgerError, Listing, Page,
     audit::{self, Change},
-    column, customer, grant, invoice,
+    column, grant, invoice, prepaid,
     secret::public_id,
     series::{self, Series},
     stated::refuse_other_currency,
@@ -128,10 +128,8 @@ impl Ledger {
             result: Some(note.id.as_str()),
         };
         audit::insert(&mut tx, subject, change, instruction, now).await?;
-        let customer = customer::find(&mut tx, &of.invoice.customer.id)
-            .await?
-            .ok_or_else(|| LedgerError::not_found("customer", &of.invoice.customer.id))?;
-        self.commit_followed(tx, &customer).await?;
+        prepaid::look_soon(&mut tx, &of.invoice.customer.id, now).await?;
+        self.commit(tx).await?;
         Ok(note)
     }
 

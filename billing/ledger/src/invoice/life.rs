@@ -19,7 +19,7 @@ use crate::{
     audit::{self, Change},
     close, credit_note,
     error::During,
-    grant, invoiced,
+    grant, invoiced, prepaid,
     rollup::Scope,
     series::{self, Series},
     stated::refuse_other_currency,
@@ -156,11 +156,9 @@ impl Ledger {
         let done = super::stored(&mut tx, id).await?.invoice;
         news::tell_step(&mut tx, step, &done, now).await?;
         if from.is_issued() || to.is_issued() {
-            let customer = found(&mut tx, &done.customer.id).await?;
-            self.commit_followed(tx, &customer).await?;
-        } else {
-            tx.commit().await.during("commit a step of an invoice")?;
+            prepaid::look_soon(&mut tx, &done.customer.id, now).await?;
         }
+        tx.commit().await.during("commit a step of an invoice")?;
         Ok(done)
     }
 }

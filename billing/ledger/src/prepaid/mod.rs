@@ -3,8 +3,8 @@
 //! The limit is on all that a customer has ever spent (`spending`), so it stays the same while
 //! usage comes in: what was spent in months that no grant of now can pay, what issued invoices have
 //! billed since, and what the grants still pay. It is
-//! computed where a grant, a plan, a tax or an invoice changes, in the same transaction, and looked
-//! at again when time changes it. It pays nothing itself: invoices draw on grants. Decision 0035.
+//! computed where a grant, a plan or a tax changes, in the same transaction, and looked at again
+//! when time changes it and after each step of an invoice. It pays nothing itself: invoices draw on grants. Decision 0035.
 
 mod repo;
 
@@ -18,7 +18,7 @@ use permille_rating::{
 };
 use permille_types::{CustomerId, Level, Limit, Measure, PrepaidCredit};
 
-pub(crate) use repo::{all, find};
+pub(crate) use repo::{all, find, look_soon};
 
 use crate::{
     Customer, Ledger, LedgerError, column, customer, grant, invoice, plan, posting, spending, sql,
@@ -93,8 +93,8 @@ impl Ledger {
         self.commit(tx).await
     }
 
-    /// Computes the prepaid balances that time may have changed: a grant or a plan has begun or
-    /// ended. Several processes may do so at once.
+    /// Computes the prepaid balances that are due: a grant or a plan has begun or ended, or an
+    /// invoice has changed. Several processes may do so at once.
     ///
     /// # Errors
     /// The store's failure; what was computed before it holds.

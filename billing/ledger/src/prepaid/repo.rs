@@ -60,6 +60,27 @@ pub(super) async fn put_off(
     changed(OPERATION, 1, done.rows_affected())
 }
 
+/// Has a customer's balance looked at soon, where there is one.
+pub(crate) async fn look_soon(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    sql::query(
+        "update prepaid_balance
+         set due_at = $2
+         where customer = $1
+           and ceiling_nano is not null
+           and due_at > $2",
+    )
+    .bind(customer.as_str())
+    .bind(column::micros(now))
+    .execute(connection)
+    .await
+    .during("have a prepaid balance looked at")
+    .map(drop)
+}
+
 /// Makes balances that are due at `at` for everyone with a plan who has none.
 pub(super) async fn add_missing(
     connection: &mut Connection,
