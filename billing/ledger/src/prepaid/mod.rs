@@ -25,8 +25,8 @@ use crate::{
     store::Connection,
 };
 
-/// A balance is computed again so often at least: what another build or a calculation that failed
-/// has left out is in it then.
+/// A balance is computed again so often at least, each up to a half sooner: what another build or a
+/// calculation that failed has left out is in it then.
 const LOOK_AGAIN: TimeDelta = TimeDelta::hours(1);
 /// The same of customers whose plan is not prepaid, and to whom nothing is left out.
 const LOOK_FOR_PLAN: TimeDelta = TimeDelta::days(1);
@@ -103,14 +103,15 @@ impl Ledger {
         loop {
             let now = self.now();
             let mut reader = self.store.read().await?;
-            let due = repo::due(&mut reader, now, AT_ONCE).await?;
+            let is_any_due = !repo::due(&mut reader, now, 1).await?.is_empty();
             drop(reader);
-            if due.is_empty() {
+            if !is_any_due {
                 return Ok(sweep);
             }
             let mut tx = self.store.write().await?;
             let mut changed = false;
-            for id in due {
+            // Read behind the lock: another process may have computed them meanwhile.
+            for id in repo::due(&mut tx, now, AT_ONCE).await? {
                 sweep.looked_at = sweep.looked_at.saturating_add(1);
                 let customer = customer::find(&mut tx, &id)
                     .await?
@@ -119,7 +120,7 @@ impl Ledger {
                     Ok(is_other) => changed |= is_other,
                     Err(cause @ LedgerError::Store { .. }) => return Err(cause),
                     Err(cause) => {
-                        repo::put_off(&mut tx, &id, later(now, LOOK_AGAIN)).await?;
+                        repo::put_off(&mut tx, &id, within(LOOK_AGAIN, now, &id)).await?;
                         sweep.failed.push((id, cause));
                     }
                 }
@@ -152,7 +153,7 @@ pub(crate) async fn follow(
     customer: &Customer,
     now: DateTime<Utc>,
 ) -> Result<bool, LedgerError> {
-    let again = later(now, LOOK_FOR_PLAN);
+    let again = within(LOOK_FOR_PLAN, now, &customer.id);
     let Some(plan) = plan::in_force(connection, customer, now, again).await? else {
         return Ok(false);
     };
@@ -161,7 +162,7 @@ pub(crate) async fn follow(
     if let Some(terms) = plan.plan.filter(|plan| plan.kind == PlanKind::Prepaid) {
         let (computed, changes) = compute(connection, customer, terms.credit, now).await?;
         ceiling = Some(computed);
-        due = due.min(later(now, LOOK_AGAIN)).min(changes.unwrap_or(due));
+        due = due.min(within(LOOK_AGAIN, now, &customer.id)).min(changes.unwrap_or(due));
     }
     let before = repo::find(connection, &customer.id).await?;
     repo::put(connection, &customer.id, ceiling, due).await?;
@@ -232,6 +233,15 @@ async fn settled(
     Ok(settled.min(spending::before(connection, &customer.id, None).await?))
 }
 
-fn later(now: DateTime<Utc>, time: TimeDelta) -> DateTime<Utc> {
-    now.checked_add_signed(time).unwrap_or(now)
+/// An instant between a half of `time` after `now` and all of it, by whose it is: customers who were
+/// looked at together, as after a start, are not due together again.
+fn within(time: TimeDelta, now: DateTime<Utc>, customer: &CustomerId) -> DateTime<Utc> {
+    // FNV-1a of 64 bits.
+    let hash = customer.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let half = u64::try_from(time.num_milliseconds()).unwrap_or_default().div_euclid(2);
+    let sooner = hash.checked_rem(half).and_then(|sooner| i64::try_from(sooner).ok());
+    let later = time.checked_sub(&TimeDelta::milliseconds(sooner.unwrap_or_default()));
+    later.and_then(|later| now.checked_add_signed(later)).unwrap_or(now)
 }

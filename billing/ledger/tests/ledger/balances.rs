@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     interims::{acme, id, used},
-    support::{Books, at, import},
+    support::{Books, add_customer, at, import},
 };
 
 const CNY: u64 = 1_000_000_000;
@@ -398,6 +398,27 @@ async fn a_store_that_an_earlier_build_wrote_has_its_balances_after_a_look() {
     // Another process is told too.
     let other = books.reopened().await;
     assert_eq!(told(&other), told(&books.ledger));
+}
+
+#[tokio::test]
+async fn balances_of_one_look_are_due_again_at_times_of_their_own_and_each_is_looked_at_once() {
+    let (books, finance) = under("credit").await;
+    for name in ["beta", "gamma", "delta"] {
+        add_customer(&books.ledger, name, Currency::CNY, "UTC").await;
+        books.ledger.assign_plan(&name.parse().unwrap(), "credit", None, &finance).await.unwrap();
+    }
+    let other = books.reopened().await;
+    books.clock.set("2026-11-20T12:00:00Z");
+
+    let (one, two) = tokio::join!(books.ledger.follow_balances(), other.follow_balances());
+
+    assert_eq!(one.unwrap().looked_at + two.unwrap().looked_at, 4);
+    let times = "select count(distinct due_at) from prepaid_balance";
+    assert_eq!(books.value(times).await, 4);
+    let (first, last) = (at("2026-11-20T12:30:00Z"), at("2026-11-20T13:00:00Z"));
+    let soonest = books.value("select min(due_at) from prepaid_balance").await;
+    let latest = books.value("select max(due_at) from prepaid_balance").await;
+    assert!(first.timestamp_micros() <= soonest && latest <= last.timestamp_micros());
 }
 
 #[tokio::test]
