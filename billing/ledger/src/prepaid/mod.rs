@@ -166,6 +166,9 @@ pub(crate) async fn follow(
     }
     let before = repo::find(connection, &customer.id).await?;
     repo::put(connection, &customer.id, ceiling, due).await?;
+    if let Some(change) = before.zip(ceiling) {
+        spending::tell_of_credit(connection, &customer.id, change, now).await?;
+    }
     Ok(before != ceiling)
 }
 

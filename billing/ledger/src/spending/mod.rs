@@ -16,6 +16,8 @@ use permille_rating::round::to_nano;
 use permille_types::{CustomerId, Level, NodeSequence, SpendAccount, SpendQuery, Spent};
 use rust_decimal::Decimal;
 
+pub(crate) use news::tell_of_credit;
+
 use crate::{Ledger, LedgerError, checkpoint, column, session, store::Connection};
 
 /// What spending is added up by: whose, and the start of the local day.

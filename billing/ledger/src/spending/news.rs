@@ -1,8 +1,8 @@
 //! What webhooks are told of budgets: that spending has passed the part from which on answers warn,
 //! and that it has reached the whole.
 //!
-//! Looked at in the transaction that books the spending, so of every budget and period each is told
-//! once. The gateway counts reservations too and refuses on its own; it may do so a little earlier.
+//! Looked at in the transaction that books the spending or lowers prepaid credit, so of every budget
+//! and period each is told once. The gateway counts reservations too and refuses on its own; it may do so a little earlier.
 
 use std::collections::BTreeMap;
 
@@ -76,6 +76,42 @@ pub(super) async fn tell(
                 let spending = Spending { owner, name, thresholds, period, added, warn_percent };
                 spending.tell(connection, at).await?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Tells where `lower` credit than `before`, such as after a grant has ended, is one that the
+/// customer's spending has passed already.
+pub(crate) async fn tell_of_credit(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    (before, lower): (Ceiling, Ceiling),
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let kinds = [EventKind::LimitWarning, EventKind::LimitExhausted];
+    if before == lower || !webhook::tells(connection, &kinds).await? {
+        return Ok(());
+    }
+    let (level, id) = (Level::Customer, customer.to_string());
+    let owner = Owner { customer: customer.clone(), level, id };
+    let limits = limit::find(connection, &owner).await?.unwrap_or_default();
+    let warn_percent = limits.warn_percent();
+    let spent = super::before(connection, customer, None).await?;
+    let spending = Spending {
+        owner: &owner,
+        name: CREDIT.to_owned(),
+        thresholds: (lower.warn_from(warn_percent), lower.nano),
+        period: None,
+        added: 0,
+        warn_percent,
+    };
+    for (kind, was, is) in [
+        (EventKind::LimitWarning, before.warn_from(warn_percent), spending.thresholds.0),
+        (EventKind::LimitExhausted, Some(before.nano), Some(lower.nano)),
+    ] {
+        if was.zip(is).is_some_and(|(was, is)| is <= spent && spent < was) {
+            spending.write(connection, kind, spent, at).await?;
         }
     }
     Ok(())

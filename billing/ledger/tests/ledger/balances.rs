@@ -442,9 +442,7 @@ async fn a_balance_that_has_no_result_stays_and_hinders_no_other() {
 #[tokio::test]
 async fn webhooks_are_told_that_credit_is_nearly_spent_and_that_it_is() {
     let (books, admin) = under("credit").await;
-    let url = "https://example.com/house".to_owned();
-    let webhook = NewWebhook { url, events: Vec::new(), customer: None, description: None };
-    books.ledger.add_webhook(webhook, &admin).await.unwrap();
+    add_webhook(&books, &admin).await;
     grant(&books, &credit("10")).await;
     let count =
         async || books.value("select count(*) from webhook_event where kind like 'limit.%'").await;
@@ -460,4 +458,32 @@ async fn webhooks_are_told_that_credit_is_nearly_spent_and_that_it_is() {
     told.push(count().await);
 
     assert_eq!(told, [0, 1, 1, 2, 2, 3]);
+}
+
+async fn add_webhook(books: &Books, admin: &Instruction) {
+    let url = "https://example.com/house".to_owned();
+    let webhook = NewWebhook { url, events: Vec::new(), customer: None, description: None };
+    books.ledger.add_webhook(webhook, admin).await.unwrap();
+}
+
+#[tokio::test]
+async fn webhooks_are_told_that_less_credit_is_nearly_spent_or_is() {
+    let (books, admin) = under("credit").await;
+    add_webhook(&books, &admin).await;
+    let told = "select 10 * sum(case kind when 'limit.warning' then 1 else 0 end)
+        + sum(case kind when 'limit.exhausted' then 1 else 0 end) from webhook_event";
+    let last = NewGrant { priority: 9, ..until("10", "2026-11-21T00:00:00Z") };
+    grant(&books, &last).await;
+    grant(&books, &credit("8")).await;
+    books.accept(&[used(&books, 1, "2026-11-20", 750)]).await;
+    let before = books.value("select count(*) from webhook_event where kind like 'limit.%'").await;
+
+    // 8.00 are left in all, 6.40 warn.
+    becomes(&books, "2026-11-21T00:00:00Z").await;
+    let at_its_end = books.value(told).await;
+    // With 10 percent of tax 8.00 pay 7.27.
+    taxed(&books).await;
+    becomes(&books, "2026-11-21T02:00:00Z").await;
+
+    assert_eq!((before, at_its_end, books.value(told).await), (0, 10, 11));
 }
