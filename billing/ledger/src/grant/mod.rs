@@ -17,7 +17,7 @@ use permille_rating::{
     balance::Held,
     grant::Grant as Payer,
     invoice::AppliedCredit,
-    period::Period,
+    period::{Period, day_of},
     round::{from_nano, minor_places, to_nano},
 };
 use permille_types::{Currency, CustomerId, InvoiceId};
@@ -329,28 +329,44 @@ impl Rest {
     }
 }
 
-/// Grants of a customer with something left. One that has ended since the last look keeps what was
-/// spent by then.
+/// Grants of a customer with something left.
 pub(crate) async fn with_rest(
     connection: &mut Connection,
-    customer: &CustomerId,
+    customer: &Customer,
     now: DateTime<Utc>,
 ) -> Result<Vec<Rest>, LedgerError> {
     let mut rests = Vec::new();
-    for (stored, noted) in repo::with_rest(connection, customer).await? {
-        let ended = stored.expires_at.filter(|end| *end <= now);
-        let spent_at_end = match (ended, noted) {
-            (None, _) => None,
-            (Some(_), Some(spent)) => Some(spent),
-            (Some(end), None) => {
-                let spent = spending::before(connection, customer, Some(end)).await?;
-                repo::set_spent_at_end(connection, &stored.id, spent).await?;
-                Some(spent)
-            }
+    for (stored, noted) in repo::with_rest(connection, &customer.id).await? {
+        let spent_at_end = match stored.expires_at.filter(|end| *end <= now) {
+            None => None,
+            Some(end) => Some(spent_by(connection, customer, (&stored.id, end), noted).await?),
         };
         rests.push(Rest { from: stored.from, grant: stored.into(), spent_at_end });
     }
     Ok(rests)
+}
+
+/// What a customer had spent when a grant ended. Of the end's own day it is noted at the first look
+/// what was booked by then; the days before are added up anew, with what is booked late of them.
+async fn spent_by(
+    connection: &mut Connection,
+    customer: &Customer,
+    (grant, end): (&str, DateTime<Utc>),
+    noted: Option<i64>,
+) -> Result<i64, LedgerError> {
+    let day = day_of(end, customer.time_zone)
+        .map_err(|_| LedgerError::corrupt("credit_grant.expires_at", &end))?;
+    let before = spending::before(connection, &customer.id, Some(day.start)).await?;
+    if day.start == end {
+        return Ok(before);
+    }
+    let with_its_day = spending::before(connection, &customer.id, Some(end)).await?;
+    let part = noted.unwrap_or(with_its_day.saturating_sub(before));
+    if noted.is_none() {
+        repo::set_spent_at_end(connection, grant, part).await?;
+    }
+    // Earlier builds noted all that was spent by then: that is the whole of the day.
+    Ok(before.saturating_add(part).min(with_its_day))
 }
 
 /// Takes from each grant what an invoice draws. Refuses where another one has drawn it meanwhile.

@@ -178,8 +178,8 @@ pub(super) async fn usable(
     .collect()
 }
 
-/// Grants of a customer with something left, each with what was spent when it ended, where that
-/// is known.
+/// Grants of a customer with something left, each with what was spent on the day of its end until
+/// then, where that is noted.
 pub(super) async fn with_rest(
     connection: &mut Connection,
     customer: &CustomerId,
@@ -217,7 +217,7 @@ pub(super) async fn with_rest(
     .collect()
 }
 
-/// Notes what the customer had spent when a grant ended.
+/// Notes what the customer had spent on the day of a grant's end until then.
 pub(super) async fn set_spent_at_end(
     connection: &mut Connection,
     id: &str,

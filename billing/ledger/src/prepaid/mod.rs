@@ -184,7 +184,7 @@ async fn compute(
     terms: CreditTerms,
     now: DateTime<Utc>,
 ) -> Result<(Ceiling, Option<DateTime<Utc>>), LedgerError> {
-    let grants = grant::with_rest(connection, &customer.id, now).await?;
+    let grants = grant::with_rest(connection, customer, now).await?;
     let changes = grants.iter().flat_map(|rest| [Some(rest.from), rest.expires_at()]);
     let changes = changes.flatten().filter(|at| *at > now).min();
     let tax_percent = match terms.taken {

@@ -261,6 +261,43 @@ async fn credit_counts_from_its_beginning_and_at_its_end_only_what_was_used_of_i
 }
 
 #[tokio::test]
+async fn what_is_booked_late_of_days_before_an_end_is_paid_by_the_grant_that_has_ended() {
+    for (end, late) in [
+        ("2026-11-20T18:30:00Z", "2026-11-19"),
+        ("2026-11-20T00:00:00Z", "2026-11-19"),
+        ("2026-11-20T18:30:00Z", "2026-10-31"),
+    ] {
+        let (books, _) = under("credit").await;
+        let from = Some(at("2026-10-31T00:00:00Z"));
+        grant(&books, &NewGrant { from, ..until("10", end) }).await;
+        grant(&books, &credit("5")).await;
+        books.accept(&[used(&books, 1, "2026-11-19", 600)]).await;
+        becomes(&books, "2026-11-20T18:30:00Z").await;
+        assert_eq!((reach(&books), left(&books).await), (Some(11_00), 5_00), "{end}");
+
+        books.accept(&[used(&books, 2, late, 200)]).await;
+        becomes(&books, "2026-11-20T20:30:00Z").await;
+
+        assert_eq!((reach(&books), left(&books).await), (Some(13_00), 5_00), "{end} {late}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_build_noted_of_an_end_counts_the_whole_of_its_day_and_no_more() {
+    let (books, _) = under("credit").await;
+    grant(&books, &until("10", "2026-11-20T18:30:00Z")).await;
+    grant(&books, &credit("5")).await;
+    books.accept(&[used(&books, 1, "2026-11-19", 600)]).await;
+    // It noted all that was spent by then.
+    books.tamper("update credit_grant set spent_at_end_nano = 6000000000").await;
+    books.accept(&[used(&books, 2, "2026-11-20", 100)]).await;
+
+    becomes(&books, "2026-11-20T20:30:00Z").await;
+
+    assert_eq!((reach(&books), left(&books).await), (Some(12_00), 5_00));
+}
+
+#[tokio::test]
 async fn an_end_that_nobody_saw_takes_what_was_spent_until_its_day() {
     let (books, _) = under("credit").await;
     grant(&books, &until("10", "2026-11-21T00:00:00Z")).await;
