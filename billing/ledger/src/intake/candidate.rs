@@ -51,8 +51,8 @@ impl Refusal {
         }
     }
 
-    /// That of an event whose amounts do not fit the books they would be added to, or that the store
-    /// refuses.
+    /// That of an event whose amounts do not fit the books they would be added to, or that the
+    /// store refuses.
     pub(super) fn unbookable(payload: &[u8], cause: &LedgerError) -> Self {
         let event = UsageEvent::from_payload(payload).ok();
         Self {

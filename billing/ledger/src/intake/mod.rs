@@ -101,8 +101,8 @@ impl Ledger {
 
         let ack = Ack { sequence, quarantined: 0 };
         let accepted = match self.accept_whole(batch, ack).await {
-            // What does not fit the books, or is refused by the store, would fail again and again and
-            // hold up its journal for ever: the events are booked one by one, without it.
+            // What does not fit the books, or is refused by the store, would fail again and again
+            // and hold up its journal for ever: the events are booked one by one, without it.
             Err(cause) if is_permanent(&cause) => self.accept_each(batch, ack).await?,
             done => done?,
         };
