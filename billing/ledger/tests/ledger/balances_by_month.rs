@@ -1,4 +1,5 @@
 //! Which months' usage a prepaid balance counts: those that its grants can pay.
+//! Limits and what is left of them are in hundredths.
 
 use permille_ledger::NewGrant;
 use permille_types::Flag;
@@ -28,7 +29,7 @@ async fn a_month_that_no_grant_can_pay_takes_nothing_of_them_invoiced_or_not() {
 
     grant(&books, &since("100", "2026-11-01T00:00:00Z")).await;
 
-    assert_eq!((reach(&books), left(&books).await), (Some(110_00), 100_00));
+    assert_eq!((reach(&books), left(&books).await), (Some(11_000), 10_000));
     books.accept(&[used(&books, 2, "2026-11-15", 3_000)]).await;
     // What is booked late of October is none of it either, after a look.
     books.accept(&[used(&books, 3, "2026-10-16", 500)]).await;
@@ -60,7 +61,7 @@ async fn late_usage_of_such_a_month_is_drawn_once_by_the_invoice_that_bills_it()
 
 #[tokio::test]
 async fn an_older_grant_pays_its_month_and_what_it_cannot_pay_takes_nothing_of_newer_ones() {
-    for (tokens, rest) in [(300, 102_00), (1_000, 100_00)] {
+    for (tokens, rest) in [(300, 10_200), (1_000, 10_000)] {
         let books = metered_before().await;
         grant(&books, &since("5", "2026-10-01T00:00:00Z")).await;
         books.accept(&[used(&books, 1, "2026-10-15", tokens)]).await;
@@ -99,5 +100,5 @@ async fn what_the_built_in_provider_served_before_is_counted_once() {
 
     grant(&books, &since("100", "2026-11-01T00:00:00Z")).await;
 
-    assert_eq!((reach(&books), left(&books).await), (Some(104_00), 100_00));
+    assert_eq!((reach(&books), left(&books).await), (Some(10_400), 10_000));
 }
