@@ -2,9 +2,9 @@
 //!
 //! The limit is on all that a customer has ever spent (`spending`), so it stays the same while
 //! usage comes in: what was spent in months that no grant of now can pay, what issued invoices have
-//! billed since, and what the grants still pay. It is
-//! computed where a grant, a plan or a tax changes, in the same transaction, and looked at again
-//! when time changes it and after each step of an invoice. It pays nothing itself: invoices draw on grants. Decision 0035.
+//! billed since, and what the grants still pay. It is computed where a grant, a plan or a tax
+//! changes, in the same transaction, and looked at again when time changes it and after each step
+//! of an invoice. It pays nothing itself: invoices draw on grants. Decision 0035.
 
 mod repo;
 
@@ -174,10 +174,10 @@ pub(crate) async fn follow(
 
 /// How far a customer may spend now, and when time changes that.
 ///
-/// A grant pays no month before its own, and what grants could not pay of an earlier month is due in
-/// money. So of every month in which a grant begins, and of the present one, it is asked how far
-/// the grants go that begin in it or later, where all that was spent before is behind them. None
-/// of the answers is more than they pay, and the farthest holds.
+/// A grant pays no month before its own, and what grants could not pay of an earlier month is due
+/// in money. So of every month in which a grant begins, and of the present one, it is asked how far
+/// the grants go that begin in it or later, where all that was spent before is behind them. None of
+/// the answers is more than they pay, and the farthest holds.
 async fn compute(
     connection: &mut Connection,
     customer: &Customer,
@@ -217,8 +217,8 @@ async fn compute(
     Ok((ceiling, changes))
 }
 
-/// What of a customer's spending is behind the grants that begin in the month from `start` or later:
-/// all before it, and since then what invoices have billed.
+/// What of a customer's spending is behind the grants that begin in the month from `start` or
+/// later: all before it, and since then what invoices have billed.
 async fn settled(
     connection: &mut Connection,
     customer: &Customer,
@@ -236,8 +236,8 @@ async fn settled(
     Ok(settled.min(spending::before(connection, &customer.id, None).await?))
 }
 
-/// An instant between a half of `time` after `now` and all of it, by whose it is: customers who were
-/// looked at together, as after a start, are not due together again.
+/// An instant between a half of `time` after `now` and all of it, by whose it is: customers who
+/// were looked at together, as after a start, are not due together again.
 fn within(time: TimeDelta, now: DateTime<Utc>, customer: &CustomerId) -> DateTime<Utc> {
     // FNV-1a of 64 bits.
     let hash = customer.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

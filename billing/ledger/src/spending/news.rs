@@ -1,8 +1,9 @@
 //! What webhooks are told of budgets: that spending has passed the part from which on answers warn,
 //! and that it has reached the whole.
 //!
-//! Looked at in the transaction that books the spending or lowers prepaid credit, so of every budget
-//! and period each is told once. The gateway counts reservations too and refuses on its own; it may do so a little earlier.
+//! Looked at in the transaction that books the spending or lowers prepaid credit, so of every
+//! budget and period each is told once. The gateway counts reservations too and refuses on its own;
+//! it may do so a little earlier.
 
 use std::collections::BTreeMap;
 
