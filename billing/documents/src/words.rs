@@ -83,8 +83,8 @@ words! {
     turns: "Turns", "轮次";
     input_tokens: "Input tokens", "输入 Token";
     resent: "Sent again", "重复发送";
-    resent_note: "Sent again: the share of the input tokens that the same session had sent or received before; an estimate.",
-        "重复发送：同一会话此前已发送或接收过的输入 Token 所占比例，为估算值。";
+    resent_note: "Sent again: the share of the input tokens that the same session had sent or received before; an estimate. Requests whose place in a conversation is not known are in neither column.",
+        "重复发送：同一会话此前已发送或接收过的输入 Token 所占比例，为估算值。无法确定其在会话中位置的请求不计入这两列。";
     notes: "Notes", "备注";
     payment: "Payment", "付款方式";
     unpriced_note: "requests are held for want of a price and are on no line.", "个请求暂无价格，未计入本单。";

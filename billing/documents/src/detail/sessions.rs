@@ -85,8 +85,10 @@ pub(crate) struct SessionSum {
     pub(crate) sessions: u64,
     pub(crate) requests: u64,
     pub(crate) turns: u64,
-    /// Input of the requests whose resent part is known.
+    /// Input of the requests whose place in a conversation is known; that of the others, which
+    /// have no `turn_kind`, is left out.
     pub(crate) input_tokens: u64,
+    /// Those of them that were sent again.
     pub(crate) resent_tokens: u64,
     /// Its shares in the amounts of lines.
     billed: Decimal,
@@ -184,7 +186,9 @@ impl SessionTally {
             self.turn_last = request.turn;
             self.sum.turns = self.sum.turns.saturating_add(1);
         }
-        if let (Some(resent), Some(input)) = (request.resent_tokens, request.input_tokens) {
+        // As the ledger counts both: the first request of a conversation sends nothing again.
+        if let (Some(_), Some(input)) = (request.turn_kind, request.input_tokens) {
+            let resent = request.resent_tokens.unwrap_or_default().min(input);
             self.sum.resent_tokens = self.sum.resent_tokens.saturating_add(resent);
             self.sum.input_tokens = self.sum.input_tokens.saturating_add(input);
         }

@@ -2,8 +2,11 @@
 
 use permille_documents::{BilledBefore, Document, Export, Format, Language, Logo};
 use permille_rating::invoice::{CreditScope, TaxTerms};
+use permille_types::TurnKind;
 
-use crate::samples::{credit_note, decimal, export, invoice, november, text, vat, written};
+use crate::samples::{
+    credit_note, decimal, export, invoice, november, request, text, vat, written,
+};
 
 #[test]
 fn every_amount_of_the_document_stands_on_the_pages() {
@@ -45,6 +48,40 @@ fn each_language_has_its_words() {
         assert!(chinese.contains(word) && !english.contains(word), "{word}");
     }
     assert!(chinese.contains("lang=\"zh-CN\""));
+}
+
+#[test]
+fn what_is_sent_again_is_of_the_input_of_every_request_with_a_place() {
+    let turns = [
+        ("s-1", Some(TurnKind::New), 13, None),
+        ("s-1", Some(TurnKind::Continue), 126, Some(113)),
+        ("s-1", Some(TurnKind::Continue), 239, Some(226)),
+        ("s-2", Some(TurnKind::New), 50, None),
+        ("s-3", None, 70, None),
+    ];
+    let requests: Vec<_> = (1..)
+        .zip(turns)
+        .map(|(number, (session, turn_kind, input, resent_tokens))| permille_documents::Request {
+            turn_kind,
+            resent_tokens,
+            ..request(number, session, "ERNIE-Bot", &[("input_uncached", input)])
+        })
+        .collect();
+    let document = invoice(&requests, TaxTerms::None);
+
+    let page = text(&document, Format::Html, &requests);
+
+    let row = |name: &str| {
+        let row = page.split(&format!("<td>{name}</td>")).nth(1).unwrap();
+        let cells = row.split("</tr>").next().unwrap().split("<td class=\"n\">").skip(3).take(2);
+        cells.map(|cell| cell.trim_end_matches("</td>").to_owned()).collect::<Vec<_>>()
+    };
+    // 13 + 126 + 239, of which 339 were sent again: what `permille session show` says.
+    assert_eq!(row("s-1"), ["378", "89.6 %"]);
+    assert_eq!(row("s-2"), ["50", "0.0 %"]);
+    assert_eq!(row("s-3"), ["–", "–"]);
+    assert_eq!(row("All sessions (3)"), ["428", "79.2 %"]);
+    assert!(page.contains("place in a conversation is not known"), "{page}");
 }
 
 #[test]

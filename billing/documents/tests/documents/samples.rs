@@ -17,7 +17,7 @@ use permille_rating::{
     period::Period,
     price_book::{PriceBook, parse_price_book},
 };
-use permille_types::{Currency, Ended, Source};
+use permille_types::{Currency, Ended, Source, TurnKind};
 use rust_decimal::Decimal;
 
 const PRICES: &str = r#"
@@ -55,7 +55,7 @@ pub(crate) fn request(number: u32, session: &str, model: &str, tokens: &[(&str, 
         at: at("2026-11-10T08:00:00Z") + TimeDelta::seconds(number.into()),
         session: session.parse().unwrap(),
         turn: number,
-        turn_kind: None,
+        turn_kind: Some(TurnKind::Continue),
         project: "default".parse().unwrap(),
         model: model.parse().unwrap(),
         price_version: version_of(model),
