@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use permille_rating::{
     Meter,
     invoice::{TaxLine, TaxTerms},
+    period::Period,
 };
 use permille_types::{
     Currency, CustomerId, DocumentNumber, InvoiceId, ModelName, PriceVersion, ProjectId,
@@ -136,9 +137,19 @@ impl BilledPeriod {
     /// The first and the last day, by the customer's calendar.
     #[must_use]
     pub fn days(&self) -> (NaiveDate, NaiveDate) {
+        self.days_of(Period { start: self.start, end: self.end })
+    }
+
+    /// The first and the last day of some of it, by the customer's calendar.
+    pub(crate) fn days_of(&self, part: Period) -> (NaiveDate, NaiveDate) {
         let day = |instant: DateTime<Utc>| instant.with_timezone(&self.time_zone).date_naive();
-        let last = self.end.checked_sub_signed(chrono::TimeDelta::microseconds(1));
-        (day(self.start), day(last.unwrap_or(self.end)))
+        let last = part.end.checked_sub_signed(chrono::TimeDelta::microseconds(1));
+        (day(part.start), day(last.unwrap_or(part.end)))
+    }
+
+    /// Whether all of `part` is inside.
+    pub(crate) fn holds(&self, part: Period) -> bool {
+        self.start <= part.start && part.end <= self.end
     }
 }
 
@@ -169,6 +180,8 @@ pub struct Line {
     pub number: usize,
     /// The month whose late usage it bills; absent on a line of the document's own month.
     pub corrects: Option<String>,
+    /// The part of the month that it bills, where other terms bill another part.
+    pub part: Option<Period>,
     /// The cost centre.
     pub project: ProjectId,
     /// The model.

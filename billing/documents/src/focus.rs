@@ -136,6 +136,10 @@ impl Focus {
         let frequency = if is_usage { "Usage-Based" } else { "Recurring" };
         cells.set("ChargeFrequency", frequency.to_owned());
         cells.set("x_CorrectsPeriod", or_empty(line.corrects.as_ref()));
+        if let Some(of_month) = line.part {
+            cells.set("ChargePeriodStart", instant(of_month.start));
+            cells.set("ChargePeriodEnd", instant(of_month.end));
+        }
         if let Some(part) = part {
             cells.set("ChargePeriodStart", instant(part.first_at));
             // The end of a charge period is outside of it.

@@ -12,7 +12,7 @@ use crate::{
     table::{or_empty, row, told},
 };
 
-const LINES: [&str; 18] = [
+const LINES: [&str; 20] = [
     "document",
     "credits",
     "row",
@@ -31,6 +31,8 @@ const LINES: [&str; 18] = [
     "amount",
     "currency",
     "tax_percent",
+    "part_from",
+    "part_until",
 ];
 
 /// The lines, then the taxes, then prepaid credit.
@@ -60,6 +62,8 @@ pub(crate) fn write(document: &Document, out: &mut Vec<u8>) -> Result<(), Docume
                 document.signed(line.amount).to_string(),
                 document.currency.code().to_owned(),
                 String::new(),
+                or_empty(line.part.map(|part| instant(part.start))),
+                or_empty(line.part.map(|part| instant(part.end))),
             ],
         )?;
     }
@@ -119,7 +123,7 @@ fn priced_per(line: &Line) -> &'static str {
 }
 
 /// Names of the columns that tell what is billed, after those that tell of whom.
-const BILLED: [&str; 12] = [
+const BILLED: [&str; 14] = [
     "corrects",
     "project",
     "model",
@@ -132,6 +136,8 @@ const BILLED: [&str; 12] = [
     "exact",
     "billed",
     "currency",
+    "part_from",
+    "part_until",
 ];
 
 /// The names of the columns of shares of sessions.
@@ -246,6 +252,8 @@ fn billed_cells(
         or_empty(exact.map(|exact| exact.normalize())),
         document.signed(billed).normalize().to_string(),
         document.currency.code().to_owned(),
+        or_empty(line.part.map(|part| instant(part.start))),
+        or_empty(line.part.map(|part| instant(part.end))),
     ])
 }
 

@@ -71,6 +71,8 @@ struct UblLine {
     quantity: i128,
     amount: Decimal,
     cost_centre: String,
+    /// First and last day of its part of the document's month.
+    days: Option<(NaiveDate, NaiveDate)>,
     name: String,
     properties: Vec<(&'static str, String)>,
     price: Decimal,
@@ -151,7 +153,7 @@ pub(crate) fn write(
         iban: issuer.iban.as_deref().map(text::line).filter(|_| !is_credit),
         tax_amount: document.gross.saturating_sub(document.net),
         prepaid: (!prepaid.is_zero()).then_some(prepaid),
-        lines: document.lines.iter().map(line).collect(),
+        lines: document.lines.iter().map(|billed| line(document, billed)).collect(),
         category,
         document,
     };
@@ -262,7 +264,7 @@ fn buyer(document: &Document, category: &Category) -> Result<Party, Problem> {
     })
 }
 
-fn line(line: &Line) -> UblLine {
+fn line(document: &Document, line: &Line) -> UblLine {
     let words = Words::ENGLISH;
     let tokens = matches!(line.meter, Meter::Tokens(_));
     let usage = line.usage.as_ref();
@@ -276,13 +278,21 @@ fn line(line: &Line) -> UblLine {
         properties.push(("Price version", text::line(usage.price_version.as_str())));
         properties.push(("Price band", usage.band.to_string()));
     }
+    let late = line.corrects.as_ref().map(|month| format!("Late usage of {}", text::line(month)));
+    let part = line.part.map(|part| words.part(part, document.period.time_zone));
+    let notes: Vec<String> = late.into_iter().chain(part).collect();
     UblLine {
         number: line.number,
-        note: line.corrects.as_ref().map(|month| format!("Late usage of {}", text::line(month))),
+        note: (!notes.is_empty()).then(|| notes.join(", ")),
         // What follows from no quantity at its price is one of its amount, or one less.
         quantity: priced.map_or(if is_below { -1 } else { 1 }, |usage| usage.quantity.into()),
         amount: line.amount,
         cost_centre: text::line(line.project.as_str()),
+        // A line's period is inside the document's (PEPPOL-EN16931-R110 and R111).
+        days: line
+            .part
+            .filter(|part| document.period.holds(*part))
+            .map(|part| document.period.days_of(part)),
         name: format!("{}: {}", text::line(line.model.as_str()), words.meter(&line.meter)),
         properties,
         price: priced.map_or(line.amount.abs(), |usage| usage.price.normalize()),

@@ -1,6 +1,7 @@
 //! The words of documents that people read, in each language.
 
-use permille_rating::Meter;
+use chrono_tz::Tz;
+use permille_rating::{Meter, period::Period};
 
 use crate::{Language, text};
 
@@ -62,6 +63,8 @@ words! {
     amount: "Amount", "金额";
     each: "each", "每单位";
     late_of: "late usage of", "补计用量，所属月份";
+    part_from: "from", "自";
+    part_until: "until", "至";
     line: "Line", "行";
     subtotal: "Subtotal", "小计";
     net: "Net", "不含税金额";
@@ -117,6 +120,13 @@ impl Words {
             Language::English => Self::ENGLISH,
             Language::Chinese => Self::CHINESE,
         }
+    }
+
+    /// From when until when a part of a month is, by the wall clock of `zone`.
+    pub(crate) fn part(&self, part: Period, zone: Tz) -> String {
+        let [start, end] =
+            [part.start, part.end].map(|at| at.with_timezone(&zone).format("%Y-%m-%d %H:%M %:z"));
+        format!("{} {start} {} {end}", self.part_from, self.part_until)
     }
 
     /// What a token class or unit is called; one that is not known by its own name.

@@ -244,18 +244,21 @@ fn projects(document: &Document, words: &Words) -> Vec<Project> {
                 .lines
                 .iter()
                 .filter(|line| line.project == project.id)
-                .map(|line| row(line, words))
+                .map(|line| row(document, line, words))
                 .collect(),
             subtotal: grouped(project.amount),
         })
         .collect()
 }
 
-fn row(billed: &Line, words: &Words) -> Row {
+fn row(document: &Document, billed: &Line, words: &Words) -> Row {
     let mut class = words.meter(&billed.meter);
     let usage = billed.usage.as_ref();
     if let Some(usage) = usage.filter(|usage| usage.band > 0) {
         class = format!("{class}, {} {}", words.band, usage.band);
+    }
+    if let Some(part) = billed.part {
+        class = format!("{class}, {}", words.part(part, document.period.time_zone));
     }
     if let Some(month) = &billed.corrects {
         class = format!("{class}, {} {}", words.late_of, line(month));

@@ -13,6 +13,7 @@ mod breakdown;
 mod focus;
 mod html;
 mod journals;
+mod parts;
 mod pdf;
 mod random_terms;
 mod samples;

@@ -165,6 +165,7 @@ pub(crate) fn invoice(requests: &[Request], tax_terms: TaxTerms) -> Document {
             .map(|(number, line)| Line {
                 number,
                 corrects: None,
+                part: line.part,
                 project: line.project.clone(),
                 model: line.model.clone(),
                 meter: line.meter.clone(),

@@ -112,6 +112,7 @@ pub(super) fn credit_note(note: &CreditNote, invoice: &Invoice, text: String) ->
             .map(|line| Line {
                 number: line.line,
                 corrects: None,
+                part: line.line.checked_sub(1).and_then(|place| invoice.lines.get(place)?.part),
                 project: line.project.clone(),
                 model: line.model.clone(),
                 meter: line.meter.clone(),
@@ -199,6 +200,7 @@ fn of_line(number: usize, line: &InvoiceLine) -> Line {
     Line {
         number,
         corrects: line.corrects.clone(),
+        part: line.part,
         project: line.project.clone(),
         model: line.model.clone(),
         meter: line.meter.clone(),

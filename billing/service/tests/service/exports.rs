@@ -154,3 +154,32 @@ async fn a_customer_exports_its_own_documents_and_no_others() {
     let json = api.get("/api/v1/credit-notes/CN-2026-000001/export?format=json").await;
     assert_eq!(json.body, api.get("/api/v1/credit-notes/CN-2026-000001").await.body);
 }
+
+#[tokio::test]
+async fn lines_of_a_cut_month_say_which_part_and_so_does_a_note_over_them() {
+    let api = Api::with_acme().await;
+    let plan = "[[plan]]\nname = \"team\"\nkind = \"subscription\"\ncurrency = \"CNY\"\n\
+                fee = \"31\"\n";
+    api.post("/api/v1/plans", &json!({"toml": plan})).await.created();
+    let from = json!({"plan": "team", "from": "2026-10-22T10:00:00Z"});
+    api.post("/api/v1/customers/acme/plans", &from).await.ok();
+    let month = json!({"customer": "acme", "period": "2026-10"});
+    let draft = api.post("/api/v1/invoices/draft", &month).await.ok();
+    let id = draft["id"].as_str().unwrap();
+    for step in ["approve", "finalize"] {
+        api.post(&format!("/api/v1/invoices/{id}/{step}"), &json!({})).await.ok();
+    }
+    let credit = json!({"reason": "a test"});
+    api.post(&format!("/api/v1/invoices/{id}/credit"), &credit).await.created();
+    let part = &draft["lines"][0]["part"];
+    assert_eq!(part["start"], "2026-10-22T10:00:00Z", "{draft}");
+
+    for path in ["invoices/INV-2026-000001", "credit-notes/CN-2026-000001"] {
+        let csv = api.get(&format!("/api/v1/{path}/export?format=csv")).await;
+
+        let csv = csv.text();
+        let fee = csv.lines().nth(1).unwrap();
+        let bounds = format!(",{},{}", part["start"], part["end"]).replace('"', "");
+        assert!(fee.ends_with(&bounds), "{path}: {csv}");
+    }
+}
