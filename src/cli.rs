@@ -126,6 +126,7 @@ pub(crate) enum Command {
     /// Look for what keeps this installation from running well. Changes nothing.
     Doctor,
     /// Print the description of the billing API, an `OpenAPI` 3.1 document.
+    #[command(about = "Print the description of the billing API, an OpenAPI 3.1 document")]
     Openapi,
     /// The built-in simulated provider alone.
     #[command(hide = true)]

@@ -59,6 +59,16 @@ pub(crate) enum DataFolderError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A gateway apart holds the folder.
+    #[error(
+        "data folder `{folder}`: a gateway holds it, and a gateway has no API: give the data \
+         folder of billing",
+        folder = folder.display()
+    )]
+    OfGateway {
+        /// The folder.
+        folder: PathBuf,
+    },
 }
 
 /// A data folder that exists and can be written.
@@ -202,6 +212,21 @@ impl DataFolder {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
+    /// Why a command cannot have the folder, whose lock another process holds.
+    ///
+    /// # Errors
+    /// [`DataFolderError::File`] when the server's record is there and cannot be read.
+    pub(crate) fn held_by_another(&self) -> Result<DataFolderError, DataFolderError> {
+        let folder = self.path.clone();
+        let server = self.server()?;
+        let apart = server.is_some_and(|it| it.gateway.is_some() && it.console.is_none());
+        Ok(if apart {
+            DataFolderError::OfGateway { folder }
+        } else {
+            DataFolderError::InUse { folder }
+        })
+    }
+
     /// Tells commands where this server listens.
     ///
     /// # Errors
@@ -339,8 +364,12 @@ mod tests {
         folder.publish(&lock, &record).unwrap();
         assert_eq!(folder.server().unwrap(), Some(record));
 
+        let told = folder.held_by_another().unwrap().to_string();
+        assert!(told.contains("give the data folder of billing"), "{told}");
+
         folder.withdraw(&lock).unwrap();
         folder.withdraw(&lock).unwrap();
+        assert!(matches!(folder.held_by_another(), Ok(DataFolderError::InUse { .. })));
         assert_eq!(folder.server().unwrap(), None);
     }
 }

@@ -188,7 +188,10 @@ fn a_month_is_closed_by_two_tokens_and_opened_by_a_recorded_decision() {
     let reopen = ["close", "--period", "2026-10", "--reopen", "--reason", "wrong VAT"];
     let opened = folder.text(&reopen);
 
-    assert!(prepared.contains("in order: sign"), "{prepared}");
+    assert!(
+        prepared.contains("in order: sign with --sign as operator and as finance"),
+        "{prepared}"
+    );
     assert!(future.contains("has not ended"), "{future}");
     assert!(nonsense.contains("a month such as 2026-11"), "{nonsense}");
     assert!(admin.contains("role operator"), "{admin}");

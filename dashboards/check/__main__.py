@@ -63,7 +63,11 @@ def main(arguments: list[str]) -> int:
         case ["shorten", folder]:
             import shorten
 
-            problems, done = [], f"{shorten.write(pathlib.Path(folder))} files"
+            target = pathlib.Path(folder)
+            if target.is_dir():
+                problems, done = [], f"{shorten.write(target)} files"
+            else:
+                problems, done = [f"the folder `{folder}` is missing: accepted is one that exists"], ""
         case ["draw", prometheus, ledger, folder]:
             import draw
 

@@ -22,11 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{
-    config::Config,
-    data_folder::{DataFolder, DataFolderError},
-    error::CliError,
-};
+use crate::{config::Config, data_folder::DataFolder, error::CliError};
 
 pub(crate) use download::Download;
 pub(crate) use error::ApiError;
@@ -86,8 +82,7 @@ impl Api {
                 }
             }
             if tokio::time::Instant::now() > deadline {
-                let folder = folder.path().to_owned();
-                return Err(DataFolderError::InUse { folder }.into());
+                return Err(folder.held_by_another()?.into());
             }
             tokio::time::sleep(FOLDER_POLL).await;
         }

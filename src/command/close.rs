@@ -97,15 +97,22 @@ fn text(document: &RawValue) -> Result<String, CliError> {
         })
         .collect();
     let next = match (report.state, report.checks.iter().all(|check| check.ok)) {
-        (CloseState::Closed, _) => "closed: late usage is on the next invoices",
-        (CloseState::Open, true) => "in order: sign with --sign, in both roles",
-        (CloseState::Open, false) => "not in order yet: see the checks that are open",
+        (CloseState::Closed, _) => "closed: late usage is on the next invoices".to_owned(),
+        (CloseState::Open, true) => format!("in order: sign with --sign as {}", unsigned(&report)),
+        (CloseState::Open, false) => "not in order yet: see the checks that are open".to_owned(),
     };
     let mut parts = vec![format!("Month {} ({state})\n\n{}\n", report.period, checks.render(""))];
     parts.extend(signed);
     if !report.history.is_empty() {
         parts.push(format!("\n{}\n", history::entries_table(&report.history)));
     }
-    parts.push(next.to_owned());
+    parts.push(next);
     Ok(parts.join("\n"))
+}
+
+/// The roles whose signature is missing.
+fn unsigned(report: &Report) -> String {
+    let signed = |role: &str| report.signatures.iter().any(|signature| signature.role == role);
+    let roles = ["operator", "finance"].into_iter().filter(|role| !signed(role));
+    roles.collect::<Vec<_>>().join(" and as ")
 }

@@ -55,7 +55,7 @@ pub(crate) struct Add {
     /// Id on rows and in the API; made from the name when absent.
     #[arg(long)]
     id: Option<String>,
-    /// Billing currency: CNY or USD.
+    /// Billing currency: a code (ISO 4217), such as CNY.
     #[arg(long, default_value = "USD")]
     currency: String,
     /// Billing time zone: where a month begins and ends, such as Asia/Shanghai.

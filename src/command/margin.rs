@@ -177,7 +177,10 @@ fn notes(report: &Report) -> Option<String> {
     let Report { total, groups_unlisted, rates, .. } = report;
     let counted = u64::try_from(rates.len()).unwrap_or(u64::MAX);
     let told = [
-        (total.unbilled_requests, "requests not billed yet: at their own prices"),
+        (
+            total.unbilled_requests,
+            "requests not billed yet: at their own prices, by plan as 0 under a plan with a fee",
+        ),
         (total.simulated_requests, "requests served by the simulated provider"),
         (report.simulated_left_out, "requests of the simulated provider are in no sum"),
         (*groups_unlisted, "rows not shown: --limit"),

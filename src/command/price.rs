@@ -20,7 +20,7 @@ pub(crate) enum Command {
         /// The model as a client names it.
         #[arg(long)]
         model: Option<String>,
-        /// CNY or USD.
+        /// A currency code (ISO 4217), such as CNY.
         #[arg(long)]
         currency: Option<String>,
         /// Prices that hold at this instant (RFC 3339).

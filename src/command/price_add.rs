@@ -17,7 +17,7 @@ pub(crate) struct Add {
     /// Model, or a glob.
     #[arg(long)]
     model: String,
-    /// CNY or USD.
+    /// A currency code (ISO 4217), such as CNY.
     #[arg(long)]
     currency: String,
     /// From when on it holds (RFC 3339).

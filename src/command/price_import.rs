@@ -47,7 +47,8 @@ pub(crate) struct Import {
     /// Only models that match. May be repeated.
     #[arg(long = "model", value_name = "GLOB")]
     models: Vec<String>,
-    /// The list is what the providers take, not what is charged.
+    /// The list is what the providers take, not what is charged (other formats; TOML says
+    /// `side = "cost"`).
     #[arg(long)]
     cost: bool,
     /// Change the price book. Without it nothing is changed.
@@ -162,7 +163,8 @@ fn read(import: &Import) -> Result<Imported, CliError> {
         Format::Toml => {
             return match toml_alone(import) {
                 Some(flag) => Err(CliError::Usage(format!(
-                    "{flag} has no meaning for a price file in TOML, which says it itself"
+                    "{flag} is for other formats: a price file in TOML says it itself, such as \
+                     `side = \"cost\"`"
                 ))),
                 None => parse_price_book(&text, &origin)
                     .map(|prices| Imported { prices, ..Imported::default() })

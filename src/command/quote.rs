@@ -18,7 +18,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Which charge, and how much of it.
 #[derive(Debug, Args)]
 pub(crate) struct Quote {
-    /// TOML file with one `[charge]`.
+    /// TOML file with one `[[charge]]`.
     #[arg(long, value_name = "FILE")]
     charge: PathBuf,
     /// A quantity of one period, a decimal; several give several quotes.

@@ -224,7 +224,9 @@ impl OfCurrency {
         let fee = self.break_even.as_ref().map(|fee| {
             let sessions = fee.sessions;
             let sessions = or_dash(sessions.as_ref());
-            (format!("sessions that cost more than a fee of {}", fee.flat_fee), sessions)
+            let fee = &fee.flat_fee;
+            let what = "sessions of mean cost that together cost more than a fee of";
+            (format!("{what} {fee} {currency}"), sessions)
         });
         let known = [
             ("cost of regenerated turns", share(self.regenerated_share_permille)),
@@ -247,7 +249,9 @@ impl OfCustomer {
         let unknown =
             unknown.map(|count| format!("provider's price of {count} requests not known"));
         let sessions = self.break_even.as_ref().and_then(|fee| fee.sessions);
-        let lost = sessions.map(|sessions| format!("{sessions} sessions cost more than the fee"));
+        let lost = sessions.map(|sessions| {
+            format!("{sessions} sessions of mean cost together cost more than the fee")
+        });
         [unknown, lost].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }

@@ -56,7 +56,7 @@ pub(crate) async fn greet(output: Output, running: &Running) -> Result<(), CliEr
            -d '{body}'\n\
          \n\
          gateway  http://{gateway}/v1 (OpenAI), http://{gateway}/anthropic (Anthropic)\n\
-         console  http://{console}/api/v1\n\
+         api      http://{console}/api/v1\n\
          metrics  http://{metrics}/metrics",
         key = key.expose_secret(),
         token = token.expose_secret(),

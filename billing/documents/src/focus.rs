@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::{
     Document, DocumentError, Format, Issuer, Kind, Line,
     detail::Part,
+    issuer::NAME_ACCEPTED,
     table::{or_empty, row, told},
     words::Words,
 };
@@ -93,7 +94,7 @@ impl Focus {
     /// issued.
     pub(crate) fn new(document: &Document, issuer: &Issuer) -> Result<Self, DocumentError> {
         let Some(name) = &issuer.name else {
-            return Err(refused(document, "the issuer has no name", "`issuer.name`"));
+            return Err(refused(document, "the issuer has no name", NAME_ACCEPTED));
         };
         let void = matches!(document.kind, Kind::Invoice(crate::Status::Void));
         if document.number.is_none() || void {

@@ -1,5 +1,8 @@
 //! Who issues documents, as the operator's configuration says it. It is the same on all of them.
 
+/// What is accepted where a form needs a name.
+pub(crate) const NAME_ACCEPTED: &str = "`issuer.name` set in the configuration";
+
 /// Who issues documents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Issuer {

@@ -11,7 +11,10 @@ use chrono::NaiveDate;
 use permille_rating::{Meter, invoice::TaxTerms};
 use rust_decimal::Decimal;
 
-use crate::{Document, DocumentError, Format, Issuer, Kind, Line, Status, text, words::Words};
+use crate::{
+    Document, DocumentError, Format, Issuer, Kind, Line, Status, issuer::NAME_ACCEPTED, text,
+    words::Words,
+};
 
 /// Most decimal places of an amount (BR-DEC-01 and the following).
 const AMOUNT_PLACES_MAX: u32 = 2;
@@ -208,7 +211,7 @@ fn country_of(vat_id: &str) -> Option<&str> {
 }
 
 fn seller(issuer: &Issuer, category: &Category) -> Result<Party, Problem> {
-    let name = issuer.name.as_deref().ok_or(("the issuer has no name", "`issuer.name`"))?;
+    let name = issuer.name.as_deref().ok_or(("the issuer has no name", NAME_ACCEPTED))?;
     let country = issuer.country.as_deref();
     let country = country.ok_or(("the issuer has no country", "`issuer.country`, such as DE"))?;
     // Who is not subject to VAT shows no VAT id (BR-O-02); else the seller has a tax id (BR-S-02).

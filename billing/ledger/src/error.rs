@@ -7,7 +7,7 @@ use permille_rating::{
     price_book::PriceBookError,
     round::RoundError,
 };
-use permille_types::{CustomerId, MoneyError};
+use permille_types::{CustomerId, MoneyError, SessionId};
 
 /// Why a ledger operation has no result.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,14 @@ pub enum LedgerError {
         noun: &'static str,
         /// Its id.
         id: String,
+    },
+    /// The customer has no session of that id.
+    #[error("session `{id}` of customer `{customer}` is unknown")]
+    NoSession {
+        /// Whose.
+        customer: CustomerId,
+        /// Its id.
+        id: SessionId,
     },
     /// The id is taken.
     #[error("{noun} `{id}` exists already")]
@@ -37,6 +45,12 @@ pub enum LedgerError {
         value: String,
         /// What would be accepted.
         accepted: String,
+    },
+    /// Entries of a text are not acceptable.
+    #[error("{reason}")]
+    Entries {
+        /// Which of them, and what is wrong with it.
+        reason: String,
     },
     /// The thing is there and this may not be done to it now.
     #[error("{noun} `{id}` {reason}")]
@@ -192,6 +206,10 @@ pub enum LedgerError {
 impl LedgerError {
     pub(crate) fn not_found(noun: &'static str, id: &(impl ToString + ?Sized)) -> Self {
         Self::NotFound { noun, id: id.to_string() }
+    }
+
+    pub(crate) fn no_session(customer: &CustomerId, id: &SessionId) -> Self {
+        Self::NoSession { customer: customer.clone(), id: id.clone() }
     }
 
     pub(crate) fn invalid(

@@ -174,8 +174,12 @@ impl Problem {
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match &error {
-            LedgerError::NotFound { .. } => Self::not_found(error.to_string()),
-            LedgerError::Invalid { .. } => Self::invalid(error.to_string()),
+            LedgerError::NotFound { .. } | LedgerError::NoSession { .. } => {
+                Self::not_found(error.to_string())
+            }
+            LedgerError::Invalid { .. } | LedgerError::Entries { .. } => {
+                Self::invalid(error.to_string())
+            }
             LedgerError::AlreadyExists { .. } => Self {
                 status: StatusCode::CONFLICT,
                 code: "already_exists",

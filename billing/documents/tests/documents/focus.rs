@@ -120,5 +120,5 @@ fn what_focus_needs_is_named() {
 
     let error = try_written(nameless, &[], &[], 1).unwrap_err().to_string();
 
-    assert!(error.contains("`issuer.name`"), "{error}");
+    assert!(error.contains("`issuer.name` set in the configuration"), "{error}");
 }

@@ -8,7 +8,7 @@ mod repo;
 
 use chrono::{DateTime, Days, Utc};
 use permille_rating::{
-    charge::{Charge, PeriodCharge, parse_period_charges, quote},
+    charge::{Charge, ChargeError, PeriodCharge, parse_period_charges, quote},
     round::round_money,
 };
 use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
@@ -87,7 +87,7 @@ impl Ledger {
     /// Adds the `[[charge]]` entries of a text in TOML, all or none.
     ///
     /// # Errors
-    /// [`LedgerError::Invalid`] when the text is refused or one holds for a month that is invoiced;
+    /// [`LedgerError::Entries`] when the text is refused or one holds for a month that is invoiced;
     /// [`LedgerError::NotFound`] for a customer that is unknown; [`LedgerError::AlreadyExists`]
     /// when one is there; else the store's failure.
     pub async fn add_charges(
@@ -99,8 +99,12 @@ impl Ledger {
             let (bytes, accepted) = (text.len(), format!("at most {TEXT_BYTES_MAX} bytes"));
             return Err(LedgerError::invalid("charges", &format!("{bytes} bytes"), accepted));
         }
-        let charges = parse_period_charges(text, "charges").map_err(|cause| {
-            LedgerError::invalid("charges", &Chain(&cause).to_string(), "`[[charge]]` entries")
+        let charges = parse_period_charges(text, "charges").map_err(|error| {
+            let reason = match &error {
+                ChargeError::Entry { entry, cause, .. } => format!("{entry}: {}", Chain(cause)),
+                _ => Chain(&error).to_string(),
+            };
+            LedgerError::Entries { reason }
         })?;
         let now = self.now();
         let mut tx = self.store.write().await?;

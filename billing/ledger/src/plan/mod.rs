@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use permille_rating::{
     invoice::PartPlan,
     period::{Period, days_after, hour_start},
-    plan::{Plan, parse_plans},
+    plan::{Plan, PlanError, parse_plans},
 };
 use permille_types::{Currency, CustomerId, ModelName, PriceVersion};
 use schemars::JsonSchema;
@@ -97,7 +97,7 @@ impl Ledger {
     /// is.
     ///
     /// # Errors
-    /// [`LedgerError::Invalid`] when the text is refused, else the store's failure.
+    /// [`LedgerError::Entries`] when the text is refused, else the store's failure.
     pub async fn add_plans(
         &self,
         text: &str,
@@ -107,8 +107,12 @@ impl Ledger {
             let (bytes, accepted) = (text.len(), format!("at most {TEXT_BYTES_MAX} bytes"));
             return Err(LedgerError::invalid("plans", &format!("{bytes} bytes"), accepted));
         }
-        let plans = parse_plans(text, "plans").map_err(|cause| {
-            LedgerError::invalid("plans", &Chain(&cause).to_string(), "`[[plan]]` entries")
+        let plans = parse_plans(text, "plans").map_err(|error| {
+            let reason = match &error {
+                PlanError::Entry { entry, cause, .. } => format!("{entry}: {}", Chain(cause)),
+                _ => Chain(&error).to_string(),
+            };
+            LedgerError::Entries { reason }
         })?;
         let now = self.now();
         let mut tx = self.store.write().await?;

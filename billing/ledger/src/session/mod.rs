@@ -252,7 +252,7 @@ impl Ledger {
         let truncated = rows.len() > most;
         rows.truncate(most);
         let Some(first) = rows.first() else {
-            return Err(LedgerError::not_found("session", id));
+            return Err(LedgerError::no_session(customer, id));
         };
         let content = |version| catalogue.content(version).or_else(|| derived.get(version));
         let priced = |row| (row, StoredUsage::version(row).and_then(content));

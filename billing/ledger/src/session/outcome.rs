@@ -152,7 +152,7 @@ impl Ledger {
     ) -> Result<Told, LedgerError> {
         let now = self.now();
         let mut tx = self.store.write().await?;
-        let unknown = || LedgerError::not_found("session", id);
+        let unknown = || LedgerError::no_session(customer, id);
         let before = repo::find(&mut tx, customer, id, now).await?.ok_or_else(unknown)?;
         if before.outcome.as_ref().is_some_and(|told| told.outcome == outcome) {
             return Ok(Told { session: before, changed: false, text_cost: None });

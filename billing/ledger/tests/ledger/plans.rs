@@ -255,6 +255,9 @@ async fn who_has_a_plan_keeps_its_version_when_the_name_gets_another_content() {
     assert_eq!(lines(&preview(&books, "2026-12").await), ["fee 90.00"]);
     let reserved = PLANS.replace("\"team\"", "\"none\"");
     assert!(books.ledger.add_plans(&reserved, &finance).await.is_err());
+    let bare = "[[plan]]\nname = \"credit\"\nkind = \"prepaid\"\n";
+    let refused = books.ledger.add_plans(bare, &finance).await.unwrap_err().to_string();
+    assert!(refused.starts_with("plan 1 (`credit`): key `currency` is missing"), "{refused}");
 }
 
 #[tokio::test]

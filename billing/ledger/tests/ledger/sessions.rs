@@ -148,8 +148,8 @@ async fn an_unknown_session_is_named() {
 
     let error = books.ledger.session(&acme(), &chat()).await.unwrap_err();
 
-    assert!(matches!(error, LedgerError::NotFound { noun: "session", .. }));
-    assert!(error.to_string().contains("chat-1"), "{error}");
+    assert!(matches!(error, LedgerError::NoSession { .. }));
+    assert_eq!(error.to_string(), "session `chat-1` of customer `acme` is unknown");
 }
 
 #[tokio::test]

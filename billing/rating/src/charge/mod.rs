@@ -62,7 +62,7 @@ pub enum ChargeError {
         origin: String,
     },
     /// The file does not hold exactly one charge.
-    #[error("charge file `{origin}` holds {count} charges, accepted is one `[charge]`")]
+    #[error("charge file `{origin}` holds {count} charges, accepted is one `[[charge]]`")]
     NotOne {
         /// The file.
         origin: String,

@@ -176,8 +176,8 @@ async fn what_is_unknown_is_not_found_by_name() {
         ("customers/a%2Fb", "customer `a/b` is unknown"),
         ("customers/a%0Ab", "customer `a\nb` is unknown"),
         ("prices/gpt@1", "price version `gpt@1` is unknown"),
-        ("sessions/s1?customer=acme", "session `s1` is unknown"),
-        ("sessions/s1", "session `s1` is unknown"),
+        ("sessions/s1?customer=acme", "session `s1` of customer `acme` is unknown"),
+        ("sessions/s1", "session `s1` of customer `acme` is unknown"),
         ("invoices/inv_1", "invoice `inv_1` is unknown"),
         ("customers/%FF", "there is nothing at this path"),
     ] {

@@ -72,5 +72,5 @@ async fn what_is_no_outcome_and_no_session_is_named() {
     let unknown = api.post_as(&api.admin, path, &accepted).await.problem(404, "not_found");
 
     assert!(detail.contains("`happy`") && detail.contains("resolved"), "{detail}");
-    assert_eq!(unknown, "session `chat-9` is unknown");
+    assert_eq!(unknown, "session `chat-9` of customer `acme` is unknown");
 }

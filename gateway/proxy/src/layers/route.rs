@@ -172,7 +172,10 @@ fn decoded(segment: &str) -> Result<String, Refusal> {
 fn accepted(path: &str) -> String {
     let listed = |base: &Base| {
         let paths = base.paths.iter().map(|(path, ..)| format!("{}{path}", base.prefix));
-        paths.collect::<Vec<_>>().join(", ")
+        let mut paths: Vec<_> = paths.collect();
+        // One of several methods stands there once for each, in a row.
+        paths.dedup();
+        paths.join(", ")
     };
     base_of(path).map_or_else(
         || BASES.iter().map(|base| format!("{}/…", base.prefix)).collect::<Vec<_>>().join(", "),
@@ -241,6 +244,7 @@ mod tests {
     fn a_refused_path_is_told_what_its_base_serves() {
         assert!(accepted("/anthropic/v1/x").contains("/anthropic/v1/messages/count_tokens"));
         assert!(!accepted("/anthropic/v1/x").contains("/v1/chat"));
+        assert_eq!(accepted("/v1/x").matches("/v1/responses/{id},").count(), 1);
         assert!(accepted("/x").contains("/openrouter/api/v1/…"));
     }
 }

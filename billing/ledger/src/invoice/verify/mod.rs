@@ -48,7 +48,10 @@ pub enum NotVerifiable {
     #[error("read the terms of the invoice")]
     Terms(#[source] TermsError),
     /// Another invoice had billed some of the records, and is not there.
-    #[error("invoice {number} had billed some of {month} and is needed beside this one")]
+    #[error(
+        "invoice {number} had billed some of {month} and is needed beside this one: give it with \
+         `--earlier FILE`"
+    )]
     EarlierMissing {
         /// Its number.
         number: DocumentNumber,
