@@ -92,6 +92,7 @@ impl Books {
         event.tokens =
             [(TokenClass::INPUT_UNCACHED, tokens[0]), (TokenClass::OUTPUT_TEXT, tokens[1])].into();
         event.input_total = Some(tokens[0]);
+        event.turn_kind = Some(permille_types::TurnKind::Continue);
         event.resent_tokens = Some(tokens[0] / 4);
         self.used += 1;
         let sequenced = permille_types::Sequenced {
