@@ -339,10 +339,14 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
     links_to_the_api_lead_somewhere(&demo, &folder).await;
 
     let expected = faults_make_alerts_fire(&demo, &folder, &prometheus, &acme).await;
-    eventually("sessions have ended", async || {
-        prometheus.value("sum(permille_session_resent_ratio_count{turns!=\"1\"}) > 0").await
-    })
-    .await;
+    // Increases, which panels show, take two scrapes of a series.
+    let twice = |series: &str| format!("max(count_over_time({series}[1m])) > 1");
+    let ended = [
+        "permille_session_resent_ratio_count{turns!=\"1\"}",
+        "permille_session_cost_count{currency=\"USD\"}",
+    ];
+    let ended = ended.map(twice).join(" and ");
+    eventually("sessions are seen to have ended", async || prometheus.value(&ended).await).await;
 
     // Every query as it is shipped, and every name in it.
     let scrape = folder.path().join("metrics.txt");
