@@ -11,8 +11,10 @@
 
 mod support;
 
+use std::process::Command;
+
 use serde_json::json;
-use support::{Finished, Folder};
+use support::{Finished, Folder, eventually, sdk};
 
 /// A charge of the tiers 1 to 5, 6 to 10, above. Source: Stripe, "Tiered pricing".
 fn charge(kind: &str) -> String {
@@ -262,4 +264,55 @@ fn a_price_list_is_shown_before_it_is_applied() {
     let applied = folder.lines(&[import.as_slice(), &["--apply"]].concat());
     assert_eq!(applied[0]["applied"], true);
     assert_eq!(prices()[0]["price"]["source"], "list.csv");
+}
+
+/// Runs a statement in the books beside the server.
+fn in_the_books(folder: &Folder, sql: &str) {
+    const RUN: &str = "import sqlite3, sys
+books = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
+books.execute(sys.argv[2])";
+    let books = folder.data().join("permille.db");
+    let mut python = Command::new(sdk::python());
+    assert!(python.args(["-c", RUN]).arg(books).arg(sql).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn usage_in_quarantine_is_listed_booked_once_it_can_be_and_dismissed() {
+    let folder = Folder::new();
+    let server = folder.serve().await;
+    let key = server.first_key().await;
+    // As a fault of ours would: no second conversation of a customer can be written.
+    in_the_books(&folder, "create unique index one on session (customer)");
+    for session in ["first", "second", "third"] {
+        let asked = json!({"model": "gpt-4o-mini", "metadata": {"session_id": session},
+                           "messages": [{"role": "user", "content": session}]});
+        assert_eq!(server.chat(&key, asked).await.status, 200);
+    }
+    let quarantine = ["usage", "quarantine", "list", "--state", "open"];
+    let kept = eventually("two are in quarantine", async || {
+        let kept = folder.lines(&quarantine);
+        (kept.len() == 2).then_some(kept)
+    })
+    .await;
+    let ids: Vec<&str> = kept.iter().map(|one| one["id"].as_str().unwrap()).collect();
+    let shown = folder.text(&quarantine);
+    for words in [ids[0], ids[1], "refused", "open", kept[0]["request_id"].as_str().unwrap()] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let book = ["usage", "quarantine", "book", ids[0]];
+    let still = folder.run(&book).refused(1);
+    assert!(still.contains("cannot be booked now either: refused"), "{still}");
+
+    in_the_books(&folder, "drop index one");
+    assert!(folder.text(&book).contains("booked"));
+    let dismiss = ["usage", "quarantine", "dismiss", ids[1], "--note", "a test of ours"];
+    assert!(folder.text(&dismiss).contains("a test of ours"));
+
+    assert_eq!(folder.usage(&[]).len(), 2);
+    let booked = "permille_intake_events_total{result=\"booked\"}";
+    assert_eq!(server.metric(booked).await, Some(2.0));
+    assert!(folder.run(&book).refused(1).contains("is booked already"));
+    assert!(folder.text(&quarantine).contains("nothing is in quarantine"));
+    let trail = folder.text(&["audit", "quarantine", ids[1]]);
+    assert!(trail.contains("dismiss") && trail.contains("a test of ours"), "{trail}");
 }

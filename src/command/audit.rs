@@ -9,7 +9,7 @@ use crate::{api::Path, error::CliError};
 #[derive(Debug, Args)]
 pub(crate) struct Audit {
     /// What kind of thing: charge, customer, fx, invoice, key, period, plan, prices, project,
-    /// reconciliation, token, webhook.
+    /// quarantine, reconciliation, token, webhook.
     noun: String,
     /// Its id: a charge's version, a plan's name, a month; `rates` of fx and `book` of prices.
     id: String,

@@ -30,6 +30,7 @@ pub(crate) mod price;
 mod price_add;
 mod price_import;
 pub(crate) mod project;
+mod quarantine;
 pub(crate) mod quote;
 pub(crate) mod reconcile;
 pub(crate) mod session;

@@ -1,5 +1,5 @@
-//! `permille usage`: settled usage, one row per request; files of old usage, and how old days of it
-//! are dropped.
+//! `permille usage`: settled usage, one row per request; files of old usage, how old days of it
+//! are dropped, and what is in quarantine.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use permille_ledger::UsageDrop;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Context, archive, moment, or_dash, view};
+use super::{Context, archive, moment, or_dash, quarantine, view};
 use crate::{
     api::Path,
     error::CliError,
@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Write the usage of days that are over to Parquet files, one per UTC day; list them; read
     /// them back.
     Archive(archive::Archive),
+    /// Usage that could not be booked when it came: list it, book it once it can be, or dismiss it.
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
 }
 
 /// Which days.
@@ -98,6 +101,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
         Command::List(list) => rows(context, list).await,
         Command::Archive(asked) => archive::run(context, asked).await,
         Command::Drop(drop) => drop_days(context, drop).await,
+        Command::Quarantine(command) => quarantine::run(context, command).await,
     }
 }
 

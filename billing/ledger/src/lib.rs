@@ -103,7 +103,7 @@ pub use posting::AccountBalance;
 pub use prepaid::BalanceSweep;
 pub use price::{ListedPrice, PriceFilter, PriceImport, PriceOrigin};
 pub use project::{DEFAULT_PROJECT, NewProject, Project};
-pub use quarantine::{QuarantineReason, Quarantined};
+pub use quarantine::{QuarantineReason, QuarantineState, Quarantined};
 pub use reconciliation::{
     NewReconciliation, PROVIDER_REQUESTS_MAX, ProviderCell, ProviderScope, Reconciliation,
     ReconciliationSignature, ReconciliationSummary,

@@ -181,6 +181,7 @@ fn migrator(engine: Engine) -> Migrator {
         49 "0049_interim_invoice.sql",
         50 "0050_append_only.sql" or "postgres/0050_append_only.sql",
         51 "0051_prepaid_balance.sql",
+        52 "0052_quarantine_settled.sql",
     ])
 }
 

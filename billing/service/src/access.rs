@@ -71,6 +71,8 @@ actions! {
     DropUsage: "admin";
     /// Look at what is in quarantine.
     ReadQuarantine: "admin" "operator";
+    /// Have it booked, or dismiss it.
+    SettleQuarantine: "admin" "operator";
     /// Add, look at and remove endpoints that are told of changes.
     ManageWebhooks: "admin" "operator";
     /// Read what this API is.

@@ -9,7 +9,9 @@ use std::{
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 use permille_documents::Issuer;
-use permille_ledger::{Ledger, LedgerError, Rerated, ThresholdsSeen, Told};
+use permille_ledger::{
+    Instruction, Ledger, LedgerError, Quarantined, Rerated, ThresholdsSeen, Told,
+};
 use permille_types::{
     Ack, Batch, ControlError, ControlPlane, CustomerId, Intake, SessionId, Snapshot, SpendQuery,
     Spent, StoredResponse, USAGE_STREAM,
@@ -258,6 +260,17 @@ impl Billing {
             );
         }
         Ok(accepted.ack)
+    }
+
+    /// Books what is in quarantine, now that it can be.
+    pub(crate) async fn book_quarantined(
+        &self,
+        id: &str,
+        instruction: &Instruction,
+    ) -> Result<Quarantined, LedgerError> {
+        let (booked, accepted) = self.ledger.book_quarantined(id, instruction).await?;
+        self.metrics.accepted(&accepted);
+        Ok(booked)
     }
 
     /// Quarantines what came through the usage stream and is no batch.

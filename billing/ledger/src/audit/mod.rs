@@ -147,7 +147,7 @@ pub struct AuditEntry {
 }
 
 /// Things whose trail can be asked for by their kind.
-const NOUNS: [&str; 12] = [
+const NOUNS: [&str; 13] = [
     "charge",
     "customer",
     "fx",
@@ -157,6 +157,7 @@ const NOUNS: [&str; 12] = [
     "plan",
     "prices",
     "project",
+    "quarantine",
     "reconciliation",
     "token",
     "webhook",

@@ -176,7 +176,7 @@ async fn quarantine(connection: &mut Connection, span: Period) -> Result<Check, 
     Ok(Check {
         name: "quarantine".to_owned(),
         ok: count == 0,
-        detail: format!("{count} payloads since the month began"),
+        detail: format!("{count} open payloads since the month began"),
     })
 }
 

@@ -207,7 +207,7 @@ pub(crate) async fn closed_before(
     .during("list closed months")
 }
 
-/// Payloads that were quarantined at `since` or later.
+/// Payloads that were quarantined at `since` or later and that nobody has settled.
 pub(super) async fn quarantined_since(
     connection: &mut Connection,
     since: DateTime<Utc>,
@@ -215,7 +215,8 @@ pub(super) async fn quarantined_since(
     sql::query_scalar::<i64>(
         "select count(*)
          from quarantine
-         where created_at >= $1",
+         where state = 'open'
+           and created_at >= $1",
     )
     .bind(column::micros(since))
     .fetch_one(connection)

@@ -6,6 +6,7 @@
 
 mod candidate;
 mod deltas;
+mod quarantined;
 mod rerate;
 
 use std::{
@@ -253,15 +254,24 @@ impl Books {
         read: Read<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), LedgerError> {
-        let Read { event, found } = read;
-        let refusal = match found {
-            Ok((found, hash)) => match self.book(connection, found, hash, now).await? {
-                None => return Ok(()),
-                Some(conflict) => conflict,
-            },
-            Err(refusal) => refusal,
-        };
-        self.set_aside(connection, node, event, refusal, now).await
+        let event = read.event;
+        match self.try_book(connection, read, now).await? {
+            None => Ok(()),
+            Some(refusal) => self.set_aside(connection, node, event, refusal, now).await,
+        }
+    }
+
+    /// Books what can be booked of it, or says why nothing can.
+    async fn try_book(
+        &mut self,
+        connection: &mut Connection,
+        read: Read<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Refusal>, LedgerError> {
+        match read.found {
+            Ok((found, hash)) => self.book(connection, found, hash, now).await,
+            Err(refusal) => Ok(Some(refusal)),
+        }
     }
 
     /// Writes the events and what they add to roll-ups, sessions, receivables and trees of records.
@@ -302,14 +312,14 @@ impl Books {
         };
         let hash = Sha256::digest(&payload);
         let quarantined = Quarantined {
-            id: public_id("qtn_", now)?,
-            node: node.clone(),
-            sequence: event.sequence,
-            reason,
-            detail: refusal.detail,
             request_id: refusal.request_id,
-            payload: payload.into_owned(),
-            created_at: now,
+            ..Quarantined::new(
+                public_id("qtn_", now)?,
+                (node.clone(), event.sequence),
+                (reason, refusal.detail),
+                payload.into_owned(),
+                now,
+            )
         };
         let new = quarantine::insert(connection, &quarantined, &hash).await?;
         let counter = match reason {

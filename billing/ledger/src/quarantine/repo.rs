@@ -1,11 +1,33 @@
 //! All SQL of the quarantine.
 
-use super::{QuarantineReason, Quarantined};
+use super::{QuarantineReason, QuarantineState, Quarantined};
 use crate::{
     LedgerError, column,
     error::{During, changed_one},
     sql::{self, Connection},
 };
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "select
+                 id,
+                 node,
+                 sequence,
+                 reason,
+                 detail,
+                 request_id,
+                 payload,
+                 created_at,
+                 state,
+                 note,
+                 settled_at
+             from quarantine
+             ",
+            $rest
+        )
+    };
+}
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -17,6 +39,9 @@ struct Row {
     request_id: Option<String>,
     payload: Vec<u8>,
     created_at: i64,
+    state: String,
+    note: Option<String>,
+    settled_at: Option<i64>,
 }
 
 impl TryFrom<Row> for Quarantined {
@@ -31,6 +56,15 @@ impl TryFrom<Row> for Quarantined {
                 .find(|reason| reason.as_str() == row.reason)
                 .ok_or_else(|| LedgerError::corrupt("quarantine.reason", &row.reason))?,
             created_at: column::instant("quarantine.created_at", row.created_at)?,
+            state: QuarantineState::ALL
+                .into_iter()
+                .find(|state| state.as_str() == row.state)
+                .ok_or_else(|| LedgerError::corrupt("quarantine.state", &row.state))?,
+            settled_at: row
+                .settled_at
+                .map(|at| column::instant("quarantine.settled_at", at))
+                .transpose()?,
+            note: row.note,
             id: row.id,
             detail: row.detail,
             request_id: row.request_id,
@@ -77,25 +111,18 @@ pub(crate) async fn insert(
 
 pub(super) async fn list(
     connection: &mut Connection,
+    state: Option<QuarantineState>,
     after: &str,
     rows: i64,
 ) -> Result<Vec<Quarantined>, LedgerError> {
-    sql::query_as::<Row>(
-        "select
-             id,
-             node,
-             sequence,
-             reason,
-             detail,
-             request_id,
-             payload,
-             created_at
-         from quarantine
-         where id > $1
+    sql::query_as::<Row>(select!(
+        "where id > $1
+           and ($2 is null or state = $2)
          order by id
-         limit $2",
-    )
+         limit $3"
+    ))
     .bind(after)
+    .bind(state.map(QuarantineState::as_str))
     .bind(rows)
     .fetch_all(connection)
     .await
@@ -103,4 +130,41 @@ pub(super) async fn list(
     .into_iter()
     .map(Quarantined::try_from)
     .collect()
+}
+
+pub(super) async fn find(
+    connection: &mut Connection,
+    id: &str,
+) -> Result<Option<Quarantined>, LedgerError> {
+    sql::query_as::<Row>(select!("where id = $1"))
+        .bind(id)
+        .fetch_optional(connection)
+        .await
+        .during("find quarantined payload")?
+        .map(Quarantined::try_from)
+        .transpose()
+}
+
+/// Whether it was open.
+pub(super) async fn settle(
+    connection: &mut Connection,
+    settled: &Quarantined,
+) -> Result<bool, LedgerError> {
+    const OPERATION: &str = "settle quarantined payload";
+    let done = sql::query(
+        "update quarantine
+         set state = $1,
+             note = $2,
+             settled_at = $3
+         where id = $4
+           and state = 'open'",
+    )
+    .bind(settled.state.as_str())
+    .bind(settled.note.as_deref())
+    .bind(settled.settled_at.map(column::micros))
+    .bind(&settled.id)
+    .execute(connection)
+    .await
+    .during(OPERATION)?;
+    changed_one(OPERATION, done.rows_affected())
 }

@@ -150,12 +150,14 @@ async fn a_check_that_is_not_in_order_is_named_and_signed_only_with_a_reason() {
 
     assert_eq!(open(&signed), ["intake", "quarantine", "unpriced_usage", "drafts"]);
     let refused = refusal(&refused);
-    for words in ["n2 (last 2026-11-30T23:00:00Z)", "1 payloads", "acme (1 requests)", "globex"] {
+    for words in
+        ["n2 (last 2026-11-30T23:00:00Z)", "1 open payloads", "acme (1 requests)", "globex"]
+    {
         assert!(refused.contains(words), "{words}: {refused}");
     }
     assert_eq!(signed.signatures[0].accepted.as_deref(), Some("n2 is gone"));
     let last = signed.history.last().unwrap().detail.clone().unwrap();
-    assert!(last.contains("n2 is gone") && last.contains("quarantine: 1 payloads"), "{last}");
+    assert!(last.contains("n2 is gone") && last.contains("quarantine: 1 open payloads"), "{last}");
     books.tamper("drop trigger posting_entry_no_update").await;
     books.tamper("update posting_entry set amount_nano = amount_nano + 1 where account = 'revenue:billed'").await;
     let broken = books.ledger.sign_close("2026-11", None, &finance).await.unwrap_err();

@@ -171,7 +171,7 @@ async fn what_comes_again_after_the_drop_is_known_and_later_set_aside_and_never_
     let again = books.ledger.accept(&batch("n1", 1, &events)).await.unwrap();
     assert_eq!((again.booked, again.duplicates, again.quarantined), (0, 5, 9));
     assert_eq!(books.value("select count(*) from usage").await, rows);
-    let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    let kept = books.ledger.quarantined(None, &Page::default()).await.unwrap().items;
     let old = |reason| kept.iter().filter(|kept| kept.reason == reason).count();
     assert_eq!(old(QuarantineReason::OutOfRange), 9);
     assert!(kept.iter().any(|kept| kept.detail.contains("whose keys are gone")), "{kept:?}");

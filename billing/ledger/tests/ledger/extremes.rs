@@ -171,7 +171,7 @@ async fn a_cost_that_does_not_fit_the_books_is_set_aside_and_stops_nothing() {
     assert_eq!(send(&books, payloads.clone()).await, (1, 2));
 
     let before = books.dump().await;
-    let mut kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    let mut kept = books.ledger.quarantined(None, &Page::default()).await.unwrap().items;
     kept.sort_by_key(|row| row.sequence);
     let reasons: Vec<_> = kept.iter().map(|row| row.reason).collect();
     assert_eq!(reasons, [QuarantineReason::Unratable, QuarantineReason::OutOfRange]);
@@ -202,7 +202,7 @@ async fn a_sum_of_a_day_that_does_not_fit_the_books_is_set_aside_and_stops_nothi
 
     assert_eq!(send(&books, payloads.into()).await, (1, 1));
 
-    let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    let kept = books.ledger.quarantined(None, &Page::default()).await.unwrap().items;
     assert_eq!(kept[0].reason, QuarantineReason::OutOfRange);
 }
 

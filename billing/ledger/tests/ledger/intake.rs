@@ -47,7 +47,7 @@ async fn another_content_under_the_same_id_is_quarantined_and_changes_nothing() 
     assert_eq!((first.booked, first.conflicts), (0, 1));
     assert_eq!((again.conflicts, again.duplicates), (0, 1));
     assert_eq!(books.dump().await, before);
-    let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    let kept = books.ledger.quarantined(None, &Page::default()).await.unwrap().items;
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].reason, QuarantineReason::Conflict);
     assert_eq!(kept[0].payload, other.to_json().unwrap());
@@ -140,7 +140,7 @@ async fn what_cannot_be_booked_is_kept_byte_for_byte_and_stops_nothing() {
 
     assert_eq!((accepted.booked, accepted.quarantined, accepted.ack.sequence), (1, 6, 16));
     assert_eq!(accepted.ack.quarantined, 6);
-    let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    let kept = books.ledger.quarantined(None, &Page::default()).await.unwrap().items;
     let mut reasons: Vec<_> = kept.iter().map(|row| (row.sequence, row.reason)).collect();
     reasons.sort_by_key(|(sequence, _)| *sequence);
     assert_eq!(
@@ -172,7 +172,7 @@ async fn what_the_store_refuses_again_and_again_is_kept_and_the_rest_is_booked()
     let accepted = books.accept(&events).await;
 
     assert_eq!((accepted.booked, accepted.quarantined, accepted.ack.quarantined), (2, 1, 1));
-    let kept = books.ledger.quarantined(&Page::default()).await.unwrap().items;
+    let kept = books.ledger.quarantined(None, &Page::default()).await.unwrap().items;
     assert_eq!(kept[0].reason, QuarantineReason::Refused);
     assert_eq!(kept[0].payload, events[1].to_json().unwrap());
     assert_eq!(kept[0].request_id.as_deref(), Some(&*events[1].request_id.to_string()));
@@ -190,7 +190,7 @@ async fn an_event_of_a_newer_gateway_is_refused_with_its_batch_and_stays_in_its_
 
     assert!(matches!(refused, LedgerError::Invalid { .. }), "{refused:?}");
     assert!(refused.to_string().contains("upgrade billing before gateways"), "{refused}");
-    assert!(books.ledger.quarantined(&Page::default()).await.unwrap().items.is_empty());
+    assert!(books.ledger.quarantined(None, &Page::default()).await.unwrap().items.is_empty());
     let first = raw_batch("n1", 1, &payloads[..1]);
     assert_eq!(books.ledger.accept(&first).await.unwrap().booked, 1);
 }

@@ -38,6 +38,7 @@ mod payments;
 mod plans;
 mod postings;
 mod prices;
+mod quarantined;
 mod races;
 mod reconciliations;
 mod records;

@@ -40,7 +40,7 @@ async fn a_closed_and_reopened_ledger_says_what_it_said() {
     assert_eq!(again.usage(&filter, &page).await.unwrap(), usage);
     assert_eq!(again.sessions(None, &page).await.unwrap(), sessions);
     assert_eq!(again.invoice(draft.id.as_ref().unwrap()).await.unwrap(), draft);
-    assert_eq!(again.quarantined(&page).await.unwrap().items.len(), 1);
+    assert_eq!(again.quarantined(None, &page).await.unwrap().items.len(), 1);
     assert_eq!(again.checkpoints().await.unwrap().len(), 2);
 }
 

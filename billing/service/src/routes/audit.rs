@@ -17,7 +17,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     /// What kind of thing.
-    #[schemars(extend("enum" = ["charge", "customer", "fx", "invoice", "key", "period", "plan", "prices", "project", "reconciliation", "token", "webhook"]))]
+    #[schemars(extend("enum" = ["charge", "customer", "fx", "invoice", "key", "period", "plan", "prices", "project", "quarantine", "reconciliation", "token", "webhook"]))]
     noun: String,
     /// Its id: a charge's version, a plan's name, a month; `rates` of fx and `book` of prices.
     id: String,

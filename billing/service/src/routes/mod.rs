@@ -18,6 +18,7 @@ mod margin;
 mod plans;
 mod prices;
 mod projects;
+mod quarantine;
 mod reconciliations;
 mod sessions;
 mod simulate;
@@ -150,7 +151,18 @@ fn used(routes: Routes) -> Routes {
     routes
         .route("/usage", get(usage::list, "Settled requests"))
         .route("/usage/drop", post(usage::drop_days, "Drop old days of usage, or look at them"))
-        .route("/usage/quarantine", get(usage::quarantine, "Usage events that could not be booked"))
+        .route(
+            "/usage/quarantine",
+            get(quarantine::list, "Usage events that could not be booked when they came"),
+        )
+        .route(
+            "/usage/quarantine/{id}/book",
+            post(quarantine::book, "Book what is in quarantine, now that it can be"),
+        )
+        .route(
+            "/usage/quarantine/{id}/dismiss",
+            post(quarantine::dismiss, "Say that what is in quarantine is not to be billed"),
+        )
         .route("/sessions", get(sessions::list, "Multi-turn sessions"))
         .route(
             "/session-summary",

@@ -1,16 +1,16 @@
-//! `/api/v1/usage`: settled requests, and what is in quarantine.
+//! `/api/v1/usage`: settled requests.
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, NaiveDate, Utc};
-use permille_ledger::{Listing, Page, Quarantined, UsageDrop, UsageFilter, UsageRow};
+use permille_ledger::{Listing, Page, UsageDrop, UsageFilter, UsageRow};
 use permille_types::{CustomerId, RequestId, SessionId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Caller, DropUsage, ReadQuarantine, ReadUsage},
+    access::{Caller, DropUsage, ReadUsage},
     billing::Billing,
-    input::{Body, PageParams, Params},
+    input::{Body, Params},
     problem::Problem,
 };
 
@@ -65,12 +65,4 @@ pub(super) async fn drop_days(
 ) -> Result<Json<UsageDrop>, Problem> {
     let Drop { before, check } = body.read().await?;
     Ok(Json(billing.ledger.drop_usage(before, Some(caller.actor()), check).await?))
-}
-
-pub(super) async fn quarantine(
-    State(billing): State<Billing>,
-    _: Caller<ReadQuarantine>,
-    Params(params): Params<PageParams>,
-) -> Result<Json<Listing<Quarantined>>, Problem> {
-    Ok(Json(billing.ledger.quarantined(&params.page()?).await?))
 }

@@ -17,7 +17,7 @@ const KEEPERS: &str = "admin operator";
 const BILLERS: &str = "admin finance customer";
 
 /// Each method of each route, the roles that may use it, and the status of their answer.
-const ROUTES: [(&str, &str, &str, u16); 90] = [
+const ROUTES: [(&str, &str, &str, u16); 92] = [
     ("GET", "/customers", READERS, 200),
     ("POST", "/customers", KEEPERS, 201),
     ("GET", "/customers/{id}", READERS, 200),
@@ -59,6 +59,9 @@ const ROUTES: [(&str, &str, &str, u16); 90] = [
     ("GET", "/usage", READERS, 200),
     ("POST", "/usage/drop", "admin", 200),
     ("GET", "/usage/quarantine", KEEPERS, 200),
+    ("POST", "/usage/quarantine/{id}/book", KEEPERS, 404),
+    // Without a note.
+    ("POST", "/usage/quarantine/{id}/dismiss", KEEPERS, 422),
     ("GET", "/sessions", READERS, 200),
     ("GET", "/session-summary", READERS, 200),
     ("GET", "/sessions/{id}", READERS, 200),

@@ -83,6 +83,17 @@ async fn another_payload_under_a_booked_id_is_quarantined_counted_and_shown() {
     assert_eq!((&kept[0]["reason"], &kept[0]["node"]), (&json!("conflict"), &json!("n1")));
     assert_eq!((&kept[0]["sequence"], &kept[0]["request_id"]), (&json!(2), &request_id(1).into()));
     assert_eq!(kept[0]["payload"], String::from_utf8(payload(&other)).unwrap());
+    assert_eq!(kept[0]["state"], "open");
+
+    let path = format!("/api/v1/usage/quarantine/{}", kept[0]["id"].as_str().unwrap());
+    let still = api.post(&format!("{path}/book"), &json!({})).await.problem(409, "conflict");
+    assert!(still.contains("conflict, the request is booked with another content"), "{still}");
+    let note = json!({"note": "the first one stands"});
+    let dismissed = api.post(&format!("{path}/dismiss"), &note).await.ok();
+    assert_eq!((&dismissed["state"], &dismissed["note"]), (&json!("dismissed"), &note["note"]));
+    assert!(api.items("/api/v1/usage/quarantine?state=open").await.is_empty());
+    assert_eq!(api.items("/api/v1/usage/quarantine?state=dismissed").await, [dismissed]);
+    assert_eq!(bill(&api).await, before);
 }
 
 #[tokio::test]
