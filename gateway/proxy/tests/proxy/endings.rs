@@ -72,8 +72,8 @@ async fn abort_everywhere(
 async fn an_abort_at_any_event_is_drained_and_billed_in_full() {
     // Paced, so that the provider is still at work when the client leaves.
     for (path, body) in [
-        ("/v1/chat/completions", chat("tokens=40,chunk_ms=2", true)),
-        ("/anthropic/v1/messages", message("tokens=40,chunk_ms=2", true)),
+        ("/v1/chat/completions", chat("tokens=20,chunk_ms=10", true)),
+        ("/anthropic/v1/messages", message("tokens=20,chunk_ms=10", true)),
     ] {
         abort_everywhere(ClientGone::Drain, path, &body, |events, _, row, book| {
             assert_eq!(row.ended, Ended::ClientGone, "after {events} events");
