@@ -52,7 +52,7 @@ pub fn spent<'a>(rows: impl IntoIterator<Item = &'a Value>) -> u64 {
     rows.into_iter().map(nano).sum()
 }
 
-fn total(nano: u64) -> String {
+pub fn total(nano: u64) -> String {
     format!("{} USD/total", Decimal::new(i64::try_from(nano).unwrap(), 9).normalize())
 }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use permille_test_redis::Redis;
 use permille_types::USAGE_STREAM;
 use redis::{Value, cmd, streams::StreamRangeReply};
 
 use crate::{
     support::{
+        clock::SteppedClock,
         eventually,
         postgres::DATABASE,
         redis::ask,
@@ -36,6 +38,8 @@ pub enum Fault {
     FillDisk(usize),
     /// Its clock goes forward or back by half a minute, and returns.
     StepClock(usize),
+    /// That of the first process of billing; the second one's goes on.
+    StepBillingClock,
     KillBilling,
     StopBilling,
     KillSecondBilling,
@@ -45,9 +49,13 @@ pub enum Fault {
     Line(LineFault),
     /// Between everybody and Redis.
     RedisLine(LineFault),
+    /// Between billing and PostgreSQL.
+    StoreLine(LineFault),
     /// With all that it held.
     KillRedis,
     StopRedis,
+    /// It takes nothing more, and lets go of what it has.
+    FillRedis,
     /// Batches come again, several times and in another order.
     DeliverAgain,
     CrashPostgres,
@@ -63,12 +71,13 @@ pub enum LineFault {
 }
 
 /// Each of them once; what takes a number is done to that gateway.
-pub const DECK: [fn(usize) -> Fault; 20] = [
+pub const DECK: [fn(usize) -> Fault; 25] = [
     Fault::KillGateway,
     Fault::StopGateway,
     Fault::RestartGateway,
     Fault::FillDisk,
     Fault::StepClock,
+    |_| Fault::StepBillingClock,
     |_| Fault::KillBilling,
     |_| Fault::StopBilling,
     |_| Fault::KillSecondBilling,
@@ -79,8 +88,12 @@ pub const DECK: [fn(usize) -> Fault; 20] = [
     |_| Fault::RedisLine(LineFault::Cut),
     |_| Fault::RedisLine(LineFault::Silent),
     |_| Fault::RedisLine(LineFault::Slow),
+    |_| Fault::StoreLine(LineFault::Cut),
+    |_| Fault::StoreLine(LineFault::Silent),
+    |_| Fault::StoreLine(LineFault::Slow),
     |_| Fault::KillRedis,
     |_| Fault::StopRedis,
+    |_| Fault::FillRedis,
     |_| Fault::DeliverAgain,
     |_| Fault::CrashPostgres,
     |_| Fault::EmptyPools,
@@ -125,7 +138,12 @@ impl Fault {
             }
             Self::FillDisk(gateway) => fill_disk(fleet, gateway).await,
             Self::StepClock(gateway) => {
-                step_clock(fleet, gateway, traffic, random.bool()).await;
+                let off = async || Some(fleet.seconds_off(gateway).await);
+                step(fleet.gateways[gateway].clock.as_ref(), off, traffic, random.bool()).await;
+            }
+            Self::StepBillingClock => {
+                let off = async || fleet.billing_seconds_off();
+                step(fleet.billing_clock.as_ref(), off, traffic, random.bool()).await;
             }
             Self::KillBilling => {
                 fleet.kill_billing().await;
@@ -151,6 +169,7 @@ impl Fault {
             }
             Self::Line(fault) => trouble(&fleet.line, fault, lasts()).await,
             Self::RedisLine(fault) => trouble(&fleet.redis_line, fault, lasts()).await,
+            Self::StoreLine(fault) => trouble(&fleet.store_line, fault, lasts()).await,
             Self::KillRedis => {
                 fleet.redis.kill();
                 lasts().await;
@@ -161,6 +180,7 @@ impl Fault {
                 lasts().await;
                 fleet.redis.thaw();
             }
+            Self::FillRedis => fill_redis(&fleet.redis, lasts()).await,
             Self::DeliverAgain => deliver_again(fleet, traffic, random).await,
             Self::CrashPostgres => {
                 fleet.postgres.crash_and_start_again();
@@ -200,13 +220,36 @@ async fn fill_disk(fleet: &Fleet, gateway: usize) {
     .await;
 }
 
-/// The clock of a gateway is another one for some replies.
-async fn step_clock(fleet: &Fleet, gateway: usize, traffic: &Traffic, forward: bool) {
+/// Redis has less room than it fills, so that it refuses what could take more.
+async fn fill_redis(redis: &Redis, lasts: impl Future<Output = ()>) {
+    let room = async |bytes: u64| {
+        let set = cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).to_owned();
+        ask::<()>(redis, &set).await;
+    };
+    ask::<()>(redis, cmd("CONFIG").arg("RESETSTAT")).await;
+    room(1).await;
+    lasts.await;
+    eventually("Redis has refused something", async || {
+        let errors: String = ask(redis, cmd("INFO").arg("errorstats")).await;
+        errors.contains("errorstat_OOM").then_some(())
+    })
+    .await;
+    // As the server has it of itself: no limit.
+    room(0).await;
+}
+
+/// A clock is another one for some replies. `off` is how far it is ahead, in seconds.
+async fn step(
+    clock: Option<&SteppedClock>,
+    off: impl AsyncFn() -> Option<i64>,
+    traffic: &Traffic,
+    forward: bool,
+) {
     let seconds = if forward { STEP_SECONDS } else { -STEP_SECONDS };
     let stepped = async |seconds: i64| {
-        fleet.gateways[gateway].clock.as_ref().unwrap().step(seconds);
+        clock.unwrap().step(seconds);
         eventually("the clock is stepped", async || {
-            let off = fleet.seconds_off(gateway).await - seconds;
+            let off = off().await? - seconds;
             (off.abs() < STEP_SECONDS / 2).then_some(())
         })
         .await;

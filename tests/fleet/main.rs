@@ -14,6 +14,7 @@
 )]
 
 mod balance;
+mod budget;
 mod campaign;
 mod faults;
 mod full_disk;

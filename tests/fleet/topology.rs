@@ -37,6 +37,9 @@ pub struct Gateway {
     pub clock: Option<SteppedClock>,
     /// Present where its journal has a disk of its own; what is on that ends with the process.
     pub disk: Option<SmallDisk>,
+    /// Whether it hands its usage over through Redis; else over HTTP, to the first process of
+    /// billing.
+    streams: bool,
     /// Whether the balancer sends new requests to it.
     listed: bool,
 }
@@ -62,7 +65,11 @@ pub struct Fleet {
     pub line: Relay,
     /// Between everybody and Redis, where usage goes through it.
     pub redis_line: Relay,
+    /// Between billing and PostgreSQL, where that may be cut.
+    pub store_line: Relay,
     pub billing: Option<Server>,
+    /// Present where the clock of that process can be stepped.
+    pub billing_clock: Option<SteppedClock>,
     pub office: Folder,
     /// A second process of billing on the same store, where usage goes through Redis.
     pub second_billing: Option<SecondBilling>,
@@ -81,7 +88,8 @@ struct Making<'a> {
     settings: &'a str,
     /// For each gateway, whether it hands its usage over through Redis.
     streams: &'a [bool],
-    clocks: bool,
+    /// Whether clocks can be stepped and the line to PostgreSQL be cut.
+    breakable: bool,
     small_disks: bool,
     program: &'a str,
 }
@@ -90,7 +98,7 @@ const MAKING: Making<'static> = Making {
     limits: "",
     settings: "",
     streams: &[],
-    clocks: false,
+    breakable: false,
     small_disks: false,
     program: PROGRAM,
 };
@@ -123,10 +131,11 @@ impl Fleet {
         Self::made(Making { limits, settings, streams, ..MAKING }).await
     }
 
-    /// As [`Fleet::built`], with gateways whose clocks can be stepped.
-    pub async fn with_clocks(settings: &str, streams: &[bool]) -> Self {
+    /// As [`Fleet::built`], with clocks that can be stepped and a line to PostgreSQL that can be
+    /// cut.
+    pub async fn breakable(settings: &str, streams: &[bool]) -> Self {
         let limits = &shares(streams.len());
-        Self::made(Making { limits, settings, streams, clocks: true, ..MAKING }).await
+        Self::made(Making { limits, settings, streams, breakable: true, ..MAKING }).await
     }
 
     /// As [`Fleet::with`], with a [`SmallDisk`] for each gateway's journal.
@@ -142,13 +151,20 @@ impl Fleet {
     }
 
     async fn made(making: Making<'_>) -> Self {
-        let Making { limits, settings, streams, clocks, small_disks, program } = making;
+        let Making { limits, settings, streams, breakable, small_disks, program } = making;
         let program = Path::new(program);
         let postgres = Postgres::start();
         let redis = Redis::start().await;
         let redis_line = Relay::start(End::Unix(redis.socket())).await;
+        let store_line = Relay::start(End::Unix(postgres.socket())).await;
         let office = Folder::run_by(program);
-        let mut books = format!("[store]\nurl = \"{}\"\n", postgres.url(DATABASE));
+        // Through a line only where it may be cut: a relay costs what requests wait for.
+        let store = if breakable {
+            Postgres::url_by(store_line.address(), DATABASE)
+        } else {
+            postgres.url(DATABASE)
+        };
+        let mut books = format!("[store]\nurl = \"{store}\"\n");
         let streamed = streams.contains(&true);
         if streamed {
             // Whoever dies is stood in for after a second.
@@ -157,7 +173,8 @@ impl Fleet {
             books = format!("{books}[redis]\nurl = \"redis://{redis}\"\n{stream}");
         }
         office.config(&books);
-        let billing = Server::start(&office, "billing", &[]).await;
+        let billing_clock = breakable.then(|| SteppedClock::new(&office));
+        let billing = first_billing(&office, billing_clock.as_ref()).await;
         let line = Relay::start(billing.console()).await;
         let token = office.json(&["token", "create", "--role", "gateway"]);
         let token = token["secret"].as_str().unwrap().to_owned();
@@ -166,7 +183,9 @@ impl Fleet {
             gateways: Vec::new(),
             line,
             redis_line,
+            store_line,
             billing: Some(billing),
+            billing_clock,
             office,
             second_billing: None,
             simulator,
@@ -183,20 +202,20 @@ impl Fleet {
             fleet.second_billing = Some(SecondBilling { server: None, folder });
             fleet.start_second_billing().await;
         }
-        for (number, of_this) in streams.iter().enumerate() {
-            let stream = if *of_this { "[usage_stream]\nenabled = true\n" } else { "" };
+        for (number, &streams) in streams.iter().enumerate() {
+            let stream = if streams { "[usage_stream]\nenabled = true\n" } else { "" };
             let folder = Folder::run_by(program);
             std::fs::write(folder.path().join("token"), &token).unwrap();
-            // Through the line only where it may be cut: a relay costs what requests wait for.
             let redis = if streamed {
                 format!("redis://{}", fleet.redis_line.address())
             } else {
                 fleet.redis.url()
             };
             folder.config(&(fleet.gateway_config(limits, &redis) + stream + settings));
-            let clock = clocks.then(|| SteppedClock::new(&folder));
+            let clock = breakable.then(|| SteppedClock::new(&folder));
             let disk = small_disks.then(|| SmallDisk::new(&folder.data().join("journal")));
-            fleet.gateways.push(Gateway { folder, clock, disk, server: None, listed: true });
+            let server = None;
+            fleet.gateways.push(Gateway { folder, clock, disk, streams, server, listed: true });
             fleet.start_gateway(number).await;
         }
         fleet
@@ -290,6 +309,17 @@ impl Fleet {
         (milliseconds - SystemClock.now().timestamp_millis()) / 1_000
     }
 
+    /// How far the clock of the first process of billing is ahead of ours, by when it last took
+    /// usage that no other process takes; `None` before it took any.
+    pub fn billing_seconds_off(&self) -> Option<i64> {
+        let gateway = self.gateways.iter().find(|gateway| !gateway.streams).unwrap();
+        let node = std::fs::read_to_string(gateway.folder.data().join("node")).unwrap();
+        let node = node.trim();
+        let asked = format!("select updated_at from intake_checkpoint where node = '{node}'");
+        let microseconds: i64 = self.postgres.run(DATABASE, &[&asked]).trim().parse().ok()?;
+        Some(microseconds / 1_000_000 - SystemClock.now().timestamp())
+    }
+
     /// Runs a gateway by another program from its next start on.
     pub fn upgrade_gateway(&mut self, number: usize, program: &Path) {
         program.clone_into(&mut self.gateways[number].folder.program);
@@ -309,7 +339,7 @@ impl Fleet {
 
     /// Starts billing again; gateways find it where it was.
     pub async fn start_billing(&mut self) {
-        let billing = Server::start(&self.office, "billing", &[]).await;
+        let billing = first_billing(&self.office, self.billing_clock.as_ref()).await;
         self.line.lead_to(billing.console());
         self.billing = Some(billing);
     }
@@ -385,9 +415,9 @@ impl Fleet {
         Mark { since: since.to_rfc3339(), books: self.simulator.books_bytes() }
     }
 
-    /// Rows of [`CUSTOMER`] whose requests came after a moment by any clock, and some of before.
+    /// Rows whose requests came after a moment by any clock, and some of before.
     pub fn rows_since(&self, mark: &Mark) -> Vec<Value> {
-        self.office.usage(&["--customer", CUSTOMER, "--since", &mark.since])
+        self.office.usage(&["--since", &mark.since])
     }
 
     /// What the provider has booked since a moment.
@@ -395,9 +425,9 @@ impl Fleet {
         self.simulator.books_since(mark.books)
     }
 
-    /// Every row of [`CUSTOMER`].
+    /// Every row.
     pub fn rows(&self) -> Vec<Value> {
-        self.office.usage(&["--customer", CUSTOMER])
+        self.office.usage(&[])
     }
 
     /// What billing could not book as it came.
@@ -411,4 +441,13 @@ impl Fleet {
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.json()["items"].as_array().unwrap().clone()
     }
+}
+
+/// Starts the process of billing that has the API which gateways ask.
+async fn first_billing(office: &Folder, clock: Option<&SteppedClock>) -> Server {
+    let mut command = office.command(&["billing"]);
+    if let Some(clock) = clock {
+        clock.rule(&mut command);
+    }
+    Server::spawn(office, command).await
 }

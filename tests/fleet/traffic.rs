@@ -57,10 +57,15 @@ pub struct Traffic {
 impl Traffic {
     /// Starts so many clients with `key`. What they ask follows from `seed`.
     pub fn start(fleet: &Fleet, key: &str, clients: usize, seed: u64) -> Self {
+        Self::of(fleet, &vec![key; clients], seed)
+    }
+
+    /// As [`Traffic::start`], with a client for each of `keys`.
+    pub fn of(fleet: &Fleet, keys: &[&str], seed: u64) -> Self {
         let replies = Arc::new(Mutex::new(Seen::default()));
         let stop = watch::Sender::new(false);
         let mut running = JoinSet::new();
-        for number in 0..clients {
+        for (number, key) in keys.iter().enumerate() {
             let client = Client {
                 number,
                 bearer: format!("Bearer {key}"),

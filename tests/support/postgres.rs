@@ -5,6 +5,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write as _},
+    net::SocketAddr,
     os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -93,19 +94,25 @@ impl Postgres {
         assert!(done.success(), "{done}\n{log}");
     }
 
-    /// Runs statements in a database.
+    /// Runs statements in a database; what they gave, a row on a line.
     ///
     /// # Panics
     /// When one of them fails.
-    pub(crate) fn run(&self, database: &str, statements: &[&str]) {
-        let mut command = Command::new("psql");
-        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-h"]);
-        command.arg(&self.folder);
+    pub(crate) fn run(&self, database: &str, statements: &[&str]) -> String {
+        let mut command = self.psql(database);
         for statement in statements {
             command.args(["-c", statement]);
         }
-        let done = command.env("PATH", path()).stdin(Stdio::null()).output().unwrap();
+        let done = command.stdin(Stdio::null()).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    fn psql(&self, database: &str) -> Command {
+        let mut command = Command::new("psql");
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database]);
+        command.arg("-h").arg(&self.folder).env("PATH", path());
+        command
     }
 
     /// Lets nobody write as long as what this gives is there: who wants to, waits.
@@ -113,15 +120,8 @@ impl Postgres {
     /// # Panics
     /// When the lock cannot be had.
     pub(crate) fn hold_writes(&self) -> Held {
-        let mut command = Command::new("psql");
-        command.args(["-X", "-q", "-A", "-t", "-U", USER, "-d", DATABASE, "-h"]);
-        let mut psql = command
-            .arg(&self.folder)
-            .env("PATH", path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut psql = self.psql(DATABASE);
+        let mut psql = psql.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lock = format!("select pg_advisory_lock({WRITER}) is not null;\n");
         psql.stdin.as_mut().unwrap().write_all(lock.as_bytes()).unwrap();
         let mut said = String::new();
@@ -133,6 +133,17 @@ impl Postgres {
     /// The URL of a database for a user who may do everything.
     pub(crate) fn url(&self, database: &str) -> String {
         self.url_of(USER, database)
+    }
+
+    /// The URL of a database for a user who may do everything, by way of a line that leads to
+    /// [`Postgres::socket`].
+    pub(crate) fn url_by(line: SocketAddr, database: &str) -> String {
+        format!("postgres://{USER}@{line}/{database}")
+    }
+
+    /// The socket of it.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join(".s.PGSQL.5432")
     }
 
     /// The URL of a database for a user.
