@@ -16,6 +16,7 @@
 mod balance;
 mod budget;
 mod campaign;
+mod failover;
 mod faults;
 mod full_disk;
 mod left_behind;

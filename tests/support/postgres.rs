@@ -21,20 +21,28 @@ pub(crate) const DATABASE: &str = "postgres";
 /// The lock that writing transactions take one after the other.
 const WRITER: u32 = 1_885_696_621;
 
-/// Starts a server in folder $1, says so, and stops it when the process that started this one ends,
-/// however it ends: then its side of the pipe closes.
+/// Starts a server in folder $1, an empty one or a standby of what `$4` leads to, says so, and stops
+/// it when the process that started this one ends, however it ends: then its side of the pipe
+/// closes.
 const SCRIPT: &str = r#"
     set -e
     trap '' INT TERM
-    initdb --pgdata="$1/data" --username="$2" --auth=trust --encoding=UTF8 --locale=C \
-        --locale-provider=icu --icu-locale=en-US --no-sync >"$1/log" 2>&1
-    printf 'local all %s scram-sha-256\nlocal all all trust\n' "$3" >"$1/data/pg_hba.conf"
+    if [ -n "$4" ]; then
+        pg_basebackup --pgdata="$1/data" --dbname="$4" --write-recovery-conf --checkpoint=fast \
+            --no-sync >"$1/log" 2>&1
+    else
+        initdb --pgdata="$1/data" --username="$2" --auth=trust --encoding=UTF8 --locale=C \
+            --locale-provider=icu --icu-locale=en-US --no-sync >"$1/log" 2>&1
+        printf 'local all %s scram-sha-256\nlocal all,replication all trust\n' "$3" \
+            >"$1/data/pg_hba.conf"
+    fi
     pg_ctl start --wait --pgdata="$1/data" --log="$1/log" --options="-k $1 -c listen_addresses= \
         -c fsync=off -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB" \
         >>"$1/log" 2>&1
     echo ready
     cat >/dev/null
-    pg_ctl stop --mode=immediate --pgdata="$1/data" >/dev/null
+    # A test may have killed it.
+    pg_ctl stop --mode=immediate --pgdata="$1/data" >/dev/null 2>&1 || true
     rm -r "$1"
 "#;
 
@@ -51,12 +59,25 @@ impl Postgres {
     /// # Panics
     /// With what it said, when it does not start. `bash tests/run` installs it.
     pub(crate) fn start() -> Self {
+        Self::begin("")
+    }
+
+    /// Starts a standby of the server that `line` leads to, which takes what that one writes and
+    /// may be read.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`].
+    pub(crate) fn standby_of(line: SocketAddr) -> Self {
+        Self::begin(&format!("host={} port={} user={USER}", line.ip(), line.port()))
+    }
+
+    fn begin(primary: &str) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
         if let Some(owner) = owner() {
             chown(&folder, Some(owner), None).unwrap();
         }
         let mut child = as_owner("sh")
-            .args(["-c", SCRIPT, "sh", folder.to_str().unwrap(), USER, GUARDED])
+            .args(["-c", SCRIPT, "sh", folder.to_str().unwrap(), USER, GUARDED, primary])
             .env("PATH", path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -80,8 +101,31 @@ impl Postgres {
     /// # Panics
     /// With what it said, when it does not start again.
     pub(crate) fn crash_and_start_again(&self) {
+        self.control(&["restart", "--wait", "--mode=immediate"]);
+    }
+
+    /// `kill -9`: what it has not sent by then, nobody gets. It does not start again.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub(crate) fn kill(&self) {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let sent = Command::new("kill").args(["-s", "KILL", file.lines().next().unwrap()]).status();
+        assert!(sent.unwrap().success(), "kill {file}");
+    }
+
+    /// A standby takes writes from now on.
+    ///
+    /// # Panics
+    /// With what it said, when it was none.
+    pub(crate) fn promote(&self) {
+        self.control(&["promote", "--wait"]);
+    }
+
+    fn control(&self, args: &[&str]) {
         let done = as_owner("pg_ctl")
-            .args(["restart", "--wait", "--mode=immediate", "--silent", "--pgdata"])
+            .args(args)
+            .args(["--silent", "--pgdata"])
             .arg(self.data())
             .arg("--log")
             .arg(self.folder.join("log"))
