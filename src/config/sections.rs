@@ -140,6 +140,9 @@ pub(crate) struct StoreSection {
     /// Most connections of this process to a database: one writes, the others read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<u32>,
+    /// Seconds that a statement waits for the answer of a database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) answer_seconds: Option<u32>,
     /// Days for which rows of usage are kept; for ever, if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) usage_days: Option<u32>,
@@ -156,6 +159,7 @@ impl Default for StoreSection {
             password_env: None,
             password_file: None,
             connections: None,
+            answer_seconds: None,
             usage_days: None,
             replay_days: None,
         }
@@ -205,6 +209,10 @@ impl StoreSection {
                     let problem = "is for a database, a file has its own, remove it";
                     return Err(ConfigError::value("store.connections", problem));
                 }
+                _ if self.answer_seconds.is_some() => {
+                    let problem = "is for a database, a file answers, remove it";
+                    return Err(ConfigError::value("store.answer_seconds", problem));
+                }
                 path => return Ok(StoreAddress::Sqlite(data.join(path))),
             },
             "postgres" | "postgresql" => match PostgresAddress::new(&self.url, password) {
@@ -221,11 +229,21 @@ impl StoreSection {
 
 impl StoreSection {
     fn connected(&self, address: PostgresAddress) -> Result<PostgresAddress, ConfigError> {
-        let Some(connections) = self.connections else { return Ok(address) };
-        address.with_connections(connections).map_err(|_| {
-            let problem = format!("is {connections}, accepted: 2 to 100");
-            ConfigError::value("store.connections", problem)
-        })
+        let refused = |key: &str, value: u32, accepted: &str| {
+            ConfigError::value(key, format!("is {value}, accepted: {accepted}"))
+        };
+        let address = match self.connections {
+            None => address,
+            Some(connections) => address
+                .with_connections(connections)
+                .map_err(|_| refused("store.connections", connections, "2 to 100"))?,
+        };
+        match self.answer_seconds {
+            None => Ok(address),
+            Some(seconds) => address
+                .with_answer_seconds(seconds)
+                .map_err(|_| refused("store.answer_seconds", seconds, "1 to 86400")),
+        }
     }
 }
 

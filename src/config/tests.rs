@@ -75,8 +75,10 @@ fn engines_that_are_not_supported_are_refused_by_name() {
     check("[store]\nurl = \"sqlite:\"", &["`store.url`", "names no file"]);
     check("[store]\npassword_env = \"A\"", &["`store`", "a file has no password"]);
     check("[store]\nconnections = 9", &["`store.connections`", "a file has its own"]);
+    check("[store]\nanswer_seconds = 9", &["`store.answer_seconds`", "a file answers"]);
     let database = "[store]\nurl = \"postgres://permille@db/permille\"\n";
     check(&format!("{database}connections = 1"), &["`store.connections`", "2 to 100"]);
+    check(&format!("{database}answer_seconds = 0"), &["`store.answer_seconds`", "1 to 86400"]);
     check("[store]\nusage_days = 32", &["`store.usage_days`", "33 to 36500"]);
     let days = "[store]\nusage_days = 90\nreplay_days = 89";
     check(days, &["`store.replay_days`", "90 to 36500"]);

@@ -20,7 +20,11 @@ const REPLIES: usize = 100;
 
 /// A fleet whose PostgreSQL was killed and has a standby in its place. The server must be there as
 /// long as the fleet.
-async fn failed_over(standbys: &str, state: &str) -> (Fleet, Postgres, Seen) {
+async fn failed_over(
+    standbys: &str,
+    state: &str,
+    loses: impl FnOnce(&Relay),
+) -> (Fleet, Postgres, Seen) {
     let fleet = Fleet::breakable("", &[true, false]).await;
     let key = fleet.key();
     let primary = &fleet.postgres;
@@ -39,6 +43,7 @@ async fn failed_over(standbys: &str, state: &str) -> (Fleet, Postgres, Seen) {
     // What the primary writes from now on dies with it.
     replication.set(Line::Silent);
     traffic.more(REPLIES).await;
+    loses(&fleet.store_line);
     primary.kill();
     replication.set(Line::Cut);
     traffic.more(REPLIES).await;
@@ -62,14 +67,14 @@ async fn has_all(fleet: &mut Fleet, seen: &Seen) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_synchronous_standby_loses_and_doubles_nothing() {
-    let (mut fleet, _standby, seen) = failed_over("*", "sync").await;
+    let (mut fleet, _standby, seen) = failed_over("*", "sync", |_| ()).await;
 
     has_all(&mut fleet, &seen).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_standby_lacked_is_handed_over_by_gateways_that_are_started_again() {
-    let (mut fleet, _standby, seen) = failed_over("", "async").await;
+    let (mut fleet, _standby, seen) = failed_over("", "async", |_| ()).await;
     let (rows, served) = (fleet.rows().len(), seen.whole.len() + seen.left.len());
     println!("{rows} rows of {served}");
     assert!(rows < served, "the standby lacked nothing: {rows} rows of {served}");
@@ -78,6 +83,14 @@ async fn what_a_standby_lacked_is_handed_over_by_gateways_that_are_started_again
         fleet.stop_gateway(gateway).await;
         fleet.start_gateway(gateway).await;
     }
+
+    has_all(&mut fleet, &seen).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_gone_without_a_word_is_given_up() {
+    // Nobody ends the connections to it: as when its machine has lost its power.
+    let (mut fleet, _standby, seen) = failed_over("*", "sync", Relay::leave).await;
 
     has_all(&mut fleet, &seen).await;
 }

@@ -1,6 +1,12 @@
 //! A network that a test can cut: a TCP relay to wherever the test says.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -70,7 +76,8 @@ fn halves(socket: TcpStream) -> Halves {
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
-    line: Arc<watch::Sender<Line>>,
+    /// What new connections follow, behind what those follow that were left.
+    lines: Arc<Mutex<Vec<watch::Sender<Line>>>>,
     target: Arc<watch::Sender<End>>,
     serving: JoinHandle<()>,
 }
@@ -80,16 +87,17 @@ impl Relay {
     pub async fn start(target: impl Into<End>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let line = Arc::new(watch::Sender::new(Line::Up));
+        let lines = Arc::new(Mutex::new(vec![watch::Sender::new(Line::Up)]));
         let target = Arc::new(watch::Sender::new(target.into()));
-        let (of_line, of_target) = (line.subscribe(), target.subscribe());
+        let (of_lines, of_target) = (Arc::clone(&lines), target.subscribe());
         let serving = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let to = of_target.borrow().clone();
-                tokio::spawn(relay(socket, to, of_line.clone()));
+                let line = of_lines.lock().unwrap().last().unwrap().subscribe();
+                tokio::spawn(relay(socket, to, line));
             }
         });
-        Self { address, line, target, serving }
+        Self { address, lines, target, serving }
     }
 
     /// Where it listens.
@@ -99,7 +107,14 @@ impl Relay {
 
     /// From now on the line does this.
     pub fn set(&self, line: Line) {
-        self.line.send_replace(line);
+        self.lines.lock().unwrap().last().unwrap().send_replace(line);
+    }
+
+    /// Leaves the connections that there are silent for good, as when their other end has lost its
+    /// power. The line is up for new ones.
+    pub fn leave(&self) {
+        self.set(Line::Silent);
+        self.lines.lock().unwrap().push(watch::Sender::new(Line::Up));
     }
 
     /// From now on new connections go there.
@@ -110,7 +125,9 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.line.send_replace(Line::Cut);
+        for line in &*self.lines.lock().unwrap() {
+            line.send_replace(Line::Cut);
+        }
         self.serving.abort();
     }
 }
@@ -149,11 +166,13 @@ async fn pump(
         if bytes == SLOW_BYTES {
             slow.tick().await;
         }
-        let read = from.read(&mut piece[..bytes]).await.ok()?;
+        let read = from.read(&mut piece[..bytes]).await;
+        // An end is passed on as little as a byte.
+        line.wait_for(passes).await.ok()?;
+        let read = read.ok()?;
         if read == 0 {
             return to.shutdown().await.ok();
         }
-        line.wait_for(passes).await.ok()?;
         to.write_all(&piece[..read]).await.ok()?;
     }
 }

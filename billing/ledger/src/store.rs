@@ -33,8 +33,16 @@ const WRITE_WAIT_MAX: Duration = Duration::from_mins(2);
 const STATEMENTS_MAX: usize = 256;
 
 pub(crate) enum Store {
-    Sqlite { readers: SqlitePool, writer: SqlitePool },
-    Postgres { readers: PgPool, writer: PgPool },
+    Sqlite {
+        readers: SqlitePool,
+        writer: SqlitePool,
+    },
+    /// Statements wait for their answers for `answer_max`.
+    Postgres {
+        readers: PgPool,
+        writer: PgPool,
+        answer_max: Duration,
+    },
 }
 
 impl Store {
@@ -46,7 +54,7 @@ impl Store {
             }
             StoreAddress::Postgres(address) => {
                 let (readers, writer) = postgres::open(address).await?;
-                Ok(Self::Postgres { readers, writer })
+                Ok(Self::Postgres { readers, writer, answer_max: address.answer_max() })
             }
         }
     }
@@ -55,7 +63,10 @@ impl Store {
     pub(crate) async fn read(&self) -> Result<Connection, LedgerError> {
         let connection = match self {
             Self::Sqlite { readers, .. } => readers.acquire().await.map(Connection::from),
-            Self::Postgres { readers, .. } => readers.acquire().await.map(Connection::from),
+            Self::Postgres { readers, answer_max, .. } => {
+                let connection = readers.acquire().await;
+                connection.map(|connection| Connection::of_server(connection, *answer_max))
+            }
         };
         connection.during("wait for a reading connection")
     }
@@ -64,8 +75,10 @@ impl Store {
     pub(crate) async fn view(&self) -> Result<sql::Transaction, LedgerError> {
         let view = match self {
             Self::Sqlite { readers, .. } => readers.begin().await.map(sql::Transaction::from),
-            Self::Postgres { readers, .. } => {
-                readers.begin_with(postgres::VIEW).await.map(sql::Transaction::from)
+            Self::Postgres { readers, answer_max, .. } => {
+                let begun = readers.begin_with(postgres::VIEW);
+                let begun = sql::answered(READ_WAIT_MAX.saturating_add(*answer_max), begun).await;
+                begun.map(|begun| sql::Transaction::of_server(begun, *answer_max))
             }
         };
         view.during("begin a reading transaction")
@@ -77,8 +90,10 @@ impl Store {
             Self::Sqlite { writer, .. } => {
                 writer.begin_with(sqlite::WRITE).await.map(sql::Transaction::from)
             }
-            Self::Postgres { writer, .. } => {
-                writer.begin_with(postgres::WRITE).await.map(sql::Transaction::from)
+            Self::Postgres { writer, answer_max, .. } => {
+                let begun = writer.begin_with(postgres::WRITE);
+                let begun = sql::answered(WRITE_WAIT_MAX.saturating_add(*answer_max), begun).await;
+                begun.map(|begun| sql::Transaction::of_server(begun, *answer_max))
             }
         };
         begun.during("begin a writing transaction")
@@ -102,7 +117,7 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres { readers, writer } => {
+            Self::Postgres { readers, writer, .. } => {
                 readers.close().await;
                 writer.close().await;
             }

@@ -1,6 +1,10 @@
 //! A connection to either engine, in or out of a transaction.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    io::{self, ErrorKind},
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use sqlx::{Database, Executor, Postgres, Sqlite, pool::PoolConnection};
 
@@ -10,41 +14,63 @@ pub(crate) enum Connection {
     Postgres(Held<Postgres>),
 }
 
-pub(crate) enum Held<DB: Database> {
+pub(crate) struct Held<DB: Database> {
+    place: Place<DB>,
+    /// How long a statement waits for its answer.
+    answer_max: Duration,
+}
+
+enum Place<DB: Database> {
     Bare(PoolConnection<DB>),
     Begun(sqlx::Transaction<'static, DB>),
 }
 
 impl<DB: Database> Held<DB> {
     pub(super) fn get(&mut self) -> &mut DB::Connection {
-        match self {
-            Self::Bare(connection) => connection,
-            Self::Begun(transaction) => transaction,
+        match &mut self.place {
+            Place::Bare(connection) => connection,
+            Place::Begun(transaction) => transaction,
         }
     }
 
+    /// How long to wait for what is asked with [`Self::get`].
+    pub(super) fn answer_max(&self) -> Duration {
+        self.answer_max
+    }
+
     async fn commit(self) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Begun(transaction) => transaction.commit().await,
+        match self.place {
+            Place::Begun(transaction) => answered(self.answer_max, transaction.commit()).await,
             // Each of its statements was committed when it was done.
-            Self::Bare(_) => Ok(()),
+            Place::Bare(_) => Ok(()),
         }
     }
+}
+
+/// The answer of a server, or an error when there is none for so long: a server whose machine has
+/// lost its power ends no connection.
+pub(crate) async fn answered<T>(
+    answer_max: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(answer_max, answer).await.unwrap_or_else(|_| {
+        let what = format!("no answer within {} s", answer_max.as_secs());
+        Err(sqlx::Error::Io(io::Error::new(ErrorKind::TimedOut, what)))
+    })
 }
 
 impl From<PoolConnection<Sqlite>> for Connection {
     fn from(connection: PoolConnection<Sqlite>) -> Self {
-        Self::Sqlite(Held::Bare(connection))
-    }
-}
-
-impl From<PoolConnection<Postgres>> for Connection {
-    fn from(connection: PoolConnection<Postgres>) -> Self {
-        Self::Postgres(Held::Bare(connection))
+        Self::Sqlite(Held { place: Place::Bare(connection), answer_max: Duration::MAX })
     }
 }
 
 impl Connection {
+    /// A connection whose statements wait so long for their answers.
+    pub(crate) fn of_server(connection: PoolConnection<Postgres>, answer_max: Duration) -> Self {
+        Self::Postgres(Held { place: Place::Bare(connection), answer_max })
+    }
+
     /// Whether what only `PostgreSQL` has can be asked for.
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self, Self::Postgres(_))
@@ -54,7 +80,9 @@ impl Connection {
     async fn run(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(held) => held.get().execute(text).await.map(drop),
-            Self::Postgres(held) => held.get().execute(text).await.map(drop),
+            Self::Postgres(held) => {
+                answered(held.answer_max(), held.get().execute(text)).await.map(drop)
+            }
         }
     }
 }
@@ -66,13 +94,8 @@ pub(crate) struct Transaction {
 
 impl From<sqlx::Transaction<'static, Sqlite>> for Transaction {
     fn from(transaction: sqlx::Transaction<'static, Sqlite>) -> Self {
-        Self { connection: Connection::Sqlite(Held::Begun(transaction)) }
-    }
-}
-
-impl From<sqlx::Transaction<'static, Postgres>> for Transaction {
-    fn from(transaction: sqlx::Transaction<'static, Postgres>) -> Self {
-        Self { connection: Connection::Postgres(Held::Begun(transaction)) }
+        let held = Held { place: Place::Begun(transaction), answer_max: Duration::MAX };
+        Self { connection: Connection::Sqlite(held) }
     }
 }
 
@@ -91,6 +114,15 @@ impl DerefMut for Transaction {
 }
 
 impl Transaction {
+    /// A transaction whose statements wait so long for their answers.
+    pub(crate) fn of_server(
+        transaction: sqlx::Transaction<'static, Postgres>,
+        answer_max: Duration,
+    ) -> Self {
+        let held = Held { place: Place::Begun(transaction), answer_max };
+        Self { connection: Connection::Postgres(held) }
+    }
+
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self.connection {
             Connection::Sqlite(held) => held.commit().await,

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use sqlx::{Arguments, AssertSqlSafe, Postgres, Sqlite, error::BoxDynError};
 
-use super::{Connection, Done, Row, arguments, value::Value};
+use super::{Connection, Done, Row, answered, arguments, value::Value};
 
 /// Rows of one statement on `SQLite`, so that many share its way to the thread that runs it. With
 /// the 21 columns of usage they stay far below the 32,766 values that a statement may bind.
@@ -64,7 +64,8 @@ impl<'q> Many<'q> {
                     let (sql, arguments) = parts.arrays(values)?;
                     let done = sqlx::query_with(AssertSqlSafe(sql), arguments);
                     let done = done.persistent(keeps_its_plan(text));
-                    rows_affected = done.execute(held.get()).await?.rows_affected();
+                    let done = answered(held.answer_max(), done.execute(held.get()));
+                    rows_affected = done.await?.rows_affected();
                 }
             }
         }
@@ -92,7 +93,7 @@ impl<'q> Many<'q> {
                     let (sql, arguments) = parts.arrays(values)?;
                     let rows = sqlx::query_as_with(AssertSqlSafe(sql), arguments);
                     let rows = rows.persistent(keeps_its_plan(text));
-                    found = rows.fetch_all(held.get()).await?;
+                    found = answered(held.answer_max(), rows.fetch_all(held.get())).await?;
                 }
             }
         }

@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 
 use sqlx::{Arguments, Database, FromRow, Postgres, Sqlite, postgres::PgRow, sqlite::SqliteRow};
 
-pub(crate) use connection::{Connection, Transaction};
+pub(crate) use connection::{Connection, Transaction, answered};
 pub(crate) use many::many;
 use value::Fits;
 pub(crate) use value::Value;
@@ -85,7 +85,7 @@ impl<'q> Query<'q> {
             }
             Connection::Postgres(held) => {
                 let done = sqlx::query_with(text, arguments::<Postgres>(values)?);
-                done.execute(held.get()).await?.rows_affected()
+                answered(held.answer_max(), done.execute(held.get())).await?.rows_affected()
             }
         };
         Ok(Done { rows_affected })
@@ -117,7 +117,7 @@ impl<'q, R: Row> QueryAs<'q, R> {
             }
             Connection::Postgres(held) => {
                 let rows = sqlx::query_as_with(text, arguments::<Postgres>(values)?);
-                rows.fetch_all(held.get()).await
+                answered(held.answer_max(), rows.fetch_all(held.get())).await
             }
         }
     }
@@ -134,7 +134,7 @@ impl<'q, R: Row> QueryAs<'q, R> {
             }
             Connection::Postgres(held) => {
                 let row = sqlx::query_as_with(text, arguments::<Postgres>(values)?);
-                row.fetch_optional(held.get()).await
+                answered(held.answer_max(), row.fetch_optional(held.get())).await
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Where a store is.
 
-use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
+use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
@@ -11,6 +11,12 @@ use crate::LedgerError;
 /// Connections for reading that a process may have to a database. One can serve everyone, in turn;
 /// with a hundred, a few processes take all that a server has.
 const READERS: RangeInclusive<u32> = 1..=99;
+
+/// Seconds that a statement may wait for its answer. A summary of a year may take minutes, and TCP
+/// gives up what is not acknowledged after some 15 minutes too.
+const ANSWER_SECONDS: u32 = 900;
+/// Those that it may be told to wait.
+const ANSWER_SECONDS_ACCEPTED: RangeInclusive<u32> = 1..=86_400;
 
 /// Where a store is.
 #[derive(Debug, Clone)]
@@ -41,6 +47,7 @@ impl fmt::Display for StoreAddress {
 pub struct PostgresAddress {
     options: Box<PgConnectOptions>,
     readers_max: u32,
+    answer_seconds: u32,
     shown: String,
 }
 
@@ -77,7 +84,8 @@ impl PostgresAddress {
         );
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         let shown = format!("PostgreSQL database {database} at {server}");
-        Ok(Self { options: Box::new(options), readers_max: READERS_MAX, shown })
+        let (options, answer_seconds) = (Box::new(options), ANSWER_SECONDS);
+        Ok(Self { options, readers_max: READERS_MAX, answer_seconds, shown })
     }
 
     /// The same database with so many connections of this process at most, 2 to 100: one writes,
@@ -91,6 +99,23 @@ impl PostgresAddress {
             return Err(LedgerError::invalid("connections", &connections, "2 to 100"));
         };
         Ok(Self { readers_max, ..self })
+    }
+
+    /// The same database, of which a statement waits so many seconds for its answer, 1 to 86,400,
+    /// before its connection is given up. Without it 900.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] when there are fewer or more.
+    pub fn with_answer_seconds(self, answer_seconds: u32) -> Result<Self, LedgerError> {
+        if !ANSWER_SECONDS_ACCEPTED.contains(&answer_seconds) {
+            return Err(LedgerError::invalid("answer_seconds", &answer_seconds, "1 to 86400"));
+        }
+        Ok(Self { answer_seconds, ..self })
+    }
+
+    /// How long a statement waits for its answer.
+    pub(super) fn answer_max(&self) -> Duration {
+        Duration::from_secs(self.answer_seconds.into())
     }
 
     /// Connections in all.
@@ -160,6 +185,22 @@ mod tests {
         for refused in [0, 1, 101] {
             let error = address().with_connections(refused).unwrap_err().to_string();
             assert!(error.contains(&refused.to_string()) && error.contains("2 to 100"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_statement_waits_for_its_answer_as_long_as_one_says() {
+        let address = || PostgresAddress::new("postgres://bill@db/ledger", None).unwrap();
+
+        assert_eq!(address().answer_max(), Duration::from_mins(15));
+        let told = address().with_answer_seconds(60).unwrap();
+        assert_eq!(told.answer_max(), Duration::from_mins(1));
+        for refused in [0, 86_401] {
+            let error = address().with_answer_seconds(refused).unwrap_err().to_string();
+            assert!(
+                error.contains(&refused.to_string()) && error.contains("1 to 86400"),
+                "{error}"
+            );
         }
     }
 

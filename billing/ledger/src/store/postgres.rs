@@ -4,6 +4,8 @@
 //! the other, as they do on a file: see decision 0014. All settings that this rests on are made
 //! here and nowhere else.
 
+use std::time::Duration;
+
 use sqlx::{
     ConnectOptions, Connection as _, Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -33,8 +35,15 @@ const SETTINGS: &str = "set lock_timeout = '30s';
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') = 'off'";
 
+/// How long a connection that was idle has to answer before it is used. Shorter than callers wait
+/// for one, so that they get another.
+const IDLE_ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long one has to end what its caller has left, as a statement of a client that is gone.
+const RELEASED_ANSWER_MAX: Duration = Duration::from_mins(1);
+
 /// Opens the database: its readers and its writer.
 pub(super) async fn open(address: &PostgresAddress) -> Result<(PgPool, PgPool), LedgerError> {
+    let released_max = address.answer_max().min(RELEASED_ANSWER_MAX);
     let options =
         address.options().application_name("permille").statement_cache_capacity(STATEMENTS_MAX);
     // A pool says only that it timed out; one connection says what is wrong.
@@ -46,6 +55,10 @@ pub(super) async fn open(address: &PostgresAddress) -> Result<(PgPool, PgPool), 
             .max_connections(connections)
             .acquire_timeout(wait)
             .after_connect(|connection, _| Box::pin(set_up(connection)))
+            // Its own test waits for ever where a server is gone without a word.
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(answers(connection, IDLE_ANSWER_MAX)))
+            .after_release(move |connection, _| Box::pin(answers(connection, released_max)))
     };
     let writer = pool(1, WRITE_WAIT_MAX).connect_lazy_with(options.clone());
     migrate(&writer, address).await?;
@@ -90,6 +103,11 @@ async fn probe(options: &PgConnectOptions, connections: u32) -> Result<(), sqlx:
         return Ok(());
     };
     Err(sqlx::Error::Configuration(reason.into()))
+}
+
+/// Whether a connection answers soon enough. The pool closes one that does not, and makes another.
+async fn answers(connection: &mut PgConnection, within: Duration) -> Result<bool, sqlx::Error> {
+    Ok(matches!(tokio::time::timeout(within, connection.ping()).await, Ok(Ok(()))))
 }
 
 async fn set_up(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
