@@ -1,15 +1,18 @@
 //! The shared books as one gateway of several uses them: what is told to Redis off the path of a
 //! request, and who counts while it is away.
 //!
-//! How it is come back to is in [`back`].
+//! Who counts is in [`standing`]; how Redis is come back to in [`back`].
 
 mod back;
+mod identity;
+mod probes;
+mod standing;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,12 +23,16 @@ use permille_types::{CustomerId, NodeId, RequestId};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use standing::By;
+
 use crate::{
     limits::Spendings,
     local::LocalBooks,
     shared::{Lease, SharedBooks, SharedError},
     step::{Extended, Line, Post},
 };
+use identity::Identity;
+use standing::{Open, Standing, State};
 
 /// How long a reservation holds without being renewed: what a killed gateway held comes back then.
 const LEASE: Duration = Duration::from_mins(1);
@@ -51,47 +58,23 @@ pub(crate) enum Told {
     Held { customer: CustomerId, id: RequestId, lines: Arc<[Line]> },
 }
 
-/// Who counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum State {
-    /// Redis.
-    Shared = 0,
-    /// Nobody, or this gateway its own share: Redis is away.
-    Away = 1,
-    /// As while it is away, though Redis is told of it: others may not have told all yet.
-    Returning = 2,
-}
-
-/// An open request, so that its reservation can be renewed or made again.
-#[derive(Debug, Clone)]
-struct Open {
-    customer: CustomerId,
-    lines: Arc<[Line]>,
-}
-
 /// One gateway's side of the shared books.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) books: SharedBooks,
     node: NodeId,
-    /// This gateway's share of every limit while Redis is away; absent where nothing is served
-    /// then.
-    spare: Option<LocalBooks>,
+    /// Who counts, and what is open.
+    standing: Standing,
     /// How many gateways share the limits: as configured, or as many as answered the roll last.
     gateways: AtomicUsize,
-    state: AtomicU8,
     waiting: Mutex<VecDeque<Told>>,
     more: Notify,
     /// Sequence numbers of the settlements that Redis has not taken.
     untold: Mutex<BTreeSet<u64>>,
     fewer: Notify,
-    open: Mutex<HashMap<RequestId, Open>>,
     dropped: AtomicU64,
-    /// Which Redis it is; absent until the roll was first answered.
-    epoch: Mutex<Option<String>>,
-    /// Whether Redis is to be told again what the ledger does not have.
-    lost: std::sync::atomic::AtomicBool,
+    /// Which Redis it is, and whether it has what it had.
+    identity: Identity,
 }
 
 /// When the next reservation is made, and for how long.
@@ -104,36 +87,25 @@ impl Fleet {
         Self {
             books,
             node,
-            spare: gateways.map(LocalBooks::new),
+            standing: Standing::new(gateways),
             gateways: usize::try_from(gateways.unwrap_or(1)).unwrap_or(usize::MAX).into(),
-            state: AtomicU8::new(State::Shared as u8),
             waiting: Mutex::default(),
             more: Notify::new(),
             untold: Mutex::default(),
             fewer: Notify::new(),
-            open: Mutex::default(),
             dropped: AtomicU64::new(0),
-            epoch: Mutex::default(),
-            lost: false.into(),
-        }
-    }
-
-    fn state(&self) -> State {
-        match self.state.load(Ordering::Acquire) {
-            0 => State::Shared,
-            1 => State::Away,
-            _ => State::Returning,
+            identity: Identity::default(),
         }
     }
 
     /// Whether Redis does not count now.
     pub(crate) fn is_away(&self) -> bool {
-        self.state() != State::Shared
+        self.standing.state() != State::Shared
     }
 
     /// The books of this gateway's own share, while they count.
     pub(crate) fn own(&self) -> Option<&LocalBooks> {
-        self.spare.as_ref().filter(|_| self.is_away())
+        self.standing.own()
     }
 
     /// Settlements and releases that Redis has not been told.
@@ -149,41 +121,24 @@ impl Fleet {
     /// Whoever finds Redis away says so once; from then on nobody waits for it.
     pub(crate) fn went_away(&self, error: &SharedError) {
         let error: &dyn std::error::Error = error;
-        match self.state.swap(State::Away as u8, Ordering::AcqRel) {
-            1 => return,
-            0 => {
-                let serves = self.spare.is_some();
-                tracing::error!(error, serves, "limits: redis is away");
-                self.begin_own_share();
+        match self.standing.go_away() {
+            State::Away => return,
+            State::Shared => {
+                tracing::error!(error, serves = self.standing.serves(), "limits: redis is away");
             }
             // Its own share goes on as it was.
-            _ => tracing::error!(error, "limits: redis is away again"),
+            State::Returning => tracing::error!(error, "limits: redis is away again"),
         }
         self.more.notify_one();
         self.fewer.notify_waiters();
     }
 
-    /// What is open counts in this gateway's own share from the first.
-    fn begin_own_share(&self) {
-        let Some(spare) = &self.spare else { return };
-        // What a load that came too late put there is of the last outage.
-        spare.clear();
-        for (id, open) in self.open.lock().iter() {
-            spare.hold(&open.customer, *id, &open.lines);
-        }
-    }
-
-    /// A reservation was granted, here or in Redis.
-    pub(crate) fn opened(&self, id: RequestId, customer: &CustomerId, lines: &[Line]) {
+    /// A reservation was granted.
+    pub(crate) fn opened(&self, id: RequestId, customer: &CustomerId, lines: &[Line], by: By) {
         let open = Open { customer: customer.clone(), lines: lines.into() };
-        let told = (self.state() == State::Returning).then(|| Told::Held {
-            customer: open.customer.clone(),
-            id,
-            lines: Arc::clone(&open.lines),
-        });
-        self.open.lock().insert(id, open);
-        if let Some(told) = told {
-            self.enqueue(told);
+        let (customer, lines) = (open.customer.clone(), Arc::clone(&open.lines));
+        if self.standing.opened(id, open, by) {
+            self.enqueue(Told::Held { customer, id, lines });
         }
     }
 
@@ -209,15 +164,13 @@ impl Fleet {
 
     /// More of a reservation was granted.
     pub(crate) fn extended(&self, id: RequestId, more: &[Line]) {
-        if let Some(open) = self.open.lock().get_mut(&id) {
-            open.lines = open.lines.iter().chain(more).cloned().collect();
-        }
+        self.standing.extended(id, more);
     }
 
     /// Tells Redis soon that a request is not open any more; whoever calls does not wait.
     pub(crate) fn tell(&self, told: Told) {
         let (Told::Settled { id, .. } | Told::Released { id, .. } | Told::Held { id, .. }) = &told;
-        self.open.lock().remove(id);
+        self.standing.ended(*id);
         self.enqueue(told);
     }
 
@@ -360,17 +313,12 @@ impl Fleet {
 
     /// Renews what is open; what Redis does not have any more is made again.
     async fn renew(&self) -> Result<(), SharedError> {
-        let mut all: HashMap<CustomerId, Vec<RequestId>> = HashMap::new();
-        for (id, open) in self.open.lock().iter() {
-            all.entry(open.customer.clone()).or_default().push(*id);
-        }
-        for (customer, ids) in all {
+        for (customer, ids) in self.standing.all_open() {
             for part in ids.chunks(AT_ONCE_MAX) {
                 for place in self.books.renew(&customer, lease(), part).await? {
                     let Some(id) = part.get(place) else { continue };
-                    let open = self.open.lock().get(id).cloned();
                     // It may have ended meanwhile; what is told after this gives it back.
-                    if let Some(Open { customer, lines }) = open {
+                    if let Some(Open { customer, lines }) = self.standing.open(*id) {
                         self.books.hold(&customer, *id, lease(), &lines).await?;
                     }
                 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    fleet::{Fleet, Told, lease},
+    fleet::{By, Fleet, Told, lease},
     loads::{Loads, Past},
     local::LocalBooks,
     shared::SharedBooks,
@@ -223,7 +223,7 @@ impl Limits {
             match reserved {
                 Ok(reserved) => {
                     if matches!(reserved, Reserved::Granted { .. }) {
-                        fleet.opened(id, customer, lines);
+                        fleet.opened(id, customer, lines, By::Redis);
                     }
                     return Ok(reserved);
                 }
@@ -239,7 +239,7 @@ impl Limits {
         let own = fleet.own().ok_or(Refused::Unavailable)?;
         let reserved = own.reserve(customer, id, lines);
         if matches!(reserved, Reserved::Granted { .. }) {
-            fleet.opened(id, customer, lines);
+            fleet.opened(id, customer, lines, By::OwnShare);
         }
         Ok(reserved)
     }

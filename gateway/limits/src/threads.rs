@@ -2,7 +2,7 @@
 
 pub(crate) use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
 pub(crate) use parking_lot::{Mutex, RwLock};

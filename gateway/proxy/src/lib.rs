@@ -43,6 +43,7 @@ mod stack;
 mod stage;
 mod stored;
 mod tc3;
+mod threads;
 mod upstream;
 mod usage_stream;
 

@@ -8,16 +8,12 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Fleet, LEASE, RENEW_EVERY, State, Told};
+use super::{Fleet, LEASE, RENEW_EVERY, State, Told, probes};
 use crate::{
     limits::{LoadError, Settlement, Spendings},
     shared::{Roll, SharedError},
 };
 
-/// First and longest pause between two probes; each is a random part of it, so that the gateways of
-/// a fleet do not come back in one instant.
-const PROBE_MIN: Duration = Duration::from_millis(200);
-const PROBE_MAX: Duration = Duration::from_secs(5);
 /// How often the roll is called while others are waited for.
 const CALL_EVERY: Duration = Duration::from_millis(200);
 /// How long others are waited for where nothing is served meanwhile: twice the longest pause, so
@@ -43,24 +39,16 @@ impl Fleet {
     /// Answers the roll: whether Redis is the one it was.
     async fn roll(&self, told: bool) -> Result<Roll, SharedError> {
         let roll = self.books.roll(&self.node, told, FORGET).await?;
-        let mut epoch = self.epoch.lock();
-        let is_other = match &*epoch {
-            Some(known) => *known != roll.epoch,
-            // Nobody has counted in it: others may serve shares of their own.
-            None => roll.has_begun && self.spare.is_some(),
-        };
-        *epoch = Some(roll.epoch.clone());
-        if is_other {
-            self.lost.store(true, Ordering::Release);
-        }
+        // Nobody has counted in one that begins: others may serve shares of their own.
+        self.identity.answered(&roll.epoch, roll.has_begun && self.standing.serves());
         Ok(roll)
     }
 
     /// Answers the roll in time; a Redis that lost its data is none to count on.
     pub(super) async fn answer_the_roll(&self) {
         match self.roll(true).await {
-            Ok(_) if self.lost.load(Ordering::Acquire) => self.went_away(&SharedError::Forgot),
-            Ok(roll) if self.spare.is_none() => {
+            Ok(_) if self.identity.has_lost() => self.went_away(&SharedError::Forgot),
+            Ok(roll) if !self.standing.serves() => {
                 let there = roll.told_since(roll.now.saturating_sub(millis(LATELY)));
                 self.gateways.store(there, Ordering::Release);
             }
@@ -78,54 +66,56 @@ impl Fleet {
     /// Probes until Redis counts again. Only this task does, so that an outage costs one
     /// connection. Cancelled, it goes on from where it was.
     pub(super) async fn come_back(&self, spendings: &dyn Spendings) {
-        let mut pause = PROBE_MIN;
-        while self.state() == State::Away {
-            tokio::time::sleep(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.5))).await;
-            pause = pause.saturating_mul(2).min(PROBE_MAX);
-            if self.books.ping().await.is_err() {
-                continue;
-            }
-            match self.catch_up(spendings).await {
-                Ok(()) => self.state.store(State::Returning as u8, Ordering::Release),
-                Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "limits: redis is not back yet");
-                }
-            }
+        if self.standing.state() == State::Away {
+            probes::until(fastrand::Rng::new(), || self.has_caught_up(spendings)).await;
+            self.standing.begin_return();
         }
         let told = match self.wait_for_others().await {
             Ok(told) => told,
             Err(error) => return self.went_away(&error),
         };
-        self.state.store(State::Shared as u8, Ordering::Release);
-        if let Some(spare) = &self.spare {
-            // What was served meanwhile is told; the next outage starts from the ledger.
-            spare.clear();
+        if !self.standing.end_return() {
+            return;
         }
         let (to_tell, expected) = (self.waiting(), self.gateways.load(Ordering::Acquire));
         tracing::info!(to_tell, told, expected, "limits: redis is back");
     }
 
-    /// Tells Redis all that it does not know of this gateway.
+    /// One probe: whether Redis is there and told.
+    async fn has_caught_up(&self, spendings: &dyn Spendings) -> bool {
+        if self.books.ping().await.is_err() {
+            return false;
+        }
+        let caught_up = self.catch_up(spendings).await;
+        if let Err(error) = &caught_up {
+            let error: &dyn std::error::Error = error;
+            tracing::warn!(error, "limits: redis is not back yet");
+        }
+        caught_up.is_ok()
+    }
+
+    /// Tells Redis all that it does not know of what this gateway has settled.
     async fn catch_up(&self, spendings: &dyn Spendings) -> Result<(), NotBack> {
-        self.roll(false).await?;
-        if self.lost.load(Ordering::Acquire) {
+        let roll = self.roll(false).await?;
+        if self.identity.has_lost() {
             let unbooked = spendings.unbooked_settlements().await.map_err(NotBack::Untold)?;
             for Settlement { customer, id, sequence, posts } in unbooked {
                 let posts = posts.into();
                 self.enqueue(Told::Settled { customer, id, sequence, posts });
             }
-            self.lost.store(false, Ordering::Release);
+            self.identity.told_again(&roll.epoch);
         }
         self.tell_waiting().await?;
-        self.renew().await?;
         Ok(())
     }
 
-    /// Waits, within a bound, until as many gateways as there are have told everything. How many
-    /// have.
+    /// Makes what is open again, and waits, within a bound, until as many gateways as there are have
+    /// told everything. How many have.
     async fn wait_for_others(&self) -> Result<usize, SharedError> {
-        let wait_ms_max = millis(if self.spare.is_some() { LEASE } else { WAIT_MAX });
+        let wait_ms_max = millis(if self.standing.serves() { LEASE } else { WAIT_MAX });
+        // What has been opened since this gateway returns is told; this is what was before.
+        self.renew().await?;
+        self.tell_waiting().await?;
         let since = self.roll(true).await?.now;
         let (mut renewed, mut rolled) = (Instant::now(), Instant::now());
         loop {
@@ -133,7 +123,7 @@ impl Fleet {
             if rolled.elapsed() >= CALL_EVERY {
                 let roll = self.roll(true).await?;
                 rolled = Instant::now();
-                if self.lost.load(Ordering::Acquire) {
+                if self.identity.has_lost() {
                     return Err(SharedError::Forgot);
                 }
                 let told = roll.told_since(since);

@@ -10,10 +10,15 @@
 
 #[path = "../../src/budget.rs"]
 mod budget;
+#[path = "../../src/fleet/identity.rs"]
+mod identity;
 #[path = "../../src/local.rs"]
 mod local;
+mod outages;
 mod permits;
 mod reservations;
+#[path = "../../src/fleet/standing.rs"]
+mod standing;
 mod threads;
 
 /// What the sources find at the root of their crate.

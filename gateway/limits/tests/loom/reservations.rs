@@ -9,9 +9,9 @@ use crate::{
     step::{Base, Kind, Line, Post, Posted, Reserved, Use},
 };
 
-const COUNTER: &str = "m";
+pub(crate) const COUNTER: &str = "m";
 
-fn customer() -> CustomerId {
+pub(crate) fn customer() -> CustomerId {
     "acme".parse().unwrap()
 }
 
@@ -19,11 +19,11 @@ fn node() -> NodeId {
     "node-1".parse().unwrap()
 }
 
-fn request() -> RequestId {
+pub(crate) fn request() -> RequestId {
     RequestId::new(DateTime::UNIX_EPOCH)
 }
 
-fn open(limit: u64) -> [Line; 1] {
+pub(crate) fn open(limit: u64) -> [Line; 1] {
     [Line {
         kind: Kind::Open,
         counter: COUNTER.into(),
@@ -44,7 +44,7 @@ fn books_with_money(spent: u64) -> Arc<LocalBooks> {
     Arc::new(books)
 }
 
-fn is_granted(reserved: &Reserved) -> bool {
+pub(crate) fn is_granted(reserved: &Reserved) -> bool {
     matches!(reserved, Reserved::Granted { .. })
 }
 

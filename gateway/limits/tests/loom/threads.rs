@@ -2,7 +2,7 @@
 
 pub(crate) use loom::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU8, AtomicU64, Ordering},
 };
 use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,5 +1,5 @@
 //! Steps on a customer's books: what each does, that memory and Redis answer alike, and that
-//! several gateways together never serve more than a budget has room for.
+//! several gateways together never serve more than a budget has room for, in an outage too.
 
 #![allow(
     clippy::expect_used,
@@ -12,6 +12,7 @@
 mod alike;
 mod facts;
 mod gateways;
+mod herd;
 mod outages;
 mod server;
 mod support;

@@ -16,7 +16,7 @@ use crate::{
     support::{Ledger, base, customer, eventually, eventually_some, id, line, money, node, spent},
 };
 
-async fn noticed(gateways: &[Gateway], whose: &permille_types::CustomerId) {
+pub(crate) async fn noticed(gateways: &[Gateway], whose: &permille_types::CustomerId) {
     for gateway in gateways {
         // Whoever asks first finds out.
         drop(gateway.limits.reserve(whose, id(), &[line(Kind::Requests, "r", 1_000, 1)]).await);
@@ -24,7 +24,7 @@ async fn noticed(gateways: &[Gateway], whose: &permille_types::CustomerId) {
     }
 }
 
-async fn back(gateways: &[Gateway]) {
+pub(crate) async fn back(gateways: &[Gateway]) {
     eventually("redis is back", async || {
         gateways.iter().all(|gateway| !gateway.limits.health().away)
     })
@@ -32,7 +32,7 @@ async fn back(gateways: &[Gateway]) {
 }
 
 /// Waits until every gateway has answered the roll and counts in Redis.
-async fn all_there(redis: &Redis, gateways: &[Gateway]) {
+pub(crate) async fn all_there(redis: &Redis, gateways: &[Gateway]) {
     let are_back = || gateways.iter().all(|gateway| !gateway.limits.health().away);
     let first = eventually_some("all are there", async || {
         let roll = roll(redis).await;

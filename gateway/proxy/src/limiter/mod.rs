@@ -4,6 +4,7 @@
 //! The counters themselves are in `permille-limits`.
 
 mod counters;
+mod growth;
 mod reserved;
 mod spendings;
 mod told;
