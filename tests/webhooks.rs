@@ -21,7 +21,7 @@ use std::{
 
 use serde_json::{Value, json};
 use support::{
-    Folder, eventually,
+    Folder, Server, eventually,
     receiver::{Answer, Received, Receiver},
     sdk::python,
 };
@@ -181,6 +181,72 @@ async fn what_no_server_runs_for_is_told_once_one_runs() {
 
     let told = eventually("the event arrives", async || receiver.received().into_iter().next());
     assert_eq!(told.await.kind(), "invoice.drafted");
+}
+
+/// What four budgets of one request have told, by type and level, oldest first in each.
+fn told_of_budgets(receiver: &Receiver) -> Vec<(String, String)> {
+    let of = |one: &Received| {
+        let data = one.payload()["data"].clone();
+        assert_eq!(data["customer"], "acme");
+        assert_eq!(data["budget"].as_str().unwrap().split_once('/').unwrap().0, "0.004 USD");
+        (one.kind(), data["level"].as_str().unwrap().to_owned())
+    };
+    let mut told: Vec<_> = receiver.received().iter().map(of).collect();
+    told.sort();
+    told
+}
+
+/// A chat that sets no limit of its own, so that its reply may cost more than there is.
+async fn spend(server: &Server, key: &str, tokens: u32) -> u16 {
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str()), ("permille-session", "long")];
+    let content = format!("simulate:tokens={tokens} Which river?");
+    let body = json!({
+        "model": "gpt-4o-mini", "stream": true,
+        "messages": [{"role": "user", "content": content}],
+    });
+    server.web.post(server.gateway(), "/v1/chat/completions", &headers, &body).await.status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_of_every_level_tells_once_that_it_is_nearly_spent_and_once_that_it_is() {
+    let folder = Folder::new();
+    let simulator = folder.simulator().await;
+    folder.config(&format!("{SOON}{}", simulator.upstreams()));
+    let receiver = Receiver::start(&[]).await;
+    let server = folder.serve().await;
+    folder.json(&["customer", "add", "Acme", "--id", "acme", "--currency", "USD"]);
+    let key = folder.json(&["key", "create", "--customer", "acme", "--budget", "0.004 USD/total"]);
+    let key = key["secret"].as_str().unwrap();
+    let session = ["--budget", "0.004 USD/month", "--session-budget", "0.004 USD/total"];
+    folder.json(&[&["customer", "limit", "acme"][..], &session].concat());
+    let project = ["project", "limit", "default", "--customer", "acme"];
+    folder.json(&[&project[..], &["--budget", "0.004 USD/day"]].concat());
+    let events = ["--event", "limit.warning", "--event", "limit.exhausted"];
+    folder.json(&[&["webhook", "add", &receiver.url()][..], &events].concat());
+    let levels = ["customer", "key", "project", "session"];
+    let of = |kind: &str| levels.map(|level| (kind.to_owned(), level.to_owned()));
+
+    // A token costs 0.0000006: these are 81 percent, and a little more.
+    eventually("the budget is served", async || {
+        (spend(&server, key, 1).await == 200).then_some(())
+    })
+    .await;
+    assert_eq!(spend(&server, key, 5_400).await, 200);
+    eventually("every level has warned", async || {
+        (told_of_budgets(&receiver) == of("limit.warning")).then_some(())
+    })
+    .await;
+    assert_eq!(spend(&server, key, 10).await, 200);
+    assert_eq!(spend(&server, key, 2_000).await, 200, "the last one goes beyond");
+
+    let all = [of("limit.exhausted"), of("limit.warning")].concat();
+    eventually("every level is exhausted", async || {
+        (told_of_budgets(&receiver).len() >= all.len()).then_some(())
+    })
+    .await;
+    assert_eq!(spend(&server, key, 1).await, 402);
+    assert_eq!(told_of_budgets(&receiver), all);
 }
 
 #[test]

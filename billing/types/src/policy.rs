@@ -62,10 +62,10 @@ pub struct KeyPolicy {
     pub project: ProjectId,
     /// The customer's billing currency: a price in another one does not apply.
     pub currency: Currency,
-    /// Requests per minute; absent is unlimited.
+    /// Requests per minute as billing told them apart until 2026-11-27; now they are in `limits`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpm: Option<u32>,
-    /// Every other limit of a request with this key: of its customer, its project, the key itself
+    /// Every limit of a request with this key: of its customer, its project, the key itself
     /// and each of its sessions, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,

@@ -98,11 +98,11 @@ impl Catalogue {
         self.limits.get(owner).cloned().unwrap_or_default()
     }
 
-    /// Every limit that a request with `key` meets, but its own requests per minute: from the
-    /// customer down, of two that count the same the lower.
+    /// Every limit that a request with `key` meets, from the customer down; of two that count the
+    /// same the lower.
     fn limits_of_key(&self, key: &Key) -> Vec<Limit> {
         let balance = self.balances.get(&key.customer);
-        if self.limits.is_empty() && balance.is_none() {
+        if self.limits.is_empty() && balance.is_none() && key.rpm.is_none() {
             return Vec::new();
         }
         let owners = [
@@ -110,10 +110,15 @@ impl Catalogue {
             (Level::Project, Owner::of_project(&key.customer, &key.project)),
             (Level::Key, Owner::of_key(&key.customer, &key.id)),
         ];
-        let found =
-            owners.iter().filter_map(|(level, owner)| Some((level, self.limits.get(owner)?)));
-        let mut limits: Vec<Limit> =
-            found.flat_map(|(level, limits)| limits.enforced(*level)).collect();
+        let mut limits = Vec::new();
+        for (level, owner) in owners {
+            let mut own = self.limits_of(&owner);
+            if level == Level::Key {
+                // They stand in the key's own row.
+                own.rpm = key.rpm;
+            }
+            limits.extend(own.enforced(level));
+        }
         limits.extend(balance.map(|balance| balance.limit(self.warn_percent(&key.customer))));
         limits.sort_by_key(|limit| (limit.level, limit.measure, limit.max));
         limits.dedup_by_key(|limit| (limit.level, limit.measure));
@@ -168,7 +173,8 @@ impl Ledger {
                 customer: key.customer.clone(),
                 project: key.project.clone(),
                 currency: owner.currency,
-                rpm: key.rpm,
+                // With the others, where they say from when on they warn.
+                rpm: None,
                 limits: catalogue.limits_of_key(key),
                 prepaid: catalogue.prepaid_of(&key.customer),
                 time_zone: Some(owner.time_zone),

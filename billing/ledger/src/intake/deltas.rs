@@ -18,7 +18,7 @@ use crate::{
     posting::{self, Costs},
     rollup::{self, Quantity, QuantityKey, RequestCounts, RequestKey},
     session::{self, SessionDelta, SessionKey},
-    spending::{self, ProviderDeltas, ProviderSide, SpendingDeltas, SpendingKey},
+    spending::{self, ProviderDeltas, ProviderSide, SessionKeys, SpendingDeltas, SpendingKey},
     store::Connection,
 };
 
@@ -99,6 +99,7 @@ pub(super) struct Deltas {
     sessions: BTreeMap<SessionKey, SessionDelta>,
     costs: Costs,
     spending: SpendingDeltas,
+    session_keys: SessionKeys,
     providers: ProviderDeltas,
     billed: Vec<BilledRequest>,
 }
@@ -128,6 +129,9 @@ impl Deltas {
             let key = SpendingKey { customer, level, id, day: found.day };
             spending::add(&mut self.spending, key, cost)?;
         }
+        let session = (event.customer.clone(), event.session.clone());
+        let keys = self.session_keys.entry(session).or_default();
+        keys.insert((event.project.clone(), event.key.clone()));
         let Some(taken) = found.provider_cost else { return Ok(()) };
         for (side, amount) in [(ProviderSide::Taken, taken), (ProviderSide::Sold, cost)] {
             let key = (event.customer.clone(), found.day, found.currency.code(), side);
@@ -205,7 +209,8 @@ impl Deltas {
         rollup::add_quantities(connection, &self.quantities).await?;
         rollup::add_requests(connection, &self.requests).await?;
         session::add(connection, &self.sessions).await?;
-        spending::write(connection, &self.spending, &self.providers, at).await?;
+        let spent = (&self.spending, &self.session_keys);
+        spending::write(connection, spent, &self.providers, at).await?;
         posting::post(connection, &self.costs, subject, at).await
     }
 

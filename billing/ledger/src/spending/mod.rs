@@ -9,16 +9,22 @@
 mod news;
 mod repo;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, Utc};
 use permille_rating::round::to_nano;
-use permille_types::{CustomerId, Level, NodeSequence, SpendAccount, SpendQuery, Spent};
+use permille_types::{
+    CustomerId, KeyId, Level, NodeSequence, ProjectId, SpendAccount, SpendQuery, Spent,
+};
 use rust_decimal::Decimal;
 
 pub(crate) use news::tell_of_credit;
 
-use crate::{Ledger, LedgerError, checkpoint, column, session, store::Connection};
+use crate::{
+    Ledger, LedgerError, checkpoint, column,
+    session::{self, SessionKey},
+    store::Connection,
+};
 
 /// What spending is added up by: whose, and the start of the local day.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +37,9 @@ pub(crate) struct SpendingKey {
 
 /// What a batch adds, in 10⁻⁹ of the currency unit.
 pub(crate) type SpendingDeltas = BTreeMap<SpendingKey, i64>;
+
+/// By which keys, each with its project, a batch has added to sessions.
+pub(crate) type SessionKeys = BTreeMap<SessionKey, BTreeSet<(ProjectId, KeyId)>>;
 
 /// What of the requests whose provider's price is known in the customer's currency, by its code:
 /// the level of such a day's sum.
@@ -72,10 +81,11 @@ pub(crate) fn add<K: Ord>(
     Ok(())
 }
 
-/// Writes what a batch adds, and tells of the budgets that it takes over a threshold.
+/// Writes what a batch adds, and tells of the budgets that it takes over a threshold. Sessions are
+/// written already.
 pub(crate) async fn write(
     connection: &mut Connection,
-    deltas: &SpendingDeltas,
+    (deltas, sessions): (&SpendingDeltas, &SessionKeys),
     providers: &ProviderDeltas,
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
@@ -94,7 +104,7 @@ pub(crate) async fn write(
         nano: *nano,
     });
     repo::add(connection, &spent.chain(taken).collect::<Vec<_>>()).await?;
-    news::tell(connection, deltas, at).await
+    news::tell(connection, deltas, sessions, at).await
 }
 
 /// What a customer has spent in days that begin before `end`, or in all, as far as it is booked.

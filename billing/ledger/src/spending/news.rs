@@ -1,6 +1,9 @@
 //! What webhooks are told of budgets: that spending has passed the part from which on answers warn,
 //! and that it has reached the whole.
 //!
+//! Budgets of customers, projects, keys and of each of their sessions, and prepaid credit. Rates are
+//! not told: one that is used up is free again within the minute, before anybody has read of it.
+//!
 //! Looked at in the transaction that books the spending or lowers prepaid credit, so of every
 //! budget and period each is told once. The gateway counts reservations too and refuses on its own;
 //! it may do so a little earlier.
@@ -11,17 +14,18 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use permille_rating::{
     period::{Period, day_of, period_of},
-    round::from_nano,
+    round::{from_nano, to_nano},
 };
 use permille_types::{CustomerId, Level, SpendAccount};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use super::{SpendingDeltas, repo};
+use super::{SessionKeys, SpendingDeltas, repo};
 use crate::{
     Budget, LedgerError, Per, column, customer,
     limit::{self, Owner},
     prepaid::{self, Ceiling},
+    session,
     store::Connection,
     webhook::{self, Event, EventKind},
 };
@@ -48,6 +52,7 @@ struct News<'a> {
 pub(super) async fn tell(
     connection: &mut Connection,
     deltas: &SpendingDeltas,
+    sessions: &SessionKeys,
     at: DateTime<Utc>,
 ) -> Result<(), LedgerError> {
     let kinds = [EventKind::LimitWarning, EventKind::LimitExhausted];
@@ -59,9 +64,14 @@ pub(super) async fn tell(
         let owner = Owner { customer: key.customer.clone(), level: key.level, id: key.id.clone() };
         owners.entry(owner).or_default().insert(key.day, *nano);
     }
+    let mut session_budgets = SessionBudgets::new();
     for (owner, days) in &owners {
         let limits = limit::find(connection, owner).await?.unwrap_or_default();
         let warn_percent = limits.warn_percent();
+        if let Some(budgets) = &limits.session_budget {
+            let budgets = budgets.iter().map(|budget| (*budget, warn_percent));
+            session_budgets.insert(owner.clone(), budgets.collect());
+        }
         if let Some(ceiling) = prepaid_of(connection, owner).await? {
             let added = days.values().fold(0, |sum: i64, nano| sum.saturating_add(*nano));
             let thresholds = (ceiling.warn_from(warn_percent), ceiling.nano);
@@ -77,6 +87,53 @@ pub(super) async fn tell(
                 let spending = Spending { owner, name, thresholds, period, added, warn_percent };
                 spending.tell(connection, at).await?;
             }
+        }
+    }
+    if session_budgets.is_empty() {
+        return Ok(());
+    }
+    tell_of_sessions(connection, sessions, &session_budgets, at).await
+}
+
+/// What owners let each of their sessions spend, and from which part of it on answers warn.
+type SessionBudgets = BTreeMap<Owner, Vec<(Budget, u8)>>;
+
+/// Tells of sessions that have passed a threshold of what holds for a key that they were gone on
+/// with: the lowest budget of its customer, its project and itself.
+async fn tell_of_sessions(
+    connection: &mut Connection,
+    sessions: &SessionKeys,
+    budgets: &SessionBudgets,
+    at: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    for ((customer, id), keys) in sessions {
+        let lowest = keys.iter().filter_map(|(project, key)| {
+            let owners = [
+                Owner::of_customer(customer),
+                Owner::of_project(customer, project),
+                Owner::of_key(customer, key),
+            ];
+            let all = owners.iter().filter_map(|owner| budgets.get(owner)).flatten();
+            all.min_by_key(|(budget, warn_percent)| (budget.nano, *warn_percent)).copied()
+        });
+        let lowest: BTreeMap<u64, (Budget, u8)> =
+            lowest.map(|(budget, warn_percent)| (budget.nano, (budget, warn_percent))).collect();
+        if lowest.is_empty() {
+            continue;
+        }
+        let spent = to_nano(session::cost(connection, customer, id.as_str()).await?)?;
+        let owner = Owner { customer: customer.clone(), level: Level::Session, id: id.to_string() };
+        for (budget, warn_percent) in lowest.into_values() {
+            let spending = Spending {
+                owner: &owner,
+                name: budget.to_string(),
+                thresholds: thresholds(&budget, warn_percent),
+                period: None,
+                // All of it: another key may have another budget, and what was told is not told again.
+                added: spent,
+                warn_percent,
+            };
+            spending.tell_at(connection, spent, at).await?;
         }
     }
     Ok(())
@@ -184,6 +241,16 @@ impl Spending<'_> {
             until: self.period.map(|period| period.end),
         };
         let after = repo::sum(connection, &self.owner.customer, &account).await?;
+        self.tell_at(connection, after, at).await
+    }
+
+    /// The same where `after` is what was spent with what the batch has added.
+    async fn tell_at(
+        &self,
+        connection: &mut Connection,
+        after: i64,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
         let before = after.saturating_sub(self.added);
         let (warned, whole) = self.thresholds;
         for (kind, threshold) in

@@ -26,6 +26,27 @@ fn project() -> Limited {
 }
 
 #[tokio::test]
+async fn the_snapshot_has_the_requests_per_minute_of_a_key_and_when_they_warn() {
+    let books = Books::open().await;
+    let key = books.key.key.id.clone();
+    let by = by(&books).await;
+    let mut told = Vec::new();
+    for warn_percent in [Change::Keep, Change::Set(95), Change::Clear] {
+        let rpm = Change::Set(60);
+        let changes = LimitChanges { rpm, warn_percent, ..LimitChanges::default() };
+        books.ledger.change_limits(&Limited::Key(key.clone()), changes, &by).await.unwrap();
+        let snapshot = books.ledger.snapshot(None).unwrap();
+        let policy = snapshot.keys.into_iter().find(|policy| policy.key == key).unwrap();
+        assert_eq!(policy.rpm, None, "twice would count twice");
+        told.extend(policy.limits);
+    }
+
+    let measure = Measure::RequestsPerMinute;
+    let limit = |warn_percent| Limit { level: Level::Key, measure, max: 60, warn_percent };
+    assert_eq!(told, [limit(80), limit(95), limit(80)]);
+}
+
+#[tokio::test]
 async fn the_snapshot_has_every_limit_of_a_key_from_the_customer_down() {
     let books = Books::open().await;
     let key = books.key.key.id.clone();

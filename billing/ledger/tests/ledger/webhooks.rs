@@ -374,6 +374,47 @@ async fn a_budget_is_told_with_whose_it_is_and_how_much_was_spent() {
 }
 
 #[tokio::test]
+async fn a_session_budget_warns_once_and_is_exhausted_once_for_each_session() {
+    let books = Books::open().await;
+    add(&books, to("https://example.com/house")).await;
+    let admin = books.as_role(Role::Admin).await;
+    // One request costs 0.018 CNY: the third passes 80 percent of the key's, which is the lower.
+    let key = books.key.key.clone();
+    for (whose, budget) in [
+        (Limited::Customer(key.customer.clone()), "0.08 CNY/total"),
+        (Limited::Key(key.id.clone()), "0.065 CNY/total"),
+    ] {
+        let session_budget = Change::Set(budget.to_owned());
+        let changes = LimitChanges { session_budget, ..LimitChanges::default() };
+        books.ledger.change_limits(&whose, changes, &admin).await.unwrap();
+    }
+
+    for number in 1..=5 {
+        let mut other = books.event(number + 10);
+        other.session = format!("another-{number}").parse().unwrap();
+        books.accept(&[books.event(number), other]).await;
+        let due = lease(&books).await;
+        for one in &due {
+            let data = &payload(one)["data"];
+            assert_eq!((&data["level"], &data["id"]), (&"session".into(), &"chat-1".into()));
+            assert_eq!(data["budget"], "0.065 CNY/total");
+            delivered(&books, one).await;
+        }
+        let told: Vec<_> = due.iter().map(|one| payload(one)["type"].clone()).collect();
+        match number {
+            3 => assert_eq!(told, ["limit.warning"]),
+            4 => assert_eq!(told, ["limit.exhausted"]),
+            _ => assert!(told.is_empty(), "{number}: {told:?}"),
+        }
+    }
+    let another = add_key(&books.ledger, "acme").await.key;
+    let mut by_another_key = event(6, "acme", another.id.as_str());
+    by_another_key.session = "chat-1".parse().unwrap();
+    books.accept(&[by_another_key]).await;
+    assert_eq!(told(&books).await, ["limit.warning", "limit.exhausted"], "of the customer's");
+}
+
+#[tokio::test]
 async fn held_usage_is_told_once_a_day() {
     let books = Books::open().await;
     add(&books, to("https://example.com/house")).await;

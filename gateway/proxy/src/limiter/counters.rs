@@ -96,7 +96,7 @@ pub(super) fn kind(measure: Measure) -> Kind {
     }
 }
 
-/// Every limit of a key, its own requests per minute in its place among them.
+/// Every limit of a key, with its requests per minute where billing told them apart.
 pub(super) fn limits_of(key: &KeyPolicy) -> Vec<Limit> {
     let own = key.rpm.map(|rpm| Limit {
         level: Level::Key,
@@ -109,7 +109,7 @@ pub(super) fn limits_of(key: &KeyPolicy) -> Vec<Limit> {
     limits
 }
 
-/// A rate that is nearly used up is no news: it is free again within the minute.
+/// Such a billing does not say from when on they warn: never.
 const RPM_WARN_PERCENT: u8 = 100;
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod native;
 mod odd_replies;
 mod otlp;
 mod policies;
+mod rates;
 mod refusals;
 mod regressions;
 mod retries;

@@ -52,6 +52,10 @@ pub const REVOKED_KEY: &str = "sk-pm_revokedkey";
 pub const LIMITED_KEY: &str = "sk-pm_limitedkey";
 /// A key of another customer.
 pub const OTHER_KEY: &str = "sk-pm_otherkey";
+/// Of the first key's customer and project, with what the first may use.
+pub const SIBLING_KEY: &str = "sk-pm_siblingkey";
+/// The same in another project.
+pub const COUSIN_KEY: &str = "sk-pm_cousinkey";
 /// The one gateway.
 const NODE: &str = "node-1";
 /// How long a condition may take on a busy machine before a test gives up.
@@ -62,7 +66,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Billing {
     rows: Mutex<Vec<UsageEvent>>,
     last_turns: Mutex<Vec<(SessionId, u32)>>,
-    /// What the first key may use.
+    /// What the first key and its relatives may use.
     limits: Mutex<Vec<Limit>>,
     /// The last event that was accepted.
     accepted: Mutex<u64>,
@@ -171,10 +175,14 @@ fn snapshot(limits: &[Limit]) -> Snapshot {
             hash: KeyHash::new(mac.finalize().into_bytes().into()),
             key: secret.replace("sk-pm_", "key_").parse().unwrap(),
             customer: customer.parse().unwrap(),
-            project: "default".parse().unwrap(),
+            project: if secret == COUSIN_KEY { "other" } else { "default" }.parse().unwrap(),
             currency: Currency::USD,
             rpm: (secret == LIMITED_KEY).then_some(1),
-            limits: if secret == KEY { limits.to_vec() } else { Vec::new() },
+            limits: if [KEY, SIBLING_KEY, COUSIN_KEY].contains(&secret) {
+                limits.to_vec()
+            } else {
+                Vec::new()
+            },
             prepaid: None,
             time_zone: None,
             revoked,
@@ -188,6 +196,8 @@ fn snapshot(limits: &[Limit]) -> Snapshot {
             key(REVOKED_KEY, "acme", true),
             key(OTHER_KEY, "other", false),
             key(LIMITED_KEY, "acme", false),
+            key(SIBLING_KEY, "acme", false),
+            key(COUSIN_KEY, "acme", false),
         ],
         prices: permille_rating::price_book::default_prices().unwrap(),
     }
@@ -203,7 +213,7 @@ pub struct Setup {
     pub last_turns: Vec<(&'static str, u32)>,
     /// Rows that billing already has.
     pub rows: Vec<UsageEvent>,
-    /// What the first key may use.
+    /// What the first key and its relatives may use.
     pub limits: Vec<Limit>,
     /// What billing tells at once to a gateway that has its first snapshot.
     pub newer: Option<Snapshot>,
