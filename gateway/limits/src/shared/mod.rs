@@ -22,6 +22,10 @@ use script::Unexpected;
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 
+/// Times that a load is asked for: once more where the log has nodes that the ledger does not know
+/// yet, and again where another begins meanwhile.
+const LOADS_MAX: usize = 4;
+
 /// Why a step has no answer. The books may have taken it or not.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedError {
@@ -197,6 +201,7 @@ impl SharedBooks {
     ) -> Result<Posted, SharedError> {
         const OPERATION: &str = "settle";
         let mut call = script::step(OPERATION, customer, Some(id), 0, now);
+        script::add_logs(&mut call, customer, std::iter::once(event.0));
         script::add_posts(&mut call, event, posts);
         let answer = self.call(OPERATION, &call).await?;
         script::posted(&answer).map_err(|_| unexpected(OPERATION))
@@ -229,10 +234,20 @@ impl SharedBooks {
         bases: &[Base],
     ) -> Result<Loaded, SharedError> {
         const OPERATION: &str = "load";
-        let mut call = script::step(OPERATION, customer, None, 0, now);
-        script::add_bases(&mut call, seen, bases);
-        let answer = self.call(OPERATION, &call).await?;
-        script::loaded(&answer).map_err(|_| unexpected(OPERATION))
+        // Nodes that the ledger does not know yet.
+        let mut others = Vec::new();
+        for _ in 0..LOADS_MAX {
+            let mut call = script::step(OPERATION, customer, None, 0, now);
+            let known = seen.iter().map(|(node, _)| node);
+            script::add_logs(&mut call, customer, known.chain(&others));
+            script::add_bases(&mut call, seen, bases);
+            let answer = self.call(OPERATION, &call).await?;
+            match script::loaded(&answer).map_err(|_| unexpected(OPERATION))? {
+                Ok(loaded) => return Ok(loaded),
+                Err(more) => others.extend(more),
+            }
+        }
+        Err(unexpected(OPERATION))
     }
 
     /// How far counters are used; `None` for one that is not there.

@@ -10,11 +10,23 @@ use crate::step::{
     REFRESH_AGAIN_MS, REFRESH_MS, Reserved, SCALE, SETTLED_MS, SWEEP_MAX, Use, idle_ms,
 };
 
+/// In builds with assertions a step fails where it uses a key that it does not name: by these a
+/// client of a cluster finds the server.
+const NAMED_ONLY: &str = "local server, named = redis, {}
+    for _, key in ipairs(KEYS) do named[key] = true end
+    local redis = { call = function(command, ...)
+      local key = ...
+      assert(not key or named[key], 'a key that is not named: ' .. tostring(key))
+      return server.call(command, ...)
+    end }
+";
+
 /// The constants of the machine, and the machine.
 static STEP: LazyLock<Script> = LazyLock::new(|| {
     let (idle_money, idle) = (idle_ms(Kind::Money), idle_ms(Kind::Open));
+    let check = if cfg!(debug_assertions) { NAMED_ONLY } else { "" };
     Script::new(&format!(
-        "local SCALE, IDLE_MONEY, IDLE, SETTLED = {SCALE}, {idle_money}, {idle}, {SETTLED_MS}\n\
+        "{check}local SCALE, IDLE_MONEY, IDLE, SETTLED = {SCALE}, {idle_money}, {idle}, {SETTLED_MS}\n\
          local SWEEP, REFRESH, REFRESH_AGAIN = {SWEEP_MAX}, {REFRESH_MS}, {REFRESH_AGAIN_MS}\n\
          local LATE, LOG, BEHIND = {LATE_MS}, {LOG_MAX}, {BEHIND_MAX}\n{}",
         include_str!("step.lua"),
@@ -39,6 +51,17 @@ pub(super) fn step(
         .arg(id.map_or_else(String::new, |id| id.to_string()))
         .arg(lease_ms);
     call
+}
+
+/// Names the settlements of some nodes.
+pub(super) fn add_logs<'a>(
+    call: &mut ScriptInvocation<'_>,
+    customer: &CustomerId,
+    nodes: impl Iterator<Item = &'a NodeId>,
+) {
+    for node in nodes {
+        call.key(format!("permille:{{{customer}}}:log:{node}"));
+    }
 }
 
 fn letter(kind: Kind) -> &'static str {
@@ -101,11 +124,17 @@ pub(super) fn missing(answer: &[String]) -> Result<Vec<usize>, Unexpected> {
     places(answer.get(1..).ok_or(Unexpected)?)
 }
 
-pub(super) fn loaded(answer: &[String]) -> Result<Loaded, Unexpected> {
-    match answer.first().map(String::as_str) {
-        Some("g") => Ok(Loaded::Now),
-        Some("o") => Ok(Loaded::Outdated),
-        Some("b") => Ok(Loaded::Behind),
+/// What a load came to, or the nodes that it has to name beside those that it did.
+pub(super) fn loaded(answer: &[String]) -> Result<Result<Loaded, Vec<NodeId>>, Unexpected> {
+    let (what, rest) = answer.split_first().ok_or(Unexpected)?;
+    match what.as_str() {
+        "g" => Ok(Ok(Loaded::Now)),
+        "o" => Ok(Ok(Loaded::Outdated)),
+        "b" => Ok(Ok(Loaded::Behind)),
+        "n" => {
+            let nodes = rest.iter().map(|node| node.parse().map_err(|_| Unexpected));
+            nodes.collect::<Result<_, _>>().map(Err)
+        }
         _ => Err(Unexpected),
     }
 }

@@ -1,7 +1,7 @@
 -- One step on the books of one customer: the machine of books.rs, atomic inside Redis.
 --
--- KEYS: counters (hash), reservations (hash), due (sorted set), log (hash of nodes); one hash tag,
---       so one slot. Beside the log is a sorted set of each node's settlements, `log:NODE`.
+-- KEYS: counters (hash), reservations (hash), due (sorted set), log (hash of nodes), and of each node
+--       whose settlements it looks at the sorted set of these, `log:NODE`; one hash tag, so one slot.
 -- ARGV: operation, now in ms ('' is the server's own time), request id, lease ms; then what the
 --       operation takes. Constants (script.rs) stand before this text.
 -- Amounts go to HINCRBY as the text they came as, so that sums are exact; only comparisons use
@@ -368,11 +368,25 @@ local function trim(node, up_to)
   redis.call('HSET', logs, node, text(trimmed) .. ' ' .. text(up_to) .. ' ' .. text(now))
 end
 
--- ARGV from 5: up to where each node is in the ledger; counter and what was spent, of each.
+-- Those of some nodes whose settlements KEYS do not name.
+local function unnamed(nodes)
+  local named, others = {}, { 'n' }
+  for at = 5, #KEYS do named[KEYS[at]] = true end
+  for _, node in ipairs(nodes) do
+    if node ~= '\29' and not named[log_of(node)] then others[#others + 1] = node end
+  end
+  return others
+end
+
+-- ARGV from 5: up to where each node is in the ledger; counter and what was spent, of each. Answers
+-- which nodes are to be named, too, where the log has others.
 local function load()
   local seen, nodes, later, loading = {}, {}, 0, {}
   for node, sequence in pairs_of(ARGV[5]) do seen[node] = tonumber(sequence) end
-  for _, node in ipairs(redis.call('HKEYS', logs)) do
+  local listed = redis.call('HKEYS', logs)
+  local others = unnamed(listed)
+  if #others > 1 then return others end
+  for _, node in ipairs(listed) do
     if node ~= '\29' then
       if mark_of(node) > (seen[node] or 0) then return { 'o' } end
       later = later + redis.call('ZCOUNT', log_of(node), '(' .. text(seen[node] or 0), '+inf')

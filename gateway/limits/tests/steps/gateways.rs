@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use permille_limits::{
-    Kind, Limits, Line, Place, Refused, Reservation, SharedBooks, Use, WhenAway,
+    Extended, Kind, Lease, Limits, Line, Loaded, Place, Posted, Refused, Reservation, Reserved,
+    SharedBooks, Use, WhenAway,
 };
 use permille_test_redis::Redis;
 use permille_types::{Clock as _, CustomerId, NodeId, SystemClock};
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     server::{age, books},
-    support::{Ledger, customer, eventually, id, line, money, node, spent},
+    support::{Ledger, base, customer, eventually, id, line, money, node, spent},
 };
 
 /// One gateway over the shared books, with its task.
@@ -95,6 +96,32 @@ async fn all_keys_of_a_customer_lie_in_one_slot_of_a_cluster() {
     let across_slots = redis.command("MGET one other");
     assert!(across_slots.unwrap().starts_with("-CROSSSLOT"));
     serves_a_hundred_of_a_thousand(redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_step_names_the_keys_that_it_uses_in_one_slot_of_a_cluster() {
+    let redis = Redis::start_cluster_node().await;
+    let books = books(&redis);
+    let (whose, one, other, lines) = (customer("acme"), id(), id(), [money(100, 10)]);
+    let at = Lease { now: None, lease_ms: 60_000 };
+    let seen = [(node("gw-1"), 7)];
+    // Of a gateway of which the ledger knows nothing.
+    let unknown = (&node("gw-2"), 1);
+
+    let settled = books.settle(&whose, id(), None, unknown, &[spent(5)]).await.unwrap();
+    let loaded = books.load(&whose, None, &seen, &[base("m", 20)]).await.unwrap();
+    let reserved = books.reserve(&whose, one, at, &lines).await.unwrap();
+    let extended = books.extend(&whose, one, at, &lines).await.unwrap();
+    let missing = books.renew(&whose, at, &[one, other]).await.unwrap();
+    books.hold(&whose, other, at, &lines).await.unwrap();
+    let held = read(&redis, &whose, "m").await;
+    books.release(&whose, other, None).await.unwrap();
+    books.settle(&whose, one, None, (&node("gw-1"), 8), &[spent(3)]).await.unwrap();
+
+    assert_eq!((settled, loaded, extended), (Posted::Now, Loaded::Now, Extended::Granted));
+    assert!(matches!(reserved, Reserved::Granted { .. }), "{reserved:?}");
+    assert_eq!((missing, held), (vec![1], Use { used: 25, held: 30 }));
+    assert_eq!(read(&redis, &whose, "m").await, Use { used: 28, held: 0 });
 }
 
 async fn serves_a_hundred_of_a_thousand(redis: Redis) {

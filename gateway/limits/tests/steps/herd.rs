@@ -11,7 +11,7 @@ use permille_test_redis::Redis;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
 
@@ -74,19 +74,25 @@ impl Drop for Ailing {
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-async fn answer(mut stream: TcpStream, asked: Asked, answers: Arc<Semaphore>) {
-    let mut unread = Vec::new();
-    while stream.read_buf(&mut unread).await.is_ok_and(|read| read > 0) {
-        while let Some((name, end)) = command(&unread) {
-            unread.drain(..end);
-            *asked.lock().entry(name.clone()).or_default() += 1;
-            let answer = if name == "CLIENT" { "+OK\r\n" } else { "-ERR not now\r\n" };
+/// Notes each command as it comes, also while one before it waits for its answer.
+async fn answer(stream: TcpStream, asked: Asked, answers: Arc<Semaphore>) {
+    let (mut reading, mut writing) = stream.into_split();
+    let (noted, mut to_answer) = mpsc::unbounded_channel::<String>();
+    tokio::spawn(async move {
+        while let Some(name) = to_answer.recv().await {
             if name == "PING" {
                 answers.acquire().await.unwrap().forget();
             }
-            if stream.write_all(answer.as_bytes()).await.is_err() {
-                return;
-            }
+            let answer = if name == "CLIENT" { "+OK\r\n" } else { "-ERR not now\r\n" };
+            writing.write_all(answer.as_bytes()).await.ok();
+        }
+    });
+    let mut unread = Vec::new();
+    while reading.read_buf(&mut unread).await.is_ok_and(|read| read > 0) {
+        while let Some((name, end)) = command(&unread) {
+            unread.drain(..end);
+            *asked.lock().entry(name.clone()).or_default() += 1;
+            noted.send(name).unwrap();
         }
     }
 }
