@@ -1,0 +1,298 @@
+//! Two gateways and two processes of billing on one stream, each on a line of its own.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use permille_ledger::{
+    Ledger, LedgerConfig, NewCustomer, NewKey, Page, Pepper, PriceOrigin, StoreAddress,
+    UsageFilter, UsageRow,
+};
+use permille_proxy::UsageStreamIntake;
+use permille_rating::price_book::parse_price_book;
+use permille_service::{Billing, UsageStreamReader, UsageStreamSettings};
+use permille_test_redis::Redis;
+use permille_types::{
+    Batch, Clock, Currency, Ended, Endpoint, Family, Intake as _, KeyId, RequestId, Sequenced,
+    Source, TokenClass, TokenCounts, USAGE_EVENT_VERSION, USAGE_STREAM, UnitCounts, UsageEvent,
+};
+use prometheus::Registry;
+use tempfile::TempDir;
+use tokio::{sync::Notify, task::JoinHandle};
+
+use crate::relay::{Fate, Line};
+
+const PRICES: &str = r#"
+[[price]]
+model = "gpt-test"
+currency = "USD"
+from = 2023-10-01T00:00:00Z
+source = "a test"
+input = "0.0025"
+output = "0.01"
+"#;
+
+/// Requests that each gateway has settled.
+const EVENTS: u64 = 20;
+/// Those of a batch.
+const BATCH: usize = 3;
+/// An entry that a process has had for so long another one takes.
+const RECLAIM: Duration = Duration::from_millis(100);
+/// How long a condition may take on a busy machine before a test gives up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_795_521_600, 0).unwrap()
+    }
+}
+
+/// What a gateway has on its disk.
+struct Journal {
+    node: &'static str,
+    events: Vec<UsageEvent>,
+    /// Billing has everything up to this one, as far as the gateway was told.
+    acknowledged: Mutex<u64>,
+}
+
+impl Journal {
+    fn acknowledged(&self) -> u64 {
+        *self.acknowledged.lock().unwrap()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.acknowledged() == EVENTS
+    }
+
+    fn next(&self) -> Batch {
+        let events = (1..).zip(&self.events).skip(self.acknowledged().try_into().unwrap());
+        let events = events.take(BATCH).map(|(sequence, event)| Sequenced {
+            sequence,
+            payload: event.to_payload().unwrap().into(),
+        });
+        Batch { node: self.node.parse().unwrap(), events: events.collect() }
+    }
+}
+
+struct Gateway {
+    journal: Arc<Journal>,
+    line: Line,
+    task: JoinHandle<()>,
+}
+
+struct Reader {
+    name: &'static str,
+    billing: Billing,
+    line: Line,
+    task: JoinHandle<()>,
+}
+
+/// Hands everything over, one batch after the other.
+fn ship(journal: &Arc<Journal>, line: &Line, changed: &Arc<Notify>) -> JoinHandle<()> {
+    let intake = UsageStreamIntake::alone(&line.url().into(), 100).unwrap();
+    let (journal, changed) = (Arc::clone(journal), Arc::clone(changed));
+    tokio::spawn(async move {
+        while !journal.is_empty() {
+            if let Ok(ack) = intake.accept(journal.next()).await {
+                let mut acknowledged = journal.acknowledged.lock().unwrap();
+                *acknowledged = ack.sequence.max(*acknowledged);
+            }
+        }
+        changed.notify_one();
+    })
+}
+
+fn read(name: &str, billing: &Billing, line: &Line) -> JoinHandle<()> {
+    let (url, consumer) = (line.url().into(), name.parse().unwrap());
+    let settings = UsageStreamSettings { url, consumer, reclaim: RECLAIM };
+    let reader = UsageStreamReader::open(billing, settings).unwrap();
+    tokio::spawn(reader.run(std::future::pending()))
+}
+
+pub(crate) struct World {
+    pub(crate) redis: Redis,
+    ledger: Ledger,
+    gateways: Vec<Gateway>,
+    readers: Vec<Reader>,
+    changed: Arc<Notify>,
+    _folder: TempDir,
+}
+
+async fn open(folder: &TempDir) -> Ledger {
+    let config = LedgerConfig {
+        store: StoreAddress::Sqlite(folder.path().join("permille.db")),
+        pepper: Pepper::new([7; 32]),
+        clock: Arc::new(Noon),
+    };
+    Ledger::open(config).await.unwrap()
+}
+
+/// A ledger with a customer who has a key.
+async fn books(folder: &TempDir) -> (Ledger, KeyId) {
+    let ledger = open(folder).await;
+    let prices = parse_price_book(PRICES, "a test").unwrap();
+    ledger.import_prices(&prices, PriceOrigin::Operator).await.unwrap();
+    let customer = NewCustomer {
+        id: Some("acme".to_owned()),
+        name: "Acme".to_owned(),
+        currency: Currency::USD,
+        time_zone: "UTC".parse().unwrap(),
+    };
+    ledger.create_customer(customer).await.unwrap();
+    let (customer, project) = ("acme".parse().unwrap(), "default".parse().unwrap());
+    let new = NewKey { customer, project, name: None, rpm: None };
+    let key = ledger.create_key(new).await.unwrap().key.id;
+    (ledger, key)
+}
+
+/// A request; no two have the same counts.
+fn event(number: u64, key: &KeyId) -> UsageEvent {
+    UsageEvent {
+        version: USAGE_EVENT_VERSION,
+        request_id: RequestId::new(Noon.now()),
+        at: Noon.now(),
+        customer: "acme".parse().unwrap(),
+        project: "default".parse().unwrap(),
+        key: key.clone(),
+        session: "s".parse().unwrap(),
+        session_explicit: true,
+        turn: 1,
+        turn_kind: None,
+        resent_tokens: None,
+        family: Family::OpenAi,
+        endpoint: Endpoint::ChatCompletions,
+        model_requested: "gpt-test".parse().unwrap(),
+        model_served: None,
+        service_tier: None,
+        region: None,
+        upstream: None,
+        status: Some(200),
+        streamed: true,
+        ended: Ended::Complete,
+        source: Source::Reported,
+        tokens: TokenCounts::from([(TokenClass::INPUT_UNCACHED, number)]),
+        input_total: Some(number),
+        output_total: None,
+        estimate_error_permille: None,
+        units: UnitCounts::new(),
+        attempts: Vec::new(),
+        latency_ms: 7,
+        first_token_ms: None,
+        flags: Vec::new(),
+    }
+}
+
+impl World {
+    pub(crate) async fn over(redis: Redis) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, key) = books(&folder).await;
+        let changed = Arc::new(Notify::new());
+        let line = async || Line::to(redis.socket(), Arc::clone(&changed)).await;
+        let mut gateways = Vec::new();
+        for (node, from) in [("gw-1", 1_000), ("gw-2", 2_000)] {
+            let events = (from..from + EVENTS).map(|number| event(number, &key)).collect();
+            let journal = Arc::new(Journal { node, events, acknowledged: Mutex::new(0) });
+            let line = line().await;
+            let task = ship(&journal, &line, &changed);
+            gateways.push(Gateway { journal, line, task });
+        }
+        let mut readers = Vec::new();
+        for name in ["billing-1", "billing-2"] {
+            let billing = Billing::new(open(&folder).await, &Registry::new()).unwrap();
+            let line = line().await;
+            let task = read(name, &billing, &line);
+            readers.push(Reader { name, billing, line, task });
+        }
+        Self { redis, ledger, gateways, readers, changed, _folder: folder }
+    }
+
+    /// The lines of those that have something to do.
+    fn lines(&self) -> Vec<&Line> {
+        let gateways = self.gateways.iter().filter(|gateway| !gateway.journal.is_empty());
+        let gateways = gateways.map(|gateway| &gateway.line);
+        gateways.chain(self.readers.iter().map(|reader| &reader.line)).collect()
+    }
+
+    /// Waits until each of them waits for Redis: what happens next is for the test to say.
+    pub(crate) async fn all_wait(&self) {
+        let waiting = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.lines().iter().all(|line| line.is_waiting()) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("somebody does nothing");
+    }
+
+    /// Decides what becomes of the next command of one of them.
+    pub(crate) async fn decide(&self, whose: usize, fate: Fate) {
+        let lines = self.lines();
+        lines[whose % lines.len()].decide(fate).await;
+    }
+
+    /// A gateway dies where it is and begins again with what its journal holds.
+    pub(crate) fn restart_gateway(&mut self, whose: usize) {
+        let Gateway { journal, line, task } = &mut self.gateways[whose % 2];
+        task.abort();
+        *task = ship(journal, line, &self.changed);
+    }
+
+    /// A process of billing dies where it is and begins again under its name.
+    pub(crate) fn restart_reader(&mut self, whose: usize) {
+        let Reader { name, billing, line, task } = &mut self.readers[whose % 2];
+        task.abort();
+        *task = read(name, billing, line);
+    }
+
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.gateways.iter().all(|gateway| gateway.journal.is_empty())
+    }
+
+    /// How many entries the stream holds, as Redis says it.
+    pub(crate) fn entries(&self) -> String {
+        self.redis.command(&format!("XLEN {USAGE_STREAM}")).unwrap()
+    }
+
+    /// What may never be otherwise, whatever happens next.
+    pub(crate) async fn check(&self) {
+        let told: Vec<u64> = self.gateways.iter().map(|it| it.journal.acknowledged()).collect();
+        let page = Page::new(None, Some(500)).unwrap();
+        let listing = self.ledger.usage(&UsageFilter::default(), &page).await.unwrap();
+        let count = listing.items.len();
+        let rows: BTreeMap<RequestId, UsageRow> =
+            listing.items.into_iter().map(|row| (row.request_id, row)).collect();
+        assert_eq!(rows.len(), count, "a request is booked twice");
+        let mut booked = 0;
+        for (gateway, told) in self.gateways.iter().zip(told) {
+            let journal = &gateway.journal;
+            let beginning = journal.events.iter().take_while(|event| {
+                rows.get(&event.request_id).is_some_and(|row| row.tokens == event.tokens)
+            });
+            let beginning = beginning.count();
+            assert!(
+                u64::try_from(beginning).unwrap() >= told,
+                "{}: {told} are acknowledged and {beginning} booked",
+                journal.node
+            );
+            booked += beginning;
+        }
+        assert_eq!(booked, count, "what is booked of a journal is not its beginning");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let gateways = self.gateways.iter().map(|gateway| &gateway.task);
+        gateways.chain(self.readers.iter().map(|reader| &reader.task)).for_each(JoinHandle::abort);
+    }
+}
