@@ -14,14 +14,21 @@
 mod relay;
 mod world;
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use permille_test_redis::Redis;
 
 use relay::Fate;
-use world::World;
+use world::{PROCESSES, World};
 
 /// Steps with faults in them; what is left comes through without.
 const STEPS: usize = 200;
+/// After how long an entry is taken over: one step lasts some milliseconds.
+const OFTEN: Duration = Duration::from_millis(100);
+const SELDOM: Duration = Duration::from_secs(3);
+/// Times that a process waits, between a command's answer and the next command, and more.
+const WAITS: usize = 30;
 /// More than what is left takes.
 const REST_MAX: usize = 5_000;
 
@@ -32,13 +39,19 @@ fn seed() -> u64 {
 
 /// One step that the seed draws.
 async fn step(world: &mut World, random: &mut Rng) {
-    let whose = random.usize(..);
+    let whose = random.usize(..PROCESSES);
     match random.u32(..100) {
-        0..80 => world.decide(whose, Fate::Answered).await,
-        80..86 => world.decide(whose, Fate::Lost).await,
-        86..92 => world.decide(whose, Fate::AnswerLost).await,
-        92..95 => world.restart_gateway(whose),
-        95..98 => world.restart_reader(whose),
+        0..78 => world.decide(whose, Fate::Answered).await,
+        78..84 => world.decide(whose, Fate::Lost).await,
+        84..90 => world.decide(whose, Fate::AnswerLost).await,
+        90..98 => {
+            // It dies on what it has just got, somewhere on its way to its next command.
+            world.decide(whose, Fate::Answered).await;
+            for _ in 0..random.usize(..WAITS) {
+                tokio::task::yield_now().await;
+            }
+            world.restart(whose);
+        }
         _ => assert_eq!(world.redis.command("FLUSHALL").as_deref(), Some("+OK")),
     }
 }
@@ -50,7 +63,7 @@ async fn come_to_rest(world: &World, random: &mut Rng) {
             return world.check().await;
         }
         world.all_wait().await;
-        world.decide(random.usize(..), Fate::Answered).await;
+        world.decide(random.usize(..PROCESSES), Fate::Answered).await;
         world.check().await;
     }
     panic!("{} entries are left", world.entries());
@@ -61,7 +74,9 @@ async fn usage_is_booked_once_whatever_is_lost_and_whoever_dies_in_whatever_orde
     for seed in seed()..seed() + 4 {
         println!("PERMILLE_STREAM_SEED={seed}");
         let mut random = Rng::with_seed(seed);
-        let mut world = World::over(Redis::start().await).await;
+        // Both processes have the same entries all the time, or each keeps its own.
+        let reclaim = if seed % 2 == 0 { OFTEN } else { SELDOM };
+        let mut world = World::over(Redis::start().await, reclaim).await;
         for _ in 0..STEPS {
             world.all_wait().await;
             step(&mut world, &mut random).await;
@@ -74,6 +89,6 @@ async fn usage_is_booked_once_whatever_is_lost_and_whoever_dies_in_whatever_orde
 /// A node of a cluster refuses what names keys of several slots.
 #[tokio::test]
 async fn the_commands_of_the_stream_name_keys_of_one_slot_of_a_cluster() {
-    let world = World::over(Redis::start_cluster_node().await).await;
+    let world = World::over(Redis::start_cluster_node().await, OFTEN).await;
     come_to_rest(&world, &mut Rng::with_seed(1)).await;
 }

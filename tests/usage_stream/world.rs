@@ -35,12 +35,12 @@ input = "0.0025"
 output = "0.01"
 "#;
 
+/// Two gateways, and two processes of billing.
+pub(crate) const PROCESSES: usize = 4;
 /// Requests that each gateway has settled.
 const EVENTS: u64 = 20;
 /// Those of a batch.
 const BATCH: usize = 3;
-/// An entry that a process has had for so long another one takes.
-const RECLAIM: Duration = Duration::from_millis(100);
 /// How long a condition may take on a busy machine before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -107,9 +107,9 @@ fn ship(journal: &Arc<Journal>, line: &Line, changed: &Arc<Notify>) -> JoinHandl
     })
 }
 
-fn read(name: &str, billing: &Billing, line: &Line) -> JoinHandle<()> {
+fn read(name: &str, billing: &Billing, line: &Line, reclaim: Duration) -> JoinHandle<()> {
     let (url, consumer) = (line.url().into(), name.parse().unwrap());
-    let settings = UsageStreamSettings { url, consumer, reclaim: RECLAIM };
+    let settings = UsageStreamSettings { url, consumer, reclaim };
     let reader = UsageStreamReader::open(billing, settings).unwrap();
     tokio::spawn(reader.run(std::future::pending()))
 }
@@ -120,6 +120,7 @@ pub(crate) struct World {
     gateways: Vec<Gateway>,
     readers: Vec<Reader>,
     changed: Arc<Notify>,
+    reclaim: Duration,
     _folder: TempDir,
 }
 
@@ -188,7 +189,8 @@ fn event(number: u64, key: &KeyId) -> UsageEvent {
 }
 
 impl World {
-    pub(crate) async fn over(redis: Redis) -> Self {
+    /// Where an entry that a process has had for `reclaim` is taken by another one.
+    pub(crate) async fn over(redis: Redis, reclaim: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (ledger, key) = books(&folder).await;
         let changed = Arc::new(Notify::new());
@@ -205,17 +207,24 @@ impl World {
         for name in ["billing-1", "billing-2"] {
             let billing = Billing::new(open(&folder).await, &Registry::new()).unwrap();
             let line = line().await;
-            let task = read(name, &billing, &line);
+            let task = read(name, &billing, &line, reclaim);
             readers.push(Reader { name, billing, line, task });
         }
-        Self { redis, ledger, gateways, readers, changed, _folder: folder }
+        Self { redis, ledger, gateways, readers, changed, reclaim, _folder: folder }
     }
 
-    /// The lines of those that have something to do.
-    fn lines(&self) -> Vec<&Line> {
-        let gateways = self.gateways.iter().filter(|gateway| !gateway.journal.is_empty());
-        let gateways = gateways.map(|gateway| &gateway.line);
-        gateways.chain(self.readers.iter().map(|reader| &reader.line)).collect()
+    /// The line of one of the four.
+    fn line(&self, whose: usize) -> &Line {
+        match whose {
+            0 | 1 => &self.gateways[whose].line,
+            _ => &self.readers[whose - 2].line,
+        }
+    }
+
+    /// Whether one of the four has nothing to do any more, or waits for Redis.
+    fn waits(&self, whose: usize) -> bool {
+        self.gateways.get(whose).is_some_and(|gateway| gateway.journal.is_empty())
+            || self.line(whose).is_waiting()
     }
 
     /// Waits until each of them waits for Redis: what happens next is for the test to say.
@@ -225,7 +234,7 @@ impl World {
                 let changed = self.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                if self.lines().iter().all(|line| line.is_waiting()) {
+                if (0..PROCESSES).all(|whose| self.waits(whose)) {
                     return;
                 }
                 changed.await;
@@ -234,24 +243,23 @@ impl World {
         tokio::time::timeout(PATIENCE, waiting).await.expect("somebody does nothing");
     }
 
-    /// Decides what becomes of the next command of one of them.
+    /// Decides what becomes of the next command of one of the four.
     pub(crate) async fn decide(&self, whose: usize, fate: Fate) {
-        let lines = self.lines();
-        lines[whose % lines.len()].decide(fate).await;
+        self.line(whose).decide(fate).await;
     }
 
-    /// A gateway dies where it is and begins again with what its journal holds.
-    pub(crate) fn restart_gateway(&mut self, whose: usize) {
-        let Gateway { journal, line, task } = &mut self.gateways[whose % 2];
-        task.abort();
-        *task = ship(journal, line, &self.changed);
-    }
-
-    /// A process of billing dies where it is and begins again under its name.
-    pub(crate) fn restart_reader(&mut self, whose: usize) {
-        let Reader { name, billing, line, task } = &mut self.readers[whose % 2];
-        task.abort();
-        *task = read(name, billing, line);
+    /// One of the four dies where it is and begins again: a gateway with what its journal holds, a
+    /// process of billing under its name.
+    pub(crate) fn restart(&mut self, whose: usize) {
+        if whose < self.gateways.len() {
+            let Gateway { journal, line, task } = &mut self.gateways[whose];
+            task.abort();
+            *task = ship(journal, line, &self.changed);
+        } else {
+            let Reader { name, billing, line, task } = &mut self.readers[whose - 2];
+            task.abort();
+            *task = read(name, billing, line, self.reclaim);
+        }
     }
 
     pub(crate) fn is_handed_over(&self) -> bool {
