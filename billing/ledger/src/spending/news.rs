@@ -1,8 +1,8 @@
 //! What webhooks are told of budgets: that spending has passed the part from which on answers warn,
 //! and that it has reached the whole.
 //!
-//! Budgets of customers, projects, keys and of each of their sessions, and prepaid credit. Rates are
-//! not told: one that is used up is free again within the minute, before anybody has read of it.
+//! Budgets of customers, projects, keys and of each of their sessions, and prepaid credit. Rates
+//! are not told: one that is used up is free again within the minute, before anybody reads of it.
 //!
 //! Looked at in the transaction that books the spending or lowers prepaid credit, so of every
 //! budget and period each is told once. The gateway counts reservations too and refuses on its own;
@@ -129,7 +129,7 @@ async fn tell_of_sessions(
                 name: budget.to_string(),
                 thresholds: thresholds(&budget, warn_percent),
                 period: None,
-                // All of it: another key may have another budget, and what was told is not told again.
+                // All of it: another key may have another budget, and nothing is told again.
                 added: spent,
                 warn_percent,
             };
