@@ -239,11 +239,14 @@ impl Limiter {
             if own { known.policy(&key.hash) } else { known.key_of(&event.key) }
         });
         let key = now.map_or(key, |now| &**now);
-        // A customer has one currency, whichever key it is.
-        let prices = known.as_deref().map(|known| &*known.prices);
-        let nano = prices.map_or(0, |prices| cost_nano(event, prices, key.currency));
         let is_kept = known.as_deref().is_none_or(|known| known.limits_money_of(&event.customer));
-        let settled = Settled { sequence, event, nano, is_limited: is_kept };
+        // Nobody asks what an event costs whose customer may spend what it likes.
+        let is_rated = is_kept || key.limits.iter().any(|limit| limit.measure.is_money());
+        // A customer has one currency, whichever key it is.
+        let prices = known.as_deref().map(|known| &*known.prices).filter(|_| is_rated);
+        let nano = prices.map_or(0, |prices| cost_nano(event, prices, key.currency));
+        let kept_cost = is_kept.then_some(nano);
+        let settled = Settled { sequence, event, kept_cost };
         let is_limited = !key.limits.is_empty() || key.rpm.is_some() || reserved.is_some();
         // Where the creator's key is gone, the ledger has the cost, for counters that are loaded.
         if event.key != key.key || !is_limited {
@@ -351,8 +354,8 @@ impl Earlier {
             let Some(key) = known.key_of(&event.key) else { return };
             let nano = cost_nano(&event, &known.prices, key.currency);
             let sequence = written.sequence;
-            let is_limited = known.limits_money_of(&event.customer);
-            self.unbooked.found(Settled { sequence, event: &event, nano, is_limited });
+            let kept_cost = known.limits_money_of(&event.customer).then_some(nano);
+            self.unbooked.found(Settled { sequence, event: &event, kept_cost });
             // What was open when it died holds nothing any more, and has cost what its record says.
             if let Some(limits) = &self.limits {
                 let mut posts = posts(&event, key, nano);

@@ -78,10 +78,8 @@ struct Customer {
 pub(super) struct Settled<'a> {
     pub(super) sequence: u64,
     pub(super) event: &'a UsageEvent,
-    /// What it cost.
-    pub(super) nano: u64,
-    /// Whether anything limits what its customer spends.
-    pub(super) is_limited: bool,
+    /// What it cost; absent where nothing limits what its customer spends.
+    pub(super) kept_cost: Option<u64>,
 }
 
 /// Billing's answer took longer than the events after it are kept.
@@ -160,19 +158,19 @@ impl Unbooked {
 }
 
 impl Books {
-    fn take(&mut self, Settled { sequence, event, nano, is_limited }: Settled<'_>) {
-        if is_limited {
+    fn take(&mut self, Settled { sequence, event, kept_cost }: Settled<'_>) {
+        if let Some(nano) = kept_cost {
             let session = session_of(event.session.as_str(), &self.hasher);
             self.note(Event::of(sequence, event, nano, session));
         } else {
-            self.pass(sequence, &event.customer, nano);
+            self.pass(sequence, &event.customer);
         }
     }
 
     /// An event of a customer whose spending nothing limits. A limit that comes later is told that
     /// billing does not have everything, until it has this one too.
-    fn pass(&mut self, sequence: u64, customer: &CustomerId, nano: u64) {
-        if nano == 0 || sequence <= self.dropped {
+    fn pass(&mut self, sequence: u64, customer: &CustomerId) {
+        if sequence <= self.dropped {
             return;
         }
         match self.passed.get_mut(customer) {
@@ -383,7 +381,7 @@ mod tests {
         let unbooked = Unbooked::default();
         let acme = "acme".parse().unwrap();
         for sequence in 1..=1_000 {
-            unbooked.books.lock().pass(sequence, &acme, 10);
+            unbooked.books.lock().pass(sequence, &acme);
         }
         note(&unbooked, 1_001, 10, 7, "web");
 
@@ -394,7 +392,7 @@ mod tests {
             assert_eq!((books.events.len(), books.passed.len()), (1, 1));
         }
         unbooked.drop_up_to(1_000);
-        unbooked.books.lock().pass(1_000, &acme, 10);
+        unbooked.books.lock().pass(1_000, &acme);
         assert!(unbooked.books.lock().passed.is_empty());
     }
 
