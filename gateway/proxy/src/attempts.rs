@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use parking_lot::Mutex;
 use permille_types::{Attempt, Ended, ModelName, TokenCounts};
 use permille_usage::Reading;
@@ -18,7 +18,11 @@ use tokio::sync::Notify;
 use crate::{context::Candidate, upstream::Upstream};
 
 /// Headers in which providers name a request, in order of preference.
-const PROVIDER_REQUEST_ID: [&str; 3] = ["x-request-id", "request-id", "x-tc-requestid"];
+static PROVIDER_REQUEST_ID: [HeaderName; 3] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-tc-requestid"),
+];
 /// Longest provider id that is kept, in characters: what a tap takes over, for a stored response is
 /// found by it, and proxies make ids of over 200.
 const PROVIDER_ID_MAX: usize = 256;
@@ -50,6 +54,19 @@ impl Call {
     /// Whether it was answered with an error.
     fn failed(&self) -> bool {
         self.attempt.status.is_some_and(|status| status >= 400)
+    }
+
+    fn take(&mut self) -> Attempt {
+        let told = &mut self.attempt;
+        Attempt {
+            upstream: told.upstream.clone(),
+            model: told.model.clone(),
+            status: told.status,
+            provider_id: told.provider_id.take(),
+            provider_request_id: told.provider_request_id.take(),
+            ended: told.ended,
+            tokens: std::mem::take(&mut told.tokens),
+        }
     }
 }
 
@@ -113,7 +130,7 @@ impl Attempts {
             call.attempt.status = Some(status.as_u16());
             call.attempt.provider_request_id = PROVIDER_REQUEST_ID
                 .iter()
-                .find_map(|name| headers.get(*name))
+                .find_map(|name| headers.get(name))
                 .and_then(|value| value.to_str().ok())
                 .map(bounded);
         });
@@ -162,9 +179,9 @@ impl Attempts {
         self.0.calls.lock().last().and_then(|call| call.attempt.model.clone())
     }
 
-    /// Every call, in order.
-    pub(crate) fn list(&self) -> Vec<Attempt> {
-        self.0.calls.lock().iter().map(|call| call.attempt.clone()).collect()
+    /// Every call, in order, for the one record that they stand in: ids and counts are not kept.
+    pub(crate) fn take(&self) -> Vec<Attempt> {
+        self.0.calls.lock().iter_mut().map(Call::take).collect()
     }
 
     /// No further call is to be made.
@@ -196,6 +213,9 @@ impl Attempts {
 }
 
 fn bounded(id: &str) -> String {
+    if id.len() <= PROVIDER_ID_MAX {
+        return id.to_owned();
+    }
     id.chars().take(PROVIDER_ID_MAX).collect()
 }
 

@@ -242,7 +242,7 @@ impl Record {
         }
         self.event.region = upstream.as_ref().and_then(|upstream| upstream.region.clone());
         self.event.upstream = upstream.map(|upstream| upstream.name.clone());
-        self.event.attempts = self.attempts.list();
+        self.event.attempts = self.attempts.take();
         self.event.ended = ended;
         self.event.source = counted.source;
         self.event.tokens = counted.tokens;

@@ -152,6 +152,8 @@ pub(crate) struct Upstream {
     /// What the family `generic` serves of it.
     pub(crate) paths: Vec<(Method, String)>,
     models: GlobSet,
+    /// Whether one of the patterns of its models is `*`.
+    serves_all: bool,
     scheme: uri::Scheme,
     authority: uri::Authority,
     prefix: String,
@@ -203,6 +205,7 @@ impl Upstream {
             own_model: section.models.iter().find(|name| is_exact(name)).cloned(),
             paths: generic::paths(section)?,
             models: patterns(&section.name, &section.models)?,
+            serves_all: section.models.iter().any(|pattern| pattern == "*"),
             scheme,
             authority: base.authority.ok_or_else(refused)?,
             prefix: path.trim_end_matches('/').to_owned(),
@@ -212,7 +215,7 @@ impl Upstream {
     }
 
     pub(crate) fn serves(&self, model: &ModelName) -> bool {
-        self.models.is_match(model.as_str())
+        self.serves_all || self.models.is_match(model.as_str())
     }
 
     /// What OpenTelemetry is told of it.

@@ -177,12 +177,12 @@ impl Counted {
     }
 
     fn take_input(&mut self, usage: &Usage) {
-        self.tokens.extend(usage.input.clone());
+        self.tokens.extend(usage.input.iter().map(|(class, count)| (class.clone(), *count)));
         self.input_total = usage.input_total;
     }
 
     fn take_output(&mut self, usage: &Usage) {
-        self.tokens.extend(usage.output.clone());
+        self.tokens.extend(usage.output.iter().map(|(class, count)| (class.clone(), *count)));
         self.output_total = usage.output_total;
     }
 
