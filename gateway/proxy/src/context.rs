@@ -67,8 +67,8 @@ pub(crate) struct Routed {
 
 /// A request whose body has been read as far as metering needs it.
 pub(crate) struct Classified {
-    /// The request, without its body.
-    pub(crate) routed: Head,
+    /// The request, without its body. In a box, because it goes through every layer from here on.
+    pub(crate) routed: Box<Head>,
     /// Model, stream, limits; absent for endpoints without a body.
     pub(crate) facts: Option<RequestFacts>,
     /// The body as the client sent it. Kept until the reply ends, for estimation.

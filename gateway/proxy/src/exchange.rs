@@ -69,7 +69,7 @@ pub(crate) struct Exchange {
     pub(crate) metering: Arc<Metering>,
     pub(crate) upstream: Upstream,
     pub(crate) reader: Reader,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     attempts: Attempts,
     asked: reply::Asked,
     /// Whether an error that is the content filter's bills the prompt.
@@ -89,7 +89,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn new(
         metering: Arc<Metering>,
-        record: Record,
+        record: Box<Record>,
         (asked, attempts): (reply::Asked, Attempts),
         held: Option<(Taken, Taken)>,
         call: Boxed<Response<UpstreamBody>>,
@@ -116,7 +116,8 @@ impl Exchange {
             return Err(Refusal::InvalidRequest("the upstream was already read".to_owned()));
         };
         let deadline = self.metering.deadline;
-        let left = deadline.saturating_sub(self.record.as_ref().map_or(deadline, Record::elapsed));
+        let left =
+            deadline.saturating_sub(self.record.as_deref().map_or(deadline, Record::elapsed));
         let answered = timeout(left, call)
             .await
             .unwrap_or(Err(Refusal::Deadline { seconds: deadline.as_secs() }));
@@ -160,7 +161,7 @@ impl Exchange {
     }
 
     pub(crate) fn record_mut(&mut self) -> Option<&mut Record> {
-        self.record.as_mut()
+        self.record.as_deref_mut()
     }
 
     /// What the tap knows now.
@@ -360,7 +361,7 @@ impl Exchange {
     async fn leave(mut self, ended: Ended) {
         self.attempts.stop();
         let policy =
-            self.record.as_ref().map(Record::policy).filter(|policy| {
+            self.record.as_deref().map(Record::policy).filter(|policy| {
                 ended == Ended::ClientGone && policy.client_gone == ClientGone::Drain
             });
         let place = policy.and_then(|_| self.metering.drains.take(1));
@@ -421,7 +422,7 @@ impl Drop for Exchange {
 /// that has not begun: it is done then.
 struct Uncounted {
     /// Absent once it is settled.
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     ended: Ended,
     reply: Reply,
     flags: &'static [Flag],

@@ -56,7 +56,8 @@ impl Reply {
     }
 }
 
-/// An open request. Its intent is in the journal; [`Record::settle`] closes it.
+/// An open request. Its intent is in the journal; [`Record::settle`] closes it. In a box: it has
+/// hundreds of bytes, and goes from hand to hand.
 pub(crate) struct Record {
     event: UsageEvent,
     attempts: Attempts,
@@ -88,7 +89,7 @@ impl Record {
         metering: Arc<Metering>,
         request: &mut InSession,
         attempts: Attempts,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Box<Self>, Refusal> {
         let mut record = Self::new(metering, request, attempts)?;
         record.reserved = request.reserved.take();
         let request_bytes = u64::try_from(record.request_body.len()).unwrap_or(u64::MAX);
@@ -112,7 +113,7 @@ impl Record {
         metering: Arc<Metering>,
         request: &InSession,
         attempts: Attempts,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Box<Self>, Refusal> {
         let classified = &request.targeted.classified;
         let head = &classified.routed;
         let candidates = &request.targeted.candidates;
@@ -164,7 +165,7 @@ impl Record {
             flags: simulated.then_some(Flag::Simulated).into_iter().collect(),
         };
         let request_body = classified.body.clone();
-        Ok(Self {
+        Ok(Box::new(Self {
             event,
             attempts,
             policy,
@@ -178,7 +179,7 @@ impl Record {
             trace: None,
             cost: None,
             ahead: None,
-        })
+        }))
     }
 
     /// The metering policy that holds for it.
@@ -208,7 +209,7 @@ impl Record {
 
     /// Writes the settled record.
     pub(crate) fn settle(
-        mut self,
+        mut self: Box<Self>,
         ended: Ended,
         reply: &Reply,
         flags: &[Flag],
@@ -277,7 +278,7 @@ impl Record {
     }
 
     /// Tells everybody else what the journal has: counters, limits, the client, telemetry.
-    fn written(mut self, sequence: u64) {
+    fn written(mut self: Box<Self>, sequence: u64) {
         let reserved = self.reserved.take();
         self.metering.limiter.settled(&self.event, &self.key, reserved, sequence);
         self.metering.metrics.settled(&self.event);
@@ -297,7 +298,7 @@ impl Record {
 
     /// A record that the journal keeps until there is room for it holds its reservation until then.
     /// Where no runtime is left the process ends, and what it holds with it.
-    fn when_written(self, written: Option<Written>) {
+    fn when_written(self: Box<Self>, written: Option<Written>) {
         if let (Some(written), Ok(runtime)) = (written, Handle::try_current()) {
             drop(runtime.spawn(async move {
                 if let Some(sequence) = written.await {
@@ -443,7 +444,7 @@ impl Record {
 
 /// A record whose request has not been sent. Dropped, it is settled with nothing: the client has
 /// left while its intent was being synced.
-struct Unsent(Option<Record>);
+struct Unsent(Option<Box<Record>>);
 
 impl Drop for Unsent {
     fn drop(&mut self) {

@@ -40,7 +40,7 @@ impl Waiting<Routed> for Classify {
             .await
             .map_err(|_| Refusal::BodyTimeout { seconds: self.body_time_max.as_secs() })??;
         let endpoint = routed.endpoint;
-        let head = Head {
+        let head = Box::new(Head {
             id: inbound.id,
             at: inbound.at,
             started: inbound.started,
@@ -53,7 +53,7 @@ impl Waiting<Routed> for Classify {
             endpoint,
             model_in_path: routed.model.is_some(),
             upstream_path: routed.upstream_path,
-        };
+        });
         // Tencent counts tokens of a text, whatever the model.
         let names_none = head.family == Family::Hunyuan && endpoint == Endpoint::CountTokens;
         if names_none || !endpoint.names_model() {

@@ -34,9 +34,9 @@ pub(crate) struct Limit<S> {
     inner: Below<S>,
 }
 
-impl<S> Service<InSession> for Limit<S>
+impl<S> Service<Box<InSession>> for Limit<S>
 where
-    S: Service<InSession, Error = Refusal> + Send + 'static,
+    S: Service<Box<InSession>, Error = Refusal> + Send + 'static,
     S::Future: Send,
 {
     type Response = S::Response;
@@ -47,7 +47,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: InSession) -> Self::Future {
+    fn call(&mut self, mut request: Box<InSession>) -> Self::Future {
         let key = &request.targeted.classified.routed.key;
         if key.limits.is_empty() && key.rpm.is_none() {
             return Either::Right(self.inner.call(request));

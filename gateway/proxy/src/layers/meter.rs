@@ -45,7 +45,7 @@ pub(crate) struct Meter<S> {
     inner: Below<S>,
 }
 
-impl<S> Service<InSession> for Meter<S>
+impl<S> Service<Box<InSession>> for Meter<S>
 where
     S: Service<Calls, Response = Response<UpstreamBody>, Error = Refusal> + Send + 'static,
     S::Future: Send + 'static,
@@ -58,7 +58,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: InSession) -> Self::Future {
+    fn call(&mut self, mut request: Box<InSession>) -> Self::Future {
         let metering = Arc::clone(&self.metering);
         let inner = self.inner.share();
         Box::pin(async move {
@@ -97,12 +97,12 @@ where
                 head.headers.remove(header::CONTENT_LENGTH);
             }
             let idle_max = exchange.idle_max();
-            let mut body = MeteredBody::new(exchange, idle_max);
+            let mut body = Box::new(MeteredBody::new(exchange, idle_max));
             body.gather().await.map_err(|cause| {
                 tracing::error!(error = %chain(&cause), "a reply is withheld");
                 Refusal::JournalUnavailable { reason: cause.to_string() }
             })?;
-            let reply = Response::from_parts(head, Box::new(body));
+            let reply = Response::from_parts(head, body);
             Ok(match cost {
                 Some(cost) => cost::in_head(reply, &cost, &request, &metering.limiter).await,
                 None => models::listed(reply, &request.targeted.aliases).await,

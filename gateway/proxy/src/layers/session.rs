@@ -125,9 +125,9 @@ impl Counted {
 }
 
 impl Waiting<Targeted> for Session {
-    type Out = InSession;
+    type Out = Box<InSession>;
 
-    async fn enter(&self, targeted: Targeted) -> Result<InSession, Refusal> {
+    async fn enter(&self, targeted: Targeted) -> Result<Box<InSession>, Refusal> {
         let classified = &targeted.classified;
         let head = &classified.routed;
         let (customer, project) = (&head.key.customer, head.key.project.as_str());
@@ -150,7 +150,7 @@ impl Waiting<Targeted> for Session {
             let kind = placed.as_ref().map(|placed| placed.place.turn.kind);
             // A later turn that goes on from nothing we know: how it came about is not known.
             let kind = kind.filter(|kind| *kind != TurnKind::New || turn == 1);
-            return Ok(InSession {
+            return Ok(Box::new(InSession {
                 targeted,
                 session,
                 turn,
@@ -159,7 +159,7 @@ impl Waiting<Targeted> for Session {
                 named: Some(NamedTurn { last, counter }),
                 reserved: None,
                 warnings: Vec::new(),
-            });
+            }));
         }
         let end_user = said.end_user.as_deref().unwrap_or_default();
         let scope = [customer.as_str(), project, end_user];
@@ -169,7 +169,7 @@ impl Waiting<Targeted> for Session {
         let session = place.map_or_else(|| head.id.into(), |place| place.session.clone());
         let turn = place.map_or(1, |place| place.turn.number);
         let kind = place.map(|place| place.turn.kind);
-        Ok(InSession {
+        Ok(Box::new(InSession {
             targeted,
             session,
             turn,
@@ -178,7 +178,7 @@ impl Waiting<Targeted> for Session {
             named: None,
             reserved: None,
             warnings: Vec::new(),
-        })
+        }))
     }
 }
 

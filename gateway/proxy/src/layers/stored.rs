@@ -38,9 +38,9 @@ pub(crate) struct Stored<S> {
     inner: Below<S>,
 }
 
-impl<S> Service<InSession> for Stored<S>
+impl<S> Service<Box<InSession>> for Stored<S>
 where
-    S: Service<InSession, Error = Refusal> + Send + 'static,
+    S: Service<Box<InSession>, Error = Refusal> + Send + 'static,
     S::Future: Send,
 {
     type Response = S::Response;
@@ -51,7 +51,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: InSession) -> Self::Future {
+    fn call(&mut self, mut request: Box<InSession>) -> Self::Future {
         let Some(id) = named(&request.targeted) else {
             return Either::Right(self.inner.call(request));
         };

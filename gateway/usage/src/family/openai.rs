@@ -45,7 +45,7 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     choices: Few<Choice<'a>>,
     #[serde(default)]
-    usage: Object<WireUsage>,
+    usage: Object<Box<WireUsage>>,
     #[serde(borrow, default)]
     error: Failure<'a>,
     /// The same of Baidu, with status 200, and of Huawei Pangu: `PANGU.3318`.
@@ -67,7 +67,7 @@ struct Choice<'a> {
     finish_reason: Text<'a>,
     /// Moonshot reports a stream's usage here.
     #[serde(default)]
-    usage: Object<WireUsage>,
+    usage: Object<Box<WireUsage>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,6 +87,7 @@ struct Message<'a> {
     function_call: Object<Function<'a>>,
 }
 
+/// In a box wherever it may stand: most chunks have none, and all are copied as they are read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
@@ -155,7 +156,7 @@ impl WireFamily for OpenAi {
         facts.error |= document.value("error").is_some() && document.value("usage").is_none();
         facts.error |= document.read::<Present>("error_code", &mut facts.parts.bad).is_present();
         if let Some(raw) = document.value("usage") {
-            match serde_json::from_slice::<Object<WireUsage>>(raw) {
+            match serde_json::from_slice::<Object<Box<WireUsage>>>(raw) {
                 Ok(usage) => facts.parts.merge(&usage_parts(usage)),
                 Err(_) => facts.parts.bad = true,
             }
@@ -207,7 +208,8 @@ impl OpenAi {
             chunk.choices.into_last().map(|choice| choice.usage).unwrap_or_default()
         };
         // Ollama fills the chunks of a completion with zeros until it knows better.
-        let placeholder = !usage_only && !self.finish_seen && usage.get().is_some_and(is_zero);
+        let placeholder =
+            !usage_only && !self.finish_seen && usage.get().is_some_and(|usage| is_zero(usage));
         if usage.is_present() && !placeholder {
             self.whole_seen |= usage_only;
             self.reports = self.reports.saturating_add(u64::from(!usage_only));
@@ -243,9 +245,9 @@ fn is_zero(usage: &WireUsage) -> bool {
     [usage.prompt_tokens, usage.completion_tokens].iter().all(|count| *count == Count::Value(0))
 }
 
-fn usage_parts(usage: Object<WireUsage>) -> Parts {
+fn usage_parts(usage: Object<Box<WireUsage>>) -> Parts {
     let mut bad = false;
-    let usage = usage.read(&mut bad);
+    let usage = *usage.read(&mut bad);
     let input = usage.prompt_tokens_details.read(&mut bad);
     let writes = input.cache_write_tokens_details.read(&mut bad);
     let creation = input.cache_creation.read(&mut bad);
