@@ -87,7 +87,11 @@ impl Places {
         let alike = shard.known.entry(digest).or_insert_with(new);
         let before = alike.nodes.len();
         alike.asked_for = alike.asked_for.max(now);
-        alike.nodes.retain(|node| self.is_open(node, now));
+        // The oldest is mostly the first; one that is over behind it is not found, and goes later.
+        let is_over = |node: &mut Arc<Node>| !self.is_open(node, now);
+        while let Some(over) = alike.nodes.pop_front_if(is_over) {
+            forgotten.push(over);
+        }
         if alike.nodes.len() >= alike_max {
             forgotten.extend(alike.nodes.pop_front());
         }
