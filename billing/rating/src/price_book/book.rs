@@ -245,17 +245,18 @@ impl Index {
         ask: Ask<'_>,
         wanted: impl Fn(&Price) -> bool + Copy,
     ) -> Pick<'p> {
-        let exact = self.exact.get(ask.model);
-        let globs =
-            if self.patterns.is_empty() { Vec::new() } else { self.globs.matches(ask.model) };
-        let patterns = globs.iter().filter_map(|index| self.patterns.get(*index));
-        for places in exact.into_iter().chain(patterns) {
-            match pick(prices, places, ask, wanted) {
-                Pick::Nothing => {}
-                found => return found,
-            }
-        }
-        Pick::Nothing
+        let holds = |places: &Vec<usize>| match pick(prices, places, ask, wanted) {
+            Pick::Nothing => None,
+            found => Some(found),
+        };
+        // Patterns are matched only where no exact name holds: it costs as much as all the rest.
+        let by_pattern = || {
+            let globs =
+                if self.patterns.is_empty() { Vec::new() } else { self.globs.matches(ask.model) };
+            globs.iter().filter_map(|index| self.patterns.get(*index)).find_map(holds)
+        };
+        let exact = self.exact.get(ask.model).and_then(holds);
+        exact.or_else(by_pattern).unwrap_or(Pick::Nothing)
     }
 }
 
