@@ -127,7 +127,7 @@ pub(super) async fn send(
     }
     if !left_out.is_empty() {
         let keys: Vec<&str> = left_out.iter().map(String::as_str).collect();
-        context.output.line(&format!("no class is priced by: {}", keys.join(", ")))?;
+        context.output.line(&format!("not read: {}", keys.join(", ")))?;
     }
     let end = match (applied, diff.jumps()) {
         (true, _) => format!("applied; {repriced} held requests now have a price"),

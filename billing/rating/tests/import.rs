@@ -2,44 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
 
 mod event;
+mod lists;
 
 use event::{event, noon};
-use permille_rating::Meter;
+use lists::{amount, genai, litellm, options, price, read, skipped};
 use permille_rating::import::{Format, ImportError, ImportOptions, Imported, diff, import};
-use permille_rating::price_book::{PriceBook, parse_price_book, price_of, rates_of_band};
+use permille_rating::price_book::{PriceBook, parse_price_book};
 use permille_rating::rate::rate;
-use permille_types::{Currency, Price, Side, UsageEvent};
+use permille_types::{Currency, Price, UsageEvent};
 
 const LITELLM: &str = include_str!("lists/litellm.json");
 const GENAI: &str = include_str!("lists/genai-prices.json");
-
-fn options() -> ImportOptions {
-    ImportOptions {
-        from: "2026-11-01T00:00:00Z".parse().unwrap(),
-        source: "list of 2026-11-01".to_owned(),
-        side: Side::Sale,
-        providers: Vec::new(),
-        models: Vec::new(),
-    }
-}
-
-fn read(format: Format, text: &str) -> Imported {
-    import(format, text, &options()).unwrap()
-}
-
-fn price<'i>(imported: &'i Imported, model: &str) -> &'i Price {
-    imported.prices.iter().find(|price| price.model == model).unwrap()
-}
-
-/// Per thousand tokens, as text.
-fn amount(price: &Price, band: u32, class: &str) -> Option<String> {
-    let amount = price_of(rates_of_band(price, band)?, &Meter::named(class))?;
-    Some(amount.to_string())
-}
-
-fn skipped(imported: &Imported) -> Vec<&str> {
-    imported.skipped.iter().map(|skipped| skipped.model.as_str()).collect()
-}
 
 #[test]
 fn litellms_dollars_per_token_become_our_dollars_per_thousand() {
@@ -183,12 +156,6 @@ fn only_wanted_providers_and_models_are_taken() {
     assert!(wanted(&["nobody"], &[]).is_empty());
 }
 
-/// A list of one model with these amounts.
-fn litellm(amounts: &str) -> Imported {
-    let list = format!(r#"{{"m":{{"litellm_provider":"p","mode":"chat",{amounts}}}}}"#);
-    read(Format::Litellm, &list)
-}
-
 #[test]
 fn a_slip_of_the_unit_and_the_remains_of_a_float_are_refused() {
     for (amounts, words) in [
@@ -310,11 +277,6 @@ fn the_same_list_again_from_a_later_day_changes_nothing() {
     assert_eq!((found.prices().len(), found.unchanged), (0, 6));
 }
 
-/// A list of one provider `p` with these models.
-fn genai(models: &str) -> Imported {
-    read(Format::GenaiPrices, &format!(r#"[{{"id":"p","name":"P","models":[{models}]}}]"#))
-}
-
 /// Its one model, named `m`, with these prices.
 fn genai_prices(prices: &str) -> Imported {
     genai(&format!(r#"{{"id":"m","match":{{"equals":"m"}},"prices":{prices}}}"#))
@@ -405,7 +367,7 @@ fn prices_by_length_and_by_time_at_once_are_not_read_and_several_times_are() {
     let list = genai_prices(&format!("[{},{},{noon}]", base(flat), night(cheap)));
     let m = price(&list, "m");
     let inputs = [0, 1, 2].map(|band| amount(m, band, "input_uncached").unwrap());
-    assert_eq!(inputs, ["0.001", "0.0005", "0.0007"]);
+    assert_eq!(inputs, ["0.001", "0.0007", "0.0005"]);
 }
 
 #[test]

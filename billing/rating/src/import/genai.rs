@@ -1,8 +1,9 @@
 //! genai-prices' `data.json`: dollars per million tokens, by provider and model.
 //!
 //! Their `tiers` are thresholds of the whole request: bands. A price with a `start_date` holds
-//! from that date on; the last one that is not after the import's `from` is taken. A price with a
-//! time of day is a band.
+//! from that date on; the last one that is not after the import's `from` is taken, and of one that
+//! is after it is told. A price with a time of day is a band. Of several prices the last one that
+//! holds is taken, there and here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +13,10 @@ use serde::Deserialize;
 use serde_json::{Value as Json, value::RawValue};
 use toml::{Table, Value};
 
-use super::{Amounts, Entry, ImportError, ImportOptions, Imported, number};
+use super::{Amounts, Entry, ImportError, ImportOptions, Imported, LENGTH_AND_TIME, number, with};
 
 /// Their key, ours, and the power of ten between theirs and ours.
-const CLASSES: [(&str, &[&str], i32); 10] = [
+const CLASSES: [(&str, &[&str], i32); 13] = [
     ("input_mtok", &["input"], 0),
     ("output_mtok", &["output"], 0),
     ("cache_read_mtok", &["cache_read"], 0),
@@ -25,6 +26,9 @@ const CLASSES: [(&str, &[&str], i32); 10] = [
     ("input_audio_mtok", &["audio_in"], 0),
     ("output_audio_mtok", &["audio_out"], 0),
     ("input_image_mtok", &["image_in"], 0),
+    ("input_video_mtok", &["video_in"], 0),
+    ("output_image_mtok", &["image_out"], 0),
+    ("output_reasoning_mtok", &["reasoning"], 0),
     ("requests_kcount", &["requests"], -3),
 ];
 
@@ -42,6 +46,9 @@ struct Model {
     id: String,
     r#match: Json,
     prices: Box<RawValue>,
+    /// Other prices of some requests, such as those of a batch.
+    #[serde(default)]
+    price_variants: Option<Json>,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +59,7 @@ struct Conditional {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Constraint {
     start_date: Option<NaiveDate>,
     start_time: Option<String>,
@@ -76,7 +84,10 @@ pub(super) fn read(text: &str, options: &ImportOptions) -> Result<Imported, Impo
     for Provider { id: provider, models } in list {
         for model in models.iter().filter(|model| options.wants(&provider, &model.id)) {
             let listed = format!("{provider}/{}", model.id);
-            let entry = entry(&provider, model, options, &mut imported.left_out);
+            if model.price_variants.is_some() {
+                imported.left_out.insert("price_variants".to_owned());
+            }
+            let entry = entry((&provider, model), &listed, options, &mut imported);
             imported.take(&listed, entry, options);
         }
     }
@@ -84,10 +95,10 @@ pub(super) fn read(text: &str, options: &ImportOptions) -> Result<Imported, Impo
 }
 
 fn entry(
-    provider: &str,
-    model: &Model,
+    (provider, model): (&str, &Model),
+    listed: &str,
     options: &ImportOptions,
-    left_out: &mut BTreeSet<String>,
+    imported: &mut Imported,
 ) -> Result<Entry, String> {
     let not_read = |cause: serde_json::Error| format!("its prices do not read: {cause}");
     let raw = model.prices.get();
@@ -98,31 +109,39 @@ fn entry(
         vec![Conditional { constraint: None, prices }]
     };
     let mut base: Option<Fields> = None;
+    // The last one comes first, and none that stands before a price of every hour holds.
     let mut hours = Vec::new();
     for Conditional { constraint, prices } in conditional {
         match constraint {
-            None => base = Some(prices),
-            Some(Constraint { start_date: Some(date), .. }) => {
+            None => {
+                base = Some(prices);
+                hours.clear();
+            }
+            Some(Constraint { start_date: Some(date), start_time: None, end_time: None }) => {
                 if date <= options.from.date_naive() {
                     base = Some(prices);
+                    hours.clear();
+                } else {
+                    imported.skip(listed, format!("its price from {date} on: import it from then"));
                 }
             }
-            Some(Constraint { start_time: Some(start), end_time: Some(end), .. }) => {
-                hours.push((window(&start, &end)?, prices));
+            Some(Constraint { start_date: None, start_time: Some(start), end_time: Some(end) }) => {
+                hours.insert(0, (window(&start, &end)?, prices));
             }
             Some(_) => return Err("has a condition that is no date and no time".to_owned()),
         }
     }
     let base = base.ok_or("has no price without a condition")?;
+    let left_out = &mut imported.left_out;
     let (amounts, mut bands) = amounts(&base, left_out)?;
     let by_length = !bands.is_empty();
     for (window, prices) in hours {
         let (inside, tiers) = self::amounts(&prices, left_out)?;
         if by_length || !tiers.is_empty() {
-            return Err("has prices by length and by time at once".to_owned());
+            return Err(LENGTH_AND_TIME.to_owned());
         }
         let when = Table::from_iter([("hours_utc".to_owned(), Value::String(window))]);
-        bands.push((when, with(&amounts, inside)));
+        bands.push((when, with(&amounts, &inside)));
     }
     if amounts.is_empty() {
         return Err("lists no price".to_owned());
@@ -166,7 +185,7 @@ fn amounts(
     for (start, own) in tiers {
         let start = i64::try_from(start).map_err(|_| format!("a tier starts at {start}"))?;
         let when = Table::from_iter([("input_total_over".to_owned(), Value::Integer(start))]);
-        below = with(&below, own);
+        below = with(&below, &own);
         bands.insert(0, (when, below.clone()));
     }
     Ok((amounts, bands))
@@ -181,13 +200,6 @@ fn insert(amounts: &mut Amounts, classes: &[&'static str], amount: Decimal) {
             amounts.entry(class).or_insert(amount);
         }
     }
-}
-
-/// `amounts` with those of `own` instead, where there are such.
-fn with(amounts: &Amounts, own: Amounts) -> Amounts {
-    let mut all = amounts.clone();
-    all.extend(own);
-    all
 }
 
 /// `00:30:00Z` and `16:30:00Z` as our window.

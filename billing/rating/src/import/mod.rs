@@ -64,7 +64,8 @@ pub struct Imported {
     pub prices: Vec<Price>,
     /// What of it is not among them.
     pub skipped: Vec<Skipped>,
-    /// Keys with amounts that no token class stands for: what they price stays unpriced.
+    /// Keys that say something of prices and are not read: amounts that no token class stands for,
+    /// which stay unpriced, and what makes a price another one, such as a multiplier of a region.
     pub left_out: BTreeSet<String>,
 }
 
@@ -112,6 +113,20 @@ pub fn import(
 
 /// Amounts by the keys of our price file: per million tokens, units each.
 type Amounts = BTreeMap<&'static str, Decimal>;
+
+/// Why an entry is skipped that has both.
+const LENGTH_AND_TIME: &str = "has prices by length and by time at once";
+
+/// `amounts` with those of `own` instead, where there are such. Reasoning is output: it never keeps
+/// a price that output has left.
+fn with(amounts: &Amounts, own: &Amounts) -> Amounts {
+    let mut all = amounts.clone();
+    if own.contains_key("output") {
+        all.remove("reasoning");
+    }
+    all.extend(own.iter().map(|(class, amount)| (*class, *amount)));
+    all
+}
 
 /// An entry of a list in our words.
 #[derive(Debug)]
