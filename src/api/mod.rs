@@ -31,6 +31,9 @@ pub(crate) use error::ApiError;
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest wait for one answer: an invoice over a month of rows is the slowest call.
 const ANSWER_SECONDS_MAX: u64 = 120;
+/// Longest wait for work over a whole month, or of one step of such work: one customer's month may
+/// have ten million rows to read, and a check reads that of everyone.
+pub(crate) const WORK_SECONDS_MAX: u64 = 3_600;
 /// How long a command waits for another one that has the folder, or for a server that starts.
 const FOLDER_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks at a folder that is in use.
@@ -112,7 +115,19 @@ impl Api {
     /// # Errors
     /// [`ApiError`] when the API refuses or cannot be reached.
     pub(crate) async fn get(&self, path: &Path) -> Result<Box<RawValue>, ApiError> {
-        self.call(Method::GET, &path.0, Bytes::new(), ANSWER_SECONDS_MAX).await
+        self.get_within(ANSWER_SECONDS_MAX, path).await
+    }
+
+    /// The same, of what may take longer than other calls: up to so many seconds.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub(crate) async fn get_within(
+        &self,
+        seconds_max: u64,
+        path: &Path,
+    ) -> Result<Box<RawValue>, ApiError> {
+        self.call(Method::GET, &path.0, Bytes::new(), seconds_max).await
     }
 
     /// Posts one document. Each call carries an idempotency key of its own.

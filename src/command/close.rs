@@ -7,7 +7,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{Context, history, steps, view};
 use crate::{
-    api::{Api, Path},
+    api::{Api, Path, WORK_SECONDS_MAX},
     error::CliError,
     output::waiting,
     table::{Align, Grid},
@@ -45,13 +45,18 @@ pub(crate) async fn run(context: &Context, close: &Close) -> Result<(), CliError
     let api = context.api().await?;
     let period = close.period.as_str();
     let done = if close.check {
-        waiting("the month is checked", api.get(&Path::of(&["close", period]))).await?
+        let path = Path::of(&["close", period]);
+        waiting("the month is checked", api.get_within(WORK_SECONDS_MAX, &path)).await?
     } else if close.sign {
         let body = json!({"accept": close.accept});
-        api.post(&Path::of(&["close", period, "sign"]), &body).await?
+        let path = Path::of(&["close", period, "sign"]);
+        let signed = api.post_within(WORK_SECONDS_MAX, &path, &body);
+        waiting("the month is checked and signed", signed).await?
     } else if close.reopen {
         let body = json!({"reason": close.reason});
-        api.post(&Path::of(&["close", period, "reopen"]), &body).await?
+        let path = Path::of(&["close", period, "reopen"]);
+        let opened = api.post_within(WORK_SECONDS_MAX, &path, &body);
+        waiting("the month is opened and checked", opened).await?
     } else {
         prepared(&api, period).await?
     };

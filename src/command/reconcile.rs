@@ -18,7 +18,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{Context, export, or_dash, terms, view};
 use crate::{
-    api::{Api, Path},
+    api::{Api, Path, WORK_SECONDS_MAX},
     error::{CliError, chain},
     output::{progress, waiting},
     table::{Align, Grid},
@@ -185,7 +185,8 @@ async fn compare(context: &Context, asked: &BillArgs) -> Result<(), CliError> {
     let body = json!({"scope": scope, "bill": bill});
     let api = context.api().await?;
     let path = Path::of(&["reconciliations"]);
-    let made = waiting("our side is read and compared", api.post(&path, &body)).await?;
+    let compared = api.post_within(WORK_SECONDS_MAX, &path, &body);
+    let made = waiting("our side is read and compared", compared).await?;
     context.output.one(&made, text)
 }
 

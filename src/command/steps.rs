@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::view;
 use crate::{
-    api::{Api, ApiError, Path},
+    api::{Api, ApiError, Path, WORK_SECONDS_MAX},
     error::CliError,
     output::stepping,
 };
@@ -21,9 +21,6 @@ const CUSTOMERS_MAX: u32 = 1_000;
 const QUICK: Duration = Duration::from_millis(250);
 /// One that takes longer by one of half as many.
 const SLOW: Duration = Duration::from_secs(2);
-/// Longest wait for a step. One customer's month may have ten million rows to read.
-const STEP_SECONDS_MAX: u64 = 3_600;
-
 /// How often a step is asked for while another such work takes its turn: each time the API waits
 /// for ten seconds.
 const BUSY_MAX: u32 = 360;
@@ -86,7 +83,7 @@ pub(super) async fn each(
 async fn step(api: &Api, path: &Path, body: &Value) -> Result<Box<RawValue>, CliError> {
     let mut refused = 0;
     loop {
-        match api.post_within(STEP_SECONDS_MAX, path, body).await {
+        match api.post_within(WORK_SECONDS_MAX, path, body).await {
             Err(ApiError::Busy { .. }) if refused < BUSY_MAX => refused += 1,
             answer => return Ok(answer?),
         }
