@@ -6,7 +6,7 @@ use permille_ledger::{Invoice, TaxTerms};
 use permille_rating::invoice::InvoiceLine;
 use permille_types::{Currency, Money};
 use rust_decimal::Decimal;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use super::{
@@ -158,6 +158,20 @@ pub(crate) struct Month {
     interim: bool,
 }
 
+/// What the API is asked for of a month.
+#[derive(Debug, Serialize)]
+struct MonthBody<'a> {
+    customer: &'a str,
+    period: &'a str,
+    /// A service from before interim invoices refuses the word.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    interim: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purchase_order: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notes: Option<&'a str>,
+}
+
 /// An invoice in a list.
 #[derive(Debug, Deserialize)]
 struct Listed {
@@ -186,13 +200,8 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<(), CliE
             context.output.one(&preview, text)
         }
         Command::Draft { month, purchase_order, notes } => {
-            let body = json!({
-                "customer": month.customer,
-                "period": month.period,
-                "interim": month.interim,
-                "purchase_order": purchase_order,
-                "notes": notes,
-            });
+            let (purchase_order, notes) = (purchase_order.as_deref(), notes.as_deref());
+            let body = MonthBody { purchase_order, notes, ..month.body() };
             let draft = api.post(&Path::of(&["invoices", "draft"]), &body).await?;
             context.output.one(&draft, text)
         }
@@ -284,8 +293,9 @@ async fn each(
 }
 
 impl Month {
-    fn body(&self) -> serde_json::Value {
-        json!({"customer": self.customer, "period": self.period, "interim": self.interim})
+    fn body(&self) -> MonthBody<'_> {
+        let Self { customer, period, interim } = self;
+        MonthBody { customer, period, interim: *interim, purchase_order: None, notes: None }
     }
 }
 
@@ -546,4 +556,20 @@ fn subtotal(lines: &[InvoiceLine], currency: Currency) -> Result<Decimal, CliErr
         .try_fold(Money::zero(currency), |sum, line| sum.try_add(Money::new(line.amount, currency)))
         .map(|sum| sum.amount())
         .map_err(|error| CliError::Refused(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_from_before_interim_invoices_is_not_told_of_them() {
+        let asked = |interim| {
+            let month = Month { customer: "acme".into(), period: "2026-11".into(), interim };
+            serde_json::to_string(&month.body()).unwrap()
+        };
+
+        assert_eq!(asked(false), r#"{"customer":"acme","period":"2026-11"}"#);
+        assert_eq!(asked(true), r#"{"customer":"acme","period":"2026-11","interim":true}"#);
+    }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Instruction, Ledger, LedgerError,
-    audit::{self, Change},
+    audit::{self, Author, Change},
     close, credit_note,
     error::During,
     grant, invoiced, prepaid,
@@ -112,55 +112,67 @@ impl Ledger {
         let mut tx = self.store.write().await?;
         let stored = stored(&mut tx, id).await?;
         let request = note.unwrap_or_default();
-        let (subject, action) = (subject(&stored.id), step.as_str());
-        if audit::repeated(&mut tx, subject, action, request, instruction).await?.is_some() {
+        let subject = subject(&stored.id);
+        if audit::repeated(&mut tx, subject, step.as_str(), request, instruction).await?.is_some() {
             return Ok(stored.invoice);
         }
-        let from = stored.invoice.state;
-        let to = from.after(step, stored.shown_number())?;
-        let mut detail = note.map(str::to_owned);
-        let mut invoice = Invoice { state: to, ..stored.invoice.clone() };
-        close::refuse_closed(&mut tx, &invoice.period.label).await?;
-        match step {
-            Step::Approve { expected } => {
-                refuse_unready(&stored, now)?;
-                interim::refuse_untold(&mut tx, &stored).await?;
-                refuse_other_total(&stored, expected)?;
-                detail = Some(format!("total {} {}", invoice.total, invoice.currency.code()));
-            }
-            Step::Finalize => {
-                interim::refuse_untold(&mut tx, &stored).await?;
-                detail = Some(issue(&mut tx, &mut invoice, now).await?);
-                grant::take(&mut tx, &stored.id, &invoice.credits).await?;
-                money::post_issue(&mut tx, &invoice, now).await?;
-            }
-            Step::Void if from.is_issued() => {
-                refuse_moved(&mut tx, &stored).await?;
-                interim::refuse_counted_on(&mut tx, &stored).await?;
-                money::post_void(&mut tx, &invoice, now).await?;
-                grant::give_back(&mut tx, &invoice.credits).await?;
-            }
-            // Money has a way of its own: it may come in parts.
-            Step::Void | Step::Pay => {}
-        }
-        repo::advance(&mut tx, &stored.id, from, to, now).await?;
-        let change = Change {
-            action,
-            from: Some(from.as_str()),
-            to: Some(to.as_str()),
-            detail: detail.as_deref(),
-            request,
-            result: None,
-        };
-        audit::insert(&mut tx, subject, change, instruction, now).await?;
-        let done = super::stored(&mut tx, id).await?.invoice;
-        news::tell_step(&mut tx, step, &done, now).await?;
-        if from.is_issued() || to.is_issued() {
-            prepaid::look_soon(&mut tx, &done.customer.id, now).await?;
-        }
+        let done = take(&mut tx, &stored, (step, note), instruction.into(), now).await?;
         tx.commit().await.during("commit a step of an invoice")?;
         Ok(done)
     }
+}
+
+/// Takes a step in the transaction of the caller, who commits it.
+pub(super) async fn take(
+    tx: &mut Connection,
+    stored: &Stored,
+    (step, note): (Step, Option<&str>),
+    author: Author<'_>,
+    now: DateTime<Utc>,
+) -> Result<Invoice, LedgerError> {
+    let from = stored.invoice.state;
+    let to = from.after(step, stored.shown_number())?;
+    let mut detail = note.map(str::to_owned);
+    let mut invoice = Invoice { state: to, ..stored.invoice.clone() };
+    close::refuse_closed(tx, &invoice.period.label).await?;
+    match step {
+        Step::Approve { expected } => {
+            refuse_unready(stored, now)?;
+            interim::refuse_untold(tx, stored).await?;
+            refuse_other_total(stored, expected)?;
+            detail = Some(format!("total {} {}", invoice.total, invoice.currency.code()));
+        }
+        Step::Finalize => {
+            interim::refuse_untold(tx, stored).await?;
+            detail = Some(issue(tx, &mut invoice, now).await?);
+            grant::take(tx, &stored.id, &invoice.credits).await?;
+            money::post_issue(tx, &invoice, now).await?;
+        }
+        Step::Void if from.is_issued() => {
+            refuse_moved(tx, stored).await?;
+            interim::refuse_counted_on(tx, stored).await?;
+            money::post_void(tx, &invoice, now).await?;
+            grant::give_back(tx, &invoice.credits).await?;
+        }
+        // Money has a way of its own: it may come in parts.
+        Step::Void | Step::Pay => {}
+    }
+    repo::advance(tx, &stored.id, from, to, now).await?;
+    let change = Change {
+        action: step.as_str(),
+        from: Some(from.as_str()),
+        to: Some(to.as_str()),
+        detail: detail.as_deref(),
+        request: note.unwrap_or_default(),
+        result: None,
+    };
+    audit::insert(tx, subject(&stored.id), change, author, now).await?;
+    let done = super::stored(tx, &stored.id).await?.invoice;
+    news::tell_step(tx, step, &done, now).await?;
+    if from.is_issued() || to.is_issued() {
+        prepaid::look_soon(tx, &done.customer.id, now).await?;
+    }
+    Ok(done)
 }
 
 /// Refuses what must never be issued.

@@ -158,13 +158,15 @@ impl Ledger {
     }
 
     /// Drafts a month for its close: for who owes something and whose invoice nobody has approved
-    /// yet. A draft that says what it would say now stays as it is.
+    /// yet. A draft that says what it would say now stays as it is. An interim draft of the month
+    /// is made void, for its close would wait for it.
     pub(crate) async fn draft_for_close(
         &self,
         customer: &CustomerId,
         period: &str,
         instruction: &Instruction,
     ) -> Result<(), LedgerError> {
+        self.give_way(customer, period, instruction).await?;
         if self.is_drafted(customer, period).await? {
             return Ok(());
         }

@@ -97,6 +97,56 @@ async fn issue(books: &Books, draft: &Invoice, finance: &Instruction) -> Invoice
     books.ledger.finalize_invoice(&id, finance).await.unwrap()
 }
 
+/// What an interim invoice billed that is made void is billed by the month's own, also where a later
+/// interim invoice names it.
+#[tokio::test]
+async fn an_interim_invoice_made_void_that_a_later_one_names_leaves_nothing_unbilled() {
+    let books = Books::open().await;
+    let finance = books.as_role(Role::Finance).await;
+    let twins = twins(&finance, &books).await;
+    let mut issued = Vec::new();
+    for number in 1..=3 {
+        let tokens = [(TokenClass::INPUT_UNCACHED, 14_001), (TokenClass::OUTPUT_TEXT, 13_337)];
+        for (place, (id, key)) in (0..).zip(&twins) {
+            let event = UsageEvent {
+                customer: id.clone(),
+                key: key.parse().unwrap(),
+                at: at(&format!("2026-11-{number:02}T12:00:00Z")),
+                tokens: tokens.clone().into(),
+                ..books.event(number * 2 + place)
+            };
+            books.accept(&[event]).await;
+        }
+        if number < 3 {
+            let (id, texts) = (&twins[0].0, InvoiceTexts::default());
+            let drafted = books.ledger.draft_interim(id, "2026-11", texts, &finance).await;
+            issued.push(issue(&books, &drafted.unwrap(), &finance).await);
+        }
+    }
+    let first = issued.remove(0);
+    let id = first.id.clone().unwrap();
+    books.ledger.void_invoice(&id, "a test", &finance).await.unwrap();
+    books.clock.set("2026-12-01T00:00:00Z");
+    let month = books.issue("2026-11").await;
+    let draft = books.ledger.draft_invoice(&twins[1].0, "2026-11", &finance).await.unwrap();
+    let one = issue(&books, &draft, &finance).await;
+
+    let second = issued[0].clone();
+    let names: Vec<_> = second.billed_before.iter().map(|before| &before.number).collect();
+    assert_eq!(names, [first.number.as_ref().unwrap()], "as it was issued");
+    let names: Vec<_> = month.billed_before.iter().map(|before| &before.number).collect();
+    assert_eq!(names, [second.number.as_ref().unwrap()]);
+    for (invoice, earlier) in [(&second, &first), (&month, &second)] {
+        let files = files(&books, invoice, &[earlier]).await;
+        assert_eq!(files.faults(), Vec::<String>::new());
+    }
+    issued.push(month);
+    let (parts, one) = (Added::of(&issued), Added::of(&[one]));
+    assert_eq!((parts.quantities, parts.charges), (one.quantities, one.charges));
+    assert_eq!(parts.subtotal, one.subtotal);
+    assert_eq!(books.ledger.check_books().await.unwrap(), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn interim_invoices_and_the_months_own_bill_what_one_invoice_would_have() {
     for seed in 0_u32..8 {

@@ -377,6 +377,40 @@ async fn a_close_asks_for_the_months_own_invoice_where_interim_ones_leave_someth
     }
 }
 
+#[tokio::test]
+async fn a_close_makes_an_interim_draft_void_and_leaves_one_that_is_approved() {
+    for approved in [false, true] {
+        let (books, finance) = under("usage").await;
+        let ledger = &books.ledger;
+        books.accept(&[used(&books, 1, "2026-11-05", 20_000)]).await;
+        let interim = draft(&books, &finance).await.unwrap();
+        if approved {
+            ledger.approve_invoice(&id(&interim), &finance).await.unwrap();
+        }
+        books.clock.set("2026-12-01T00:00:00Z");
+        let keyed = Instruction::new(finance.by().clone(), Some("close-11")).unwrap();
+
+        ledger.prepare_close("2026-11", &keyed).await.unwrap();
+        let close = ledger.prepare_close("2026-11", &keyed).await.unwrap();
+
+        let interim = ledger.invoice(&id(&interim)).await.unwrap();
+        let history = ledger.invoice_history(&id(&interim)).await.unwrap();
+        let issued = close.checks.iter().find(|check| check.name == "issued").unwrap();
+        if approved {
+            assert_eq!(interim.state, InvoiceState::Approved);
+            assert!(issued.detail.contains("acme (interim, approved)"), "{}", issued.detail);
+            continue;
+        }
+        assert_eq!(interim.state, InvoiceState::Void);
+        let last = history.last().unwrap();
+        assert_eq!((&*last.action, &*last.role), ("void", "finance"));
+        assert!(last.detail.as_ref().unwrap().starts_with("its month has ended"), "{last:?}");
+        assert!(!issued.detail.contains("interim"), "{}", issued.detail);
+        assert_eq!(history.len(), 2, "made void once");
+        assert_eq!(lines(&books.issue("2026-11").await), ["input_uncached 200.00"]);
+    }
+}
+
 /// A charge for everyone is owed where something was used, its minimum at the month's end.
 #[tokio::test]
 async fn a_close_asks_for_what_is_missing_to_the_minimum_of_a_charge() {

@@ -1,7 +1,7 @@
 //! Thresholds of plans: who has so much unbilled gets an interim draft, once.
 
 use permille_ledger::{
-    InvoiceState, Ledger, NO_PLAN, NewWebhook, Role, ThresholdSweep, ThresholdsSeen,
+    InvoiceState, InvoiceTexts, Ledger, NO_PLAN, NewWebhook, Role, ThresholdSweep, ThresholdsSeen,
 };
 use permille_types::{Currency, UsageEvent};
 
@@ -74,6 +74,43 @@ async fn the_next_draft_is_made_over_the_next_two_hundred() {
     assert!(below.is_empty());
     assert_eq!(third[0].billed_before.len(), 2);
     assert_eq!(lines(&third[0]), ["input_uncached 200.00"]);
+}
+
+/// Who makes a draft void says that it is not time yet: the look asks again at the next threshold.
+#[tokio::test]
+async fn a_draft_that_was_made_void_is_made_again_over_as_much_again() {
+    let (books, finance) = under("progressive").await;
+    let ledger = &books.ledger;
+    let mut seen = ThresholdsSeen::default();
+    let mut look = async || ledger.draft_over_thresholds(&mut seen).await.unwrap().drafted;
+    let minute = |minute: u32| books.clock.set(&format!("2026-11-24T12:{minute:02}:00Z"));
+    books.accept(&[used(&books, 1, "2026-11-05", 20_000)]).await;
+    let first = look().await.remove(0);
+    minute(1);
+    ledger.void_invoice(&id(&first), "too early", &finance).await.unwrap();
+
+    let after = look().await.len() + drafted(&books).await.len();
+    books.accept(&[used(&books, 2, "2026-11-06", 19_999)]).await;
+    let below = look().await.len() + drafted(&books).await.len();
+    books.accept(&[used(&books, 3, "2026-11-07", 1)]).await;
+    let second = look().await.remove(0);
+    minute(2);
+    ledger.approve_invoice(&id(&second), &finance).await.unwrap();
+    ledger.void_invoice(&id(&second), "not now either", &finance).await.unwrap();
+    books.accept(&[used(&books, 4, "2026-11-08", 19_999)]).await;
+    let still = look().await.len();
+
+    assert_eq!((after, below, still), (0, 0, 0));
+    assert_eq!(lines(&second), ["input_uncached 400.00"]);
+    // By hand it is made at once, and what is issued has the count begin anew.
+    minute(3);
+    let texts = InvoiceTexts::default();
+    let by_hand = ledger.draft_interim(&acme(), "2026-11", texts, &finance).await.unwrap();
+    ledger.approve_invoice(&id(&by_hand), &finance).await.unwrap();
+    ledger.finalize_invoice(&id(&by_hand), &finance).await.unwrap();
+    books.accept(&[used(&books, 5, "2026-11-09", 20_000)]).await;
+    assert_eq!(lines(&by_hand), ["input_uncached 599.99"]);
+    assert_eq!(lines(&look().await[0]), ["input_uncached 200.00"]);
 }
 
 /// A process that has looked before computes again what has changed, and nothing else.

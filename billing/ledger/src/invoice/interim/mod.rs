@@ -14,11 +14,17 @@ use rust_decimal::Decimal;
 pub(super) use repo::issued;
 pub use thresholds::{ThresholdSweep, ThresholdsSeen};
 
-use super::{InvoiceKind, InvoiceTexts, Stored, Wanted, checked, compute, month, repo::live};
-use crate::{
-    Customer, Instruction, Invoice, Ledger, LedgerError, catalogue::Catalogue, error::During,
-    store::Connection,
+use super::{
+    InvoiceKind, InvoiceState, InvoiceTexts, Stored, Wanted, checked, compute, life::take, month,
+    repo::live, state::Step,
 };
+use crate::{
+    Customer, Instruction, Invoice, Ledger, LedgerError, audit::Author, catalogue::Catalogue,
+    error::During, store::Connection,
+};
+
+/// What the history of a draft says that a close made void.
+const GIVES_WAY: &str = "its month has ended: the month's own invoice bills what it says";
 
 impl Ledger {
     /// What an interim invoice over the month `period` would bill now: its usage so far that is on
@@ -53,6 +59,31 @@ impl Ledger {
         let invoice = self.draft(&mut tx, customer, wanted, instruction).await?;
         tx.commit().await.during("commit interim draft")?;
         Ok(invoice)
+    }
+
+    /// Makes an interim draft void that nobody approved before its month ended: the month's own
+    /// invoice bills what it says, and waits for it. What somebody approved stays.
+    pub(super) async fn give_way(
+        &self,
+        customer: &CustomerId,
+        period: &str,
+        instruction: &Instruction,
+    ) -> Result<(), LedgerError> {
+        let draft =
+            |open: Option<Stored>| open.filter(|open| open.invoice.state == InvoiceState::Draft);
+        let mut reader = self.store.read().await?;
+        let open = live(&mut reader, customer, period, InvoiceKind::Interim).await?;
+        drop(reader);
+        if draft(open).is_none() {
+            return Ok(());
+        }
+        let mut tx = self.store.write().await?;
+        let open = live(&mut tx, customer, period, InvoiceKind::Interim).await?;
+        let Some(open) = draft(open) else { return Ok(()) };
+        let step = (Step::Void, Some(GIVES_WAY));
+        let author = Author::from(instruction).unkeyed();
+        take(&mut tx, &open, step, author, self.now()).await?;
+        tx.commit().await.during("commit the end of an interim draft")
     }
 }
 

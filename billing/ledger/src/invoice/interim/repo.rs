@@ -5,7 +5,7 @@ use permille_rating::{
     period::month_label,
     round::{from_nano, round_money},
 };
-use permille_types::{Currency, CustomerId};
+use permille_types::{Currency, CustomerId, InvoiceId};
 use rust_decimal::Decimal;
 
 use crate::{
@@ -48,6 +48,40 @@ pub(in crate::invoice) async fn issued(
         })
     })
     .collect()
+}
+
+/// The last interim draft of a month that somebody made void, unless one was issued since.
+pub(super) async fn declined(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    period: &str,
+) -> Result<Option<InvoiceId>, LedgerError> {
+    sql::query_scalar::<String>(
+        "select id
+         from invoice
+         where customer = $1
+           and period = $2
+           and interim = 1
+           and state = 'void'
+           and number is null
+           and updated_at >= (
+               select coalesce(max(issued.issued_at), 0)
+               from invoice as issued
+               where issued.customer = $1
+                 and issued.period = $2
+                 and issued.interim = 1
+                 and issued.state <> 'void'
+           )
+         order by updated_at desc, id desc
+         limit 1",
+    )
+    .bind(customer.as_str())
+    .bind(period)
+    .fetch_optional(connection)
+    .await
+    .during("find an interim draft that was made void")?
+    .map(|id| column::parsed("invoice.id", &id))
+    .transpose()
 }
 
 /// A customer whose plan has a threshold, who has used something of their running month and for

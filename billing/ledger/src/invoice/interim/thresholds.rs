@@ -3,12 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use permille_types::CustomerId;
+use rust_decimal::Decimal;
 
 use super::{
-    super::{InvoiceKind, Wanted, compute, found, repo::live},
+    super::{InvoiceKind, Wanted, compute, found, repo::live, stored},
     repo::{self, Candidate},
 };
-use crate::{Invoice, Ledger, LedgerError, audit::Author, error::During};
+use crate::{
+    Invoice, Ledger, LedgerError, audit::Author, column, error::During, store::Connection,
+};
 
 /// What a look found that did not reach the threshold: until it is otherwise, the next one does not
 /// compute it again. For the process alone; who looks first looks at everyone.
@@ -42,9 +45,10 @@ pub struct ThresholdSweep {
 
 impl Ledger {
     /// Drafts an interim invoice for everyone whose plan has a threshold and who has reached it:
-    /// the subtotal of [`Ledger::preview_interim`] over the running month is at or above it. While
-    /// an interim invoice of the month waits to be issued, none is drafted beside it. Several
-    /// processes may look at once.
+    /// the subtotal of [`Ledger::preview_interim`] over the running month is at or above it; above
+    /// the last draft of the month that somebody made void, by as much again. While an interim
+    /// invoice of the month waits to be issued, none is drafted beside it. Several processes may
+    /// look at once.
     ///
     /// # Errors
     /// The store's failure; what was drafted before it stays drafted.
@@ -89,11 +93,10 @@ impl Ledger {
         let found = found(&mut view, customer).await?;
         let preview =
             compute(&mut view, (&*catalogue, None), &found, Wanted::preview(month, kind)).await?;
-        drop(view);
-        let is_reached = |invoice: &Invoice| invoice.subtotal >= *threshold && !invoice.simulated;
-        if !is_reached(&preview) {
+        if !is_reached(&mut view, &preview, *threshold).await? {
             return Ok(Looked::Below);
         }
+        drop(view);
 
         let mut tx = self.store.write().await?;
         if live(&mut tx, customer, month, kind).await?.is_some() {
@@ -101,11 +104,30 @@ impl Ledger {
         }
         let wanted = Wanted::preview(month, kind);
         let drafted = self.draft(&mut tx, customer, wanted, Author::THRESHOLD).await?;
-        // Somebody may have billed some of it between the look and the draft.
-        if !is_reached(&drafted) {
+        // Somebody may have billed or declined some of it between the look and the draft.
+        if !is_reached(&mut tx, &drafted, *threshold).await? {
             return Ok(Looked::Elsewhere);
         }
         tx.commit().await.during("commit interim draft")?;
         Ok(Looked::Drafted(Box::new(drafted)))
     }
+}
+
+/// Whether so much is unbilled that it is time for a draft. Who makes a draft void says that it is
+/// not: until as much again has come.
+async fn is_reached(
+    connection: &mut Connection,
+    invoice: &Invoice,
+    threshold: Decimal,
+) -> Result<bool, LedgerError> {
+    if invoice.simulated || invoice.subtotal < threshold {
+        return Ok(false);
+    }
+    let (customer, month) = (&invoice.customer.id, &invoice.period.label);
+    let Some(declined) = repo::declined(connection, customer, month).await? else {
+        return Ok(true);
+    };
+    let declined = stored(connection, &declined).await?.invoice.subtotal;
+    let next = column::exact_add("threshold of an interim invoice", declined, threshold)?;
+    Ok(invoice.subtotal >= next)
 }
