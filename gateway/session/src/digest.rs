@@ -116,6 +116,11 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
+    /// Whether no text has come.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.length.is_none()
+    }
+
     /// Adds a text, and behind it its length, so that ("a", "bc") and ("ab", "c") differ: read from
     /// the end, what was added is told apart.
     pub(crate) fn add(&mut self, text: &[u8]) {
@@ -128,6 +133,18 @@ impl Texts {
 
     /// The digest of all that has come, as one that `mark` tells from others of the same texts.
     pub(crate) fn digest(mut self, mark: u8) -> Digest {
+        self.end(mark);
+        Digest::of(self.hasher)
+    }
+
+    /// The same, and begins anew, as `fresh` is.
+    pub(crate) fn take_digest(&mut self, mark: u8, fresh: &Self) -> Digest {
+        self.end(mark);
+        self.length = None;
+        Digest::of(std::mem::replace(&mut self.hasher, fresh.hasher.clone()))
+    }
+
+    fn end(&mut self, mark: u8) {
         let mut end = [0; 9];
         let end = match self.length {
             // One text at least: its length and the mark are added at once.
@@ -140,8 +157,6 @@ impl Texts {
             None => &[mark],
         };
         self.hasher.append(end);
-        let [low, high] = self.hasher.finalize128();
-        Digest((u128::from(low) | (u128::from(high) << 64)).to_le_bytes())
     }
 }
 
@@ -152,6 +167,11 @@ pub(crate) struct Digest([u8; 16]);
 impl Digest {
     /// The digest of nothing, where a chain begins.
     pub(crate) const START: Self = Self([0; 16]);
+
+    fn of(hasher: HighwayHasher) -> Self {
+        let [low, high] = hasher.finalize128();
+        Self((u128::from(low) | (u128::from(high) << 64)).to_le_bytes())
+    }
 
     /// A number that is spread evenly over digests.
     pub(crate) fn number(&self) -> u64 {

@@ -6,6 +6,7 @@
 //! a later request. Nothing of a text is kept, and without the key no digest tells what was said.
 
 mod digest;
+mod json;
 mod message;
 mod node;
 mod places;

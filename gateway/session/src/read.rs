@@ -1,17 +1,13 @@
 //! A request's body, in whichever family's format, as a conversation.
 
-use std::{borrow::Cow, collections::VecDeque, fmt};
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde_json::Value;
 
 use crate::{
     digest::Key,
+    json::{Invalid, Json, Kind},
     message::{Conversation, Speaker, Start},
     summary,
-    walk::{Draft, Expects, Walk},
+    walk::{Draft, Reads, Walk},
 };
 
 /// Most messages of a conversation that is recognised: 480 KiB of digests. No client sends near as
@@ -25,277 +21,218 @@ const MESSAGE_BYTES: usize = 256;
 /// Knows the messages of `OpenAI` chat and responses, Anthropic, Gemini, Qianfan, `DashScope`,
 /// Hunyuan, Ollama and whoever uses the same names.
 pub(crate) fn read(key: &Key, body: &[u8]) -> Conversation {
-    // Hardly any client writes something else where texts are expected.
-    let read = read_as(key, body, Expects::Texts);
-    let read = read.or_else(|_| read_as(key, body, Expects::Anything));
-    let mut conversation = read.unwrap_or_default();
-    if conversation.messages.len() > MESSAGES_MAX {
-        return Conversation::default();
-    }
-    conversation.messages.retain(|message| message.speaker != Speaker::System);
-    conversation
-}
-
-fn read_as(key: &Key, body: &[u8], expects: Expects) -> serde_json::Result<Conversation> {
     let mut conversation = Conversation::default();
     // Few messages are shorter: the list hardly grows, and holds a quarter of the body at most.
     conversation.messages.reserve(body.len() / MESSAGE_BYTES);
-    let top = Top { key, expects, conversation: &mut conversation };
-    serde_json::Deserializer::from_slice(body).deserialize_map(top)?;
-    Ok(conversation)
-}
-
-/// The body, or the object in it that holds the messages.
-struct Top<'a> {
-    key: &'a Key,
-    expects: Expects,
-    conversation: &'a mut Conversation,
-}
-
-impl<'de> Visitor<'de> for Top<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a request")
+    let mut reading = Reading { key, json: Json::new(body), conversation };
+    let read = reading.top();
+    let Reading { conversation, .. } = reading;
+    if read.is_err() || conversation.messages.len() > MESSAGES_MAX {
+        return Conversation::default();
     }
+    conversation
+}
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { key, expects, conversation } = self;
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            match &*name {
-                "messages" | "Messages" | "contents" | "input" => {
-                    let conversation = &mut *conversation;
-                    map.next_value_seed(Messages { key, expects, conversation })?;
+/// A body that is being read.
+struct Reading<'k, 'b> {
+    key: &'k Key,
+    json: Json<'b>,
+    conversation: Conversation,
+}
+
+/// What is read of the body, or of the object in it that holds the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Messages,
+    Named,
+    PreviousResponse,
+    EndUser,
+    Tools,
+    Metadata,
+    Other,
+}
+
+impl Field {
+    fn of(key: &[u8]) -> Self {
+        match key {
+            b"messages" | b"Messages" | b"contents" | b"input" => Self::Messages,
+            b"conversation"
+            | b"conversation_id"
+            | b"session_id"
+            | b"thread_id"
+            | b"litellm_session_id" => Self::Named,
+            b"previous_response_id" => Self::PreviousResponse,
+            b"user" | b"safety_identifier" => Self::EndUser,
+            b"tools" | b"Tools" | b"functions" => Self::Tools,
+            b"metadata" => Self::Metadata,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl<'b> Reading<'_, 'b> {
+    /// Reads the body, or the object around its messages.
+    fn top(&mut self) -> Result<(), Invalid> {
+        if self.json.kind()? != Kind::Object {
+            return Err(Invalid);
+        }
+        let mut first = self.json.enter()?;
+        while let Some(key) = self.json.key(&mut first)? {
+            let field = Field::of(key);
+            if field == Field::Messages {
+                self.messages()?;
+                continue;
+            }
+            let value = self.json.skip()?;
+            let Conversation { named, previous_response, end_user, offers_tools, .. } =
+                &mut self.conversation;
+            match field {
+                Field::Named => *named = name(value)?.or(named.take()),
+                Field::PreviousResponse => *previous_response = name(value)?,
+                Field::EndUser => *end_user = name(value)?.or(end_user.take()),
+                Field::Tools => *offers_tools |= holds_any(value),
+                Field::Metadata => {
+                    let metadata = Metadata::of(value)?;
+                    *named = named.take().or(metadata.named);
+                    *end_user = end_user.take().or(metadata.end_user);
                 }
-                "conversation" | "conversation_id" | "session_id" | "thread_id"
-                | "litellm_session_id" => {
-                    let Name(found) = map.next_value()?;
-                    conversation.named = found.or(conversation.named.take());
-                }
-                "previous_response_id" => {
-                    let Name(found) = map.next_value()?;
-                    conversation.previous_response = found;
-                }
-                "user" | "safety_identifier" => {
-                    let Name(found) = map.next_value()?;
-                    conversation.end_user = found.or(conversation.end_user.take());
-                }
-                "tools" | "Tools" | "functions" => {
-                    let Offered(any) = map.next_value()?;
-                    conversation.offers_tools |= any;
-                }
-                "metadata" => {
-                    let Metadata { named, end_user } = map.next_value()?;
-                    conversation.named = conversation.named.take().or(named);
-                    conversation.end_user = conversation.end_user.take().or(end_user);
-                }
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+                Field::Messages | Field::Other => {}
             }
         }
         Ok(())
     }
-}
 
-/// The messages, under whichever key: a list, one message, one text, or an object around them.
-struct Messages<'a> {
-    key: &'a Key,
-    expects: Expects,
-    conversation: &'a mut Conversation,
+    /// Reads the messages, under whichever key: a list, one message, one text, or an object around
+    /// them.
+    fn messages(&mut self) -> Result<(), Invalid> {
+        match self.json.kind()? {
+            Kind::Object => return self.top(),
+            Kind::Scalar => {
+                self.json.skip()?;
+                return Ok(());
+            }
+            Kind::Text | Kind::List => {}
+        }
+        let mut draft = Draft::new(self.key, Reads::Whole);
+        let mut read = Read::default();
+        if self.json.kind()? == Kind::Text {
+            self.message(&mut draft, &mut read)?;
+        } else {
+            let mut first = self.json.enter()?;
+            while self.json.element(&mut first)? {
+                self.message(&mut draft, &mut read)?;
+            }
+        }
+        self.end(&read)
+    }
+
+    fn message(&mut self, draft: &mut Draft, read: &mut Read<'b>) -> Result<(), Invalid> {
+        let place = self.conversation.messages.len();
+        let from = self.json.rest();
+        Walk { json: &mut self.json, draft }.message()?;
+        let length = from.len().saturating_sub(self.json.rest().len());
+        let raw = from.get(..length).unwrap_or_default();
+        let Some(message) = draft.finish() else {
+            draft.head.clear();
+            return Ok(());
+        };
+        if !read.after_reply && message.speaker != Speaker::System {
+            let lines = summary::lines(self.key, &draft.head);
+            self.conversation.lines.splice(..0, lines);
+            self.conversation.lines.truncate(summary::LINES_MAX);
+        }
+        draft.head.clear();
+        match message.speaker {
+            Speaker::Model => {
+                draft.read_digests();
+                read.after_reply = true;
+                read.said.push(Said { place, opens: !read.open, raw });
+            }
+            Speaker::User => read.asked = raw,
+            Speaker::System | Speaker::Tool => {}
+        }
+        read.open = message.speaker == Speaker::Model;
+        if place <= MESSAGES_MAX && message.speaker != Speaker::System {
+            self.conversation.messages.push(message);
+        }
+        Ok(())
+    }
+
+    /// All messages are there: the last replies and what is asked are read again for how they
+    /// begin.
+    fn end(&mut self, read: &Read<'b>) -> Result<(), Invalid> {
+        let mut draft = Draft::new(self.key, Reads::Beginning);
+        if !read.asked.is_empty() {
+            draft.read_again(read.asked)?;
+        }
+        self.conversation.asks_for_summary = summary::is_asked_for(&draft.head);
+        for reply in read.replies().take(REPLIES_COMPARED) {
+            let mut start = Start::default();
+            for said in reply {
+                draft.read_again(said.raw)?;
+                start.append(&draft.start);
+            }
+            let first =
+                reply.first().and_then(|said| self.conversation.messages.get_mut(said.place));
+            if let Some(first) = first {
+                first.opening = start.opening(self.key);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Replies whose beginning is compared, the last of a request: somebody who goes back further is
 /// known by the messages alone.
 const REPLIES_COMPARED: usize = 16;
 
-/// The beginnings of the last replies. Messages that the model says without a break are one reply:
-/// some clients send its text and each call as an item of its own.
+/// What has been read of the messages.
 #[derive(Default)]
-struct Replies {
-    /// Each with the place of its first message.
-    last: VecDeque<(usize, Start)>,
-    /// Whether the last one may go on.
+struct Read<'b> {
+    /// What the model said.
+    said: Vec<Said<'b>>,
+    /// Whether what it says next belongs to the same reply.
     open: bool,
-    /// How what was asked last begins.
-    asked: Vec<u8>,
+    after_reply: bool,
+    /// The message that was asked last.
+    asked: &'b [u8],
 }
 
-impl Replies {
-    /// The beginning of the reply to which the message at `place` belongs.
-    fn at(&mut self, place: usize) -> Option<&mut Start> {
-        if !self.open {
-            self.open = true;
-            let mut start = Start::default();
-            if self.last.len() >= REPLIES_COMPARED
-                && let Some((_, oldest)) = self.last.pop_front()
-            {
-                start = oldest;
-                start.clear();
-            }
-            self.last.push_back((place, start));
-        }
-        self.last.back_mut().map(|(_, start)| start)
-    }
+/// A message of the model. Those that it says without a break are one reply: some clients send its
+/// text and each call as an item of its own.
+struct Said<'b> {
+    /// Its place among the messages.
+    place: usize,
+    /// Whether it is the first one of its reply.
+    opens: bool,
+    /// As it stands in the body.
+    raw: &'b [u8],
 }
 
-impl Messages<'_> {
-    fn push(&mut self, draft: &mut Draft, replies: &mut Replies) {
-        let place = self.conversation.messages.len();
-        let message = draft.finish(|| replies.at(place));
-        let Some(message) = message else { return draft.head.clear() };
-        if !draft.after_reply && message.speaker != Speaker::System {
-            let lines = summary::lines(self.key, &draft.head);
-            self.conversation.lines.splice(..0, lines);
-            self.conversation.lines.truncate(summary::LINES_MAX);
-        }
-        draft.after_reply |= message.speaker == Speaker::Model;
-        if message.speaker == Speaker::User {
-            std::mem::swap(&mut replies.asked, &mut draft.head);
-        }
-        draft.head.clear();
-        replies.open &= message.speaker == Speaker::Model;
-        if place <= MESSAGES_MAX {
-            self.conversation.messages.push(message);
-        }
-    }
-
-    /// All messages are there: the first one of each reply tells how it opens.
-    fn end(self, replies: &Replies) {
-        self.conversation.asks_for_summary = summary::is_asked_for(&replies.asked);
-        for (place, start) in &replies.last {
-            if let Some(first) = self.conversation.messages.get_mut(*place) {
-                first.opening = start.opening(self.key);
-            }
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Messages<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Messages<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("messages")
-    }
-
-    fn visit_str<E: de::Error>(mut self, text: &str) -> Result<(), E> {
-        let mut draft = Draft::new(self.key, self.expects);
-        Walk::message(&mut draft).visit_str::<E>(text)?;
-        let mut replies = Replies::default();
-        self.push(&mut draft, &mut replies);
-        self.end(&replies);
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        let (mut draft, mut replies) = (Draft::new(self.key, self.expects), Replies::default());
-        while seq.next_element_seed(Walk::message(&mut draft))?.is_some() {
-            self.push(&mut draft, &mut replies);
-        }
-        self.end(&replies);
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let Self { key, expects, conversation } = self;
-        Top { key, expects, conversation }.visit_map(map)
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        Ok(())
+impl<'b> Read<'b> {
+    /// What each reply consists of, the last reply first.
+    fn replies(&self) -> impl Iterator<Item = &[Said<'b>]> {
+        let mut rest = &self.said[..];
+        std::iter::from_fn(move || {
+            let at = rest.iter().rposition(|said| said.opens)?;
+            let (before, reply) = rest.split_at_checked(at)?;
+            rest = before;
+            Some(reply)
+        })
     }
 }
 
 /// A name: a text, or an object's `id`. Anything else names nothing.
-#[derive(Default)]
-struct Name(Option<String>);
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let text = value.as_str().or_else(|| value.get("id")?.as_str());
-        Ok(Self(text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)))
-    }
+fn name(value: &[u8]) -> Result<Option<String>, Invalid> {
+    let value: Value = serde_json::from_slice(value).map_err(|_| Invalid)?;
+    let text = value.as_str().or_else(|| value.get("id")?.as_str());
+    Ok(text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned))
 }
 
-/// Whether a list has anything in it.
-struct Offered(bool);
-
-impl<'de> Deserialize<'de> for Offered {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Counts what it passes over.
-        struct Count;
-
-        impl<'de> Visitor<'de> for Count {
-            type Value = Offered;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of tools")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Offered, A::Error> {
-                let mut any = false;
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    any = true;
-                }
-                Ok(Offered(any))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Offered, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Offered(false))
-            }
-
-            fn visit_str<E: de::Error>(self, _: &str) -> Result<Offered, E> {
-                Ok(Offered(false))
-            }
-
-            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Offered, E> {
-                Ok(Offered(false))
-            }
-
-            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Offered, E> {
-                Ok(Offered(false))
-            }
-
-            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Offered, E> {
-                Ok(Offered(false))
-            }
-
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Offered, E> {
-                Ok(Offered(false))
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<Offered, E> {
-                Ok(Offered(false))
-            }
-        }
-        deserializer.deserialize_any(Count)
-    }
+/// Whether `value` is a list that has anything in it.
+fn holds_any(value: &[u8]) -> bool {
+    let inside = value.strip_prefix(b"[").map(<[u8]>::trim_ascii_start);
+    inside.is_some_and(|inside| !inside.starts_with(b"]"))
 }
 
 /// What clients put into `metadata`.
@@ -305,10 +242,10 @@ struct Metadata {
     end_user: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str);
+impl Metadata {
+    fn of(value: &[u8]) -> Result<Self, Invalid> {
+        let value: Value = serde_json::from_slice(value).map_err(|_| Invalid)?;
+        let text = |key: &str| value.get(key).and_then(Value::as_str);
         let named = ["session_id", "conversation_id", "thread_id"].into_iter().find_map(text);
         let user = text("user_id");
         Ok(Self {
@@ -321,8 +258,8 @@ impl<'de> Deserialize<'de> for Metadata {
 /// The session that Claude Code writes into Anthropic's `metadata.user_id`: a JSON text with
 /// `session_id`, and `user_…_session_…` before version 2.1.78.
 fn session_of_user(user: &str) -> Option<String> {
-    if let Ok(value) = serde_json::from_str::<serde_json::Value>(user)
-        && let Some(session) = value.get("session_id").and_then(serde_json::Value::as_str)
+    if let Ok(value) = serde_json::from_str::<Value>(user)
+        && let Some(session) = value.get("session_id").and_then(Value::as_str)
     {
         return Some(session.to_owned());
     }

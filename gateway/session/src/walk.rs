@@ -4,15 +4,9 @@
 //! as a string, as a block or with white space around it; marks that clients set anew each turn
 //! (what to cache, ids, signatures) and hidden reasoning are no part of it.
 
-use std::fmt;
-
-use serde::{
-    Deserializer,
-    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-
 use crate::{
     digest::{Key, Texts},
+    json::{Invalid, Json, Kind, Scalar},
     message::{Message, Opening, Speaker, Start},
     summary::HEAD_BYTES,
 };
@@ -42,106 +36,164 @@ const NOT_SAID: &[&[u8]] = &[
 
 /// A message that is being read. One serves for all messages of a request.
 pub(crate) struct Draft {
+    reads: Reads,
     /// Of nothing.
     fresh: Texts,
-    /// Absent where nothing is said yet.
-    texts: Option<Texts>,
-    start: Start,
+    texts: Texts,
     bytes: usize,
     role: Option<Speaker>,
     item: Option<Speaker>,
     holds_result: bool,
-    expects: Expects,
+    /// The beginning of what may be a reply.
+    pub(crate) start: Start,
     /// The beginning of what is said, its texts one under the other.
     pub(crate) head: Vec<u8>,
-    /// Whether a reply was among the messages: of what the model says then no head is kept.
-    pub(crate) after_reply: bool,
 }
 
-/// What is expected where a text mostly stands.
+/// What a message is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expects {
-    /// A text, blocks or nothing, which is found with vector instructions: anything else is an
-    /// error.
-    Texts,
-    /// Anything.
-    Anything,
+pub(crate) enum Reads {
+    /// Who speaks, the digest of what is said, and its head.
+    Whole,
+    /// The same less its head: most messages stand behind the first reply, of which few have a
+    /// beginning that is looked at, and are read again for it.
+    Digest,
+    /// How it begins.
+    Beginning,
 }
 
 impl Draft {
-    pub(crate) fn new(key: &Key, expects: Expects) -> Self {
+    pub(crate) fn new(key: &Key, reads: Reads) -> Self {
         Self {
-            expects,
+            reads,
             fresh: key.texts(),
-            texts: None,
-            start: Start::default(),
+            texts: key.texts(),
             bytes: 0,
             role: None,
             item: None,
             holds_result: false,
+            start: Start::default(),
             head: Vec::new(),
-            after_reply: false,
         }
     }
 
-    /// The message; absent where nothing is said. The draft is empty then. The beginning of what
-    /// the model says is added to `reply`.
-    pub(crate) fn finish<'r>(
-        &mut self,
-        reply: impl FnOnce() -> Option<&'r mut Start>,
-    ) -> Option<Message> {
+    /// Of the messages that come, no heads are wanted.
+    pub(crate) fn read_digests(&mut self) {
+        self.reads = Reads::Digest;
+    }
+
+    /// Reads `message`, as it stands in a body, for its beginning.
+    pub(crate) fn read_again(&mut self, message: &[u8]) -> Result<(), Invalid> {
+        self.start.clear();
+        self.head.clear();
+        Walk { json: &mut Json::new(message), draft: self }.message()?;
+        self.finish();
+        Ok(())
+    }
+
+    /// The message; absent where nothing is said. All but its beginning is forgotten then.
+    pub(crate) fn finish(&mut self) -> Option<Message> {
         let (role, item) = (self.role.take(), self.item.take());
         let holds_result = std::mem::take(&mut self.holds_result);
         let bytes = std::mem::take(&mut self.bytes);
-        let Some(texts) = self.texts.take() else {
-            self.start.clear();
+        if self.texts.is_empty() {
             return None;
-        };
+        }
         let speaker = match role.or(item).unwrap_or(Speaker::User) {
             Speaker::User if holds_result => Speaker::Tool,
             other => other,
         };
-        let digest = texts.digest(speaker.mark());
-        if speaker == Speaker::Model
-            && let Some(reply) = reply()
-        {
-            reply.append(&self.start);
-        }
-        self.start.clear();
+        let digest = self.texts.take_digest(speaker.mark(), &self.fresh);
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         Some(Message { speaker, digest, bytes, opening: Opening::NONE })
     }
 
     fn say(&mut self, bytes: &[u8]) {
-        // Who speaks may be told behind what is said.
-        if !self.after_reply || matches!(self.role, None | Some(Speaker::User)) {
+        if self.reads != Reads::Digest {
             let room = HEAD_BYTES.saturating_sub(self.head.len());
             self.head.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
             self.head.push(b'\n');
         }
-        if self.may_be_reply() {
-            self.start.push(bytes);
+        // Where a person is known to speak it is no reply.
+        if matches!(self.role, None | Some(Speaker::Model)) {
+            self.begin(bytes);
         }
         self.count(bytes);
     }
 
-    /// Whether what is said may be compared with a reply: not where a person is known to speak.
-    fn may_be_reply(&self) -> bool {
-        matches!(self.role, None | Some(Speaker::Model))
+    /// Adds to how it begins.
+    fn begin(&mut self, bytes: &[u8]) {
+        if self.reads == Reads::Beginning {
+            self.start.push(bytes);
+        }
     }
 
     /// Says something whose beginning is noted otherwise.
     fn count(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() {
+        if self.reads != Reads::Beginning && !bytes.is_empty() {
             self.bytes = self.bytes.saturating_add(bytes.len());
-            self.texts.get_or_insert_with(|| self.fresh.clone()).add(bytes);
+            self.texts.add(bytes);
         }
     }
 
     /// Says a number or the like inside an object of arguments.
-    fn say_as_json(&mut self, bytes: &[u8], json: &str) {
-        self.start.push(json.as_bytes());
-        self.count(bytes);
+    fn say_as_json(&mut self, bytes: [u8; 8], json: &str) {
+        self.begin(json.as_bytes());
+        self.count(&bytes);
+    }
+
+    /// What the value of `key` is, in an object of that `meaning` with `depth` objects around it.
+    fn meaning(&mut self, key: &[u8], meaning: Meaning, depth: usize) -> Meaning {
+        if matches!(meaning, Meaning::Arguments | Meaning::Argument) {
+            self.begin(key);
+            return Meaning::Argument;
+        }
+        match (key, depth) {
+            (b"content" | b"text", _) => Meaning::Said,
+            (b"role" | b"Role", 0) => Meaning::Role,
+            (b"type", 0 | 1) => Meaning::Type,
+            (b"arguments" | b"args", _) | (b"input", 1..) => Meaning::Arguments,
+            (b"name", _) => Meaning::Name,
+            (b"functionResponse" | b"function_response", _) => {
+                self.holds_result = true;
+                Meaning::Said
+            }
+            _ if NOT_SAID.contains(&key) => Meaning::NotSaid,
+            _ => Meaning::Said,
+        }
+    }
+
+    fn text(&mut self, text: &[u8], meaning: Meaning) {
+        match meaning {
+            Meaning::Role => self.role = Some(speaker(text)),
+            Meaning::Type => self.note_type(text),
+            Meaning::Argument => {
+                if self.reads == Reads::Beginning {
+                    self.start.push_escaped(text);
+                }
+                self.count(trimmed(text));
+            }
+            _ => self.say(trimmed(text)),
+        }
+    }
+
+    fn scalar(&mut self, scalar: &Scalar, meaning: Meaning) {
+        let is_argument = meaning == Meaning::Argument;
+        match scalar {
+            Scalar::Null if is_argument => self.begin(b"null"),
+            Scalar::Bool(true) if is_argument => self.begin(b"true"),
+            Scalar::Bool(false) if is_argument => self.begin(b"false"),
+            Scalar::Null | Scalar::Bool(_) => {}
+            Scalar::Number(number) => {
+                if let Some(number) = number.as_u64() {
+                    self.say_as_json(number.to_le_bytes(), &number.to_string());
+                } else if let Some(number) = number.as_i64() {
+                    self.say_as_json(number.to_le_bytes(), &number.to_string());
+                } else if let Some(number) = number.as_f64() {
+                    self.say_as_json(number.to_bits().to_le_bytes(), &number.to_string());
+                }
+            }
+        }
     }
 
     /// A block's or item's type, which tells who speaks where no role does.
@@ -159,55 +211,74 @@ impl Draft {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     Said,
-    /// The same, where mostly a text, blocks or nothing stands.
-    Text,
+    /// The name of something that is said.
+    Name,
     Role,
     Type,
     /// The arguments of a tool that is called: a text of JSON, or an object.
     Arguments,
     /// Something inside such an object.
     Argument,
+    /// No part of what is said.
+    NotSaid,
 }
 
-/// Reads a value into a draft.
-pub(crate) struct Walk<'a> {
-    draft: &'a mut Draft,
-    meaning: Meaning,
-    /// Objects around it: 0 is the message itself, 1 a block of it.
-    depth: usize,
+/// Reads values into a draft.
+pub(crate) struct Walk<'w, 'b> {
+    pub(crate) json: &'w mut Json<'b>,
+    pub(crate) draft: &'w mut Draft,
 }
 
-impl<'a> Walk<'a> {
-    /// Reads a whole message.
-    pub(crate) fn message(draft: &'a mut Draft) -> Self {
-        Self { draft, meaning: Meaning::Said, depth: 0 }
+impl Walk<'_, '_> {
+    /// Reads the whole message that comes next.
+    pub(crate) fn message(&mut self) -> Result<(), Invalid> {
+        self.value(Meaning::Said, 0)
     }
 
-    fn meaning_of(&mut self, key: &[u8]) -> Option<Meaning> {
-        if matches!(self.meaning, Meaning::Arguments | Meaning::Argument) {
-            self.draft.start.push(key);
-            return Some(Meaning::Argument);
-        }
-        match (key, self.depth) {
-            (b"arguments" | b"args", _) | (b"input", 1..) => Some(Meaning::Arguments),
-            (b"content" | b"Content", 0 | 1) | (b"text", 0..=2) | (b"output", 0) => {
-                Some(Meaning::Text)
+    /// `depth` objects are around the value: none around the message itself, one around a block.
+    fn value(&mut self, meaning: Meaning, depth: usize) -> Result<(), Invalid> {
+        match self.json.kind()? {
+            Kind::Text => {
+                let is_short = matches!(meaning, Meaning::Role | Meaning::Type | Meaning::Name);
+                let text = if is_short { self.json.short_text()? } else { self.json.text()? };
+                self.draft.text(text, meaning);
             }
-            (b"role" | b"Role", 0) => Some(Meaning::Role),
-            (b"type", 0 | 1) => Some(Meaning::Type),
-            (b"functionResponse" | b"function_response", _) => {
-                self.draft.holds_result = true;
-                Some(Meaning::Said)
+            Kind::Object => return self.object(meaning, depth),
+            Kind::List => {
+                let inner = match meaning {
+                    Meaning::Arguments | Meaning::Argument => Meaning::Argument,
+                    _ => Meaning::Said,
+                };
+                let mut first = self.json.enter()?;
+                while self.json.element(&mut first)? {
+                    self.value(inner, depth)?;
+                }
             }
-            _ if NOT_SAID.contains(&key) => None,
-            _ => Some(Meaning::Said),
+            Kind::Scalar => self.draft.scalar(&self.json.scalar()?, meaning),
         }
+        Ok(())
     }
 
-    /// Whether a text, or blocks or nothing, is all that may stand here.
-    fn expects_text(&self) -> bool {
-        self.draft.expects == Expects::Texts
-            && matches!(self.meaning, Meaning::Text | Meaning::Role | Meaning::Type)
+    fn object(&mut self, meaning: Meaning, depth: usize) -> Result<(), Invalid> {
+        let inner = depth.saturating_add(1);
+        // Where the arguments of a call begin: a reply tells its name first, some clients last.
+        let mut arguments = None;
+        let mut first = self.json.enter()?;
+        while let Some(key) = self.json.key(&mut first)? {
+            let meaning = self.draft.meaning(key, meaning, depth);
+            if meaning == Meaning::NotSaid {
+                self.json.skip()?;
+                continue;
+            }
+            let end = self.draft.start.end();
+            self.value(meaning, inner)?;
+            match (meaning, arguments) {
+                (Meaning::Arguments, _) => arguments = Some(end),
+                (Meaning::Name, Some(at)) => self.draft.start.move_back(at, end),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -220,135 +291,6 @@ fn trimmed(text: &[u8]) -> &[u8] {
     }
     // Half a character, which JSON can write, has no other white space around it.
     simdutf8::basic::from_utf8(text).map_or(text, |text| text.trim().as_bytes())
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.expects_text() {
-            deserializer.deserialize_option(self)
-        } else {
-            deserializer.deserialize_any(self)
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a message")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
-        self.visit_bytes(text.as_bytes())
-    }
-
-    fn visit_bytes<E: de::Error>(self, text: &[u8]) -> Result<(), E> {
-        match self.meaning {
-            Meaning::Said | Meaning::Text | Meaning::Arguments => self.draft.say(trimmed(text)),
-            Meaning::Argument => {
-                self.draft.start.push_escaped(text);
-                self.draft.count(trimmed(text));
-            }
-            Meaning::Role => self.draft.role = Some(speaker(text)),
-            Meaning::Type => self.draft.note_type(text),
-        }
-        Ok(())
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    /// `serde_json` looks for the end of what is asked for as bytes with vector instructions, and
-    /// of a text eight bytes at a time, which took a third of all instructions.
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<(), E> {
-        self.draft.say_as_json(&number.to_le_bytes(), &number.to_string());
-        Ok(())
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<(), E> {
-        self.draft.say_as_json(&number.to_le_bytes(), &number.to_string());
-        Ok(())
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<(), E> {
-        self.draft.say_as_json(&number.to_bits().to_le_bytes(), &number.to_string());
-        Ok(())
-    }
-
-    fn visit_bool<E: de::Error>(self, yes: bool) -> Result<(), E> {
-        if self.meaning == Meaning::Argument {
-            self.draft.start.push(if yes { b"true" } else { b"false" });
-        }
-        Ok(())
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        if self.meaning == Meaning::Argument {
-            self.draft.start.push(b"null");
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Self { draft, meaning, depth } = self;
-        let meaning = match meaning {
-            Meaning::Arguments | Meaning::Argument => Meaning::Argument,
-            _ => Meaning::Said,
-        };
-        while seq.next_element_seed(Walk { draft, meaning, depth })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        // Where the arguments of a call begin: a reply tells its name first, some clients last.
-        let mut arguments = None;
-        while let Some((meaning, is_name)) = map.next_key_seed(KeyOf(&mut self))? {
-            let Some(meaning) = meaning else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let end = self.draft.start.end();
-            let inner = self.depth.saturating_add(1);
-            map.next_value_seed(Walk { draft: &mut *self.draft, meaning, depth: inner })?;
-            match (meaning, arguments) {
-                (Meaning::Arguments, _) => arguments = Some(end),
-                (Meaning::Said, Some(at)) if is_name => self.draft.start.move_back(at, end),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A key of an object: what its value is to the message, and whether it is a name.
-struct KeyOf<'w, 'a>(&'w mut Walk<'a>);
-
-impl<'de> DeserializeSeed<'de> for KeyOf<'_, '_> {
-    type Value = (Option<Meaning>, bool);
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for KeyOf<'_, '_> {
-    type Value = (Option<Meaning>, bool);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_bytes<E: de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
-        Ok((self.0.meaning_of(key), key == b"name"))
-    }
 }
 
 fn speaker(role: &[u8]) -> Speaker {
