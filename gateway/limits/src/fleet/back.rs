@@ -109,8 +109,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Makes what is open again, and waits, within a bound, until as many gateways as there are have
-    /// told everything. How many have.
+    /// Makes what is open again, and waits, within a bound, until as many gateways as there are
+    /// have told everything. How many have.
     async fn wait_for_others(&self) -> Result<usize, SharedError> {
         let wait_ms_max = millis(if self.standing.serves() { LEASE } else { WAIT_MAX });
         // What has been opened since this gateway returns is told; this is what was before.
