@@ -111,6 +111,21 @@ async fn conversations_of_the_sdks_are_recognised_turn_by_turn() {
     assert_eq!((cases.len(), assert_recognised(&cases, &rows)), (84, 15));
 }
 
+/// The loops of agent frameworks as their authors wrote them: 22 conversations at once.
+#[tokio::test]
+async fn conversations_of_agent_frameworks_are_recognised_turn_by_turn() {
+    let folder = Folder::new();
+    let simulator = folder.simulator().await;
+    folder.config(&simulator.upstreams());
+    let server = folder.serve().await;
+    let key = folder.key("acme", "USD");
+
+    let cases = drive("frameworks.py", &server, "", &key).await;
+
+    let rows = rows(&folder, &cases).await;
+    assert_eq!((cases.len(), assert_recognised(&cases, &rows)), (126, 22));
+}
+
 /// Every request in the provider's books is on exactly one row, with the provider's own counts.
 fn assert_books_agree(books: &[Value], rows: &HashMap<String, Value>) {
     let mut compared = 0;
