@@ -147,10 +147,10 @@ impl Campaign {
         self.budget.comes_to_rest(&self.fleet).await;
         let traffic = Traffic::start(&self.fleet, &self.budget.key, 1, seed);
         traffic.more(1).await;
-        let seen = traffic.end().await;
-        self.settled(&before, &seen, Vec::new()).await;
+        let replies = traffic.end().await;
+        self.settled(&before, &replies, Vec::new()).await;
         self.budget.is_even(&self.fleet).await;
-        self.seen.add(seen);
+        self.seen.add(replies);
     }
 
     /// Waits until billing has all of what clients saw since `before`, then compares.

@@ -53,7 +53,8 @@ pub(crate) async fn answered<T>(
     answer_max: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(answer_max, answer).await.unwrap_or_else(|_| {
+    // In a box, or the futures of all callers grow by two of it.
+    tokio::time::timeout(answer_max, Box::pin(answer)).await.unwrap_or_else(|_| {
         let what = format!("no answer within {} s", answer_max.as_secs());
         Err(sqlx::Error::Io(io::Error::new(ErrorKind::TimedOut, what)))
     })
