@@ -53,6 +53,8 @@ fn what_ended_counts_as_far_as_it_was_used() {
         (vec![held(10, 0, Some((1, 6))), held(10, 0, Some((2, 9)))], 9),
         (vec![held(4, 0, Some((1, 6))), held(10, 0, Some((2, 9)))], 9),
         (vec![held(4, 0, Some((1, 6))), held(3, 0, Some((2, 9))), held(1, 0, None)], 8),
+        // What came after the first had ended is not its, however much of it is left.
+        (vec![held(100, 0, Some((1, 10))), held(5, 1, Some((2, 40)))], 15),
     ] {
         assert_eq!(reach(&grants, "0").reach, expected, "{grants:?}");
     }

@@ -24,6 +24,15 @@ fn amounts(terms: &TaxTerms, net: &str, currency: Currency) -> Vec<String> {
 }
 
 #[test]
+fn all_rates_together_are_so_many_percent() {
+    let several = rates(&[("GST", "5"), ("QST", "9.975")]);
+    let exempt = TaxTerms::Exempt { reason: "a charity".to_owned() };
+    let percents = [several, rates(&[]), TaxTerms::None, TaxTerms::ReverseCharge, exempt]
+        .map(|terms| terms.percent().to_string());
+    assert_eq!(percents, ["14.975", "0", "0", "0", "0"]);
+}
+
+#[test]
 fn each_rate_is_rounded_on_its_own_and_none_is_on_another() {
     for (terms, net, expected) in [
         // Source: invoiceninja#1453: 140 at 5 % and 9.975 % is 160.97, not 160.965.

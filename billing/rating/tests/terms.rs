@@ -143,6 +143,19 @@ fn refusal(lines: &str) -> String {
 }
 
 #[test]
+fn a_percentage_of_nothing_and_of_everything_can_be_meant() {
+    for (line, expected) in [
+        ("discount_percent = \"0\"", "2"),
+        ("discount_percent = \"100\"", "0"),
+        ("markup_percent = \"0\"", "2"),
+        ("markup_percent = \"1000\"", "22"),
+    ] {
+        let book = book(&[LIST, ("*", "c", &format!("customer = \"acme\"\n{line}"))]);
+        assert_eq!(cost("acme", "gpt-4o", &book).as_deref(), Some(expected), "{line}");
+    }
+}
+
+#[test]
 fn terms_without_sense_are_refused_with_what_is_accepted() {
     for (lines, words) in [
         ("discount_percent = \"100.1\"", "above 100"),
