@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The columns that the specification demands, then others of its own, then ours.
-pub const COLUMNS: [&str; 45] = [
+pub const COLUMNS: [&str; 46] = [
     "BilledCost",
     "BillingAccountId",
     "BillingAccountName",
@@ -70,6 +70,7 @@ pub const COLUMNS: [&str; 45] = [
     "x_PriceBand",
     "x_CorrectsPeriod",
     "x_ExactCost",
+    "x_InvoiceKind",
 ];
 
 /// How many of [`COLUMNS`] the specification demands.
@@ -248,6 +249,12 @@ impl Focus {
         }
         cells.set("ServiceName", "Permille".to_owned());
         cells.set("InvoiceId", told(document.shown_number()));
+        let kind = match (&document.kind, document.interim) {
+            (Kind::CreditNote { .. }, _) => "credit_note",
+            (Kind::Invoice(_), true) => "interim",
+            (Kind::Invoice(_), false) => "month",
+        };
+        cells.set("x_InvoiceKind", kind.to_owned());
         let order = document.purchase_order.as_deref().map(told);
         cells.set("Tags", order.map_or_else(String::new, |order| tags(&order)));
         cells
@@ -316,5 +323,34 @@ fn refused(document: &Document, problem: &str, accepted: &str) -> DocumentError 
         format: Format::Focus,
         problem: problem.to_owned(),
         accepted: accepted.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_is_named_by_its_direction_or_its_unit() {
+        for (meter, named) in [
+            ("input_uncached", "Input Tokens"),
+            ("cache_read", "Input Tokens"),
+            ("output_text", "Output Tokens"),
+            ("reasoning", "Output Tokens"),
+            ("smell_out", "Output Tokens"),
+            ("requests", "Requests"),
+            ("seconds", "Seconds"),
+            ("images", "Images"),
+            ("searches", "Searches"),
+            ("characters", "Characters"),
+            ("fee", "Units"),
+        ] {
+            assert_eq!(sku_meter(&Meter::named(meter)), named, "{meter}");
+        }
+    }
+
+    #[test]
+    fn an_order_is_a_tag_in_json() {
+        assert_eq!(tags("PO \"7\""), r#"{"x_PurchaseOrder":"PO \"7\""}"#);
     }
 }

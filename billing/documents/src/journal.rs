@@ -185,3 +185,30 @@ fn without(text: &str, removed: &[char]) -> String {
 fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_an_account_is_of_letters_digits_and_dashes() {
+        for (text, name) in [("acme", "acme"), ("a b:c", "a-b-c"), ("文", "x-"), ("", "x")] {
+            assert_eq!(component(text), name, "{text}");
+        }
+        assert_eq!(["acme", "a", ""].map(capitalized), ["Acme", "A", ""]);
+    }
+
+    #[test]
+    fn what_ends_a_text_is_taken_out_or_escaped() {
+        assert_eq!(without("a;b|c", &[';', '|']), "a b c");
+        assert_eq!(quoted(r#"say "a\b""#), r#"say \"a\\b\""#);
+    }
+
+    #[test]
+    fn an_amount_has_the_other_sign_and_zero_has_none() {
+        for (amount, other) in [("1.50", "-1.50"), ("-1.50", "1.50"), ("0.00", "0.00")] {
+            let amount = Decimal::from_str_exact(amount).unwrap();
+            assert_eq!(negated(amount).to_string(), other);
+        }
+    }
+}

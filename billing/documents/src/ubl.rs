@@ -302,3 +302,22 @@ fn line(document: &Document, line: &Line) -> UblLine {
         base_quantity: if tokens && priced.is_some() { 1_000 } else { 1 },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vat_id_begins_with_a_country_and_has_a_digit() {
+        for (id, country) in [
+            ("DE123", Some("DE")),
+            ("EL123", Some("GR")),
+            ("DE12", None),
+            ("De123", None),
+            ("DEabc", None),
+            ("12345", None),
+        ] {
+            assert_eq!(country_of(id), country, "{id}");
+        }
+    }
+}

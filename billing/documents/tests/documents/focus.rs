@@ -1,6 +1,6 @@
 //! FOCUS rows: the columns that the specification demands, and the sum.
 
-use permille_documents::{Export, Format, focus::COLUMNS, focus::MANDATORY};
+use permille_documents::{Document, Export, Format, focus::COLUMNS, focus::MANDATORY};
 use permille_rating::invoice::CreditScope;
 
 use crate::samples::{
@@ -74,6 +74,20 @@ fn a_credit_note_is_a_correction_that_takes_its_total_off() {
 
     assert_eq!(sum(&rows, "BilledCost"), -note.total);
     assert!(rows.iter().all(|row| row["ChargeClass"] == "Correction"), "{rows:?}");
+}
+
+#[test]
+fn each_row_says_what_kind_of_document_it_is_of() {
+    let requests = november();
+    let month = invoice(&requests, vat("6"));
+    let interim = Document { interim: true, ..month.clone() };
+    let note = credit_note(&month, CreditScope::Rest);
+
+    for (document, kind) in [(&month, "month"), (&interim, "interim"), (&note, "credit_note")] {
+        let rows = rows(text(document, Format::Focus, &requests).as_bytes());
+        assert!(rows.len() > 1, "{rows:?}");
+        assert!(rows.iter().all(|row| row["x_InvoiceKind"] == kind), "{kind}: {rows:?}");
+    }
 }
 
 #[test]

@@ -84,6 +84,33 @@ fn beancount_accepts_the_journal() {
 }
 
 #[test]
+fn each_entry_sums_to_zero_and_names_its_accounts() {
+    for (format, receivable, income) in [
+        (Format::Hledger, "assets:receivable:acme", "revenue:usage"),
+        (Format::Beancount, "Assets:Receivable:Acme", "Income:Usage"),
+    ] {
+        for document in documents() {
+            let journal = text(&document, format, &[]);
+            let postings: Vec<_> = journal
+                .lines()
+                .filter(|line| line.starts_with(' '))
+                .filter_map(|line| line.trim_start().split_once("  "))
+                .filter_map(|(account, rest)| Some((account, rest.split_once(" CNY")?.0)))
+                .collect();
+            let amounts = postings.iter().map(|(_, amount)| decimal(amount));
+            assert_eq!(amounts.sum::<rust_decimal::Decimal>(), decimal("0"), "{journal}");
+            let owed = document.signed(document.total).to_string();
+            assert_eq!(postings[0], (receivable, owed.as_str()), "{journal}");
+            assert_eq!(postings.len(), 1 + document.lines.len() + document.taxes.len());
+            assert!(postings[1].0.starts_with(income), "{journal}");
+            assert!(journal.contains(document.number.as_ref().unwrap().as_str()), "{journal}");
+        }
+        let link = text(&documents()[0], format, &[]).contains(" ^INV-2026-000001\n");
+        assert_eq!(link, format == Format::Beancount);
+    }
+}
+
+#[test]
 fn what_is_not_issued_is_in_no_books() {
     let mut document = invoice(&november(), TaxTerms::None);
     document.issued_at = None;

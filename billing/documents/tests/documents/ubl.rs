@@ -259,3 +259,62 @@ fn an_interim_invoice_is_a_partial_one_and_the_months_own_names_it() {
         .collect();
     assert_eq!(preceding, ["INV-2026-000007", "INV-2026-000009"]);
 }
+
+#[test]
+fn amounts_have_at_most_two_decimal_places() {
+    let written = |net: &str| {
+        let mut export = export(&invoice(&november(), vat("1")), Format::Ubl);
+        export.document.net = decimal(net);
+        try_written(export, &[], &[], 1)
+    };
+
+    assert!(written("7").is_ok() && written("7.00").is_ok());
+    let refused = written("7.000").unwrap_err().to_string();
+    assert!(refused.contains("more than two decimal places"), "{refused}");
+}
+
+#[test]
+fn the_account_is_told_to_who_pays_and_what_is_not_there_is_left_out() {
+    let month = invoice(&november(), TaxTerms::ReverseCharge);
+    let note = credit_note(&month, CreditScope::Rest);
+
+    let [month, note] = [&month, &note].map(|document| text(document, Format::Ubl, &[]));
+
+    let iban = "DE02120300000000202051";
+    assert!(month.contains(iban) && !note.contains(iban));
+    assert!(month.contains("VATEX-EU-AE") && !month.contains("PrepaidAmount"), "{month}");
+}
+
+#[test]
+fn the_country_of_a_buyer_is_the_last_line_where_that_is_a_code() {
+    for (address, tax_id, country) in [
+        ("1 Main Street\nDE", None, "DE"),
+        ("1 Main Street\nBERLIN", Some("FR123456789"), "FR"),
+        ("1 Main Street\n12", Some("FR123456789"), "FR"),
+    ] {
+        let mut document = invoice(&november(), vat("1"));
+        document.buyer.address = Some(address.to_owned());
+        document.buyer.tax_id = tax_id.map(str::to_owned);
+
+        let xml = text(&document, Format::Ubl, &[]);
+
+        let parsed = roxmltree::Document::parse(&xml).unwrap();
+        let buyer = at(parsed.root_element(), "AccountingCustomerParty/Party").unwrap();
+        let found = words(buyer, "PostalAddress/Country/IdentificationCode");
+        assert_eq!(found, country, "{address}");
+    }
+}
+
+#[test]
+fn a_line_of_a_charge_is_one_of_its_amount() {
+    let mut document = invoice(&november(), vat("1"));
+    document.lines[0].by_charge = true;
+
+    let xml = text(&document, Format::Ubl, &[]);
+
+    let parsed = roxmltree::Document::parse(&xml).unwrap();
+    let mut lines = parsed.root_element().children();
+    let line = lines.find(|node| node.tag_name().name() == "InvoiceLine").unwrap();
+    assert_eq!(words(line, "InvoicedQuantity"), "1");
+    assert_eq!(words(line, "Price/PriceAmount"), words(line, "LineExtensionAmount"));
+}

@@ -17,6 +17,7 @@ mod exports;
 mod gateway;
 mod input;
 mod intake;
+mod interim_sums;
 mod interims;
 mod life;
 mod metrics;

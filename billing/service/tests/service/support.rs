@@ -1,6 +1,9 @@
 //! The API on a free port, over a ledger in a folder of its own, and a client to ask it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -10,6 +13,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use permille_documents::Issuer;
 use permille_ledger::{Ledger, LedgerConfig, Pepper, PriceOrigin, Role};
 use permille_rating::price_book::parse_price_book;
 use permille_service::{Billing, router};
@@ -37,14 +41,14 @@ input = "0.0025"
 output = "0.01"
 "#;
 
-/// What the stopped clock of every test says.
+/// What the stopped clock of every test says at first.
 pub(crate) const NOW: &str = "2026-11-20T10:00:00Z";
 
-struct Stopped(DateTime<Utc>);
+struct Stopped(Mutex<DateTime<Utc>>);
 
 impl Clock for Stopped {
     fn now(&self) -> DateTime<Utc> {
-        self.0
+        *self.0.lock().unwrap()
     }
 }
 
@@ -55,15 +59,16 @@ pub(crate) struct Api {
     pub(crate) admin: String,
     address: SocketAddr,
     web: Client<HttpConnector, Full<Bytes>>,
+    clock: Arc<Stopped>,
     /// Removed when the test ends.
     folder: TempDir,
 }
 
-async fn open(folder: &TempDir) -> Ledger {
+async fn open(folder: &TempDir, clock: &Arc<Stopped>) -> Ledger {
     let config = LedgerConfig {
         store: folder.path().join("permille.db").into(),
         pepper: Pepper::new([7; 32]),
-        clock: Arc::new(Stopped(NOW.parse().unwrap())),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
     };
     Ledger::open(config).await.unwrap()
 }
@@ -79,14 +84,25 @@ pub(crate) struct Reply {
 impl Api {
     /// With [`PRICES`], an admin token and nothing else.
     pub(crate) async fn start() -> Self {
+        Self::with(|billing| billing).await
+    }
+
+    /// The same, whose documents are issued by somebody of that name.
+    pub(crate) async fn issuing(name: &str) -> Self {
+        let issuer = Issuer { name: Some(name.to_owned()), ..Issuer::default() };
+        Self::with(|billing| billing.issuing(issuer, Vec::new())).await
+    }
+
+    async fn with(change: impl FnOnce(Billing) -> Billing) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = open(&folder).await;
+        let clock = Arc::new(Stopped(Mutex::new(NOW.parse().unwrap())));
+        let ledger = open(&folder, &clock).await;
         let prices = parse_price_book(PRICES, "a test").unwrap();
         ledger.import_prices(&prices, PriceOrigin::Operator).await.unwrap();
         let admin = ledger.create_token(Role::Admin, None).await.unwrap();
 
         let registry = Registry::new();
-        let billing = Billing::new(ledger, &registry).unwrap();
+        let billing = change(Billing::new(ledger, &registry).unwrap());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = router(billing.clone());
@@ -97,13 +113,19 @@ impl Api {
             admin: admin.secret.expose_secret().to_owned(),
             address,
             web: Client::builder(TokioExecutor::new()).build_http(),
+            clock,
             folder,
         }
     }
 
     /// Another billing process over the same store.
     pub(crate) async fn second_billing(&self) -> Billing {
-        Billing::new(open(&self.folder).await, &Registry::new()).unwrap()
+        Billing::new(open(&self.folder, &self.clock).await, &Registry::new()).unwrap()
+    }
+
+    /// From now on it is that time.
+    pub(crate) fn set_clock(&self, now: &str) {
+        *self.clock.0.lock().unwrap() = now.parse().unwrap();
     }
 
     /// With customer `acme`, billed in CNY by the calendar of UTC.
