@@ -315,27 +315,32 @@ def label(name: str, title: str, series: str, of: str, many: bool, description: 
 
 
 def panels(rows: list[dict], ledger: Ledger) -> list[dict]:
-    """All panels, placed from left to right and from top to bottom, each row under its heading."""
+    """All panels, placed from left to right and from top to bottom, each row under its heading. Those of a row that
+    is collapsed are in its heading, at the place where they are once it is opened."""
     found: list[dict] = []
-    y = 0
+    y = count = 0
 
-    def place(panel: dict, x: int, y: int, width: int, height: int) -> None:
+    def place(into: list[dict], panel: dict, x: int, y: int, width: int, height: int) -> None:
+        nonlocal count
+        count += 1
         grid = {"x": x, "y": y, "w": width, "h": height}
-        found.append({"id": len(found) + 1, "gridPos": grid} | panel)
+        into.append({"id": count, "gridPos": grid} | panel)
 
     for row in rows:
-        heading = {"type": "row", "title": row["title"], "collapsed": False, "panels": []}
-        place(heading, 0, y, GRID_WIDTH, 1)
+        is_collapsed = row.get("collapsed", False)
+        heading = {"type": "row", "title": row["title"], "collapsed": is_collapsed, "panels": []}
+        place(found, heading, 0, y, GRID_WIDTH, 1)
         y += 1
+        top, into = y, heading["panels"] if is_collapsed else found
         x = height = 0
         for wanted in row["panel"]:
             width, tall = map(int, wanted["size"].split("x"))
             if x + width > GRID_WIDTH:
                 x, y, height = 0, y + height, 0
-            place(panel(wanted, ledger), x, y, width, tall)
+            place(into, panel(wanted, ledger), x, y, width, tall)
             x += width
             height = max(height, tall)
-        y += height
+        y = top if is_collapsed else y + height
     return found
 
 

@@ -4,6 +4,7 @@ This is not Grafana's own rendering: Grafana cannot run where the tests do. It s
 show, in the same place, with the same unit and legend, so that a person can judge it.
 """
 
+import dataclasses
 import datetime
 import io
 import math
@@ -22,11 +23,10 @@ from PIL import Image
 
 import files
 import live
+import screen
 from units import written
 
-WIDTH_INCHES, DPI = 14.4, 100
-# Height of one unit of the grid, and what is above the first row.
-UNIT_INCHES, HEAD_INCHES = 0.30, 0.62
+DPI = 100
 COLORS = ["#7eb26d", "#e5ac0e", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9", "#705da0", "#508642", "#cca300"]
 NAMED = {
     "green": "#56a64b", "orange": "#ff780a", "red": "#e02f44", "dark-red": "#c4162a", "blue": "#3274d9",
@@ -43,28 +43,53 @@ FOOT = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What a dashboard is drawn on, in inches: its width, one unit of the grid's height, what is above the first row,
+    and its height where that is not as much as is needed."""
+
+    width: float = 14.4
+    unit: float = 0.30
+    head: float = 0.62
+    height: float | None = None
+
+    @classmethod
+    def screen(cls, size: tuple[int, int]) -> "Page":
+        """What is seen of it at first on a screen of so many px."""
+        width, height = (px / DPI for px in size)
+        return cls(width, (screen.UNIT + screen.GAP) / DPI, screen.ABOVE / DPI, height)
+
+
 def all_boards(url: str, ledger_file: str, folder: pathlib.Path, seconds: float = 240, **values: str):
     prometheus, ledger = live.Prometheus(url), live.Ledger(ledger_file)
     end = time.time()
     problems = []
     for name, dashboard in files.boards().items():
-        picture = board(dashboard, name, prometheus, ledger, end - seconds, end, values)
-        path = folder / f"{name}.png"
-        path.write_bytes(picture)
-        if len(picture) > PICTURE_BYTES_MAX:
-            problems.append(f"{path}: {len(picture)} bytes, at most {PICTURE_BYTES_MAX}")
-    return problems, f"{len(files.boards())} pictures in {folder}"
+        pages = {
+            name: (files.opened(dashboard), Page()),
+            f"{name}-laptop": (dashboard, Page.screen(screen.LAPTOP)),
+            f"{name}-wall": (dashboard, Page.screen(screen.WALL)),
+        }
+        for file, (shown, page) in pages.items():
+            picture = board(shown, name, page, prometheus, ledger, end - seconds, end, values)
+            path = folder / f"{file}.png"
+            path.write_bytes(picture)
+            if len(picture) > PICTURE_BYTES_MAX:
+                problems.append(f"{path}: {len(picture)} bytes, at most {PICTURE_BYTES_MAX}")
+    return problems, f"{len(files.boards())} dashboards in {folder}, each whole and as two screens show it at first"
 
 
-def board(dashboard: dict, name: str, prometheus, ledger, start: float, end: float, values: dict) -> bytes:
+def board(
+    dashboard: dict, name: str, page: Page, prometheus, ledger, start: float, end: float, values: dict
+) -> bytes:
     units = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in dashboard["panels"])
-    height = HEAD_INCHES + units * UNIT_INCHES + 0.3
-    figure = plt.figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="#f3f4f6")
+    height = page.height or page.head + units * page.unit + 0.3
+    figure = plt.figure(figsize=(page.width, height), dpi=DPI, facecolor="#f3f4f6")
 
     def at(x: float, y: float, w: float, h: float) -> list[float]:
         """A place on the grid, in parts of the figure."""
-        top = HEAD_INCHES + y * UNIT_INCHES
-        return [x / 24, 1 - (top + h * UNIT_INCHES) / height, w / 24, h * UNIT_INCHES / height]
+        top = page.head + y * page.unit
+        return [x / 24, 1 - (top + h * page.unit) / height, w / 24, h * page.unit / height]
 
     figure.text(0.01, 1 - 0.25 / height, dashboard["title"], size=15, weight="bold", color=INK, va="center")
     figure.text(0.01, 1 - 0.50 / height, dashboard["description"], size=9, color=MUTED, va="center")
@@ -73,10 +98,12 @@ def board(dashboard: dict, name: str, prometheus, ledger, start: float, end: flo
     marks = annotations(dashboard, prometheus, ledger, start, end, values)
     for each in dashboard["panels"]:
         grid = each["gridPos"]
+        if page.head + grid["y"] * page.unit >= height:
+            continue
         if each["type"] == "row":
             left, bottom, _, tall = at(grid["x"], grid["y"], grid["w"], grid["h"])
             title = filled(each["title"], values)
-            figure.text(left + 0.01, bottom + tall / 2, f"▾ {title}", size=10.5, weight="bold", color=INK, va="center")
+            figure.text(left + 0.01, bottom + tall / 2, f"{'▸' if each['panels'] else '▾'} {title}", size=10.5, weight="bold", color=INK, va="center")
             continue
         left, bottom, wide, tall = at(grid["x"], grid["y"], grid["w"], grid["h"])
         box = figure.add_axes([left + 0.003, bottom + 0.04 / height, wide - 0.006, tall - 0.08 / height])
@@ -85,7 +112,7 @@ def board(dashboard: dict, name: str, prometheus, ledger, start: float, end: flo
             side.set_color(EDGE)
         title = filled(each["title"], values)
         box.text(
-            0.08 / (wide * WIDTH_INCHES), 1 - 0.14 / (tall * height), title,
+            0.08 / (wide * page.width), 1 - 0.14 / (tall * height), title,
             size=8.5, weight="bold", color=INK, va="center", transform=box.transAxes,
         )
         Drawing(figure, (left, bottom, wide, tall), height, each, marks).draw(
@@ -126,6 +153,7 @@ class Drawing:
 
     def __init__(self, figure, place, figure_height: float, json: dict, marks: list[tuple[float, str]]) -> None:
         self.figure, self.place, self.figure_height = figure, place, figure_height
+        self.width = figure.get_figwidth()
         self.json, self.marks = json, marks
         self.defaults = json["fieldConfig"]["defaults"]
         self.unit, self.decimals = self.defaults["unit"], self.defaults.get("decimals")
@@ -141,8 +169,8 @@ class Drawing:
         x, y, w, h = self.place
         height = self.figure_height
         return self.figure.add_axes([
-            x + left / WIDTH_INCHES, y + bottom / height,
-            w - (left + right) / WIDTH_INCHES, h - (bottom + top) / height,
+            x + left / self.width, y + bottom / height,
+            w - (left + right) / self.width, h - (bottom + top) / height,
         ])
 
     def text(self, value: float | None) -> str:

@@ -10,8 +10,8 @@ from decimal import Decimal
 
 import files
 from expected import (
-    ERROR_BUDGET, MONTH, Asked, Series, budgets_of, calls_by, cost, failed, failures, faults, known, one, one_call,
-    requests, that, tokens, total,
+    ERROR_BUDGET, MONTH, Asked, Series, budgets_of, calls_by, cost, failed, failures, faults, known, multipliers, nothing,
+    one, one_call, requests, that, tokens, total,
 )
 
 # Replies to these need not have tokens.
@@ -44,6 +44,15 @@ def spent(asked: Asked) -> Series:
     return total(asked.all, cost, *OF_CUSTOMER)
 
 
+def multipliers_of_all(asked: Asked) -> Series:
+    """By currency, each as the panel has it."""
+    found = Series(("currency", "source"))
+    for currency in sorted({call.currency for call in asked.all}):
+        of = Asked(asked.of, currency, asked.customer, asked.refused, asked.now)
+        found |= {(currency, source): value for (source,), value in multipliers(of).items()}
+    return found
+
+
 def burn(asked: Asked) -> Series:
     return spent(asked).times(MONTH).over(budgets_of(asked.all, asked, *OF_CUSTOMER))
 
@@ -73,10 +82,6 @@ def below(bound, figure: Callable[[Asked], Series]) -> Callable[[Asked], Series]
     return value
 
 
-def nothing(asked: Asked) -> Series:
-    return Series(())
-
-
 FAST, MIDDLE = Decimal("14.4"), 6
 
 EXPECTED: dict[str, Callable[[Asked], Series]] = {
@@ -104,6 +109,7 @@ EXPECTED: dict[str, Callable[[Asked], Series]] = {
     "job_customer_currency:permille_budget_burn:ratio_rate6h": burn,
     "job_customer_currency:permille_budget_burn:ratio_rate3d": burn,
     "job_customer_currency:permille_margin:increase1d": margin,
+    "job_currency_source:permille_list_price_multiplier:ratio_increase1d": multipliers_of_all,
     # Alerts whose value is a figure.
     "PermilleErrorBudgetBurnsFast": above(FAST * ERROR_BUDGET, ratio),
     "PermilleErrorBudgetBurns": above(MIDDLE * ERROR_BUDGET, ratio),

@@ -89,10 +89,26 @@ def boards() -> dict[str, dict]:
     return found
 
 
+def placed(dashboard: dict) -> list[dict]:
+    """All panels and headings of rows, those in collapsed rows too."""
+    return [each for panel in dashboard["panels"] for each in (panel, *panel.get("panels", []))]
+
+
+def opened(dashboard: dict) -> dict:
+    """The dashboard with every row opened."""
+    shown, moved = [], 0
+    for each in dashboard["panels"]:
+        for panel in placed({"panels": [each]}):
+            shown.append(panel | {"gridPos": panel["gridPos"] | {"y": panel["gridPos"]["y"] + moved}, "panels": []})
+        if inner := [panel["gridPos"] for panel in each.get("panels", [])]:
+            moved += max(at["y"] + at["h"] for at in inner) - each["gridPos"]["y"] - 1
+    return dashboard | {"panels": shown}
+
+
 def panels(board: str, dashboard: dict) -> list[Panel]:
     """All panels but the headings of rows."""
     found = []
-    for each in dashboard["panels"]:
+    for each in placed(dashboard):
         if each["type"] == "row":
             continue
         panel = Panel(board, each)

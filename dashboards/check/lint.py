@@ -19,6 +19,7 @@ import promql_parser as promql
 import yaml
 
 import files
+import screen
 
 COUNTERS = ("_total", "_bucket", "_sum", "_count")
 OF_COUNTERS = {"rate", "irate", "increase", "changes", "resets", "delta"}
@@ -76,11 +77,14 @@ def of_dashboard(board: str, dashboard: dict) -> list[str]:
     for panel in files.panels(board, dashboard):
         linked += files.links_of_panel(panel.json)
     found += [f"{board}: {text}" for link in linked for text in of_link(link)]
-    ids = [each["id"] for each in dashboard["panels"]]
+    ids = [each["id"] for each in files.placed(dashboard)]
     rule(len(ids) == len(set(ids)), "ids of panels are unique")
-    names = [each["title"] for each in dashboard["panels"] if each["type"] != "row"]
+    names = [each["title"] for each in files.placed(dashboard) if each["type"] != "row"]
     rule(len(names) == len(set(names)), "titles of panels are unique")
     found += overlaps(board, dashboard["panels"])
+    for row in dashboard["panels"]:
+        found += overlaps(board, row.get("panels", []))
+    found += screen.problems(board, dashboard)
     for panel in files.panels(board, dashboard):
         found += of_panel(panel)
     for query in files.other_queries(board, dashboard):

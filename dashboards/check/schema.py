@@ -12,6 +12,8 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
 
+import files
+
 plugins.register_default_plugins()
 
 # Prefixes of units that a panel may make up.
@@ -33,7 +35,7 @@ def problems(name: str, dashboard: dict) -> list[str]:
         return [f"{name}: the SDK cannot parse it: {error!r}"]
     found = lost(name, dashboard, plain(parsed))
     found += wrong_types(name, parsed, type(parsed))
-    for panel in dashboard["panels"]:
+    for panel in files.placed(dashboard):
         unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit")
         if unit is not None and unit not in UNITS and not unit.startswith(OWN_UNITS):
             found.append(f"{name}: {panel['title']}: unit `{unit}` is not known")

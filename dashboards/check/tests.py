@@ -132,6 +132,12 @@ class Lint(unittest.TestCase):
     def expr(self, text: str):
         return lambda dashboard, panel: panel["targets"][0].update(expr=text)
 
+    def test_rows_that_are_opened_have_all_panels_and_none_over_another(self) -> None:
+        for board, dashboard in files.boards().items():
+            shown = files.opened(dashboard)["panels"]
+            self.assertEqual([each["id"] for each in shown], [each["id"] for each in files.placed(dashboard)])
+            self.assertEqual(lint.overlaps(board, shown), [])
+
     def test_house_rules_are_enforced(self) -> None:
         chosen = '{job=~"$job",instance=~"$instance"}'
         for change, what in (
@@ -141,6 +147,12 @@ class Lint(unittest.TestCase):
             (lambda d, p: p["datasource"].update(uid="fixed"), "data source is a variable"),
             (lambda d, p: p["gridPos"].update(x=20), "wider than the grid"),
             (lambda d, p: p["gridPos"].update(y=0), "lies over"),
+            (lambda d, p: p["gridPos"].update(y=40), "Answers by status: not whole on the first screen of a laptop"),
+            (lambda d, p: p["gridPos"].update(h=90), "longer than 5 screens"),
+            (lambda d, p: p.update(title="Burn rate " * 12), "its title is cut"),
+            (lambda d, p: p["options"].update(text={"valueSize": 9}), "Grafana's own size"),
+            (lambda d, p: p["targets"][0].update(legendFormat="{{status}} " * 9), "a legend of more than 40"),
+            (lambda d, p: next(r for r in d["panels"] if r.get("panels"))["panels"][0]["gridPos"].update(x=20), "wider"),
             (lambda d, p: d.update(uid="other"), "the uid follows"),
             (lambda d, p: d["annotations"]["list"].pop(0), "no annotation for starts and deploys"),
             (lambda d, p: d["annotations"]["list"].pop(1), "no annotation for alerts"),
