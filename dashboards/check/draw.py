@@ -93,7 +93,9 @@ def board(
 
     figure.text(0.01, 1 - 0.25 / height, dashboard["title"], size=15, weight="bold", color=INK, va="center")
     figure.text(0.01, 1 - 0.50 / height, dashboard["description"], size=9, color=MUTED, va="center")
-    figure.text(0.01, 0.1 / height, FOOT, size=7.5, color=MUTED, va="center")
+    # Where the page has an end, panels are at its foot.
+    foot = 1 - 0.70 / height if page.height else 0.1 / height
+    figure.text(0.01, foot, FOOT, size=7.5, color=MUTED, va="center")
     panels = {id(p.json): p for p in files.panels(name, dashboard)}
     marks = annotations(dashboard, prometheus, ledger, start, end, values)
     for each in dashboard["panels"]:
