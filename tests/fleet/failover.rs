@@ -2,6 +2,10 @@
 //! what another one lacks, gateways hand over again when they are started again, as far as their
 //! journals have it. `docs/operations.md` says what an operator sets.
 
+use std::time::Duration;
+
+use tokio::time::{interval, timeout};
+
 use crate::{
     support::{
         eventually,
@@ -15,6 +19,11 @@ use crate::{
 
 /// Clients that ask without a pause.
 const CLIENTS: usize = 12;
+/// How long billing may wait for a server that is gone: two minutes for its turn to write, and for
+/// an answer, and as long for whoever asks again.
+const GIVEN_UP: Duration = Duration::from_mins(4);
+/// Between two looks whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Replies before, while the standby gets nothing, while there is no store, and after.
 const REPLIES: usize = 100;
 
@@ -51,7 +60,13 @@ async fn failed_over(
     fleet.store_line.lead_to(End::Unix(standby.socket()));
     traffic.more(REPLIES).await;
     let seen = traffic.end().await;
-    fleet.handed_over().await;
+    let mut looks = interval(LOOK_EVERY);
+    let all = async {
+        while fleet.waiting().await > 0.0 {
+            looks.tick().await;
+        }
+    };
+    timeout(GIVEN_UP, all).await.expect("billing takes usage from the standby");
     (fleet, standby, seen)
 }
 

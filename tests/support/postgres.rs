@@ -21,9 +21,9 @@ pub(crate) const DATABASE: &str = "postgres";
 /// The lock that writing transactions take one after the other.
 const WRITER: u32 = 1_885_696_621;
 
-/// Starts a server in folder $1, an empty one or a standby of what `$4` leads to, says so, and stops
-/// it when the process that started this one ends, however it ends: then its side of the pipe
-/// closes.
+/// Starts a server in folder $1, an empty one or a standby of what `$4` leads to, says so, and
+/// stops it when the process that started this one ends, however it ends: then its side of the
+/// pipe closes.
 const SCRIPT: &str = r#"
     set -e
     trap '' INT TERM
