@@ -40,6 +40,8 @@ pub(crate) enum Command {
 struct Listed {
     id: String,
     node: String,
+    /// Absent in the answer of an earlier build, which settles none.
+    #[serde(default)]
     state: String,
     reason: String,
     created_at: String,

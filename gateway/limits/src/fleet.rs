@@ -138,7 +138,7 @@ impl Fleet {
         let open = Open { customer: customer.clone(), lines: lines.into() };
         let (customer, lines) = (open.customer.clone(), Arc::clone(&open.lines));
         if self.standing.opened(id, open, by) {
-            self.enqueue(Told::Held { customer, id, lines });
+            self.tell(Told::Held { customer, id, lines });
         }
     }
 
@@ -167,14 +167,13 @@ impl Fleet {
         self.standing.extended(id, more);
     }
 
-    /// Tells Redis soon that a request is not open any more; whoever calls does not wait.
-    pub(crate) fn tell(&self, told: Told) {
-        let (Told::Settled { id, .. } | Told::Released { id, .. } | Told::Held { id, .. }) = &told;
-        self.standing.ended(*id);
-        self.enqueue(told);
+    /// A request is not open any more. The books of this gateway's own share, while they count.
+    pub(crate) fn ended(&self, id: RequestId) -> Option<&LocalBooks> {
+        self.standing.ended(id)
     }
 
-    fn enqueue(&self, told: Told) {
+    /// Tells Redis soon what became of a request; whoever calls does not wait.
+    pub(crate) fn tell(&self, told: Told) {
         if let Told::Settled { sequence, .. } = &told {
             self.untold.lock().insert(*sequence);
         }

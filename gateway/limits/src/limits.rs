@@ -357,7 +357,7 @@ impl Limits {
                 books.settle(customer, id, (&self.node, sequence), &posts);
             }
             Engine::Fleet(fleet) => {
-                if let Some(own) = fleet.own() {
+                if let Some(own) = fleet.ended(id) {
                     own.settle(customer, id, (&self.node, sequence), &posts);
                 }
                 let customer = customer.clone();
@@ -383,7 +383,7 @@ impl Limits {
         match &self.engine {
             Engine::Local(books) => books.release(customer, id),
             Engine::Fleet(fleet) => {
-                if let Some(own) = fleet.own() {
+                if let Some(own) = fleet.ended(id) {
                     own.release(customer, id);
                 }
                 fleet.tell(Told::Released { customer: customer.clone(), id });

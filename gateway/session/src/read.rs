@@ -13,6 +13,9 @@ use crate::{
 /// Most messages of a conversation that is recognised: 480 KiB of digests. No client sends near as
 /// many; a body that does is a request of its own.
 const MESSAGES_MAX: usize = 10_000;
+/// Most bytes of a name, or of all metadata. No provider takes as many; a body that has more says
+/// nothing, for who its end user is would not be known.
+const NAMES_BYTES_MAX: usize = 65_536;
 /// Bytes of a body for which room for a message is made.
 const MESSAGE_BYTES: usize = 256;
 
@@ -27,7 +30,7 @@ pub(crate) fn read(key: &Key, body: &[u8]) -> Conversation {
     let mut reading = Reading { key, json: Json::new(body), conversation };
     let read = reading.top();
     let Reading { conversation, .. } = reading;
-    if read.is_err() || conversation.messages.len() > MESSAGES_MAX {
+    if read.is_err() {
         return Conversation::default();
     }
     conversation
@@ -142,6 +145,9 @@ impl<'b> Reading<'_, 'b> {
             self.conversation.lines.truncate(summary::LINES_MAX);
         }
         draft.head.clear();
+        if place >= MESSAGES_MAX && message.speaker != Speaker::System {
+            return Err(Invalid);
+        }
         match message.speaker {
             Speaker::Model => {
                 draft.read_digests();
@@ -152,7 +158,7 @@ impl<'b> Reading<'_, 'b> {
             Speaker::System | Speaker::Tool => {}
         }
         read.open = message.speaker == Speaker::Model;
-        if place <= MESSAGES_MAX && message.speaker != Speaker::System {
+        if message.speaker != Speaker::System {
             self.conversation.messages.push(message);
         }
         Ok(())
@@ -222,9 +228,17 @@ impl<'b> Read<'b> {
     }
 }
 
+/// What holds names, as a value, which takes a multiple of its bytes.
+fn small(value: &[u8]) -> Result<Value, Invalid> {
+    if value.len() > NAMES_BYTES_MAX {
+        return Err(Invalid);
+    }
+    serde_json::from_slice(value).map_err(|_| Invalid)
+}
+
 /// A name: a text, or an object's `id`. Anything else names nothing.
 fn name(value: &[u8]) -> Result<Option<String>, Invalid> {
-    let value: Value = serde_json::from_slice(value).map_err(|_| Invalid)?;
+    let value = small(value)?;
     let text = value.as_str().or_else(|| value.get("id")?.as_str());
     Ok(text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned))
 }
@@ -244,7 +258,7 @@ struct Metadata {
 
 impl Metadata {
     fn of(value: &[u8]) -> Result<Self, Invalid> {
-        let value: Value = serde_json::from_slice(value).map_err(|_| Invalid)?;
+        let value = small(value)?;
         let text = |key: &str| value.get(key).and_then(Value::as_str);
         let named = ["session_id", "conversation_id", "thread_id"].into_iter().find_map(text);
         let user = text("user_id");

@@ -4,6 +4,8 @@
 //! as a string, as a block or with white space around it; marks that clients set anew each turn
 //! (what to cache, ids, signatures) and hidden reasoning are no part of it.
 
+use std::fmt::Display;
+
 use crate::{
     digest::{Key, Texts},
     json::{Invalid, Json, Kind, Scalar},
@@ -137,8 +139,10 @@ impl Draft {
     }
 
     /// Says a number or the like inside an object of arguments.
-    fn say_as_json(&mut self, bytes: [u8; 8], json: &str) {
-        self.begin(json.as_bytes());
+    fn say_as_json(&mut self, bytes: [u8; 8], json: impl Display) {
+        if self.reads == Reads::Beginning {
+            self.begin(json.to_string().as_bytes());
+        }
         self.count(&bytes);
     }
 
@@ -186,11 +190,11 @@ impl Draft {
             Scalar::Null | Scalar::Bool(_) => {}
             Scalar::Number(number) => {
                 if let Some(number) = number.as_u64() {
-                    self.say_as_json(number.to_le_bytes(), &number.to_string());
+                    self.say_as_json(number.to_le_bytes(), number);
                 } else if let Some(number) = number.as_i64() {
-                    self.say_as_json(number.to_le_bytes(), &number.to_string());
+                    self.say_as_json(number.to_le_bytes(), number);
                 } else if let Some(number) = number.as_f64() {
-                    self.say_as_json(number.to_bits().to_le_bytes(), &number.to_string());
+                    self.say_as_json(number.to_bits().to_le_bytes(), number);
                 }
             }
         }

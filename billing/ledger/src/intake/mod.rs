@@ -206,6 +206,8 @@ struct Books {
     created: stored_response::Created,
     /// Derived prices that this batch has stored.
     kept: HashSet<PriceVersion>,
+    /// Hashes of what is in quarantine and is not to be billed.
+    dismissed: HashSet<Vec<u8>>,
     /// Days of which it cannot be told any more what is booked.
     forgotten: HashSet<NaiveDate>,
     /// Whose requests are held, for want of a price of which model.
@@ -233,6 +235,7 @@ impl Books {
         let found = || read.iter().filter_map(|read| read.found.as_ref().ok());
         let requests = found().map(|(found, _)| found.event.request_id);
         let months = found().map(|(found, _)| found.of_month());
+        let hashes = found().map(|(_, hash)| hash.as_slice());
         Ok(Self {
             accepted,
             taken: usage::payloads(connection, requests).await?,
@@ -240,6 +243,7 @@ impl Books {
             deltas: Deltas::default(),
             trees: Trees::of(connection, months.collect()).await?,
             created: stored_response::Created::new(),
+            dismissed: quarantine::dismissed(connection, hashes).await?,
             kept: HashSet::new(),
             forgotten: usage::forgotten(connection, found().map(|(found, _)| found.event.at))
                 .await?,
@@ -341,6 +345,10 @@ impl Books {
         now: DateTime<Utc>,
     ) -> Result<Option<Refusal>, LedgerError> {
         let request = found.event.request_id;
+        if self.dismissed.contains(&hash) {
+            self.accepted.duplicates = self.accepted.duplicates.saturating_add(1);
+            return Ok(None);
+        }
         if let Some(stored) = self.taken.get(&request) {
             if *stored == hash {
                 self.accepted.duplicates = self.accepted.duplicates.saturating_add(1);

@@ -1,12 +1,14 @@
 //! What is in quarantine is booked after all, once it can be.
 
-use permille_types::{Ack, Sequenced};
+use chrono::{DateTime, Utc};
+use permille_types::{Ack, NodeId, Sequenced};
 
 use super::{Accepted, Books, Read, candidate::Refusal, is_permanent};
 use crate::{
     Instruction, Ledger, LedgerError, Quarantined, audit,
     error::During,
     quarantine::{self, Settled},
+    store::Connection,
 };
 
 const BOOK: &str = "book";
@@ -38,28 +40,42 @@ impl Ledger {
         let settled = Settled { action: BOOK, request: "", note: None };
         // First, so that what is settled already is refused as such.
         let booked = quarantine::settle(&mut tx, kept, settled, instruction, now).await?;
-        let still = |Refusal { reason, detail, .. }: Refusal| {
-            let why = format!("{}, {detail}", reason.as_str());
-            let reason =
-                format!("cannot be booked now either: {why}; accepted: to mend that first");
-            LedgerError::refused("quarantined payload", id, reason)
-        };
         let read = Read::all(std::slice::from_ref(&event), &catalogue)?;
         let mut books = Books::open(&mut tx, ack, &read).await?;
-        for read in read {
-            if let Some(refusal) = books.try_book(&mut tx, read, now).await? {
-                return Err(still(refusal));
-            }
-        }
-        match books.write(&mut tx, &node, now).await {
-            Err(cause) if is_permanent(&cause) => {
-                Err(still(Refusal::unbookable(&event.payload, &cause)))
-            }
-            done => {
-                done?;
+        // Somebody has decided otherwise.
+        books.dismissed.clear();
+        let refusal = match books.book_all(&mut tx, &node, read, now).await {
+            Ok(None) => {
                 tx.commit().await.during("commit a quarantined payload")?;
-                Ok((booked, books.closed()))
+                return Ok((booked, books.closed()));
+            }
+            Ok(Some(refusal)) => refusal,
+            Err(cause) if is_permanent(&cause) => Refusal::unbookable(&event.payload, &cause),
+            Err(cause) => return Err(cause),
+        };
+        let why = format!("{}, {}", refusal.reason.as_str(), refusal.detail);
+        let reason = format!(
+            "cannot be booked now either: {why}; accepted: to mend that first, or to dismiss it"
+        );
+        Err(LedgerError::refused("quarantined payload", id, reason))
+    }
+}
+
+impl Books {
+    /// Books all of what was read, or says of the first that cannot be why not.
+    async fn book_all(
+        &mut self,
+        connection: &mut Connection,
+        node: &NodeId,
+        read: Vec<Read<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Refusal>, LedgerError> {
+        for read in read {
+            if let Some(refusal) = self.try_book(connection, read, now).await? {
+                return Ok(Some(refusal));
             }
         }
+        self.write(connection, node, now).await?;
+        Ok(None)
     }
 }

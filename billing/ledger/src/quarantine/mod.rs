@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use repo::insert;
+pub(crate) use repo::{dismissed, insert};
 
 use crate::{
     Instruction, Ledger, LedgerError, Listing, Page,
@@ -164,12 +164,12 @@ fn as_text<S: serde::Serializer>(payload: &[u8], s: S) -> Result<S::Ok, S::Error
     s.collect_str(&String::from_utf8_lossy(payload))
 }
 
-/// Most bytes that are kept of something that is no event: the largest batch of a gateway.
-const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most bytes that are kept of something that is no event, so that a page of them can be answered.
+const KEPT_BYTES_MAX: usize = 65_536;
 
 impl Ledger {
     /// Keeps what came over a way of usage, named as `from`, and is nothing that a gateway sends;
-    /// whether it is new. Of more than 2 MiB the beginning is kept.
+    /// whether it is new. Of more than 64 KiB the beginning is kept.
     ///
     /// # Errors
     /// The store's failure.

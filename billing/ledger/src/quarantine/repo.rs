@@ -1,5 +1,7 @@
 //! All SQL of the quarantine.
 
+use std::collections::HashSet;
+
 use super::{QuarantineReason, QuarantineState, Quarantined};
 use crate::{
     LedgerError, column,
@@ -167,4 +169,25 @@ pub(super) async fn settle(
     .await
     .during(OPERATION)?;
     changed_one(OPERATION, done.rows_affected())
+}
+
+/// Those of `hashes` whose payloads were dismissed.
+pub(crate) async fn dismissed<'a>(
+    connection: &mut Connection,
+    hashes: impl Iterator<Item = &'a [u8]>,
+) -> Result<HashSet<Vec<u8>>, LedgerError> {
+    let mut asked = sql::many(
+        "with asked (payload_sha256) as (values ($1))
+         select quarantine.payload_sha256
+         from asked
+         cross join quarantine
+         where quarantine.payload_sha256 = asked.payload_sha256
+           and quarantine.state = 'dismissed'",
+    );
+    for hash in hashes {
+        asked.row([hash.to_vec().into()]);
+    }
+    let found =
+        asked.fetch_all::<(Vec<u8>,)>(connection).await.during("find what was dismissed")?;
+    Ok(found.into_iter().map(|(hash,)| hash).collect())
 }

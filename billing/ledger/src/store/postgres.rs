@@ -14,7 +14,7 @@ use sqlx::{
 use super::{
     Engine, PostgresAddress, READ_WAIT_MAX, STATEMENTS_MAX, WRITE_WAIT_MAX, migrator, refused,
 };
-use crate::{LedgerError, error::During};
+use crate::{LedgerError, error::During, sql};
 
 /// Begins the writing transaction. What it reads later it reads after the lock was taken: each
 /// statement of a `read committed` transaction sees all that was committed before that statement.
@@ -29,9 +29,12 @@ pub(super) const VIEW: &str = "begin isolation level repeatable read, read only"
 
 /// What each connection is set to. A commit answers when it is on the disk, also where the server
 /// was told otherwise. Nobody waits for another process's lock for longer than for a connection,
-/// and a process that stopped in the midst of a transaction loses it, and with it the lock.
+/// and a process that stopped in the midst of a transaction loses it, and with it the lock. A server
+/// that can (from version 14 on) ends a statement whose connection is closed.
 const SETTINGS: &str = "set lock_timeout = '30s';
     set idle_in_transaction_session_timeout = '60s';
+    select set_config('client_connection_check_interval', '10s', false)
+    where exists (select 1 from pg_settings where name = 'client_connection_check_interval');
     select set_config('synchronous_commit', 'on', false)
     where current_setting('synchronous_commit') = 'off'";
 
@@ -47,7 +50,7 @@ pub(super) async fn open(address: &PostgresAddress) -> Result<(PgPool, PgPool), 
     let options =
         address.options().application_name("permille").statement_cache_capacity(STATEMENTS_MAX);
     // A pool says only that it timed out; one connection says what is wrong.
-    probe(&options, address.connections())
+    sql::answered(address.answer_max(), probe(&options, address.connections()))
         .await
         .map_err(|cause| LedgerError::Open { store: address.to_string(), cause })?;
     let pool = |connections, wait| {
@@ -58,7 +61,7 @@ pub(super) async fn open(address: &PostgresAddress) -> Result<(PgPool, PgPool), 
             // Its own test waits for ever where a server is gone without a word.
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(answers(connection, IDLE_ANSWER_MAX)))
-            .after_release(move |connection, _| Box::pin(answers(connection, released_max)))
+            .after_release(move |connection, _| Box::pin(is_free(connection, released_max)))
     };
     let writer = pool(1, WRITE_WAIT_MAX).connect_lazy_with(options.clone());
     migrate(&writer, address).await?;
@@ -108,6 +111,14 @@ async fn probe(options: &PgConnectOptions, connections: u32) -> Result<(), sqlx:
 /// Whether a connection answers soon enough. The pool closes one that does not, and makes another.
 async fn answers(connection: &mut PgConnection, within: Duration) -> Result<bool, sqlx::Error> {
     Ok(matches!(tokio::time::timeout(within, connection.ping()).await, Ok(Ok(()))))
+}
+
+/// Whether a connection has ended what its caller left. The driver counts a transaction once its
+/// beginning is answered: one that was given up before is open, and may hold the lock of all that
+/// write. Where there is none, this begins one and ends it.
+async fn is_free(connection: &mut PgConnection, within: Duration) -> Result<bool, sqlx::Error> {
+    let ended = tokio::time::timeout(within, connection.execute("begin; rollback")).await;
+    Ok(matches!(ended, Ok(Ok(_))))
 }
 
 async fn set_up(connection: &mut PgConnection) -> Result<(), sqlx::Error> {

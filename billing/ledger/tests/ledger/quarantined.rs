@@ -103,6 +103,22 @@ async fn what_was_booked_meanwhile_adds_nothing_and_is_settled() {
 }
 
 #[tokio::test]
+async fn what_is_dismissed_is_not_billed_when_it_comes_again_and_could_be() {
+    let books = Books::open().await;
+    let (event, refused) = refused_by_the_store(&books).await;
+    let operator = books.as_role(Role::Operator).await;
+    books.ledger.dismiss_quarantined(&refused.id, "billed by hand", &operator).await.unwrap();
+    books.tamper("drop index one").await;
+    let before = books.dump().await;
+
+    assert_eq!(books.accept(&[event, books.event(9)]).await.duplicates, 1);
+
+    let others = books.dump().await;
+    assert_ne!(others, before, "the other event of the batch is booked");
+    assert_eq!(books.value("select count(*) from usage_key").await, 3);
+}
+
+#[tokio::test]
 async fn what_will_never_be_usage_is_refused_by_its_reason_and_dismissed_with_a_note() {
     let books = Books::open().await;
     books.accept(&[books.event(1)]).await;

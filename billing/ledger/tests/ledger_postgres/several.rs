@@ -11,6 +11,10 @@ const CUT: &str = "select count(pg_terminate_backend(pid)) from pg_stat_activity
      where datname = current_database() and pid <> pg_backend_pid()
        and application_name = 'permille'";
 
+/// Whoever waits for a lock in the database.
+const BLOCKED: &str = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+     and datname = current_database()";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn invoices_that_several_processes_issue_at_once_have_numbers_without_gaps() {
     const EACH: usize = 15;
@@ -68,9 +72,7 @@ async fn a_batch_whose_connection_is_cut_is_refused_whole_and_booked_once_when_i
     let (ledger, sent) = (books.ledger.clone(), batch("n1", 1, &[books.event(1)]));
     let again = sent.clone();
     let waiting = tokio::spawn(async move { ledger.accept(&sent).await });
-    let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
-         and datname = current_database()";
-    while books.value(blocked).await == 0 {
+    while books.value(BLOCKED).await == 0 {
         tokio::task::yield_now().await;
     }
 
@@ -82,6 +84,31 @@ async fn a_batch_whose_connection_is_cut_is_refused_whole_and_booked_once_when_i
     assert_eq!(books.dump().await, before);
     for booked in [1, 0] {
         assert_eq!(books.ledger.accept(&again).await.unwrap().booked, booked);
+    }
+}
+
+/// The driver does not know yet that its transaction has begun.
+#[tokio::test]
+async fn who_is_given_up_while_waiting_for_the_turn_to_write_keeps_no_lock() {
+    let books = Books::open().await;
+    let another = books.reopened().await;
+    let other = books.database.lock().await;
+    let (ledger, sent) = (books.ledger.clone(), batch("n1", 1, &[books.event(1)]));
+    let again = sent.clone();
+    let waiting = tokio::spawn(async move { ledger.accept(&sent).await });
+    while books.value(BLOCKED).await == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    other.release().await;
+
+    assert_eq!(another.accept(&again).await.unwrap().booked, 1);
+    let begun = "select count(*) from pg_stat_activity where state like 'idle in transaction%'
+         and datname = current_database() and application_name = 'permille'";
+    while books.value(begun).await > 0 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -106,9 +106,9 @@ fn entry(
     let left_out = &mut imported.left_out;
     let mut variants: BTreeMap<Variant<'_>, Amounts> = BTreeMap::new();
     let mut off_peak = None;
-    let of_prices = |(key, _): &(&String, _)| OF_PRICES.iter().any(|word| key.contains(word));
-    for (key, value) in fields.iter().filter(of_prices) {
+    for (key, value) in fields.iter().filter(|(key, _)| is_of_prices(key)) {
         match (key.as_str(), parsed(key)) {
+            _ if value.get() == "null" => {}
             ("tiered_pricing", _) => tiers(value, &mut variants, left_out)?,
             ("off_peak_pricing", _) => off_peak = Some(value),
             (_, Some((classes, variant))) => {
@@ -143,6 +143,11 @@ fn entry(
     Ok(Entry { bands, models: vec![model], provider, amounts })
 }
 
+/// Whether a key says something of prices, read or not.
+fn is_of_prices(key: &str) -> bool {
+    OF_PRICES.iter().any(|word| key.contains(word))
+}
+
 /// Notes an amount of all `classes`; `null` is none.
 fn insert(
     amounts: &mut Amounts,
@@ -165,7 +170,7 @@ fn plain(
     fields: &Fields,
     left_out: &mut BTreeSet<String>,
 ) -> Result<(), String> {
-    for (key, value) in fields.iter().filter(|(key, _)| key.contains("cost")) {
+    for (key, value) in fields.iter().filter(|(key, _)| is_of_prices(key)) {
         match parsed(key) {
             Some((classes, (None, None))) => insert(amounts, classes, key, value)?,
             _ => {

@@ -101,7 +101,7 @@ impl Fleet {
             let unbooked = spendings.unbooked_settlements().await.map_err(NotBack::Untold)?;
             for Settlement { customer, id, sequence, posts } in unbooked {
                 let posts = posts.into();
-                self.enqueue(Told::Settled { customer, id, sequence, posts });
+                self.tell(Told::Settled { customer, id, sequence, posts });
             }
             self.identity.told_again(&roll.epoch);
         }

@@ -107,17 +107,15 @@ impl Standing {
 
     /// Redis counts again; false where it was found away meanwhile.
     pub(crate) fn end_return(&self) -> bool {
-        {
-            let _open = self.open.lock();
-            if self.state() != State::Returning {
-                return false;
-            }
-            self.set(State::Shared);
+        let _open = self.open.lock();
+        if self.state() != State::Returning {
+            return false;
         }
         if let Some(spare) = &self.spare {
             // What was served meanwhile is told; the next outage starts from the ledger.
             spare.clear();
         }
+        self.set(State::Shared);
         true
     }
 
@@ -126,7 +124,8 @@ impl Standing {
     pub(crate) fn opened(&self, id: RequestId, open: Open, by: By) -> bool {
         let mut all = self.open.lock();
         let state = self.state();
-        if let (By::Redis, Some(own)) = (by, self.own()) {
+        // What it holds already it holds once.
+        if let Some(own) = self.own() {
             own.hold(&open.customer, id, &open.lines);
         }
         all.insert(id, open);
@@ -140,9 +139,12 @@ impl Standing {
         }
     }
 
-    /// A request is not open any more.
-    pub(crate) fn ended(&self, id: RequestId) {
-        self.open.lock().remove(&id);
+    /// A request is not open any more. The books of this gateway's own share, while they count:
+    /// they may hold it. Whoever has held it there under the lock has also said that they count.
+    pub(crate) fn ended(&self, id: RequestId) -> Option<&LocalBooks> {
+        let mut open = self.open.lock();
+        open.remove(&id);
+        self.own()
     }
 
     /// An open request.

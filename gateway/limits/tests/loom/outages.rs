@@ -84,9 +84,29 @@ fn what_the_own_share_grants_while_its_gateway_returns_is_told_to_redis() {
 }
 
 #[test]
-fn redis_that_is_found_away_again_does_not_count() {
+fn a_request_that_ends_while_redis_goes_away_is_not_held_of_the_own_share() {
     loom::model(|| {
-        let standing = Arc::new(Standing::new(None));
+        let standing = Arc::new(Standing::new(Some(1)));
+        let id = request();
+        standing.opened(id, of(9), By::Redis);
+        let going = {
+            let standing = Arc::clone(&standing);
+            thread::spawn(move || standing.go_away())
+        };
+        if let Some(own) = standing.ended(id) {
+            own.release(&customer(), id);
+        }
+        going.join().unwrap();
+
+        assert_eq!(held(&standing), 0);
+    });
+}
+
+#[test]
+fn redis_that_is_found_away_again_does_not_count_and_the_own_share_has_what_is_open() {
+    loom::model(|| {
+        let standing = Arc::new(Standing::new(Some(1)));
+        standing.opened(request(), of(9), By::Redis);
         standing.go_away();
         standing.begin_return();
         let going = {
@@ -98,6 +118,7 @@ fn redis_that_is_found_away_again_does_not_count() {
 
         assert_eq!(is_back, was == State::Shared);
         assert_eq!(standing.state(), State::Away);
+        assert_eq!(held(&standing), 1);
     });
 }
 

@@ -70,7 +70,6 @@ pub(super) async fn declined(
                where issued.customer = $1
                  and issued.period = $2
                  and issued.interim = 1
-                 and issued.state <> 'void'
            )
          order by updated_at desc, id desc
          limit 1",
