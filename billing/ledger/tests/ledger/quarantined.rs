@@ -32,10 +32,9 @@ fn keyed(instruction: &Instruction, key: &str) -> Instruction {
 }
 
 fn refusal(result: Result<impl std::fmt::Debug, LedgerError>) -> String {
-    match result.unwrap_err() {
-        refused @ LedgerError::Refused { .. } => refused.to_string(),
-        other => panic!("{other:?}"),
-    }
+    let error = result.unwrap_err();
+    assert!(matches!(error, LedgerError::Refused { .. }), "{error:?}");
+    error.to_string()
 }
 
 #[tokio::test]
