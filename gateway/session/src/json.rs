@@ -394,7 +394,8 @@ mod tests {
         ) {
             let mut body = serde_json::to_vec(&value).unwrap();
             let at = at.index(body.len());
-            let _ = read(&body[..at]);
+            // It ends.
+            read(&body[..at]).ok();
             body[at] = byte;
             let ours = read(&body);
             if let Ok(theirs) = serde_json::from_slice::<Value>(&body) {
@@ -406,8 +407,8 @@ mod tests {
         fn halves_of_characters_are_those_of_another_reader(units in prop::collection::vec(
             prop_oneof![any::<u16>(), 0xD7F0..0xE010_u16], 0..6,
         )) {
-            let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
-            let body = format!("\"{escaped}.\"");
+            let escaped: Vec<_> = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+            let body = format!("\"{}.\"", escaped.concat());
             let theirs: Bytes = serde_json::from_str(&body).unwrap();
             let mut json = Json::new(body.as_bytes());
             prop_assert_eq!(json.text(), Ok(&theirs.0[..]));
