@@ -29,8 +29,8 @@ pub(super) const VIEW: &str = "begin isolation level repeatable read, read only"
 
 /// What each connection is set to. A commit answers when it is on the disk, also where the server
 /// was told otherwise. Nobody waits for another process's lock for longer than for a connection,
-/// and a process that stopped in the midst of a transaction loses it, and with it the lock. A server
-/// that can (from version 14 on) ends a statement whose connection is closed.
+/// and a process that stopped in the midst of a transaction loses it, and with it the lock. A
+/// server that can (from version 14 on) ends a statement whose connection is closed.
 const SETTINGS: &str = "set lock_timeout = '30s';
     set idle_in_transaction_session_timeout = '60s';
     select set_config('client_connection_check_interval', '10s', false)

@@ -97,8 +97,8 @@ async fn issue(books: &Books, draft: &Invoice, finance: &Instruction) -> Invoice
     books.ledger.finalize_invoice(&id, finance).await.unwrap()
 }
 
-/// What an interim invoice billed that is made void is billed by the month's own, also where a later
-/// interim invoice names it.
+/// What an interim invoice billed that is made void is billed by the month's own, also where a
+/// later interim invoice names it.
 #[tokio::test]
 async fn an_interim_invoice_made_void_that_a_later_one_names_leaves_nothing_unbilled() {
     let books = Books::open().await;
