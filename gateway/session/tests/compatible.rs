@@ -32,7 +32,7 @@ const REQUESTS: [(&str, u64); 6] = [
         r#"{"contents":[{"role":"user","parts":[{"text":"go"}]},{"role":"model","parts":[
         {"functionCall":{"name":"f","args":{"b":"\u00e9"}}}]},{"role":"user","parts":[
         {"functionResponse":{"name":"f","response":{"c":18446744073709551615}}}]}]}"#,
-        14_228_475_515_975_349_457,
+        672_213_674_871_531_151,
     ),
     (
         r#"{"input":{"messages":[{"role":"user","content":" 你好　"}]},"model":"qwen"}"#,
