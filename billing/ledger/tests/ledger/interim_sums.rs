@@ -97,6 +97,25 @@ async fn issue(books: &Books, draft: &Invoice, finance: &Instruction) -> Invoice
     books.ledger.finalize_invoice(&id, finance).await.unwrap()
 }
 
+/// Both use the same on that day of November.
+async fn use_by_both(
+    books: &Books,
+    twins: &[(CustomerId, String); 2],
+    day: u32,
+    tokens: &[(TokenClass, u64); 2],
+) {
+    for (place, (id, key)) in (0..).zip(twins) {
+        let event = UsageEvent {
+            customer: id.clone(),
+            key: key.parse().unwrap(),
+            at: at(&format!("2026-11-{day:02}T12:00:00Z")),
+            tokens: tokens.clone().into(),
+            ..books.event(day * 2 + place)
+        };
+        books.accept(&[event]).await;
+    }
+}
+
 /// What an interim invoice billed that is made void is billed by the month's own, also where a
 /// later interim invoice names it.
 #[tokio::test]
@@ -107,16 +126,7 @@ async fn an_interim_invoice_made_void_that_a_later_one_names_leaves_nothing_unbi
     let mut issued = Vec::new();
     for number in 1..=3 {
         let tokens = [(TokenClass::INPUT_UNCACHED, 14_001), (TokenClass::OUTPUT_TEXT, 13_337)];
-        for (place, (id, key)) in (0..).zip(&twins) {
-            let event = UsageEvent {
-                customer: id.clone(),
-                key: key.parse().unwrap(),
-                at: at(&format!("2026-11-{number:02}T12:00:00Z")),
-                tokens: tokens.clone().into(),
-                ..books.event(number * 2 + place)
-            };
-            books.accept(&[event]).await;
-        }
+        use_by_both(&books, &twins, number, &tokens).await;
         if number < 3 {
             let (id, texts) = (&twins[0].0, InvoiceTexts::default());
             let drafted = books.ledger.draft_interim(id, "2026-11", texts, &finance).await;
@@ -168,16 +178,7 @@ async fn interim_invoices_and_the_months_own_bill_what_one_invoice_would_have() 
             for (class, count) in &tokens {
                 *sent.entry(class.to_string()).or_default() += count;
             }
-            for (place, (id, key)) in (0..).zip(&twins) {
-                let event = UsageEvent {
-                    customer: id.clone(),
-                    key: key.parse().unwrap(),
-                    at: at(&format!("2026-11-{number:02}T12:00:00Z")),
-                    tokens: tokens.clone().into(),
-                    ..books.event(number * 2 + place)
-                };
-                books.accept(&[event]).await;
-            }
+            use_by_both(&books, &twins, number, &tokens).await;
             if random(3) == 0 {
                 let texts = InvoiceTexts::default();
                 let drafted =

@@ -1,8 +1,8 @@
 //! Several processes on one database: as exact as one, and a connection that is lost loses nothing.
 
-use permille_ledger::{Ledger, Page, Role, StoreAddress, UsageFilter};
-use permille_types::Currency;
-use tokio::task::JoinSet;
+use permille_ledger::{Accepted, Ledger, LedgerError, Page, Role, StoreAddress, UsageFilter};
+use permille_types::{Batch, Currency};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::{Books, add_customer, add_key, batch, event};
 
@@ -11,9 +11,20 @@ const CUT: &str = "select count(pg_terminate_backend(pid)) from pg_stat_activity
      where datname = current_database() and pid <> pg_backend_pid()
        and application_name = 'permille'";
 
-/// Whoever waits for a lock in the database.
-const BLOCKED: &str = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
-     and datname = current_database()";
+/// Sends a batch while another process writes, and sees that it waits for that.
+async fn waits_for_its_turn(
+    books: &Books,
+    sent: Batch,
+) -> JoinHandle<Result<Accepted, LedgerError>> {
+    const BLOCKED: &str = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+         and datname = current_database()";
+    let ledger = books.ledger.clone();
+    let waiting = tokio::spawn(async move { ledger.accept(&sent).await });
+    while books.value(BLOCKED).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    waiting
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn invoices_that_several_processes_issue_at_once_have_numbers_without_gaps() {
@@ -69,12 +80,8 @@ async fn a_batch_whose_connection_is_cut_is_refused_whole_and_booked_once_when_i
     let books = Books::open().await;
     let before = books.dump().await;
     let other = books.database.lock().await;
-    let (ledger, sent) = (books.ledger.clone(), batch("n1", 1, &[books.event(1)]));
-    let again = sent.clone();
-    let waiting = tokio::spawn(async move { ledger.accept(&sent).await });
-    while books.value(BLOCKED).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    let again = batch("n1", 1, &[books.event(1)]);
+    let waiting = waits_for_its_turn(&books, again.clone()).await;
 
     books.value(CUT).await;
     let refused = waiting.await.unwrap();
@@ -93,12 +100,8 @@ async fn who_is_given_up_while_waiting_for_the_turn_to_write_keeps_no_lock() {
     let books = Books::open().await;
     let another = books.reopened().await;
     let other = books.database.lock().await;
-    let (ledger, sent) = (books.ledger.clone(), batch("n1", 1, &[books.event(1)]));
-    let again = sent.clone();
-    let waiting = tokio::spawn(async move { ledger.accept(&sent).await });
-    while books.value(BLOCKED).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    let again = batch("n1", 1, &[books.event(1)]);
+    let waiting = waits_for_its_turn(&books, again.clone()).await;
 
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
