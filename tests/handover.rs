@@ -11,6 +11,9 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[path = "support/noon.rs"]
+mod noon;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::poll_fn,
@@ -19,20 +22,13 @@ use std::{
     task::Poll,
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use permille_journal::{
     Journal, JournalConfig,
     testing::{Loss, MemFs},
 };
-use permille_ledger::{
-    CreatedKey, Ledger, LedgerConfig, NewCustomer, NewKey, Page, Pepper, PriceOrigin, StoreAddress,
-    UsageFilter, UsageRow,
-};
-use permille_rating::price_book::parse_price_book;
-use permille_types::{
-    Ack, Batch, Clock, Currency, Ended, Endpoint, Family, Intent, RequestId, Source, TokenClass,
-    TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
-};
+use permille_ledger::{CreatedKey, Ledger, Page, UsageFilter, UsageRow};
+use permille_types::{Ack, Batch, Clock as _, Ended, Intent, RequestId, Source, UsageEvent};
 use proptest::{
     prelude::*,
     sample::Index,
@@ -40,29 +36,12 @@ use proptest::{
 };
 use tempfile::TempDir;
 
-const PRICES: &str = r#"
-[[price]]
-model = "gpt-test"
-currency = "USD"
-from = 2023-10-01T00:00:00Z
-source = "a test"
-input = "0.0025"
-output = "0.01"
-"#;
+use noon::Noon;
 
 /// Billing waits for its store three or four times to take a batch in.
 const WAITS: u32 = 6;
 /// Rows of the longest run, and more.
 const ROWS_MAX: u32 = 500;
-
-/// Stands still: recovery writes it into what it settles.
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_795_521_600, 0).unwrap()
-    }
-}
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -138,15 +117,6 @@ fn open_journal(disk: &MemFs) -> Journal {
     Journal::open(Arc::new(disk.clone()), &config, Arc::new(Noon)).unwrap().journal
 }
 
-async fn open_ledger(folder: &TempDir) -> Ledger {
-    let config = LedgerConfig {
-        store: StoreAddress::Sqlite(folder.path().join("permille.db")),
-        pepper: Pepper::new([7; 32]),
-        clock: Arc::new(Noon),
-    };
-    Ledger::open(config).await.unwrap()
-}
-
 /// The place of `which` in a list, if it is not empty.
 fn place<T>(which: Index, of: &[T]) -> Option<usize> {
     (!of.is_empty()).then(|| which.index(of.len()))
@@ -155,23 +125,7 @@ fn place<T>(which: Index, of: &[T]) -> Option<usize> {
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = open_ledger(&folder).await;
-        let prices = parse_price_book(PRICES, "a test").unwrap();
-        ledger.import_prices(&prices, PriceOrigin::Operator).await.unwrap();
-        let customer = NewCustomer {
-            id: Some("acme".to_owned()),
-            name: "Acme".to_owned(),
-            currency: Currency::USD,
-            time_zone: "UTC".parse().unwrap(),
-        };
-        ledger.create_customer(customer).await.unwrap();
-        let key = NewKey {
-            customer: "acme".parse().unwrap(),
-            project: "default".parse().unwrap(),
-            name: None,
-            rpm: None,
-        };
-        let key = ledger.create_key(key).await.unwrap();
+        let (ledger, key) = noon::books(&folder).await;
         let disk = MemFs::new();
         Self {
             journal: open_journal(&disk),
@@ -191,42 +145,9 @@ impl World {
     fn request(&mut self) -> UsageEvent {
         let number = u64::try_from(self.requests.len()).unwrap() + 1;
         let at = Noon.now() + TimeDelta::milliseconds(i64::try_from(number).unwrap());
-        let key = &self.key.key;
         let event = UsageEvent {
-            version: USAGE_EVENT_VERSION,
-            request_id: RequestId::new(at),
-            at,
-            customer: key.customer.clone(),
-            project: key.project.clone(),
-            key: key.id.clone(),
             session: format!("s-{}", number % 5).parse().unwrap(),
-            session_explicit: true,
-            turn: 1,
-            turn_kind: None,
-            resent_tokens: None,
-            family: Family::OpenAi,
-            endpoint: Endpoint::ChatCompletions,
-            model_requested: "gpt-test".parse().unwrap(),
-            model_served: None,
-            service_tier: None,
-            region: None,
-            upstream: None,
-            status: Some(200),
-            streamed: true,
-            ended: Ended::Complete,
-            source: Source::Reported,
-            tokens: TokenCounts::from([
-                (TokenClass::INPUT_UNCACHED, 1_000 + number),
-                (TokenClass::OUTPUT_TEXT, number),
-            ]),
-            input_total: Some(1_000 + number),
-            output_total: Some(number),
-            estimate_error_permille: None,
-            units: UnitCounts::new(),
-            attempts: Vec::new(),
-            latency_ms: 7,
-            first_token_ms: None,
-            flags: Vec::new(),
+            ..noon::request(&self.key, at, (1_000 + number, number))
         };
         self.requests.insert(event.request_id, event.clone());
         event
@@ -320,7 +241,7 @@ impl World {
             Step::KillGateway => self.restart_gateway(self.disk.crash(Loss::Nothing)),
             Step::RestartBilling => {
                 self.ledger.close().await;
-                self.ledger = open_ledger(&self.folder).await;
+                self.ledger = noon::open(&self.folder).await;
             }
         }
     }

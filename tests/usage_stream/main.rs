@@ -11,6 +11,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[path = "../support/noon.rs"]
+mod noon;
 mod relay;
 mod world;
 

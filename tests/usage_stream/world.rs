@@ -6,34 +6,21 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
-use permille_ledger::{
-    Ledger, LedgerConfig, NewCustomer, NewKey, Page, Pepper, PriceOrigin, StoreAddress,
-    UsageFilter, UsageRow,
-};
+use permille_ledger::{Ledger, Page, UsageFilter, UsageRow};
 use permille_proxy::UsageStreamIntake;
-use permille_rating::price_book::parse_price_book;
 use permille_service::{Billing, UsageStreamReader, UsageStreamSettings};
 use permille_test_redis::Redis;
 use permille_types::{
-    Batch, Clock, Currency, Ended, Endpoint, Family, Intake as _, KeyId, RequestId, Sequenced,
-    Source, TokenClass, TokenCounts, USAGE_EVENT_VERSION, USAGE_STREAM, UnitCounts, UsageEvent,
+    Batch, Clock as _, Intake as _, RequestId, Sequenced, USAGE_STREAM, UsageEvent,
 };
 use prometheus::Registry;
 use tempfile::TempDir;
 use tokio::{sync::Notify, task::JoinHandle};
 
-use crate::relay::{Fate, Line};
-
-const PRICES: &str = r#"
-[[price]]
-model = "gpt-test"
-currency = "USD"
-from = 2023-10-01T00:00:00Z
-source = "a test"
-input = "0.0025"
-output = "0.01"
-"#;
+use crate::{
+    noon::{self, Noon, request},
+    relay::{Fate, Line},
+};
 
 /// Two gateways, and two processes of billing.
 pub(crate) const PROCESSES: usize = 4;
@@ -43,14 +30,6 @@ const EVENTS: u64 = 20;
 const BATCH: usize = 3;
 /// How long a condition may take on a busy machine before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_795_521_600, 0).unwrap()
-    }
-}
 
 /// What a gateway has on its disk.
 struct Journal {
@@ -124,80 +103,18 @@ pub(crate) struct World {
     _folder: TempDir,
 }
 
-async fn open(folder: &TempDir) -> Ledger {
-    let config = LedgerConfig {
-        store: StoreAddress::Sqlite(folder.path().join("permille.db")),
-        pepper: Pepper::new([7; 32]),
-        clock: Arc::new(Noon),
-    };
-    Ledger::open(config).await.unwrap()
-}
-
-/// A ledger with a customer who has a key.
-async fn books(folder: &TempDir) -> (Ledger, KeyId) {
-    let ledger = open(folder).await;
-    let prices = parse_price_book(PRICES, "a test").unwrap();
-    ledger.import_prices(&prices, PriceOrigin::Operator).await.unwrap();
-    let customer = NewCustomer {
-        id: Some("acme".to_owned()),
-        name: "Acme".to_owned(),
-        currency: Currency::USD,
-        time_zone: "UTC".parse().unwrap(),
-    };
-    ledger.create_customer(customer).await.unwrap();
-    let (customer, project) = ("acme".parse().unwrap(), "default".parse().unwrap());
-    let new = NewKey { customer, project, name: None, rpm: None };
-    let key = ledger.create_key(new).await.unwrap().key.id;
-    (ledger, key)
-}
-
-/// A request; no two have the same counts.
-fn event(number: u64, key: &KeyId) -> UsageEvent {
-    UsageEvent {
-        version: USAGE_EVENT_VERSION,
-        request_id: RequestId::new(Noon.now()),
-        at: Noon.now(),
-        customer: "acme".parse().unwrap(),
-        project: "default".parse().unwrap(),
-        key: key.clone(),
-        session: "s".parse().unwrap(),
-        session_explicit: true,
-        turn: 1,
-        turn_kind: None,
-        resent_tokens: None,
-        family: Family::OpenAi,
-        endpoint: Endpoint::ChatCompletions,
-        model_requested: "gpt-test".parse().unwrap(),
-        model_served: None,
-        service_tier: None,
-        region: None,
-        upstream: None,
-        status: Some(200),
-        streamed: true,
-        ended: Ended::Complete,
-        source: Source::Reported,
-        tokens: TokenCounts::from([(TokenClass::INPUT_UNCACHED, number)]),
-        input_total: Some(number),
-        output_total: None,
-        estimate_error_permille: None,
-        units: UnitCounts::new(),
-        attempts: Vec::new(),
-        latency_ms: 7,
-        first_token_ms: None,
-        flags: Vec::new(),
-    }
-}
-
 impl World {
     /// Where an entry that a process has had for `reclaim` is taken by another one.
     pub(crate) async fn over(redis: Redis, reclaim: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (ledger, key) = books(&folder).await;
+        let (ledger, key) = noon::books(&folder).await;
         let changed = Arc::new(Notify::new());
         let line = async || Line::to(redis.socket(), Arc::clone(&changed)).await;
         let mut gateways = Vec::new();
         for (node, from) in [("gw-1", 1_000), ("gw-2", 2_000)] {
-            let events = (from..from + EVENTS).map(|number| event(number, &key)).collect();
+            let events = (from..from + EVENTS)
+                .map(|number| request(&key, Noon.now(), (number, 1)))
+                .collect();
             let journal = Arc::new(Journal { node, events, acknowledged: Mutex::new(0) });
             let line = line().await;
             let task = ship(&journal, &line, &changed);
@@ -205,7 +122,7 @@ impl World {
         }
         let mut readers = Vec::new();
         for name in ["billing-1", "billing-2"] {
-            let billing = Billing::new(open(&folder).await, &Registry::new()).unwrap();
+            let billing = Billing::new(noon::open(&folder).await, &Registry::new()).unwrap();
             let line = line().await;
             let task = read(name, &billing, &line, reclaim);
             readers.push(Reader { name, billing, line, task });
