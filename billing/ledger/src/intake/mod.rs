@@ -132,6 +132,7 @@ impl Ledger {
         let catalogue = self.current(&mut tx).await?;
         let mut accepted = Books::open(&mut tx, ack, &[]).await?.closed();
         let mut refusals = 0_u32;
+        let mut refused = None;
         for read in Read::all(&batch.events, &catalogue)? {
             let event = read.event;
             let mut books = Books::open(&mut tx, ack, std::slice::from_ref(&read)).await?;
@@ -146,17 +147,18 @@ impl Ledger {
                     tx.undo_part().await.during("undo event")?;
                     books = Books::open(&mut tx, ack, &[]).await?;
                     refusals = refusals.saturating_add(1);
-                    // Where nothing is booked and more than one event is refused, it is the store
-                    // that is wrong: the journal keeps them.
-                    if accepted.booked == 0 && refusals > 1 && !cause.is_overflow() {
-                        return Err(cause);
-                    }
                     let refusal = Refusal::unbookable(&event.payload, &cause);
                     books.set_aside(&mut tx, &batch.node, event, refusal, now).await?;
+                    refused = Some(cause).filter(|cause| !cause.is_overflow()).or(refused);
                 }
                 Err(cause) => return Err(cause),
             }
             accepted.add(books.closed());
+        }
+        // Where nothing is booked and more than one event is refused, it is the store that is
+        // wrong: the journal keeps them, and what comes behind them is in the next batch.
+        if let Some(cause) = refused.filter(|_| accepted.booked == 0 && refusals > 1) {
+            return Err(cause);
         }
         checkpoint::advance(&mut tx, &batch.node, ack.sequence, now).await?;
         tx.commit().await.during("commit batch")?;

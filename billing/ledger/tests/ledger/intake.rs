@@ -178,6 +178,25 @@ async fn what_the_store_refuses_again_and_again_is_kept_and_the_rest_is_booked()
     assert_eq!(kept[0].request_id.as_deref(), Some(&*events[1].request_id.to_string()));
 }
 
+/// Nor do several at the head of a journal hold up what stands behind them.
+#[tokio::test]
+async fn what_is_refused_before_anything_is_booked_does_not_hold_up_what_comes_behind() {
+    let books = Books::open().await;
+    books.accept(&[books.event(1)]).await;
+    books.tamper("create unique index one on session (customer)").await;
+    let mut events = [books.event(2), books.event(3), books.event(4)];
+    events[0].session = "another".parse().unwrap();
+    events[1].session = "a third".parse().unwrap();
+    let before = books.dump().await;
+
+    // Alone they are kept by their journal: the store may be wrong.
+    assert!(books.ledger.accept(&batch("n1", 2, &events[..2])).await.is_err());
+    assert_eq!(books.dump().await, before);
+    let accepted = books.ledger.accept(&batch("n1", 2, &events)).await.unwrap();
+
+    assert_eq!((accepted.booked, accepted.quarantined, accepted.ack.quarantined), (1, 2, 2));
+}
+
 /// Acknowledged, it would be gone from its journal and never booked.
 #[tokio::test]
 async fn an_event_of_a_newer_gateway_is_refused_with_its_batch_and_stays_in_its_journal() {
