@@ -14,7 +14,7 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::Command,
@@ -194,11 +194,10 @@ async fn stopped_while_writing(folder: &Folder, args: &[&str], file: &Path) {
     for (stop, code) in STOPS {
         let part = PathBuf::from(format!("{}.part", file.display()));
         pipe(&part);
+        // It is open from before the writer to after it: at no time is it told that nobody reads.
+        let mut open = OpenOptions::new().read(true).write(true).open(&part).unwrap();
         let mut terminal = Terminal::run(folder, args);
-        let mut begun = [0];
-        File::open(&part).unwrap().read_exact(&mut begun).unwrap();
-        // It is open still: the writer is not told that nobody reads.
-        let _open = OpenOptions::new().read(true).write(true).open(&part).unwrap();
+        open.read_exact(&mut [0]).unwrap();
         let ended = stop.stop(&mut terminal).await;
         assert_eq!(ended, code, "{stop:?}: {}", terminal.screen());
         assert!(!file.exists(), "{}", file.display());
