@@ -241,10 +241,11 @@ impl Exchange {
         }
     }
 
-    /// Whether a reply that has ended lacks its own end where HTTP has none.
+    /// Whether a reply that has ended lacks its own end: where HTTP has none, or a stream tells it.
     pub(crate) fn is_cut_short(&self) -> bool {
         let Reader::Tap(tap) = &self.reader else { return false };
-        self.ended_by_connection && reply::lacks_its_end(&tap.reading())
+        (self.ended_by_connection || self.framing.is_some())
+            && reply::lacks_its_end(&tap.reading(), self.ended_by_connection)
     }
 
     /// The error that ends a stream whose budget has no room for the rest, after `sent`: where an

@@ -76,11 +76,13 @@ pub(crate) fn is_whole(reading: &Reading) -> bool {
     (reading.terminal || counted) && !reading.error
 }
 
-/// Whether what was read of a reply lacks the reply's own end, as far as it could be read.
-pub(crate) fn lacks_its_end(reading: &Reading) -> bool {
+/// Whether what was read of a reply lacks the reply's own end, as far as it could be read. Where
+/// HTTP says that all of it came, a reason to stop is end enough: some servers tell no other.
+pub(crate) fn lacks_its_end(reading: &Reading, http_cannot_tell: bool) -> bool {
     let counted = reading.usage.as_ref().is_some_and(Usage::is_complete);
     let unknown = reading.tap_error || reading.unreadable;
-    !(reading.terminal || reading.error || counted || unknown)
+    let is_cut = reading.unended || http_cannot_tell;
+    is_cut && !(reading.terminal || reading.error || counted || unknown)
 }
 
 /// How long the upstream asks to be left alone. A date is taken relative to the answer's own

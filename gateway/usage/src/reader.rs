@@ -163,8 +163,12 @@ impl Reader {
             Body::Piece(piece) => Cow::Owned(self.meter.piece(piece, &mut parser, &mut facts)),
             Body::Json(document) => Cow::Owned(read(document, &mut parser, &mut facts)),
         };
-        // A body that ended cleanly has no more to say.
-        facts.output_final |= facts.ended && !facts.abandoned && facts.parts.output.is_some();
+        // Where a stream tells its end, running counts without it are not the whole reply's.
+        let ends_itself = parser.ends_itself();
+        facts.output_final |= (facts.terminal || !ends_itself)
+            && facts.ended
+            && !facts.abandoned
+            && facts.parts.output.is_some();
         let failed = facts.is_failed();
         let usage = parser.usage(self.meter.endpoint, &facts);
         let counted = usage.as_ref().is_some_and(crate::Usage::is_complete);
@@ -175,6 +179,7 @@ impl Reader {
             service_tier: facts.service_tier,
             stop: text.stop,
             terminal: facts.terminal,
+            unended: ends_itself && !facts.terminal && !facts.finish_seen,
             error: facts.error,
             pending: facts.pending,
             failed,

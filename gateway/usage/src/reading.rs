@@ -29,6 +29,8 @@ pub struct Reading {
     pub stop: Option<Stop>,
     /// The family's terminal event was seen, or the JSON document closed.
     pub terminal: bool,
+    /// The family says where a reply ends, and neither that nor a reason to stop has come.
+    pub unended: bool,
     /// The body of a successful status is, or holds, an error.
     pub error: bool,
     /// The reply only says that the work goes on in the background: it consumed nothing yet.
@@ -55,6 +57,8 @@ pub(crate) struct Facts {
     pub(crate) parts: Parts,
     /// The output in `parts` is the whole reply's.
     pub(crate) output_final: bool,
+    /// A choice said why it stopped, in a format where that is not yet the reply's end.
+    pub(crate) finish_seen: bool,
     pub(crate) terminal: bool,
     pub(crate) error: bool,
     pub(crate) pending: bool,

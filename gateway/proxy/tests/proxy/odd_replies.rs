@@ -187,6 +187,44 @@ async fn a_reply_that_only_its_connection_ends_is_not_whole_when_its_own_end_is_
     }
 }
 
+/// Streams that HTTP calls whole and that lack their own end, running counts in them or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_lacks_its_own_end_does_not_end_as_if_it_were_whole() {
+    let world = World::start().await;
+    let mut done = 0;
+    for (path, ask) in [
+        (CHAT, chat("tokens=30,end_after=6", true)),
+        (CHAT, chat("tokens=30,end_after=6,usage=every_chunk", true)),
+        (MESSAGES, message("tokens=30,end_after=6", true)),
+    ] {
+        let (head, body) = world.post(path, &ask).await.into_parts();
+        let read = read_all(body).await;
+        done += 1;
+
+        assert_eq!(head.status, 200);
+        assert!(read.is_none(), "{ask}: a truncated stream ended as if it were whole: {read:?}");
+        let row = world.row_of(&head.headers).await;
+        assert_eq!(row.ended, Ended::UpstreamError, "{ask}: {row:?}");
+        assert_ne!(row.source, Source::Reported, "{ask}: {row:?}");
+        let books = world.books(done).await;
+        let of_row = |book: &&BookEntry| Some(&book.id) == row.attempts[0].provider_id.as_ref();
+        let delivered = books.iter().find(of_row).unwrap().completion_tokens;
+        assert!(row.output_total.unwrap() >= delivered.min(6), "{ask}: {row:?}");
+    }
+}
+
+/// Servers that say why they stopped, and no more: HTTP says that this was all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_ends_with_a_reason_to_stop_is_passed_on_whole() {
+    let last = r#"{"id":"c","choices":[{"index":0,"delta":{"content":"The Nile"},"finish_reason":"stop"}]}"#;
+    let upstream = Scripted::start([stream(&[last], true)]).await;
+    let world = world_of(vec![upstream.upstream("main")], |_| {}).await;
+
+    let asked = ask(&world, &chat("", true)).await;
+
+    assert_eq!(asked.body, format!("data: {last}\n\n"));
+}
+
 /// Such as the usage of a provider that tells it last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_behind_the_end_in_its_frame_stays_behind_it() {

@@ -45,6 +45,10 @@ impl WireFamily for Generic {
         Keys::Described(Arc::clone(&self.keys))
     }
 
+    fn ends_itself(&self) -> bool {
+        self.description.terminal.is_some()
+    }
+
     fn reports(&self) -> Reports {
         self.description.reports()
     }

@@ -70,6 +70,10 @@ pub(crate) trait WireFamily {
     fn keys(&self) -> Keys {
         Keys::Known(Self::KEYS)
     }
+    /// Whether this reply's format says where a stream ends.
+    fn ends_itself(&self) -> bool {
+        true
+    }
     /// Which tokens this reply's family reports.
     fn reports(&self) -> Reports {
         Reports::InputAndOutput
@@ -104,6 +108,13 @@ macro_rules! parsers {
             fn keys(&self) -> Keys {
                 match self {
                     $(Self::$name(parser) => parser.keys()),+
+                }
+            }
+
+            /// See [`WireFamily::ends_itself`].
+            pub(crate) fn ends_itself(&self) -> bool {
+                match self {
+                    $(Self::$name(parser) => parser.ends_itself()),+
                 }
             }
 

@@ -199,6 +199,7 @@ impl OpenAi {
             self.finish_seen |= !choice.finish_reason.as_str().is_empty();
             choice_text(choice, &mut facts.text);
         }
+        facts.finish_seen |= self.finish_seen;
         let usage_only = chunk.choices.is_empty_list()
             && chunk.usage.get().is_some()
             && !chunk.error.is_present();
