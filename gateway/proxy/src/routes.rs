@@ -3,8 +3,11 @@
 //! Only the paths listed here pass (M8). The part of a path behind its base is the provider's
 //! own, and is appended to the upstream's base URL as the provider's SDK would.
 
-use http::Method;
+use http::{Method, request::Parts};
 use permille_types::{Endpoint, Family};
+
+/// The header that names an operation of Hunyuan. Source: Tencent Cloud API 3.0, "Common parameters".
+pub(crate) const TC_ACTION: &str = "x-tc-action";
 
 /// One path below a base. A segment in braces is any text; `{model}` names the model, and
 /// `{model}:verb` is a model with one of Google's verbs behind it.
@@ -38,7 +41,9 @@ impl Base {
 
     /// Whether `path` lies below this base.
     fn holds(&self, path: &str) -> bool {
-        path.strip_prefix(self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        // Nothing lies below the root but other bases.
+        let is_below = |rest: &str| rest.starts_with('/') && self.prefix != "/";
+        path.strip_prefix(self.prefix).is_some_and(|rest| rest.is_empty() || is_below(rest))
     }
 }
 
@@ -213,13 +218,18 @@ pub(crate) fn base_of(path: &str) -> Option<&'static Base> {
     BASES.iter().filter(|base| base.holds(path)).max_by_key(|base| base.prefix.len())
 }
 
-/// The family whose format an answer to `path` takes, also when the path is refused.
-pub(crate) fn family_of(path: &str) -> Family {
-    base_of(path).map_or(Family::OpenAi, |base| base.family)
+/// The family whose format an answer to a request takes, also when it is refused. At the root, which
+/// others ask for too, it is Hunyuan's where the request names an operation of it.
+pub(crate) fn family_of(head: &Parts) -> Family {
+    let is_nobodys = |base: &&Base| base.prefix == "/" && !head.headers.contains_key(TC_ACTION);
+    let base = base_of(head.uri.path()).filter(|base| !is_nobodys(base));
+    base.map_or(Family::OpenAi, |base| base.family)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -237,10 +247,20 @@ mod tests {
             ("/dashscope/api/v1/x", Family::Dashscope),
             ("/llamacpp/completion", Family::LlamaCpp),
             ("/", Family::Hunyuan),
+            ("//v1/chat/completions", Family::OpenAi),
+            ("//", Family::OpenAi),
             ("/x", Family::OpenAi),
         ] {
-            assert_eq!(family_of(path), family, "{path}");
+            let mut request = http::Request::get(path).body(()).unwrap();
+            request.headers_mut().insert(TC_ACTION, HeaderValue::from_static("ChatCompletions"));
+            assert_eq!(family_of(&request.into_parts().0), family, "{path}");
         }
+        let (head, ()) = http::Request::get("/").body(()).unwrap().into_parts();
+        assert_eq!(
+            family_of(&head),
+            Family::OpenAi,
+            "who asks for `/` alone is told by its status"
+        );
     }
 
     #[test]

@@ -57,7 +57,7 @@ where
         let at = self.clock.now();
         let id = RequestId::new(at);
         let (head, body) = request.into_parts();
-        let family = family_of(head.uri.path());
+        let family = family_of(&head);
         let metrics = Arc::clone(&self.metrics);
         let answer = self.inner.call(Inbound { id, at, started: Instant::now(), head, body });
         Box::pin(async move {

@@ -12,7 +12,7 @@ use crate::{
     context::{Authenticated, Routed},
     generic, google,
     refusal::Refusal,
-    routes::{BASES, Base, base_of},
+    routes::{BASES, Base, TC_ACTION, base_of},
     stage::Stage,
     upstream::Upstream,
 };
@@ -146,7 +146,7 @@ fn below<'p>(path: &'p str, prefix: &str) -> &'p str {
 /// Source: Tencent Cloud API 3.0, "Common parameters"; those that answer with `Usage`, and the one
 /// that counts tokens without a model.
 fn hunyuan_operation(headers: &HeaderMap) -> Result<Endpoint, Refusal> {
-    let mut actions = headers.get_all("x-tc-action").iter().map(HeaderValue::as_bytes);
+    let mut actions = headers.get_all(TC_ACTION).iter().map(HeaderValue::as_bytes);
     match (actions.next(), actions.next()) {
         (Some(b"ChatCompletions" | b"ChatTranslations" | b"ImageQuestion"), None) => {
             Ok(Endpoint::Chat)
@@ -178,7 +178,10 @@ fn accepted(path: &str) -> String {
         paths.join(", ")
     };
     base_of(path).map_or_else(
-        || BASES.iter().map(|base| format!("{}/…", base.prefix)).collect::<Vec<_>>().join(", "),
+        || {
+            let bases = BASES.iter().filter(|base| base.prefix != "/");
+            bases.map(|base| format!("{}/…", base.prefix)).collect::<Vec<_>>().join(", ")
+        },
         listed,
     )
 }

@@ -87,6 +87,51 @@ async fn each_bad_request_names_what_is_wrong() {
     assert_eq!(world.journal.stats().records_total, 0, "a refused request left a record");
 }
 
+/// Source: `OpenAI` API reference, "Error codes"; Anthropic API reference, "Errors".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_refusal_has_the_type_that_the_callers_sdk_knows() {
+    let world = World::with(|setup| setup.config.gateway.body_bytes_max = 4_096).await;
+    let unpriced = |body: Value| body.to_string().replace("gpt-4o-mini", "gpt-99");
+    let (small, large) = (chat("tokens=1", false), chat(&"x".repeat(5_000), false));
+    let [unpriced, small, large] = [unpriced(small.clone()), small.to_string(), large.to_string()];
+    let auth = ("authentication_error", "authentication_error");
+    let invalid = ("invalid_request_error", "invalid_request_error");
+
+    for (key, path, body, status, (of_openai, of_anthropic)) in [
+        ("", "", &*small, 401, auth),
+        ("sk-pm_nobody", "", &small, 401, auth),
+        (REVOKED_KEY, "", &small, 401, auth),
+        (KEY, "", &unpriced, 402, ("insufficient_quota", "billing_error")),
+        (KEY, "", &large, 413, ("invalid_request_error", "request_too_large")),
+        (KEY, "", "{\"model\":", 400, invalid),
+        (KEY, "/nowhere", &small, 404, ("invalid_request_error", "not_found_error")),
+    ] {
+        for (base, kind) in [(CHAT, of_openai), ("/anthropic/v1/messages", of_anthropic)] {
+            let answer = send(&world, Method::POST, &format!("{base}{path}"), key, body).await;
+            assert_eq!(answer.status.as_u16(), status, "{base}{path}: {}", answer.error);
+            assert_eq!(answer.error["type"], kind, "{base}{path}: {}", answer.error);
+        }
+    }
+}
+
+/// A base URL with a slash too many, and whoever looks whether somebody is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_path_that_is_not_served_is_answered_as_if_it_were() {
+    let world = World::start().await;
+    let good = chat("tokens=1", false).to_string();
+    for (method, path, key, status) in [
+        (Method::POST, "//v1/chat/completions", KEY, 404),
+        (Method::POST, "//anthropic/v1/messages", KEY, 404),
+        (Method::GET, "/", "", 401),
+        (Method::GET, "/", KEY, 405),
+        (Method::POST, "/elsewhere", KEY, 404),
+    ] {
+        let answer = send(&world, method, path, key, &good).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.error);
+        assert!(!answer.message().contains("//…"), "{}", answer.message());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_duplicate_of_a_metered_field_is_refused() {
     let world = World::start().await;
