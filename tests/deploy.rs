@@ -42,6 +42,43 @@ fn the_dockerfile_follows_good_practice() {
     succeeded(tool("hadolint").arg("--failure-threshold=style").arg(deploy("Dockerfile")));
 }
 
+/// What the image is built from, laid out by the ignore file, is a workspace as it is locked.
+#[test]
+fn the_dockerfile_is_given_every_member_of_the_workspace() {
+    let context = tempfile::tempdir().unwrap();
+    let tracked = succeeded(Command::new("git").args(["ls-files"]).current_dir(root()));
+    let ignored = std::fs::read_to_string(deploy("Dockerfile.dockerignore")).unwrap();
+    for file in tracked.lines().filter(|file| is_sent(file, &ignored)) {
+        let to = context.path().join(file);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(root().join(file), to).unwrap();
+    }
+
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"])
+        .current_dir(context.path())
+        .output()
+        .unwrap();
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    assert!(!context.path().join("tests/fleet").exists(), "all is sent: nothing was tried");
+}
+
+/// Whether a file is sent to the build: the last line of an ignore file that matches it decides.
+/// Its lines are folders and files, `*`, and `**/` before the name of a folder.
+fn is_sent(file: &str, ignored: &str) -> bool {
+    let within = |folder: &str| file == folder || file.starts_with(&format!("{folder}/"));
+    let lines = ignored.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.fold(true, |is_sent, line| {
+        let (sends, pattern) = line.strip_prefix('!').map_or((false, line), |rest| (true, rest));
+        let matches = match (pattern, pattern.strip_prefix("**/")) {
+            ("*", _) => true,
+            (_, Some(name)) => file.split('/').any(|part| part == name),
+            _ => within(pattern),
+        };
+        if matches { sends } else { is_sent }
+    })
+}
+
 /// The compose file as Docker Compose understands it, every default filled in.
 fn compose() -> Value {
     let text = succeeded(

@@ -7,6 +7,7 @@ mod archive;
 mod budget;
 mod error;
 mod issuer;
+mod journal;
 mod load;
 mod otlp;
 mod redis;

@@ -8,10 +8,9 @@ use std::{
 };
 
 use http::Uri;
-use permille_journal::SyncMode;
 use permille_ledger::{PostgresAddress, StoreAddress};
 use permille_proxy::config::{
-    AliasSection, GatewaySection, LimitsSection, MeteringSection, OtlpSection, PolicySection,
+    AliasSection, Away, GatewaySection, LimitsSection, MeteringSection, OtlpSection, PolicySection,
     PricingSection, RoutingSection, Sharing, UpstreamConfig, UpstreamSection,
 };
 use secrecy::SecretString;
@@ -22,6 +21,7 @@ use super::{
     archive::ArchiveSection,
     budget::{BudgetSection, budgets},
     issuer::IssuerSection,
+    journal::JournalSection,
     redis::RedisSection,
     usage_stream::UsageStreamSection,
     webhooks::WebhooksSection,
@@ -281,34 +281,6 @@ impl BillingSection {
     }
 }
 
-/// `[journal]`: the crash-safe hand-over of usage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct JournalSection {
-    /// When records reach the disk: `settle`, `intent+settle`, `interval:500ms` or `none`.
-    pub(crate) sync: SyncMode,
-    /// Size of one segment file.
-    pub(crate) segment_bytes: u64,
-    /// All segments together; when they are full, new requests are refused.
-    pub(crate) bytes_max: u64,
-    /// Microseconds that a sync waits for more records while replies end close together.
-    pub(crate) gather_us: u64,
-    /// Milliseconds that the end of a reply may wait for the disk.
-    pub(crate) hold_max_ms: u64,
-}
-
-impl Default for JournalSection {
-    fn default() -> Self {
-        Self {
-            sync: SyncMode::default(),
-            segment_bytes: 16 * 1024 * 1024,
-            bytes_max: 4 * 1024 * 1024 * 1024,
-            gather_us: 500,
-            hold_max_ms: 250,
-        }
-    }
-}
-
 /// `[session]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -400,14 +372,7 @@ impl Settings {
         self.check_limits()?;
         self.session.check()?;
         self.check_listeners()?;
-        let JournalSection { gather_us, hold_max_ms, .. } = self.journal;
-        if hold_max_ms.saturating_mul(1_000) <= gather_us {
-            let problem = format!(
-                "is {hold_max_ms}, accepted: more than the {gather_us} microseconds of \
-                 `journal.gather_us`, for which a sync waits"
-            );
-            return Err(ConfigError::value("journal.hold_max_ms", problem));
-        }
+        self.journal.check()?;
         if let Some(url) = &self.billing.url {
             check_url("billing.url", url)?;
         }
@@ -440,8 +405,14 @@ impl Settings {
     }
 
     fn check_limits(&self) -> Result<(), ConfigError> {
-        let LimitsSection { gateways, wait_ms, .. } = self.limits;
-        if gateways == 0 {
+        let LimitsSection { away, gateways, wait_ms } = self.limits;
+        // One share each of a number that nobody gave would be the whole for each.
+        if away == Away::Share && self.redis.is_some() && gateways.is_none() {
+            let problem = "is missing, accepted with `away = \"share\"`: the number of gateways \
+                           that share limits, 1 for one alone";
+            return Err(ConfigError::value("limits.gateways", problem));
+        }
+        if gateways == Some(0) {
             let problem = "is 0, accepted: 1 or more, the number of gateways that share limits";
             return Err(ConfigError::value("limits.gateways", problem));
         }

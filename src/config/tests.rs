@@ -47,6 +47,27 @@ fn a_wrong_value_is_refused_with_what_is_accepted() {
 }
 
 #[test]
+fn a_journal_that_no_start_would_accept_is_refused() {
+    for (text, accepted) in [
+        ("bytes_max = 1", "at least 67108864"),
+        ("segment_bytes = 1", "to 1073741824"),
+        ("gather_us = 20001", "0 to 20000"),
+        ("hold_max_ms = 0", "more than the 500 microseconds"),
+    ] {
+        let key = format!("`journal.{}`", text.split(' ').next().unwrap());
+        check(&format!("[journal]\n{text}"), &[&key, accepted]);
+    }
+}
+
+#[test]
+fn gateways_that_share_limits_must_be_counted() {
+    let share = "[redis]\nurl = \"redis://127.0.0.1:1\"\n[limits]\naway = \"share\"\n";
+    check(share, &["`limits.gateways`", "is missing", "1 for one alone"]);
+    assert!(load(&format!("{share}gateways = 3")).1.is_ok());
+    assert!(load(&share.replace("share", "refuse")).1.is_ok());
+}
+
+#[test]
 fn conversations_are_remembered_a_minute_at_least_and_a_week_at_most() {
     for wrong in ["59", "604801"] {
         let text = format!("[session]\nremember_seconds = {wrong}");

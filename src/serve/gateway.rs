@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use permille_journal::{Journal, JournalConfig, RealFs, ship};
+use permille_journal::{Journal, RealFs, ship};
 use permille_proxy::{
     Foundation, Gateway, Readiness, Reload, Reloaded,
     config::{GatewayConfig, LimitsConfig, UpstreamConfig, UpstreamSection},
@@ -185,12 +185,7 @@ async fn open_journal(
     folder: &DataFolder,
     node: NodeId,
 ) -> Result<Journal, ServeError> {
-    let section = &config.settings.journal;
-    let mut journal = JournalConfig::new(folder.journal(), node);
-    journal.segment_bytes = section.segment_bytes;
-    journal.gather = Duration::from_micros(section.gather_us);
-    journal.bytes_max = section.bytes_max;
-    journal.sync = section.sync;
+    let journal = config.settings.journal.config(folder.journal(), node);
     let part = "the journal";
     let open = move || Journal::open(Arc::new(RealFs), &journal, Arc::new(SystemClock));
     let opened = tokio::task::spawn_blocking(open)

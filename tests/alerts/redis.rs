@@ -20,7 +20,8 @@ async fn alerts_on_a_redis_that_does_not_answer_fire_and_clear() {
     let key = billing_folder.json(&limited)["secret"].as_str().unwrap().to_owned();
     let simulator = folder.simulator().await;
     // What is served from a share is told to Redis when it is back.
-    let more = format!("{shared}[limits]\naway = \"share\"\n{}", simulator.upstreams());
+    let more =
+        format!("{shared}[limits]\naway = \"share\"\ngateways = 1\n{}", simulator.upstreams());
     apart(&folder, &billing_folder, billing.console(), &more);
     let rules = shortened_rules(&folder);
     let gateway = Server::start(&folder, "gateway", &[]).await;

@@ -10,7 +10,9 @@ pub struct LimitsSection {
     /// What happens to requests that meet a limit while Redis is away.
     pub away: Away,
     /// How many gateways share the limits: while Redis is away each serves one of so many shares.
-    pub gateways: u32,
+    /// To be given with [`Away::Share`]; absent, there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<u32>,
     /// Milliseconds that one request may wait for Redis.
     pub wait_ms: u32,
 }
@@ -18,7 +20,7 @@ pub struct LimitsSection {
 impl Default for LimitsSection {
     /// A step takes a millisecond; what takes a quarter of a second is not going to come.
     fn default() -> Self {
-        Self { away: Away::Refuse, gateways: 1, wait_ms: 250 }
+        Self { away: Away::Refuse, gateways: None, wait_ms: 250 }
     }
 }
 

@@ -95,7 +95,7 @@ impl Limiter {
                 let wait = Duration::from_millis(config.section.wait_ms.into());
                 let away = match config.section.away {
                     Away::Refuse => WhenAway::Refuse,
-                    Away::Share => WhenAway::Share(config.section.gateways),
+                    Away::Share => WhenAway::Share(config.section.gateways.unwrap_or(1)),
                 };
                 Place::Shared(SharedBooks::open(url, wait)?, away)
             }
