@@ -1,13 +1,15 @@
-//! What each request was billed: its share of the lines of issued invoices (B0).
+//! What each request was billed: its share of the lines of issued invoices (B0), and of what credit
+//! notes have taken back of them.
 //!
 //! A line's amount is divided among the requests that its quantity is of, in 10⁻⁹ of the currency
 //! unit, by largest remainder, the earlier request first where remainders are equal: the shares of
 //! all requests add up to the line. Requests of one quantity have one share, so a month is held as
 //! its different quantities, not as its requests. Nothing is stored: what invoices have billed of a
-//! month changes only when one is issued or voided, and the shares follow from it.
+//! month changes only when one is issued, voided or credited, and the shares follow from it.
 //!
 //! A request has no share while anything that it is summed with is not billed: before its month is
-//! invoiced, and while late usage waits for the next invoice.
+//! invoiced, and while late usage waits for the next invoice. What is credited is divided at any
+//! time, among all requests that the line is summed up from, also those that came late.
 
 mod share;
 
@@ -24,6 +26,7 @@ use permille_rating::{
     round::{from_nano, to_nano},
 };
 use permille_types::{CustomerId, Flag, PriceVersion};
+use rust_decimal::Decimal;
 
 use crate::{
     Customer, LedgerError, UsageFilter, UsageRow, column, customer,
@@ -69,13 +72,34 @@ struct Basis {
     parts: Vec<Period>,
     used: BTreeMap<PartKey, u64>,
     billed: BTreeMap<PartKey, Taken>,
+    /// In nano-units.
+    credited: BTreeMap<PartKey, i64>,
 }
 
 /// The shares of a month.
 #[derive(Debug)]
 struct Month {
     basis: Basis,
-    shares: BTreeMap<PartKey, Share>,
+    billed: BTreeMap<PartKey, Share>,
+    credited: BTreeMap<PartKey, Share>,
+}
+
+/// What a row was billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Billed {
+    /// Its share of issued lines; absent while anything that it is summed with is not billed.
+    pub(crate) share: Option<Decimal>,
+    /// Its share of what credit notes have taken back, before tax.
+    pub(crate) credited: Decimal,
+}
+
+/// A customer, and months of theirs.
+struct Known {
+    customer: Customer,
+    /// Whose own invoice is issued.
+    issued: Vec<String>,
+    /// Of which something was credited.
+    credited: Vec<String>,
 }
 
 /// Tells each of `rows`, which are `stored`, what it was billed.
@@ -85,35 +109,58 @@ pub(crate) async fn tell(
     stored: &[StoredUsage],
     rows: &mut [UsageRow],
 ) -> Result<(), LedgerError> {
-    let mut known: HashMap<CustomerId, (Customer, Vec<String>)> = HashMap::new();
-    let mut months: HashMap<(CustomerId, String), Arc<Month>> = HashMap::new();
-    for (stored, row) in stored.iter().zip(rows) {
-        let id = &stored.event.customer;
+    let billed = of_rows(connection, cache, stored).await?;
+    for (billed, row) in billed.into_iter().zip(rows) {
+        row.billed_cost = billed.share.map(column::decimal_text);
+    }
+    Ok(())
+}
+
+/// What each of `rows` was billed, in their order.
+pub(crate) async fn of_rows(
+    connection: &mut Connection,
+    cache: &Cache,
+    rows: &[StoredUsage],
+) -> Result<Vec<Billed>, LedgerError> {
+    let mut known: HashMap<CustomerId, Option<Known>> = HashMap::new();
+    let mut months: HashMap<(CustomerId, String), Option<Arc<Month>>> = HashMap::new();
+    let mut found = vec![Billed::default(); rows.len()];
+    for (row, billed) in rows.iter().zip(&mut found) {
+        let id = &row.event.customer;
         if !known.contains_key(id) {
-            let Some(customer) = customer::find(connection, id).await? else { continue };
-            let issued = invoiced::months(connection, id).await?;
-            known.insert(id.clone(), (customer, issued));
+            known.insert(id.clone(), known_of(connection, id).await?);
         }
-        let Some((customer, issued)) = known.get(id) else { continue };
-        let Some(label) = label_of(stored.event.at, customer) else { continue };
-        if !issued.contains(&label) {
+        let Some(Some(Known { customer, issued, credited })) = known.get(id) else { continue };
+        let Some(label) = label_of(row.event.at, customer) else { continue };
+        let (is_issued, is_credited) = (issued.contains(&label), credited.contains(&label));
+        if !is_issued && !is_credited {
             continue;
         }
         let place = (id.clone(), label);
         if !months.contains_key(&place) {
             // Shares are of all rows of a month.
             let period = month(&place.1, customer)?;
-            if dropped_in(connection, period.start, period.end).await?.is_some() {
-                continue;
-            }
-            let found = month_of(connection, cache, customer, &place.1).await?;
-            months.insert(place.clone(), found);
+            let month = match dropped_in(connection, period.start, period.end).await? {
+                Some(_) => None,
+                None => Some(month_of(connection, cache, customer, &place.1).await?),
+            };
+            months.insert(place.clone(), month);
         }
-        if let Some(month) = months.get(&place) {
-            row.billed_cost = month.share_of(stored);
-        }
+        let Some(Some(month)) = months.get(&place) else { continue };
+        billed.share = month.billed_of(row).filter(|_| is_issued);
+        billed.credited = month.credited_of(row)?;
     }
-    Ok(())
+    Ok(found)
+}
+
+async fn known_of(
+    connection: &mut Connection,
+    id: &CustomerId,
+) -> Result<Option<Known>, LedgerError> {
+    let Some(customer) = customer::find(connection, id).await? else { return Ok(None) };
+    let issued = invoiced::months(connection, id).await?;
+    let credited = invoiced::credited_months(connection, id).await?;
+    Ok(Some(Known { customer, issued, credited }))
 }
 
 /// The month of a customer that holds an instant, such as `2026-11`.
@@ -132,39 +179,47 @@ async fn month_of(
     if let Some(found) = cache.find(&customer.id, label).filter(|month| month.basis == basis) {
         return Ok(found);
     }
-    let mut shares: BTreeMap<PartKey, Share> = basis
-        .billed
-        .iter()
-        .filter(|(key, taken)| basis.used.get(*key) == Some(&taken.quantity))
-        .map(|(key, taken)| (key.clone(), Share::new(*taken)))
-        .collect();
+    let billed = basis.billed.iter().map(|(key, taken)| (key, *taken));
+    let billed = billed.filter(|(key, taken)| basis.used.get(*key) == Some(&taken.quantity));
+    let credited = basis.credited.iter().filter_map(|(key, amount_nano)| {
+        let quantity = *basis.used.get(key)?;
+        Some((key, Taken { quantity, amount_nano: *amount_nano }))
+    });
+    let shares_of = |(key, taken): (&PartKey, Taken)| (key.clone(), Share::new(taken));
+    let mut billed: BTreeMap<PartKey, Share> = billed.map(shares_of).collect();
+    let mut credited: BTreeMap<PartKey, Share> = credited.map(shares_of).collect();
     let period = month(label, customer)?;
     each(connection, customer, period, |stored| {
         for (key, quantity) in quantities(stored, &basis.parts) {
-            if let Some(share) = shares.get_mut(&key) {
+            for share in [&mut billed, &mut credited].into_iter().filter_map(|of| of.get_mut(&key))
+            {
                 share.count(quantity);
             }
         }
     })
     .await?;
-    shares.values_mut().for_each(Share::settle);
-    if shares.values().any(Share::has_ties) {
+    billed.values_mut().chain(credited.values_mut()).for_each(Share::settle);
+    if billed.values().chain(credited.values()).any(Share::has_ties) {
         // They go to earlier requests; rows come newest first.
         each(connection, customer, period, |stored| {
+            let place = (stored.event.at, stored.event.request_id);
             for (key, quantity) in quantities(stored, &basis.parts) {
-                if let Some(share) = shares.get_mut(&key) {
-                    share.pass(quantity, (stored.event.at, stored.event.request_id));
+                for share in
+                    [&mut billed, &mut credited].into_iter().filter_map(|of| of.get_mut(&key))
+                {
+                    share.pass(quantity, place);
                 }
             }
         })
         .await?;
     }
-    let made = Arc::new(Month { basis, shares });
+    let made = Arc::new(Month { basis, billed, credited });
     cache.keep(&customer.id, label, Arc::clone(&made));
     Ok(made)
 }
 
-/// What was used in a month and what invoices that stand have billed of it.
+/// What was used in a month, what invoices that stand have billed of it, and what of that is
+/// credited.
 async fn basis(
     connection: &mut Connection,
     customer: &Customer,
@@ -180,15 +235,19 @@ async fn basis(
         let used = |sum: &UsageSum| ((start, key_of(sum)), sum.quantity);
         basis.used.extend(part.part.all.iter().map(used));
     }
+    let first = basis.parts.first().map(|part| part.start).unwrap_or_default();
     for taken in invoiced::taken(connection, id, label).await? {
         if !taken.key.2.is_usage() {
             continue;
         }
-        let first = basis.parts.first().map(|part| part.start).unwrap_or_default();
         let sum = basis.billed.entry((taken.begins(first), taken.key)).or_default();
         let nano = to_nano(taken.billed.amount)?;
         sum.quantity = sum.quantity.saturating_add(taken.quantity);
         sum.amount_nano = column::add_count("billed amount", sum.amount_nano, nano)?;
+    }
+    for (taken, amount) in invoiced::credited(connection, id, label).await? {
+        let sum = basis.credited.entry((taken.begins(first), taken.key)).or_default();
+        *sum = column::add_count("credited amount", *sum, to_nano(amount)?)?;
     }
     Ok(basis)
 }
@@ -239,7 +298,7 @@ fn quantities<'a>(
 
 impl Month {
     /// What a row was billed; nothing while anything that it is summed with is not billed.
-    fn share_of(&self, stored: &StoredUsage) -> Option<String> {
+    fn billed_of(&self, stored: &StoredUsage) -> Option<Decimal> {
         let mut sum_nano = None;
         for (key, quantity) in quantities(stored, &self.basis.parts) {
             // A unit without a price beside others is in no sum.
@@ -247,9 +306,18 @@ impl Month {
                 continue;
             }
             let place = (stored.event.at, stored.event.request_id);
-            let nano = self.shares.get(&key)?.of(quantity, place)?;
+            let nano = self.billed.get(&key)?.of(quantity, place)?;
             sum_nano = Some(sum_nano.unwrap_or(0_i64).checked_add(nano)?);
         }
-        sum_nano.map(|nano| column::decimal_text(from_nano(nano)))
+        sum_nano.map(from_nano)
+    }
+
+    /// What of a row is credited.
+    fn credited_of(&self, stored: &StoredUsage) -> Result<Decimal, LedgerError> {
+        let place = (stored.event.at, stored.event.request_id);
+        quantities(stored, &self.basis.parts)
+            .filter_map(|(key, quantity)| self.credited.get(&key)?.of(quantity, place))
+            .try_fold(0_i64, |sum, nano| column::add_count("credited amount", sum, nano))
+            .map(from_nano)
     }
 }

@@ -7,21 +7,21 @@
 mod read;
 mod repo;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use permille_rating::{
     invoice::{BilledLine, InvoiceLine, Part, UsageSum},
     period::Period,
 };
-use permille_types::{CustomerId, ModelName, PriceVersion, ProjectId};
+use permille_types::{CustomerId, InvoiceId, ModelName, PriceVersion, ProjectId};
 use rust_decimal::Decimal;
 
 pub use read::{InvoicedUsage, PricedEvent};
-pub(crate) use repo::{billed_months, months_before, take, taken};
+pub(crate) use repo::{billed_months, credited_months, months_before, take, taken};
 
 use crate::{
-    LedgerError, column,
+    LedgerError, column, credit_note,
     rollup::{self, PeriodQuantities, Scope, Simulated},
     store::Connection,
 };
@@ -182,6 +182,29 @@ pub(crate) async fn billed_of(
         .try_fold(Decimal::ZERO, |sum, taken| {
             column::exact_add("amounts of a charge", sum, taken.billed.amount)
         })
+}
+
+/// The lines over a customer's month of which credit notes have taken something back, and how much
+/// of each, before tax.
+pub(crate) async fn credited(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    label: &str,
+) -> Result<Vec<(Taken, Decimal)>, LedgerError> {
+    let mut credited = Vec::new();
+    let mut known: HashMap<InvoiceId, Vec<Decimal>> = HashMap::new();
+    for line in repo::lines_of_credited(connection, customer, label).await? {
+        let repo::TakenLine { invoice, place, taken } = line;
+        if !known.contains_key(&invoice) {
+            let notes = credit_note::notes_of(connection, &invoice).await?;
+            known.insert(invoice.clone(), credit_note::credited(&notes)?.lines);
+        }
+        let amounts = known.get(&invoice);
+        if let Some(amount) = amounts.and_then(|lines| lines.get(place)) {
+            credited.push((taken, *amount));
+        }
+    }
+    Ok(credited)
 }
 
 /// Months whose own invoice is issued to the customer, oldest first.

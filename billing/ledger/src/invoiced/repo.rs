@@ -142,6 +142,93 @@ pub(crate) async fn taken(
     .collect()
 }
 
+/// A line as it was taken, and where it stands.
+pub(super) struct TakenLine {
+    pub(super) invoice: InvoiceId,
+    /// Its place on the invoice, from 0.
+    pub(super) place: usize,
+    pub(super) taken: Taken,
+}
+
+#[derive(sqlx::FromRow)]
+struct TakenLineRow {
+    invoice: String,
+    line: i64,
+    #[sqlx(flatten)]
+    taken: TakenRow,
+}
+
+impl TryFrom<TakenLineRow> for TakenLine {
+    type Error = LedgerError;
+
+    fn try_from(row: TakenLineRow) -> Result<Self, LedgerError> {
+        Ok(Self {
+            invoice: column::parsed("invoiced_usage.invoice", &row.invoice)?,
+            place: column::number("invoiced_usage.line", row.line.saturating_sub(1))?,
+            taken: row.taken.try_into()?,
+        })
+    }
+}
+
+/// What invoices with credit notes have billed of a customer's month, line by line.
+pub(super) async fn lines_of_credited(
+    connection: &mut Connection,
+    customer: &CustomerId,
+    period: &str,
+) -> Result<Vec<TakenLine>, LedgerError> {
+    sql::query_as::<TakenLineRow>(
+        "select
+             invoice,
+             line,
+             project,
+             model,
+             meter,
+             price_version,
+             band,
+             part_at,
+             charge,
+             quantity,
+             amount_nano
+         from invoiced_usage
+         where customer = $1
+           and period = $2
+           and exists (
+             select 1
+             from credit_note
+             where credit_note.invoice = invoiced_usage.invoice
+           )
+         order by
+             invoice,
+             line",
+    )
+    .bind(customer.as_str())
+    .bind(period)
+    .fetch_all(connection)
+    .await
+    .during("read credited lines of a month")?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
+}
+
+/// Months of which invoices with credit notes have billed something, oldest first.
+pub(crate) async fn credited_months(
+    connection: &mut Connection,
+    customer: &CustomerId,
+) -> Result<Vec<String>, LedgerError> {
+    sql::query_scalar::<String>(
+        "select distinct invoiced_usage.period
+         from credit_note
+         join invoiced_usage on invoiced_usage.invoice = credit_note.invoice
+         where credit_note.customer = $1
+         order by invoiced_usage.period",
+    )
+    .bind(customer.as_str())
+    .fetch_all(connection)
+    .await
+    .during("list credited months")
+}
+
 /// Months before `period` whose own invoice is issued to the customer, oldest first: what is left
 /// of them is late.
 pub(crate) async fn months_before(

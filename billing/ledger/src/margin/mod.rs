@@ -1,4 +1,5 @@
-//! Margins: what requests were billed less what their providers took, in one currency.
+//! Margins: what requests were billed less what their providers took, in one currency. What credit
+//! notes have taken back of the lines that billed them is no part of it.
 //!
 //! Amounts of other currencies are converted by the rate of the request's day (UTC). A request of
 //! which either side is not known, or cannot be converted, is in no sum: it is named among those
@@ -19,7 +20,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    Ledger, LedgerError, SummaryFilter, UsageRow, billed, fx, plan,
+    Ledger, LedgerError, SummaryFilter,
+    billed::{self, Billed},
+    column, fx, plan,
     session::decimal_string,
     usage::{self, StoredUsage},
 };
@@ -164,11 +167,13 @@ pub struct MarginSums {
     pub simulated_requests: u64,
     /// Requests that are in no sum.
     pub left_out_requests: u64,
-    /// What they were billed, or cost at their own prices. By plan, what no invoice has billed yet
-    /// of a plan with a fee counts as 0: the fee stands for it.
+    /// What they were billed, or cost at their own prices, less what of it is credited, before tax.
+    /// By plan, what no invoice has billed yet of a plan with a fee counts as 0: the fee stands for
+    /// it.
     #[serde(serialize_with = "decimal_string")]
     pub billed: Decimal,
-    /// What the plans' fees come to over the time of the report, up to now; 0 but by plan.
+    /// What the plans' fees come to over the time of the report, up to now, less what of them is
+    /// credited; 0 but by plan.
     #[serde(serialize_with = "decimal_string")]
     pub fees: Decimal,
     /// What providers took for all of their calls.
@@ -270,12 +275,11 @@ impl Ledger {
         let mut after = None;
         loop {
             let stored = usage::by_session(&mut view, &filter, after.take(), ROWS_AT_ONCE).await?;
-            let mut rows: Vec<UsageRow> = stored.iter().cloned().map(UsageRow::from).collect();
-            billed::tell(&mut view, &self.billed, &stored, &mut rows).await?;
-            for (stored, row) in stored.iter().zip(&rows) {
+            let billed = billed::of_rows(&mut view, &self.billed, &stored).await?;
+            for (stored, billed) in stored.iter().zip(billed) {
                 let is_simulated = stored.event.flags.contains(&Flag::Simulated);
                 let tally = if is_simulated { &mut simulated } else { &mut real };
-                tally.add(stored, row.billed_cost.as_deref())?;
+                tally.add(stored, billed)?;
             }
             let Some(last) = stored.last() else { break };
             after = Some(usage::Place::of(last));
@@ -287,13 +291,14 @@ impl Ledger {
     }
 }
 
-/// What a row was billed, or costs: absent while it has no price.
-fn billed_of(stored: &StoredUsage, share: Option<&str>) -> Result<Option<Decimal>, LedgerError> {
-    match (share, &stored.pricing) {
-        (Some(share), _) => crate::column::decimal("billed_cost", share).map(Some),
-        (None, usage::Pricing::Priced { cost, .. }) => Ok(Some(*cost)),
-        (None, usage::Pricing::Held) => Ok(None),
-    }
+/// What a row was billed, or costs, less what of it is credited: absent while it has no price.
+fn billed_of(stored: &StoredUsage, billed: Billed) -> Result<Option<Decimal>, LedgerError> {
+    let amount = match (billed.share, &stored.pricing) {
+        (Some(share), _) => share,
+        (None, usage::Pricing::Priced { cost, .. }) => *cost,
+        (None, usage::Pricing::Held) => return Ok(None),
+    };
+    column::exact_sub("margins", amount, billed.credited).map(Some)
 }
 
 /// A session that has one id at one customer.

@@ -16,7 +16,9 @@ use super::{
     MarginReport, MarginSums, UsedRate, billed_of,
 };
 use crate::{
-    LedgerError, column,
+    LedgerError,
+    billed::Billed,
+    column,
     plan::{Fee, NO_PLAN, Plans},
     usage::StoredUsage,
 };
@@ -97,20 +99,16 @@ impl<'b> Tally<'b> {
         self.requests() == 0
     }
 
-    /// Adds a row; `share` is what issued invoices billed of it.
-    pub(super) fn add(
-        &mut self,
-        row: &StoredUsage,
-        share: Option<&str>,
-    ) -> Result<(), LedgerError> {
+    /// Adds a row and what it was billed.
+    pub(super) fn add(&mut self, row: &StoredUsage, billed: Billed) -> Result<(), LedgerError> {
         let event = &row.event;
         let day = event.at.date_naive();
         let mut sides = Sides { billed: None, provider: None };
         let plan = self.plans.at(&event.customer, event.at);
         // What an allowance leaves of it is known when it is invoiced.
-        let by_fee = share.is_none() && plan.is_some_and(|plan| plan.fee.is_some());
-        sides.billed = billed_of(row, share)?
-            .map(|billed| (row.currency, if by_fee { Decimal::ZERO } else { billed }));
+        let by_fee = billed.share.is_none() && plan.is_some_and(|plan| plan.fee.is_some());
+        sides.billed = billed_of(row, billed)?
+            .map(|amount| (row.currency, if by_fee { Decimal::ZERO } else { amount }));
         let found = self.provider_side(event, row.currency)?;
         let both = match found {
             Ok(provider) => {
@@ -119,11 +117,12 @@ impl<'b> Tally<'b> {
             }
             Err(reason) => Err(reason),
         };
+        let is_billed = billed.share.is_some();
         let mut sums = MarginSums::default();
         match both {
             Ok(Converted { billed, provider }) => {
                 sums.requests = 1;
-                sums.unbilled_requests = u64::from(share.is_none());
+                sums.unbilled_requests = u64::from(!is_billed);
                 sums.simulated_requests = u64::from(event.flags.contains(&Flag::Simulated));
                 sums.billed = billed;
                 sums.provider_cost = provider.cost;

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use crate::support::{Books, add_customer, add_key, at, batch, event, import};
 
 /// What the provider takes: dollars for one model, yuan for the other.
-const COSTS: &str = r#"
+pub(crate) const COSTS: &str = r#"
 [[price]]
 model = "ERNIE-Bot"
 side = "cost"
@@ -38,34 +38,38 @@ input = "0.02"
 output = "0.08"
 "#;
 
-fn rate(base: Currency, quote: Currency, day: &str, rate: &str) -> FxRate {
+pub(crate) fn rate(base: Currency, quote: Currency, day: &str, rate: &str) -> FxRate {
     let rate = Decimal::from_str_exact(rate).unwrap();
     FxRate { base, quote, day: day.parse().unwrap(), rate, source: "a bank".to_owned() }
 }
 
-fn dollar(day: &str, yuan: &str) -> FxRate {
+pub(crate) fn dollar(day: &str, yuan: &str) -> FxRate {
     rate(Currency::USD, Currency::CNY, day, yuan)
 }
 
 /// 1,000 tokens in and 500 out, by default at 09:30 on 2026-11-20.
-fn used(books: &Books, number: u32, model: &str, session: &str) -> UsageEvent {
+pub(crate) fn used(books: &Books, number: u32, model: &str, session: &str) -> UsageEvent {
     let mut event = books.event(number);
     event.model_requested = model.parse().unwrap();
     event.session = session.parse().unwrap();
     event
 }
 
-async fn set(books: &Books, rates: &[FxRate], how: FxChange) -> Result<FxImport, LedgerError> {
+pub(crate) async fn set(
+    books: &Books,
+    rates: &[FxRate],
+    how: FxChange,
+) -> Result<FxImport, LedgerError> {
     let finance = books.as_role(Role::Finance).await;
     books.ledger.set_fx_rates(rates, how, &finance).await
 }
 
-async fn margins(books: &Books, by: MarginBy) -> MarginReport {
+pub(crate) async fn margins(books: &Books, by: MarginBy) -> MarginReport {
     let asked = MarginFilter { by, ..MarginFilter::new(Currency::CNY) };
     books.ledger.margins(&asked).await.unwrap()
 }
 
-fn text(amount: Decimal) -> String {
+pub(crate) fn text(amount: Decimal) -> String {
     amount.normalize().to_string()
 }
 

@@ -9,4 +9,4 @@ mod ledger;
 mod several;
 mod shared;
 
-use ledger::{archives, balances, database, evidence, interims, reopening, support};
+use ledger::{archives, balances, database, evidence, interims, margins, reopening, support};
