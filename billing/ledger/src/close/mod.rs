@@ -84,7 +84,8 @@ pub struct Signature {
     /// Why they signed although a check was not in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<String>,
-    /// The invoices of the month that they signed over; absent before this was kept.
+    /// The invoices and credit notes of the month that they signed over; absent before this was
+    /// kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amounts: Option<SignedAmounts>,
 }
@@ -363,8 +364,8 @@ async fn signing_round(
         let before = other.amounts.as_ref().map(SignedAmounts::told).unwrap_or_default();
         let now = seen.told();
         return refused(format!(
-            "was signed by {by} over {before}; now it is {now} (other invoices or amounts); \
-             accepted: that {by} signs again"
+            "was signed by {by} over {before}; now it is {now} (other invoices, credit notes or \
+             amounts); accepted: that {by} signs again"
         ));
     }
     Ok((round, before))

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use document::{CREDIT_NOTE_VERSION, CreditNote, CreditNoteLine, CreditedInvoice};
-pub(crate) use repo::{amounts, notes_of};
+pub(crate) use repo::{CreditOfPeriod, amounts, notes_of, of_period};
 
 use crate::{
     Instruction, Invoice, Ledger, LedgerError, Listing, Page,

@@ -84,6 +84,49 @@ pub(crate) async fn notes_of(
     .collect()
 }
 
+/// What a note takes back in money of an invoice of a month.
+pub(crate) struct CreditOfPeriod {
+    /// The note's number.
+    pub(crate) number: String,
+    /// The invoice's number.
+    pub(crate) invoice: String,
+    pub(crate) currency: Currency,
+    pub(crate) amount: Decimal,
+}
+
+/// The notes over invoices of a month that stand, by number.
+pub(crate) async fn of_period(
+    connection: &mut Connection,
+    period: &str,
+) -> Result<Vec<CreditOfPeriod>, LedgerError> {
+    sql::query_as::<(String, String, String, String)>(
+        "select
+             credit_note.number,
+             credit_note.invoice_number,
+             credit_note.currency,
+             coalesce(credit_note.total, credit_note.gross)
+         from invoice
+         join credit_note on credit_note.invoice = invoice.id
+         where invoice.period = $1
+           and invoice.state <> 'void'
+         order by credit_note.number",
+    )
+    .bind(period)
+    .fetch_all(connection)
+    .await
+    .during("read credit notes of a month")?
+    .into_iter()
+    .map(|(number, invoice, currency, amount)| {
+        Ok(CreditOfPeriod {
+            number,
+            invoice,
+            currency: column::parsed("credit_note.currency", &currency)?,
+            amount: column::decimal("credit_note.total", &amount)?,
+        })
+    })
+    .collect()
+}
+
 /// What each note takes back in money, by customer and currency.
 pub(crate) async fn amounts(
     connection: &mut Connection,

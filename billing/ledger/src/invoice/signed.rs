@@ -1,4 +1,5 @@
-//! What a signature of a month's close is over: its invoices and their amounts.
+//! What a signature of a month's close is over: its invoices, what is credited of them, and their
+//! amounts.
 
 use permille_types::Currency;
 use rust_decimal::Decimal;
@@ -7,15 +8,20 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::repo;
-use crate::{LedgerError, column, store::Connection};
+use crate::{
+    LedgerError, column,
+    credit_note::{self, CreditOfPeriod},
+    store::Connection,
+};
 
-/// The invoices of a month that are not void, as whoever signed saw them.
+/// The invoices of a month that are not void and their credit notes, as whoever signed saw them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignedAmounts {
     /// One entry for each currency.
     pub sums: Vec<SignedSum>,
     /// SHA-256 over number (or id), state, total and currency of each invoice, a line each, by
-    /// customer: it tells of other invoices over the same sum.
+    /// customer, then number, invoice, amount and currency of each credit note, by number: it tells
+    /// of other documents over the same sum.
     pub digest: String,
 }
 
@@ -29,6 +35,10 @@ pub struct SignedSum {
     pub invoices: u64,
     /// Sum of their totals.
     pub total: Decimal,
+    /// What credit notes have taken back of them in money; absent where there are none, and before
+    /// this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credited: Option<Decimal>,
 }
 
 impl SignedAmounts {
@@ -38,13 +48,17 @@ impl SignedAmounts {
             return "no invoices".to_owned();
         }
         let told = |sum: &SignedSum| {
-            format!("{} {} in {} invoices", sum.total, sum.currency.code(), sum.invoices)
+            let currency = sum.currency.code();
+            let credited =
+                sum.credited.map(|credited| format!(" less {credited} {currency} credited"));
+            let credited = credited.unwrap_or_default();
+            format!("{} {currency} in {} invoices{credited}", sum.total, sum.invoices)
         };
         self.sums.iter().map(told).collect::<Vec<_>>().join(", ")
     }
 }
 
-/// The invoices of the month `period` as they are now.
+/// The invoices of the month `period` and their credit notes as they are now.
 pub(crate) async fn amounts_of(
     connection: &mut Connection,
     period: &str,
@@ -56,12 +70,21 @@ pub(crate) async fn amounts_of(
         let state = if is_issued { "issued" } else { "not issued" };
         digest.update(format!("{shown} {state} {total} {}\n", currency.code()));
         match sums.iter_mut().find(|sum| sum.currency == currency) {
-            None => sums.push(SignedSum { currency, invoices: 1, total }),
+            None => sums.push(SignedSum { currency, invoices: 1, total, credited: None }),
             Some(sum) => {
                 sum.invoices = sum.invoices.saturating_add(1);
                 sum.total = column::exact_add("totals of a month", sum.total, total)?;
             }
         }
+    }
+    for note in credit_note::of_period(connection, period).await? {
+        let CreditOfPeriod { number, invoice, currency, amount } = note;
+        digest.update(format!("{number} credits {invoice} {amount} {}\n", currency.code()));
+        let sum = sums.iter_mut().find(|sum| sum.currency == currency);
+        let sum =
+            sum.ok_or_else(|| LedgerError::corrupt("credit_note.currency", currency.code()))?;
+        let before = sum.credited.unwrap_or_default();
+        sum.credited = Some(column::exact_add("credits of a month", before, amount)?);
     }
     sums.sort_by_key(|sum| sum.currency.code());
     Ok(SignedAmounts { sums, digest: hex::encode(digest.finalize()) })

@@ -1,6 +1,8 @@
 //! What an approval and a signature are over, and what a close must not miss.
 
-use permille_ledger::{Close, CloseState, Instruction, Invoice, LedgerError, Role, SeenTotal};
+use permille_ledger::{
+    Close, CloseState, CreditScope, Instruction, Invoice, LedgerError, NewCredit, Role, SeenTotal,
+};
 use permille_types::{Currency, CustomerId, Flag, InvoiceId, UsageEvent};
 
 use crate::support::{Books, add_customer, add_key, at, event};
@@ -142,6 +144,70 @@ async fn a_signature_is_over_the_invoices_that_it_saw() {
     let signed: Vec<_> = closed.history.iter().filter(|entry| entry.action == "sign").collect();
     assert_eq!(signed.len(), 3, "what was signed before stays on the history");
     assert_eq!(signed[0].detail.as_deref(), Some("over 0.02 CNY in 1 invoices"));
+}
+
+async fn credit(books: &Books, invoice: &Invoice, scope: CreditScope) {
+    let new = NewCredit { scope, currency: None, reason: "a test".to_owned() };
+    let finance = books.as_role(Role::Finance).await;
+    books.ledger.credit_invoice(&id(invoice), &new, &finance).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signature_is_over_what_is_credited_too_and_a_note_after_it_asks_for_another() {
+    let books = in_december().await;
+    books.accept(&[UsageEvent { at: at("2026-10-20T00:00:00Z"), ..books.event(3) }]).await;
+    let (october, november) = (books.issue("2026-10").await, books.issue("2026-11").await);
+    let cent = || CreditScope::Amount("0.01".parse().unwrap());
+    credit(&books, &november, cent()).await;
+    let first = sign(&books, Role::Operator).await.unwrap();
+    // Another month's is not this month's.
+    credit(&books, &october, cent()).await;
+    let twice = sign(&books, Role::Operator).await.unwrap_err();
+    credit(&books, &november, CreditScope::Rest).await;
+
+    let other = sign(&books, Role::Finance).await.unwrap_err();
+    let anew = sign(&books, Role::Operator).await.unwrap();
+    let closed = sign(&books, Role::Finance).await.unwrap();
+
+    assert!(twice.to_string().contains("was signed by operator already"), "{twice}");
+    let said = "was signed by operator over 0.02 CNY in 1 invoices less 0.01 CNY credited; now it \
+                is 0.02 CNY in 1 invoices less 0.02 CNY credited (other invoices, credit notes or \
+                amounts); accepted: that operator signs again";
+    assert!(other.to_string().contains(said), "{other}");
+    assert_eq!((anew.signatures.len(), closed.state), (1, CloseState::Closed));
+    let credited = |close: &Close| {
+        let sums = &close.signatures[0].amounts.as_ref().unwrap().sums;
+        (sums.len(), sums[0].total.to_string(), sums[0].credited.unwrap().to_string())
+    };
+    assert_eq!(credited(&first), (1, "0.02".into(), "0.01".into()));
+    assert_eq!(credited(&closed), (1, "0.02".into(), "0.02".into()));
+    let detail = closed.history.iter().rev().find(|entry| entry.action == "sign").unwrap();
+    let told = "over 0.02 CNY in 1 invoices less 0.02 CNY credited";
+    assert_eq!(detail.detail.as_deref(), Some(told));
+    let shown = serde_json::to_value(&closed.signatures[1].amounts).unwrap();
+    assert_eq!(shown["sums"][0]["credited"], "0.02");
+}
+
+/// As it was stored before credits were kept.
+#[tokio::test]
+async fn a_signature_without_a_credited_sum_holds_while_nothing_is_credited() {
+    let books = in_december().await;
+    let invoice = books.issue("2026-11").await;
+    sign(&books, Role::Operator).await.unwrap();
+    // SHA-256 of "INV-2026-000001 issued 0.02 CNY" and a line feed.
+    let before = concat!(
+        r#"{"sums":[{"currency":"CNY","invoices":1,"total":"0.02"}],"#,
+        r#""digest":"ee2d3b195a57739fd5117d96847faabb8fcff3fb77f8bd99a65494f4c3b2cc31"}"#,
+    );
+    let stored = books.lines("select amounts from period_signature").await;
+    assert_eq!(stored, [before], "nothing is written that was not before");
+
+    let closed = sign(&books, Role::Finance).await.unwrap();
+    credit(&books, &invoice, CreditScope::Rest).await;
+    let later = books.ledger.close_report("2026-11").await.unwrap();
+
+    assert_eq!(closed.state, CloseState::Closed);
+    assert_eq!(later.signatures, closed.signatures, "a note after the close changes none of them");
 }
 
 /// A client that had no answer asks again; by then the month may be closed anew.
