@@ -371,6 +371,8 @@ async fn a_running_month_is_invoiced_in_parts_and_verified_offline() {
     let id = draft["id"].as_str().unwrap();
     folder.text(&["invoice", "approve", id, "--total", "20.00"]);
     let number = folder.json(&["invoice", "finalize", id])["number"].as_str().unwrap().to_owned();
+    let issued = folder.text(&["invoice", "document", &number]);
+    let shown = folder.text(&["invoice", "show", &number]);
     let list = folder.text(&["invoice", "list"]);
     let whole = folder.text(&[&["invoice", "preview"], &of_month[..]].concat());
     let nothing = folder.run(&[&["invoice", "draft"], &interim[..]].concat()).refused(1);
@@ -383,6 +385,12 @@ async fn a_running_month_is_invoiced_in_parts_and_verified_offline() {
     assert!(refused.contains("`threshold`: 0 is not accepted; accepted: above 0"), "{refused}");
     assert!(preview.starts_with("Interim invoice (preview)"), "{preview}");
     assert!(preview.contains("20.00") && !preview.contains("31.00"), "{preview}");
+    let issued: serde_json::Value = serde_json::from_str(&issued).unwrap();
+    let head = &issued["records"][0];
+    let cells = [&head["period"], &head["root"]].map(|cell| cell.as_str().unwrap());
+    let root = shown.lines().find(|row| cells.iter().all(|cell| row.contains(cell)));
+    let size = root.and_then(|row| row.split_whitespace().nth(1));
+    assert_eq!(size, Some(&*head["size"].to_string()), "{head}: {shown}");
     assert!(list.contains(&format!("{label} (interim)")), "{list}");
     assert!(whole.starts_with("Invoice (preview)") && whole.contains("31.00"), "{whole}");
     let before = format!("billed of this month by interim invoices: {number} 20.00");

@@ -259,6 +259,12 @@ async fn the_pages_of_every_kind_of_document_say_the_figures_of_its_text_and_no_
         assert!(wanted.len() > 4, "{number}: {wanted:?}");
         for (language, sessions) in [("en", "Multi-turn sessions"), ("zh", "多轮会话汇总")] {
             let text = pages(&folder, number, language);
+            for head in json["records"].as_array().into_iter().flatten() {
+                let root = format!("{}{}", head["size"], head["root"].as_str().unwrap());
+                let squeezed: String = text.split_whitespace().collect();
+                assert!(squeezed.contains(&root), "{number} {language} lacks {root}: {text}");
+            }
+            assert_eq!(json["records"].is_null(), number == &note, "{number}");
             let (text, of_sessions) = text.split_once(sessions).unwrap_or((&text, ""));
             let found = on_pages(text);
 

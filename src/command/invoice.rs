@@ -359,6 +359,9 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
     if !invoice.charges.is_empty() {
         parts.push(format!("\n{}", charges(&invoice)));
     }
+    if !invoice.records.is_empty() {
+        parts.push(format!("\n{}", records(&invoice)));
+    }
     let notes = notes(&invoice);
     if !notes.is_empty() {
         parts.push(String::new());
@@ -500,6 +503,19 @@ fn charges(invoice: &Invoice) -> String {
             or_dash(charge.billed_before.map(amount).as_ref()),
             amount(charge.billed),
         ]);
+    }
+    grid.render("")
+}
+
+/// The records behind the lines, and the root that proves them.
+fn records(invoice: &Invoice) -> String {
+    let mut grid = Grid::new(&[
+        ("records of", Align::Left),
+        ("requests", Align::Right),
+        ("root", Align::Left),
+    ]);
+    for head in &invoice.records {
+        grid.row([head.period.clone(), grouped(&head.size.to_string()), head.root.to_string()]);
     }
     grid.render("")
 }

@@ -55,6 +55,8 @@ pub struct Document {
     pub total: Decimal,
     /// What has become of it since it was issued; no part of what was issued.
     pub standing: Option<Standing>,
+    /// The records behind the lines, one entry for each month; a credit note has none.
+    pub records: Vec<Records>,
     /// Requests behind the lines; a credit note has none.
     pub counts: Option<RequestCounts>,
     /// The issued text itself, byte for byte.
@@ -223,6 +225,17 @@ pub struct Standing {
     pub refunded: Decimal,
     /// What is still to be paid.
     pub due: Decimal,
+}
+
+/// The records of a month's requests, and what proves each of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records {
+    /// The month, such as `2026-11`.
+    pub period: String,
+    /// How many there are: one for each request.
+    pub size: u64,
+    /// The root of the Merkle tree over them, in hexadecimal digits.
+    pub root: String,
 }
 
 /// Requests behind an invoice.

@@ -35,7 +35,7 @@ mod words;
 pub use detail::Request;
 pub use document::{
     BilledBefore, BilledPeriod, Buyer, Document, IssuedText, Kind, Line, LineUsage, ProjectAmount,
-    RequestCounts, Standing, Status,
+    Records, RequestCounts, Standing, Status,
 };
 pub use error::DocumentError;
 pub use export::{Export, Exporter};

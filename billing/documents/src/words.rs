@@ -100,6 +100,10 @@ words! {
     verify: "How to verify this document", "如何核验本单";
     verify_lines: "Each line is quantity × price, rounded once to the smallest unit of the currency, half away from zero; where a charge covers it, its share of the charge. The lines less credit before tax add up to the net; each tax is the net times its rate, rounded once.",
         "每行金额 = 数量 × 单价，仅四舍五入一次至币种最小单位（远离零方向）；由计费项计价的行为其分摊金额。各行之和减去税前预付款等于不含税金额；每项税额 = 不含税金额 × 税率，仅舍入一次。";
+    verify_records: "The Merkle tree (RFC 9162) over the records of the requests behind the lines, by month. `permille verify` computes its root and the lines again from the records:",
+        "按月列出各行所依据的请求记录的 Merkle 树（RFC 9162）。`permille verify` 可由记录重新计算树根与各行：";
+    month: "Month", "月份";
+    root: "Merkle root", "Merkle 树根";
     verify_digest: "The document that was issued is JSON text with this SHA-256:", "正式开具的单据为 JSON 文本，其 SHA-256 为：";
     verify_command: "To get it and compare:", "获取并比对：";
     page: "Page", "第";

@@ -41,6 +41,7 @@ pub(crate) struct View {
     pub(crate) standing: Facts,
     pub(crate) notes: Vec<String>,
     pub(crate) payment: Vec<String>,
+    pub(crate) records: Vec<RecordRow>,
     pub(crate) digest: Option<String>,
     pub(crate) command: Option<String>,
 }
@@ -72,6 +73,14 @@ pub(crate) struct TaxRow {
     pub(crate) rate: String,
     pub(crate) base: String,
     pub(crate) amount: String,
+}
+
+/// The records of one month.
+#[derive(Debug)]
+pub(crate) struct RecordRow {
+    pub(crate) month: String,
+    pub(crate) size: String,
+    pub(crate) root: String,
 }
 
 /// The most expensive sessions and what is sent again in all of them.
@@ -144,6 +153,7 @@ impl View {
             standing: standing(document, &words),
             notes: notes.chain(count_notes(document, &words)).collect(),
             payment: payment.map(|text| line(text)).collect(),
+            records: records(document),
             digest,
             command,
         }
@@ -366,6 +376,18 @@ fn standing(document: &Document, words: &Words) -> Facts {
     .filter_map(|(label, amount)| Some((label, amount?)))
     .map(|(label, amount)| (label.to_owned(), money(document, amount)))
     .collect()
+}
+
+fn records(document: &Document) -> Vec<RecordRow> {
+    document
+        .records
+        .iter()
+        .map(|records| RecordRow {
+            month: line(&records.period),
+            size: grouped(records.size.into()),
+            root: line(&records.root),
+        })
+        .collect()
 }
 
 fn count_notes(document: &Document, words: &Words) -> Vec<String> {

@@ -406,7 +406,21 @@ impl Flow<'_> {
     fn verify(&mut self, view: &View) -> Result<(), DocumentError> {
         let words = &view.words;
         self.heading(words.verify)?;
-        let mut texts = vec![words.verify_lines.to_owned()];
+        self.paragraphs(&[words.verify_lines.to_owned()], LABEL)?;
+        if !view.records.is_empty() {
+            self.paragraphs(&[words.verify_records.to_owned()], LABEL)?;
+            let columns = [
+                Column::left(words.month, 0.16),
+                Column::right(words.requests),
+                Column::left(words.root, 1.0),
+            ];
+            let rows = view.records.iter().map(|records| {
+                vec![records.month.clone(), records.size.clone(), records.root.clone()]
+            });
+            Table::new(&columns, rows.collect()).set(self)?;
+            self.y += 4.0;
+        }
+        let mut texts = Vec::new();
         if let Some(digest) = &view.digest {
             texts.push(words.verify_digest.to_owned());
             texts.push(digest.clone());

@@ -5,7 +5,7 @@ use permille_rating::invoice::{CreditScope, TaxTerms};
 use permille_types::TurnKind;
 
 use crate::samples::{
-    credit_note, decimal, export, invoice, november, request, text, vat, written,
+    ROOT, credit_note, decimal, export, invoice, november, request, text, vat, written,
 };
 
 #[test]
@@ -30,6 +30,25 @@ fn every_amount_of_the_document_stands_on_the_pages() {
         }
         assert!(page.contains(&"ab".repeat(32)));
     }
+}
+
+#[test]
+fn the_root_over_the_records_stands_under_how_to_verify() {
+    let requests = november();
+    let document = invoice(&requests, vat("6"));
+    for (language, heading) in
+        [(Language::English, "How to verify"), (Language::Chinese, "如何核验")]
+    {
+        let wanted = Export { language, ..export(&document, Format::Html) };
+
+        let page = String::from_utf8(written(wanted, &requests, 1)).unwrap();
+
+        let (_, verify) = page.split_once(heading).unwrap();
+        let row = format!("<td>2026-11</td><td class=\"n\">1,203</td><td><code>{ROOT}</code></td>");
+        assert!(verify.contains(&row), "{verify}");
+    }
+    let note = text(&credit_note(&document, CreditScope::Rest), Format::Html, &[]);
+    assert!(!note.contains("Merkle"), "a credit note has no records: {note}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use permille_documents::{
 use permille_rating::invoice::CreditScope;
 
 use crate::samples::{
-    credit_note, decimal, export, invoice, november, request, try_written, vat, written,
+    ROOT, credit_note, decimal, export, invoice, november, request, try_written, vat, written,
 };
 
 const PAGES: &str = "
@@ -108,6 +108,7 @@ fn the_text_says_every_figure_of_the_json_in_both_languages() {
         for said in ["ACME有限公司", "INV-2026-000001", "PO-7", "PermilleGmbH", "s-1"] {
             assert!(text.contains(said), "{said}");
         }
+        assert!(text.contains(&format!("2026-111,203{ROOT}")), "{text}");
         let due = if language == Language::English { "Amountdue" } else { "应付金额" };
         assert!(text.contains(due), "{text}");
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use permille_documents::{
     BilledPeriod, Buyer, Document, Export, Exporter, Format, Grain, IssuedText, Issuer, Kind,
-    Language, Line, LineUsage, ProjectAmount, Request, RequestCounts, Status,
+    Language, Line, LineUsage, ProjectAmount, Records, Request, RequestCounts, Status,
 };
 use permille_rating::{
     Meter,
@@ -38,6 +38,9 @@ input = "0.0003"
 cache_read = "0.00007"
 output = "0.0006"
 "#;
+
+/// The root over the records of the month.
+pub(crate) const ROOT: &str = "8d3f0a5b7c61e924fd08b3a6c2917e54d0bb4f82693a1c5e7f90d6124ae385bc";
 
 pub(crate) fn decimal(text: &str) -> Decimal {
     Decimal::from_str_exact(text).unwrap()
@@ -186,6 +189,7 @@ pub(crate) fn invoice(requests: &[Request], tax_terms: TaxTerms) -> Document {
         gross: document.gross,
         total: document.total,
         standing: None,
+        records: vec![Records { period: "2026-11".to_owned(), size: 1_203, root: ROOT.to_owned() }],
         counts: Some(RequestCounts { all: 3, ..RequestCounts::default() }),
         issued: Some(IssuedText { json, sha256: "ab".repeat(32) }),
     }
@@ -228,6 +232,7 @@ pub(crate) fn try_credit_note(
         gross: part.gross,
         total: part.total,
         notes: None,
+        records: Vec::new(),
         counts: None,
         ..invoice.clone()
     })

@@ -2,7 +2,7 @@
 
 use permille_documents::{
     BilledBefore, BilledPeriod, Buyer, Document, IssuedText, Issuer, Kind, Line, LineUsage, Logo,
-    ProjectAmount, Request, RequestCounts, Standing, Status,
+    ProjectAmount, Records, Request, RequestCounts, Standing, Status,
 };
 use permille_ledger::{
     CreditNote, Invoice, InvoiceCustomer, InvoiceIssuer, InvoicePeriod, InvoiceState,
@@ -61,6 +61,15 @@ pub(super) fn invoice(usage: &InvoicedUsage) -> Document {
             refunded: standing.refunded.unwrap_or_default(),
             due: standing.due,
         }),
+        records: invoice
+            .records
+            .iter()
+            .map(|head| Records {
+                period: head.period.clone(),
+                size: head.size,
+                root: head.root.to_string(),
+            })
+            .collect(),
         counts: Some(RequestCounts {
             all: invoice.requests,
             unpriced: invoice.unpriced_requests,
@@ -127,6 +136,7 @@ pub(super) fn credit_note(note: &CreditNote, invoice: &Invoice, text: String) ->
         gross: note.gross,
         total: note.in_money(),
         standing: None,
+        records: Vec::new(),
         counts: None,
         issued: Some(issued(text)),
     }
