@@ -25,7 +25,7 @@ use permille_ledger::{
     Role, TaxRate, TaxTerms,
 };
 use permille_types::{Clock, CustomerId, InvoiceId, SystemClock, TokenClass, UsageEvent};
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 use support::{Folder, books, sdk};
 
@@ -116,8 +116,8 @@ impl Books {
     }
 }
 
-/// Issues all three; gives their numbers.
-async fn issue_all(folder: &Folder) -> [String; 3] {
+/// Issues all four; gives their numbers.
+async fn issue_all(folder: &Folder) -> [String; 4] {
     let mut books = Books::open(folder).await;
     let rate = TaxRate { name: "VAT".to_owned(), percent: decimal("6") };
     let tax = Some(TaxTerms::Standard { rates: vec![rate] });
@@ -126,7 +126,7 @@ async fn issue_all(folder: &Folder) -> [String; 3] {
     books.ledger.add_charges(CHARGE, &books.finance).await.unwrap();
     books.ledger.add_plans(PLAN, &books.finance).await.unwrap();
     books.used("2026-09-10T10:00:00Z", "s-0", [41_666, 10_000]).await;
-    books.issue("2026-09").await;
+    let (_, september) = books.issue("2026-09").await;
     let from = "2026-10-01T00:00:00Z".parse().unwrap();
     books.ledger.assign_plan(&books.customer, "team", Some(from), &books.finance).await.unwrap();
     let grant = NewGrant {
@@ -161,7 +161,7 @@ async fn issue_all(folder: &Folder) -> [String; 3] {
         .unwrap();
     let interim = books.finalize(draft.id.unwrap()).await;
     books.ledger.close().await;
-    [october, note.number.to_string(), interim]
+    [september, october, note.number.to_string(), interim]
 }
 
 fn grouped(amount: &str) -> String {
@@ -177,6 +177,32 @@ fn grouped(amount: &str) -> String {
     if fraction.is_empty() { out } else { format!("{out}.{fraction}") }
 }
 
+/// The price of a line whose amount is quantity × price.
+fn price(line: &Value) -> Option<Decimal> {
+    let price = line["price_per_thousand"].as_str().or(line["price_per_unit"].as_str())?;
+    line["charge"].is_null().then(|| decimal(price))
+}
+
+/// How the amounts of charges came about: quantities, prices and amounts of their steps.
+fn of_charges(json: &Value) -> BTreeSet<String> {
+    let figures = |of: &Value, names: &[&str]| {
+        let texts = names.iter().filter_map(|name| of[*name].as_str().map(decimal));
+        texts.filter(|figure| !figure.is_zero()).collect::<Vec<_>>()
+    };
+    let (mut all, mut shown) = (Vec::new(), BTreeSet::new());
+    for charge in json["charges"].as_array().into_iter().flatten() {
+        for step in charge["steps"].as_array().unwrap() {
+            all.extend(figures(step, &["quantity", "unit_price", "amount"]));
+        }
+        all.extend(figures(charge, &["quantity"]));
+        let rounded = ["amount", "billed"].map(|name| charge[name].as_str().unwrap().to_owned());
+        let before = charge["billed_before"].as_str().map(|before| (-decimal(before)).to_string());
+        shown.extend(rounded.into_iter().chain(before).map(|amount| grouped(&amount)));
+    }
+    shown.extend(all.into_iter().map(|figure| grouped(&figure.normalize().to_string())));
+    shown
+}
+
 /// Every figure of the issued text that pages show, as they show it.
 fn figures(json: &Value) -> BTreeSet<String> {
     let shown = |value: &Value| value.as_str().map(grouped);
@@ -185,12 +211,12 @@ fn figures(json: &Value) -> BTreeSet<String> {
         figures.extend(shown(&line["amount"]));
         if let Some(thousands) = line["quantity_thousand"].as_str() {
             figures.insert(grouped(&format!("{:.3}", decimal(thousands))));
-            figures.extend(shown(&line["price_per_thousand"]));
         }
-        if let Some(price) = line["price_per_unit"].as_str() {
-            figures.insert(grouped(&decimal(price).normalize().to_string()));
+        if let Some(price) = price(line) {
+            figures.insert(grouped(&price.normalize().to_string()));
         }
     }
+    figures.extend(of_charges(json));
     for tax in json["tax"].as_array().unwrap() {
         figures.extend(shown(&tax["amount"]));
         figures.extend(shown(&tax["base"]));
@@ -240,6 +266,30 @@ fn pages(folder: &Folder, number: &str, language: &str) -> String {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// A price stands between the quantity and the amount of a line that is their product, and the
+/// charge there of every other.
+fn check_price(json: &Value, line: &Value, language: &str, squeezed: &str) {
+    let Some(thousands) = line["quantity_thousand"].as_str() else { return };
+    let (quantity, amount) = (decimal(thousands), line["amount"].as_str().unwrap());
+    let [quantity_shown, amount_shown] = [&format!("{quantity:.3}"), amount].map(grouped);
+    let price_of = decimal(line["price_per_thousand"].as_str().unwrap());
+    let as_product = format!("{quantity_shown}{}{amount_shown}", price_of.normalize());
+    if price(line).is_some() {
+        let product = quantity * price_of;
+        let away = RoundingStrategy::MidpointAwayFromZero;
+        assert_eq!(product.round_dp_with_strategy(2, away), decimal(amount), "{line}");
+        assert!(squeezed.contains(&as_product), "{line}: {as_product}: {squeezed}");
+        return;
+    }
+    let charges = json["charges"].as_array().unwrap();
+    let charge = charges.iter().find(|charge| charge["charge"] == line["charge"]).unwrap();
+    let by_charge = if language == "en" { "bycharge" } else { "按计费项" };
+    let name: String = charge["name"].as_str().unwrap().split_whitespace().collect();
+    let row = format!("{quantity_shown}{by_charge}:{name}{amount_shown}");
+    assert!(squeezed.contains(&row), "{line}: {row}: {squeezed}");
+    assert!(!squeezed.contains(&as_product), "{line}: {as_product}: {squeezed}");
+}
+
 #[tokio::test]
 async fn the_pages_of_every_kind_of_document_say_the_figures_of_its_text_and_no_others() {
     let folder = Folder::new();
@@ -250,9 +300,9 @@ async fn the_pages_of_every_kind_of_document_say_the_figures_of_its_text_and_no_
     ));
     folder.text(&["customer", "list"]);
 
-    let [october, note, interim] = issue_all(&folder).await;
+    let [september, october, note, interim] = issue_all(&folder).await;
 
-    for number in [&october, &note, &interim] {
+    for number in [&september, &october, &note, &interim] {
         let json = folder.text(&["invoice", "export", number, "--format", "json"]);
         let json: Value = serde_json::from_str(&json).unwrap();
         let wanted = figures(&json);
@@ -268,6 +318,10 @@ async fn the_pages_of_every_kind_of_document_say_the_figures_of_its_text_and_no_
             let (text, of_sessions) = text.split_once(sessions).unwrap_or((&text, ""));
             let found = on_pages(text);
 
+            let squeezed: String = text.split_whitespace().collect();
+            for line in json["lines"].as_array().unwrap() {
+                check_price(&json, line, language, &squeezed);
+            }
             let missing: Vec<_> = wanted.difference(&found).collect();
             assert!(missing.is_empty(), "{number} {language} lacks {missing:?}: {text}");
             let allowed = &wanted | &sums(&json);

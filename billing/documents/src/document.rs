@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use permille_rating::{
     Meter,
-    invoice::{TaxLine, TaxTerms},
+    invoice::{AppliedCharge, TaxLine, TaxTerms},
     period::Period,
 };
 use permille_types::{
@@ -43,6 +43,8 @@ pub struct Document {
     pub projects: Vec<ProjectAmount>,
     /// In the order of the issued document.
     pub lines: Vec<Line>,
+    /// How the amounts of charges, allowances and other terms came about; a credit note has none.
+    pub charges: Vec<AppliedCharge>,
     /// Sum of the lines less what credit pays before tax.
     pub net: Decimal,
     /// How the buyer is taxed.
@@ -193,8 +195,9 @@ pub struct Line {
     /// What was used at which price; absent where the amount does not follow from a quantity, as
     /// on a credit note.
     pub usage: Option<LineUsage>,
-    /// Whether a charge over the month made the amount, and not the quantity at its price.
-    pub by_charge: bool,
+    /// The charge or allowance over the month that made the amount, and not the quantity at its
+    /// price; absent where the amount is quantity × price.
+    pub charge: Option<PriceVersion>,
     /// The amount, rounded once.
     pub amount: Decimal,
 }
@@ -311,6 +314,14 @@ impl Document {
     #[must_use]
     pub fn is_prepaid_before_tax(&self) -> bool {
         self.gross == self.total && !self.prepaid().is_zero()
+    }
+
+    /// What the charge that made a line's amount is called; absent where none did.
+    #[must_use]
+    pub fn charge_name<'d>(&'d self, line: &'d Line) -> Option<&'d str> {
+        let version = line.charge.as_ref()?;
+        let applied = self.charges.iter().find(|applied| applied.charge == *version);
+        Some(applied.map_or(version.as_str(), |applied| applied.name.as_str()))
     }
 
     /// What its buyer calls a project.

@@ -127,10 +127,13 @@ fn entry(
             billed.meter.as_str(),
         ];
         let comment = billed.usage.as_ref().map(|usage| {
-            let price = usage.price.normalize();
+            let price = match document.charge_name(billed) {
+                Some(charge) => format!("by charge {}", text::line(charge)),
+                None => format!("at {}", usage.price.normalize()),
+            };
             let model = text::line(billed.model.as_str());
             let version = text::line(usage.price_version.as_str());
-            format!("{model}: {} at {price}, {version}, band {}", usage.quantity, usage.band)
+            format!("{model}: {} {price}, {version}, band {}", usage.quantity, usage.band)
         });
         postings.push(posting(&names, earned(billed.amount), comment));
     }

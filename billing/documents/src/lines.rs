@@ -12,7 +12,7 @@ use crate::{
     table::{or_empty, row, told},
 };
 
-const LINES: [&str; 20] = [
+const LINES: [&str; 21] = [
     "document",
     "credits",
     "row",
@@ -33,6 +33,7 @@ const LINES: [&str; 20] = [
     "tax_percent",
     "part_from",
     "part_until",
+    "charge",
 ];
 
 /// The lines, then the taxes, then prepaid credit.
@@ -64,6 +65,7 @@ pub(crate) fn write(document: &Document, out: &mut Vec<u8>) -> Result<(), Docume
                 String::new(),
                 or_empty(line.part.map(|part| instant(part.start))),
                 or_empty(line.part.map(|part| instant(part.end))),
+                or_empty(line.charge.as_ref().map(|charge| told(charge.as_str()))),
             ],
         )?;
     }
@@ -123,7 +125,7 @@ fn priced_per(line: &Line) -> &'static str {
 }
 
 /// Names of the columns that tell what is billed, after those that tell of whom.
-const BILLED: [&str; 14] = [
+const BILLED: [&str; 15] = [
     "corrects",
     "project",
     "model",
@@ -138,6 +140,7 @@ const BILLED: [&str; 14] = [
     "currency",
     "part_from",
     "part_until",
+    "charge",
 ];
 
 /// The names of the columns of shares of sessions.
@@ -254,6 +257,7 @@ fn billed_cells(
         document.currency.code().to_owned(),
         or_empty(line.part.map(|part| instant(part.start))),
         or_empty(line.part.map(|part| instant(part.end))),
+        or_empty(line.charge.as_ref().map(|charge| told(charge.as_str()))),
     ])
 }
 

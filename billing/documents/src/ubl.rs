@@ -272,7 +272,7 @@ fn line(document: &Document, line: &Line) -> UblLine {
     let tokens = matches!(line.meter, Meter::Tokens(_));
     let usage = line.usage.as_ref();
     let is_below = line.amount.is_sign_negative() && !line.amount.is_zero();
-    let priced = usage.filter(|_| !line.by_charge && !is_below);
+    let priced = usage.filter(|_| line.charge.is_none() && !is_below);
     let mut properties = Vec::new();
     if let Some(usage) = usage {
         if priced.is_none() {

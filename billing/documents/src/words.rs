@@ -1,7 +1,7 @@
 //! The words of documents that people read, in each language.
 
 use chrono_tz::Tz;
-use permille_rating::{Meter, period::Period};
+use permille_rating::{Meter, charge::Per, period::Period};
 
 use crate::{Language, text};
 
@@ -61,6 +61,21 @@ words! {
     thousands: "Thousand tokens", "千 Token";
     price: "Price per thousand", "每千单价";
     amount: "Amount", "金额";
+    by_charge: "by charge", "按计费项";
+    charges: "Charges and other terms", "计费项与套餐条款";
+    charge: "Charge", "计费项";
+    step: "Step", "步骤";
+    quantity: "Quantity", "数量";
+    unit_price: "Price", "单价";
+    usage: "usage", "用量";
+    tier: "tier", "阶梯";
+    discount: "discount", "折扣";
+    maximum: "maximum", "封顶";
+    minimum: "minimum", "保底";
+    included: "included", "包含量";
+    fee: "fee", "套餐费";
+    charge_amount: "Rounded once", "舍入一次";
+    billed: "Billed here", "本单计费";
     each: "each", "每单位";
     late_of: "late usage of", "补计用量，所属月份";
     part_from: "from", "自";
@@ -98,8 +113,8 @@ words! {
         "本单为周期内截至目前的用量；其余用量及整个周期应付的费用，将在周期结束后另行开具。";
     simulated_only_note: "All usage is simulated: this is never issued.", "全部为模拟用量，不会正式开具。";
     verify: "How to verify this document", "如何核验本单";
-    verify_lines: "Each line is quantity × price, rounded once to the smallest unit of the currency, half away from zero; where a charge covers it, its share of the charge. The lines less credit before tax add up to the net; each tax is the net times its rate, rounded once.",
-        "每行金额 = 数量 × 单价，仅四舍五入一次至币种最小单位（远离零方向）；由计费项计价的行为其分摊金额。各行之和减去税前预付款等于不含税金额；每项税额 = 不含税金额 × 税率，仅舍入一次。";
+    verify_lines: "Each line is quantity × price, rounded once to the smallest unit of the currency, half away from zero; a line by charge is its share of what that charge bills here. The lines less credit before tax add up to the net; each tax is the net times its rate, rounded once.",
+        "每行金额 = 数量 × 单价，仅四舍五入一次至币种最小单位（远离零方向）；标明“按计费项”的行为该计费项本单计费金额的分摊。各行之和减去税前预付款等于不含税金额；每项税额 = 不含税金额 × 税率，仅舍入一次。";
     verify_records: "The Merkle tree (RFC 9162) over the records of the requests behind the lines, by month. `permille verify` computes its root and the lines again from the records:",
         "按月列出各行所依据的请求记录的 Merkle 树（RFC 9162）。`permille verify` 可由记录重新计算树根与各行：";
     month: "Month", "月份";
@@ -131,6 +146,24 @@ impl Words {
         let [start, end] =
             [part.start, part.end].map(|at| at.with_timezone(&zone).format("%Y-%m-%d %H:%M %:z"));
         format!("{} {start} {} {end}", self.part_from, self.part_until)
+    }
+
+    /// What the quantity of a charge counts.
+    pub(crate) fn per(&self, per: Per) -> &'static str {
+        let (english, chinese) = match per {
+            Per::Token => ("tokens", "Token"),
+            Per::ThousandTokens => ("thousand tokens", "千 Token"),
+            Per::MillionTokens => ("million tokens", "百万 Token"),
+            Per::Request => ("requests", "请求"),
+            Per::Second => ("seconds", "秒"),
+            Per::Image => ("images", "图像"),
+            Per::Search => ("searches", "搜索"),
+            Per::ThousandCharacters => ("thousand characters", "千字符"),
+        };
+        match self.language {
+            Language::English => english,
+            Language::Chinese => chinese,
+        }
     }
 
     /// What a token class or unit is called; one that is not known by its own name.

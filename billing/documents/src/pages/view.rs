@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use permille_rating::{Meter, invoice::TaxTerms};
 use rust_decimal::Decimal;
 
+use super::charges::{self, ChargeRow};
 use crate::{
     Document, Issuer, Kind, Language, Line, Status,
     detail::{SessionSum, SessionTable},
@@ -33,6 +34,8 @@ pub(crate) struct View {
     /// Sums by model, when there are several.
     pub(crate) models: Vec<(String, String)>,
     pub(crate) projects: Vec<Project>,
+    /// How the amounts of charges came about.
+    pub(crate) charges: Vec<ChargeRow>,
     /// Net, taxes, total.
     pub(crate) totals: Vec<(String, String, bool)>,
     pub(crate) taxes: Vec<TaxRow>,
@@ -137,6 +140,7 @@ impl View {
                 .map(|date| format!("{} {date}", words.due_date)),
             models: models(document),
             projects: projects(document, &words),
+            charges: charges::rows(document, &words),
             totals: totals(document, &words),
             taxes: document
                 .taxes
@@ -273,7 +277,7 @@ fn row(document: &Document, billed: &Line, words: &Words) -> Row {
     if let Some(month) = &billed.corrects {
         class = format!("{class}, {} {}", words.late_of, line(month));
     }
-    let (quantity, price) = match (usage, &billed.meter) {
+    let (quantity, mut price) = match (usage, &billed.meter) {
         (None, _) => (String::new(), String::new()),
         (Some(usage), Meter::Tokens(_)) => {
             let thousands = Decimal::try_from_i128_with_scale(usage.quantity.into(), 3);
@@ -284,6 +288,9 @@ fn row(document: &Document, billed: &Line, words: &Words) -> Row {
             format!("{} {}", grouped(usage.price.normalize()), words.each),
         ),
     };
+    if let Some(charge) = document.charge_name(billed).filter(|_| usage.is_some()) {
+        price = format!("{}: {}", words.by_charge, line(charge));
+    }
     Row {
         number: billed.number.to_string(),
         model: line(billed.model.as_str()),

@@ -92,6 +92,7 @@ pub(super) fn lay_out(
         flow.paragraphs(&view.payment, BODY)?;
     }
     flow.detail(view)?;
+    flow.charges(view)?;
     flow.sessions(view)?;
     flow.standing(view)?;
     if !view.notes.is_empty() {
@@ -359,6 +360,31 @@ impl Flow<'_> {
             self.y += 12.0;
         }
         Ok(())
+    }
+
+    fn charges(&mut self, view: &View) -> Result<(), DocumentError> {
+        let words = &view.words;
+        if view.charges.is_empty() {
+            return Ok(());
+        }
+        self.heading(words.charges)?;
+        let columns = [
+            Column::left(words.charge, 0.8),
+            Column::left(words.step, 1.0),
+            Column::right(words.quantity),
+            Column::right(words.unit_price),
+            Column::right(words.amount),
+        ];
+        let rows = view.charges.iter().map(|row| {
+            vec![
+                row.name.clone(),
+                row.step.clone(),
+                row.quantity.clone(),
+                row.price.clone(),
+                row.amount.clone(),
+            ]
+        });
+        Table::new(&columns, rows.collect()).set(self)
     }
 
     fn sessions(&mut self, view: &View) -> Result<(), DocumentError> {

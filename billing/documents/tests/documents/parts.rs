@@ -68,7 +68,7 @@ fn a_pdf_says_the_same() {
 }
 
 #[test]
-fn every_csv_has_the_bounds_as_its_last_columns() {
+fn every_csv_ends_with_the_bounds_and_the_charge() {
     let document = cut();
     let bounds = |row: &std::collections::BTreeMap<String, String>| {
         (row["part_from"].clone(), row["part_until"].clone())
@@ -82,7 +82,7 @@ fn every_csv_has_the_bounds_as_its_last_columns() {
 
         let head = String::from_utf8(csv.clone()).unwrap();
         let head = head.lines().next().unwrap();
-        assert!(head.ends_with(",part_from,part_until"), "{head}");
+        assert!(head.ends_with(",part_from,part_until,charge"), "{head}");
         for row in rows(&csv) {
             let wanted = match row["line"].as_str() {
                 "1" => of("2026-10-31T16:00:00Z", CUT),

@@ -8,7 +8,9 @@ use rust_decimal::Decimal;
 
 use crate::{
     breakdown::{of_detail, requests},
-    samples::{decimal, export, invoice, rows, sum, text, try_credit_note, vat, written},
+    samples::{
+        CHARGE, decimal, export, invoice, rows, sum, text, try_credit_note, vat, version, written,
+    },
     ubl,
 };
 
@@ -47,7 +49,7 @@ fn cents(amount: i64) -> Decimal {
 fn under(terms: Terms, requests: &[Request]) -> Document {
     let mut document = invoice(requests, vat("6.25"));
     let Some(first) = document.lines.first().cloned() else { return document };
-    document.lines[0].by_charge = true;
+    document.lines[0].charge = Some(version(CHARGE));
     document.lines[0].amount = cents(terms.charged);
     let of_term = |term, amount| Line {
         meter: Meter::Term(term),
@@ -58,7 +60,7 @@ fn under(terms: Terms, requests: &[Request]) -> Document {
     };
     let late = Line {
         corrects: Some("2026-10".to_owned()),
-        by_charge: true,
+        charge: Some(version(CHARGE)),
         amount: cents(terms.late),
         ..first.clone()
     };

@@ -9,15 +9,16 @@ use permille_documents::{
 };
 use permille_rating::{
     Meter,
+    charge::{LineKind, Per, QuoteLine},
     invoice::{
-        CreditError, CreditScope, Creditable, Credited, InvoiceDocument, InvoiceHead, TaxRate,
-        TaxTerms, UsageSum,
+        AppliedCharge, CreditError, CreditScope, Creditable, Credited, InvoiceDocument,
+        InvoiceHead, TaxRate, TaxTerms, UsageSum,
     },
     invoice::{credit, invoice_lines},
     period::Period,
     price_book::{PriceBook, parse_price_book},
 };
-use permille_types::{Currency, Ended, Source, TurnKind};
+use permille_types::{Currency, Ended, PriceVersion, Source, TurnKind};
 use rust_decimal::Decimal;
 
 const PRICES: &str = r#"
@@ -41,6 +42,42 @@ output = "0.0006"
 
 /// The root over the records of the month.
 pub(crate) const ROOT: &str = "8d3f0a5b7c61e924fd08b3a6c2917e54d0bb4f82693a1c5e7f90d6124ae385bc";
+
+/// The version of the charge of [`applied`].
+pub(crate) const CHARGE: &str = "input-tiers@0a1b2c3d4e5f";
+
+/// A charge over the first line of [`november`] that bills 0.90 of it.
+pub(crate) fn applied() -> AppliedCharge {
+    let step = |kind, tier, [quantity, unit_price, flat, amount]: [&str; 4]| QuoteLine {
+        kind,
+        tier,
+        quantity: decimal(quantity),
+        unit_price: decimal(unit_price),
+        flat: decimal(flat),
+        amount: decimal(amount),
+    };
+    AppliedCharge {
+        charge: version(CHARGE),
+        name: "input-tiers".to_owned(),
+        corrects: None,
+        part: None,
+        per: Some(Per::ThousandTokens),
+        quantity: decimal("41.667"),
+        steps: vec![
+            step(LineKind::Usage, Some(1), ["41.667", "0.03", "0.05", "1.30001"]),
+            step(LineKind::Discount, None, ["0", "0", "-0.10", "-0.10"]),
+        ],
+        exact: decimal("1.20001"),
+        amount: decimal("1.20"),
+        billed_before: Some(decimal("0.30")),
+        billed: decimal("0.90"),
+        terms: String::new(),
+    }
+}
+
+pub(crate) fn version(text: &str) -> PriceVersion {
+    text.parse().unwrap()
+}
 
 pub(crate) fn decimal(text: &str) -> Decimal {
     Decimal::from_str_exact(text).unwrap()
@@ -172,7 +209,7 @@ pub(crate) fn invoice(requests: &[Request], tax_terms: TaxTerms) -> Document {
                 project: line.project.clone(),
                 model: line.model.clone(),
                 meter: line.meter.clone(),
-                by_charge: false,
+                charge: None,
                 usage: Some(LineUsage {
                     quantity: line.quantity,
                     price: line.price_per_thousand.or(line.price_per_unit).unwrap(),
@@ -183,6 +220,7 @@ pub(crate) fn invoice(requests: &[Request], tax_terms: TaxTerms) -> Document {
                 amount: line.amount,
             })
             .collect(),
+        charges: Vec::new(),
         net: document.net,
         tax_terms: document.tax_terms,
         taxes: document.tax,
@@ -216,7 +254,7 @@ pub(crate) fn try_credit_note(
     let part = credit(of, &Credited::default(), scope)?;
     let lines = part.lines.iter().map(|(number, amount)| Line {
         usage: None,
-        by_charge: false,
+        charge: None,
         amount: *amount,
         ..invoice.lines[number - 1].clone()
     });
@@ -227,6 +265,7 @@ pub(crate) fn try_credit_note(
         },
         number: Some("CN-2026-000001".parse().unwrap()),
         lines: lines.collect(),
+        charges: Vec::new(),
         net: part.net,
         taxes: part.taxes,
         gross: part.gross,
@@ -253,6 +292,7 @@ pub(crate) fn issuer() -> Issuer {
         address: vec!["2 Side Street".to_owned(), "10117 Berlin".to_owned()],
         country: Some("DE".to_owned()),
         tax_id: Some("DE987654321".to_owned()),
+        registration: Some("HRB 12345".to_owned()),
         payment: vec!["Bank of Test".to_owned()],
         iban: Some("DE02120300000000202051".to_owned()),
         payment_days: Some(14),

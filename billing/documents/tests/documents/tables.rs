@@ -18,7 +18,7 @@ fn lines_and_taxes_add_up_to_what_is_to_be_paid() {
         csv.lines().nth(1).unwrap(),
         "INV-2026-000001,,usage,1,,default,DEFAULT,ERNIE-Bot,input_uncached,0,".to_owned()
             + document.lines[0].usage.as_ref().unwrap().price_version.as_str()
-            + ",41667,1000 tokens,0.012,0.500004,0.50,CNY,,,"
+            + ",41667,1000 tokens,0.012,0.500004,0.50,CNY,,,,"
     );
     let rows = rows(csv.as_bytes());
     assert_eq!(rows.len(), document.lines.len() + 1);

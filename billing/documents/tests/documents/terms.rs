@@ -1,12 +1,16 @@
 //! Invoices over charges, terms of a plan and prepaid credit: every format, and the sums.
 
-use permille_documents::{Document, Format, Line};
+use permille_documents::{Document, Export, Format, Language, Line};
 use permille_rating::{Meter, Term, round::round_money};
 use rust_decimal::Decimal;
 
 use crate::{
     journals::{bean_check, hledger},
-    samples::{decimal, export, invoice, november, rows, sum, text, try_written, vat},
+    pdf,
+    samples::{
+        CHARGE, applied, decimal, export, invoice, november, rows, sum, text, try_written, vat,
+        version, written,
+    },
     ubl,
 };
 
@@ -21,14 +25,16 @@ enum Credit {
 /// An invoice whose first line a charge has made, with a fee of 10.00, VAT of 6 % and credit.
 fn charged(credit: Credit) -> Document {
     let mut document = invoice(&november(), vat("6"));
-    document.lines[0].by_charge = true;
+    document.lines[0].charge = Some(version(CHARGE));
     document.lines[0].amount += decimal("0.40");
+    document.charges = vec![applied()];
     let number = document.lines.len() + 1;
     document.lines.push(Line {
         number,
         meter: Meter::Term(Term::Fee),
         model: "team".parse().unwrap(),
         usage: None,
+        charge: None,
         amount: decimal("10.00"),
         ..document.lines[0].clone()
     });
@@ -91,5 +97,56 @@ fn pages_show_the_fee_and_what_credit_pays() {
         for shown in ["fee", "10.00", "-3.00"] {
             assert!(page.contains(shown), "{credit:?}: {shown}");
         }
+    }
+}
+
+#[test]
+fn a_line_by_charge_shows_no_price_beside_an_amount_that_does_not_follow_from_it() {
+    let document = charged(Credit::None);
+    for (language, by_charge) in [(Language::English, "by charge"), (Language::Chinese, "按计费项")]
+    {
+        let of = |format| Export { language, ..export(&document, format) };
+        let page = String::from_utf8(written(of(Format::Html), &[], 1)).unwrap();
+        let fonts = pdf::chinese();
+        let sheets = written(Export { fonts, ..of(Format::Pdf) }, &[], 1);
+        let sheets = pdf::squeezed(&pdf::pages(&sheets).concat());
+
+        for (row, cells) in [
+            ("a line by charge", ["41.667", &format!("{by_charge}: input-tiers"), "0.90"]),
+            ("any other line", ["0.343", "0.012", "0.00"]),
+            ("a tier of the charge", ["41.667", "0.03 + 0.05", "1.30001"]),
+            ("what changes all of it", ["", "", "-0.1"]),
+            ("what was billed before", ["", "", "-0.30"]),
+        ] {
+            let html = cells.map(|cell| format!("<td class=\"n\">{cell}</td>")).concat();
+            assert!(page.contains(&html), "{row}: {html}: {page}");
+            let of_pdf = pdf::squeezed(&cells.concat());
+            assert!(sheets.contains(&of_pdf), "{row}: {of_pdf}: {sheets}");
+        }
+        assert!(!page.contains("0.012</td><td class=\"n\">0.90"), "{page}");
+        assert!(!sheets.contains("41.6670.012"), "{sheets}");
+    }
+}
+
+#[test]
+fn tables_and_journals_name_the_charge_of_a_line_and_of_no_other() {
+    let document = charged(Credit::None);
+
+    let csv = rows(text(&document, Format::Csv, &[]).as_bytes());
+    let versions: Vec<&str> = csv.iter().map(|row| row["charge"].as_str()).collect();
+    let journals = [Format::Hledger, Format::Beancount].map(|form| text(&document, form, &[]));
+
+    assert_eq!(versions[0], CHARGE);
+    assert!(versions.iter().skip(1).all(|version| version.is_empty()), "{versions:?}");
+    for journal in journals {
+        let posting = |meter: &str| {
+            let of = |line: &&str| line.to_lowercase().contains(meter) && line.contains("; ERNIE");
+            journal.lines().find(of).unwrap_or_else(|| panic!("no {meter}: {journal}"))
+        };
+        let charged = posting("ernie-bot:input-uncached");
+        assert!(charged.contains("41667 by charge input-tiers, "), "{charged}");
+        assert!(!charged.contains(" at "), "{charged}");
+        let plain = posting("ernie-bot:output-text");
+        assert!(plain.contains("343 at 0.012, ") && !plain.contains("by charge"), "{plain}");
     }
 }

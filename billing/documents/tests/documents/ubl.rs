@@ -7,7 +7,9 @@ use permille_rating::invoice::{CreditScope, TaxRate, TaxTerms};
 use roxmltree::Node;
 use rust_decimal::{Decimal, RoundingStrategy};
 
-use crate::samples::{credit_note, decimal, export, invoice, november, text, try_written, vat};
+use crate::samples::{
+    CHARGE, credit_note, decimal, export, invoice, november, text, try_written, vat, version,
+};
 
 /// The one descendant of that name, by path from `node`.
 fn at<'a, 'x>(node: Node<'a, 'x>, path: &str) -> Option<Node<'a, 'x>> {
@@ -174,7 +176,7 @@ fn a_credit_note_names_its_invoice_and_adds_up() {
 #[test]
 fn a_line_below_zero_is_a_quantity_below_zero_at_a_price_above_it() {
     let mut document = invoice(&november(), vat("19"));
-    document.lines[0].by_charge = true;
+    document.lines[0].charge = Some(version(CHARGE));
     document.lines[0].corrects = Some("2026-10".to_owned());
     document.lines[0].amount = decimal("-4.00");
     let net: Decimal = document.lines.iter().map(|line| line.amount).sum();
@@ -308,7 +310,7 @@ fn the_country_of_a_buyer_is_the_last_line_where_that_is_a_code() {
 #[test]
 fn a_line_of_a_charge_is_one_of_its_amount() {
     let mut document = invoice(&november(), vat("1"));
-    document.lines[0].by_charge = true;
+    document.lines[0].charge = Some(version(CHARGE));
 
     let xml = text(&document, Format::Ubl, &[]);
 

@@ -50,6 +50,7 @@ pub(super) fn invoice(usage: &InvoicedUsage) -> Document {
             })
             .collect(),
         lines: lines.collect(),
+        charges: invoice.charges.clone(),
         net: invoice.net,
         tax_terms: invoice.tax_terms.clone(),
         taxes: invoice.tax.clone(),
@@ -126,10 +127,11 @@ pub(super) fn credit_note(note: &CreditNote, invoice: &Invoice, text: String) ->
                 model: line.model.clone(),
                 meter: line.meter.clone(),
                 usage: None,
-                by_charge: false,
+                charge: None,
                 amount: line.amount,
             })
             .collect(),
+        charges: Vec::new(),
         net: note.net,
         tax_terms: invoice.tax_terms.clone(),
         taxes: note.tax.clone(),
@@ -215,7 +217,7 @@ fn of_line(number: usize, line: &InvoiceLine) -> Line {
         model: line.model.clone(),
         meter: line.meter.clone(),
         usage: price.map(usage),
-        by_charge: line.charge.is_some(),
+        charge: line.charge.clone(),
         amount: line.amount,
     }
 }

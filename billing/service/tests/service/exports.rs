@@ -179,7 +179,8 @@ async fn lines_of_a_cut_month_say_which_part_and_so_does_a_note_over_them() {
 
         let csv = csv.text();
         let fee = csv.lines().nth(1).unwrap();
-        let bounds = format!(",{},{}", part["start"], part["end"]).replace('"', "");
+        // Followed by an empty `charge`.
+        let bounds = format!(",{},{},", part["start"], part["end"]).replace('"', "");
         assert!(fee.ends_with(&bounds), "{path}: {csv}");
     }
 }
