@@ -8,6 +8,7 @@
 
 use askama::Template;
 use chrono::NaiveDate;
+use iso_currency::Country;
 use permille_rating::{Meter, invoice::TaxTerms};
 use rust_decimal::Decimal;
 
@@ -201,25 +202,47 @@ fn tax_ids(id: Option<&str>) -> (Option<String>, Option<String>) {
     if country_of(&id).is_some() { (Some(id), None) } else { (None, Some(id)) }
 }
 
-/// The country that a VAT id begins with; Greece is `EL` there.
+/// The country that a VAT id begins with; Greece is `EL` there, and Northern Ireland `XI`.
 fn country_of(vat_id: &str) -> Option<&str> {
     let code = vat_id.get(..2).filter(|_| vat_id.len() > 4)?;
-    let rest = vat_id.get(2..)?;
-    let is_code = code.bytes().all(|byte| byte.is_ascii_uppercase());
-    let has_digit = rest.bytes().any(|byte| byte.is_ascii_digit());
-    (is_code && has_digit).then_some(if code == "EL" { "GR" } else { code })
+    let has_digit = vat_id.get(2..)?.bytes().any(|byte| byte.is_ascii_digit());
+    let country = match code {
+        "EL" => "GR",
+        "XI" => "GB",
+        code => code,
+    };
+    (has_digit && is_country(country)).then_some(country)
+}
+
+/// Whether it is a country's code of ISO 3166-1 (BR-CL-14).
+fn is_country(code: &str) -> bool {
+    code.len() == 2 && code.parse::<Country>().is_ok()
 }
 
 fn seller(issuer: &Issuer, category: &Category) -> Result<Party, Problem> {
     let name = issuer.name.as_deref().ok_or(("the issuer has no name", NAME_ACCEPTED))?;
     let country = issuer.country.as_deref();
     let country = country.ok_or(("the issuer has no country", "`issuer.country`, such as DE"))?;
+    if !is_country(country) {
+        let accepted = "`issuer.country` of ISO 3166-1, such as DE (EN 16931 BR-CL-14)";
+        return Err(("the country of the issuer is none", accepted));
+    }
     // Who is not subject to VAT shows no VAT id (BR-O-02); else the seller has a tax id (BR-S-02).
     let taxed = category.code != "O";
     if taxed && issuer.tax_id.is_none() {
         return Err(("the issuer has no tax id", "`issuer.tax_id` beside terms of tax"));
     }
     let (vat_id, other_tax_id) = tax_ids(issuer.tax_id.as_deref());
+    if issuer.registration.is_none() && !(taxed && vat_id.is_some()) {
+        let problem = "nothing that it may show identifies the issuer";
+        let accepted = if taxed {
+            "`issuer.registration`, or an `issuer.tax_id` that begins with the code of a country, \
+             such as DE (EN 16931 BR-CO-26)"
+        } else {
+            "`issuer.registration`, as a VAT id is not shown without VAT (EN 16931 BR-CO-26)"
+        };
+        return Err((problem, accepted));
+    }
     let mut address = issuer.address.iter().map(|line| text::line(line));
     Ok(Party {
         name: text::line(name),
@@ -241,8 +264,6 @@ fn seller(issuer: &Issuer, category: &Category) -> Result<Party, Problem> {
 fn buyer(document: &Document, category: &Category) -> Result<Party, Problem> {
     let buyer = &document.buyer;
     let mut address = text::lines(buyer.address.as_deref().unwrap_or_default());
-    let is_country =
-        |line: &String| line.len() == 2 && line.bytes().all(|byte| byte.is_ascii_uppercase());
     let tax_id = buyer.tax_id.as_deref().map(text::line);
     let country = match address.pop_if(|line| is_country(line)) {
         Some(country) => Some(country),
@@ -316,6 +337,9 @@ mod tests {
             ("De123", None),
             ("DEabc", None),
             ("12345", None),
+            ("XI123456789", Some("GB")),
+            ("ABC680524P76", None),
+            ("UK123456789", None),
         ] {
             assert_eq!(country_of(id), country, "{id}");
         }

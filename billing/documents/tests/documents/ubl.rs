@@ -215,6 +215,21 @@ fn what_the_standard_cannot_say_is_refused_by_name() {
         (refused(&|_| {}, several), "several taxes"),
         (refused(&|export| export.issuer.country = None, vat("1")), "`issuer.country`"),
         (refused(&|export| export.issuer.tax_id = None, vat("1")), "`issuer.tax_id`"),
+        (
+            refused(
+                &|export| {
+                    export.issuer.tax_id = Some("91310000".to_owned());
+                    export.issuer.registration = None;
+                },
+                vat("1"),
+            ),
+            "`issuer.registration`, or an `issuer.tax_id`",
+        ),
+        (
+            refused(&|export| export.issuer.registration = None, TaxTerms::None),
+            "`issuer.registration`, as a VAT id is not shown",
+        ),
+        (refused(&|export| export.issuer.country = Some("AB".to_owned()), vat("1")), "BR-CL-14"),
         (refused(&|export| export.document.issued_at = None, vat("1")), "not issued"),
         (refused(&|export| export.document.lines.clear(), vat("1")), "BR-16"),
         (
@@ -227,10 +242,40 @@ fn what_the_standard_cannot_say_is_refused_by_name() {
             ),
             "`billing_address`",
         ),
+        (
+            refused(
+                &|export| {
+                    export.document.buyer.address = Some("Main Street\nAB".to_owned());
+                    export.document.buyer.tax_id = Some("ABC680524P76".to_owned());
+                },
+                vat("1"),
+            ),
+            "`billing_address`",
+        ),
     ];
     for (error, named) in cases {
         assert!(error.contains(named) && error.contains("accepted"), "{named}: {error}");
     }
+}
+
+/// BR-CO-09: what begins with no country's code is no VAT id. The id here is a Mexican one.
+#[test]
+fn a_tax_id_of_a_country_without_a_prefix_is_no_vat_id() {
+    let mut export = export(&invoice(&november(), vat("16")), Format::Ubl);
+    export.issuer.tax_id = Some("ABC680524P76".to_owned());
+    export.document.buyer.tax_id = Some("XYZ680524P76".to_owned());
+
+    let xml = String::from_utf8(try_written(export, &[], &[], 1).unwrap()).unwrap();
+
+    let parsed = roxmltree::Document::parse(&xml).unwrap();
+    let root = parsed.root_element();
+    let seller = at(root, "AccountingSupplierParty/Party").unwrap();
+    assert_eq!(words(seller, "PartyTaxScheme/CompanyID"), "ABC680524P76");
+    assert_eq!(words(seller, "PartyTaxScheme/TaxScheme/ID"), "TAX");
+    assert_eq!(words(seller, "PartyLegalEntity/CompanyID"), "HRB 12345");
+    let buyer = at(root, "AccountingCustomerParty/Party").unwrap();
+    assert!(at(buyer, "PartyTaxScheme").is_none(), "{xml}");
+    assert_eq!(words(buyer, "PartyLegalEntity/CompanyID"), "XYZ680524P76");
 }
 
 /// UNTDID 1001 code 326 is a partial invoice; BG-3 names those that precede a final one.
