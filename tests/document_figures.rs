@@ -237,10 +237,11 @@ fn figures(json: &Value) -> BTreeSet<String> {
 fn sums(json: &Value) -> BTreeSet<String> {
     let mut sums: BTreeMap<String, Decimal> = BTreeMap::new();
     for line in json["lines"].as_array().unwrap() {
-        for key in ["model", "project"] {
-            let of = line[key].as_str().map_or("all", |name| name);
-            *sums.entry(format!("{key} {of}")).or_default() +=
-                decimal(line["amount"].as_str().unwrap());
+        let [model, project, class] = ["model", "project", "class"].map(|key| &line[key]);
+        let terms = ["fee", "commitment", "minimum", "charge"];
+        let term = class.as_str().filter(|class| terms.contains(class)).unwrap_or_default();
+        for of in [format!("model {model} {term}"), format!("project {project}")] {
+            *sums.entry(of).or_default() += decimal(line["amount"].as_str().unwrap());
         }
     }
     sums.into_values().map(|sum| grouped(&sum.to_string())).collect()

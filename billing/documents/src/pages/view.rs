@@ -31,7 +31,7 @@ pub(crate) struct View {
     pub(crate) amount_label: &'static str,
     pub(crate) amount: String,
     pub(crate) amount_note: Option<String>,
-    /// Sums by model, when there are several.
+    /// Sums by model, when there are several; then what is owed for no model's usage.
     pub(crate) models: Vec<(String, String)>,
     pub(crate) projects: Vec<Project>,
     /// How the amounts of charges came about.
@@ -138,7 +138,7 @@ impl View {
             amount: money(document, document.total),
             amount_note: due_date(document, issuer)
                 .map(|date| format!("{} {date}", words.due_date)),
-            models: models(document),
+            models: models(document, &words),
             projects: projects(document, &words),
             charges: charges::rows(document, &words),
             totals: totals(document, &words),
@@ -236,15 +236,20 @@ fn money(document: &Document, amount: Decimal) -> String {
     format!("{} {}", grouped(amount), document.currency.code())
 }
 
-/// Sums of rounded amounts by model, in the order of names.
-fn models(document: &Document) -> Vec<(String, String)> {
-    let mut sums: BTreeMap<&str, Decimal> = BTreeMap::new();
+/// Sums of rounded amounts by model, in the order of names, then by term: the model of a term's
+/// line is what its plan or charge is called.
+fn models(document: &Document, words: &Words) -> Vec<(String, String)> {
+    let mut sums: BTreeMap<(Option<String>, &str), Decimal> = BTreeMap::new();
     for line in &document.lines {
-        let sum = sums.entry(line.model.as_str()).or_default();
+        let term = (!line.meter.is_usage()).then(|| words.meter(&line.meter));
+        let sum = sums.entry((term, line.model.as_str())).or_default();
         *sum = sum.saturating_add(line.amount);
     }
-    let rows = sums.into_iter().map(|(model, sum)| (line(model), grouped(sum)));
-    rows.collect()
+    let named = |(term, name): (Option<String>, &str)| match term {
+        None => line(name),
+        Some(term) => format!("{term}: {}", line(name)),
+    };
+    sums.into_iter().map(|(of, sum)| (named(of), grouped(sum))).collect()
 }
 
 fn projects(document: &Document, words: &Words) -> Vec<Project> {

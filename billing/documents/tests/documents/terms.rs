@@ -150,3 +150,21 @@ fn tables_and_journals_name_the_charge_of_a_line_and_of_no_other() {
         assert!(plain.contains("343 at 0.012, ") && !plain.contains("by charge"), "{plain}");
     }
 }
+
+/// The name of a plan is no model.
+#[test]
+fn the_sums_by_model_name_a_fee_as_what_it_is() {
+    let document = charged(Credit::None);
+    for (language, fee) in [(Language::English, "fee: team"), (Language::Chinese, "套餐费: team")]
+    {
+        let wanted = Export { language, ..export(&document, Format::Html) };
+
+        let page = String::from_utf8(written(wanted, &[], 1)).unwrap();
+
+        let summary = page.split("<table class=\"totals\">").next().unwrap();
+        let rows: Vec<&str> = summary.split("<tr><td>").skip(1).collect();
+        let models: Vec<&str> = rows.iter().map(|row| row.split('<').next().unwrap()).collect();
+        assert_eq!(models, ["ERNIE-Bot", "qwen-max", fee]);
+        assert!(rows[2].contains("<td class=\"n\">10.00</td>"), "{summary}");
+    }
+}
