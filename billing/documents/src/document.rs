@@ -209,6 +209,8 @@ pub struct LineUsage {
     pub quantity: u64,
     /// Per thousand tokens, or for one unit.
     pub price: Decimal,
+    /// What everyone is charged, where the price is a discount off it; absent where it is none.
+    pub list_price: Option<Decimal>,
     /// Quantity × price, exact.
     pub exact: Decimal,
     /// The price applied.

@@ -155,23 +155,28 @@ impl Focus {
         }
         if let Some(usage) = &line.usage {
             let quantity = part.map_or(usage.quantity, |part| part.quantity);
-            let exact = rate::cost(&line.meter, usage.price, quantity);
-            let exact = exact.map_err(|cause| DocumentError::Amount {
-                document: document.shown_number().to_owned(),
-                cause,
-            })?;
-            let price = usage.price.normalize().to_string();
+            let cost = |price: Decimal| {
+                rate::cost(&line.meter, price, quantity).map_err(|cause| DocumentError::Amount {
+                    document: document.shown_number().to_owned(),
+                    cause,
+                })
+            };
+            let list_price = usage.list_price.unwrap_or(usage.price);
+            let (list, exact) = (cost(list_price)?, cost(usage.price)?);
             let (pricing_unit, unit, pricing_quantity) = match &line.meter {
                 Meter::Tokens(_) => ("1000 Tokens", "Tokens", thousands(quantity)),
                 Meter::Units(_) | Meter::Term(_) => {
                     (unit(&line.meter), unit(&line.meter), quantity.to_string())
                 }
             };
-            for column in ["ListCost", "ContractedCost", "x_ExactCost"] {
-                cells.set(column, exact.normalize().to_string());
+            for (column, cost) in [("ListCost", list), ("ContractedCost", exact)] {
+                cells.set(column, cost.normalize().to_string());
             }
-            for column in ["ListUnitPrice", "ContractedUnitPrice"] {
-                cells.set(column, price.clone());
+            cells.set("x_ExactCost", exact.normalize().to_string());
+            for (column, price) in
+                [("ListUnitPrice", list_price), ("ContractedUnitPrice", usage.price)]
+            {
+                cells.set(column, price.normalize().to_string());
             }
             cells.set("PricingCategory", "Standard".to_owned());
             cells.set("PricingQuantity", pricing_quantity);

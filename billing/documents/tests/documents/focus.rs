@@ -136,3 +136,28 @@ fn what_focus_needs_is_named() {
 
     assert!(error.contains("`issuer.name` set in the configuration"), "{error}");
 }
+
+/// FOCUS 1.4: the list is what everyone is charged, contracted what the customer has agreed on.
+#[test]
+fn the_list_is_without_the_discount_of_the_customer() {
+    let mut document = invoice(&november(), vat("6"));
+    for line in document.lines.iter_mut().filter(|line| line.model.as_str() == "ERNIE-Bot") {
+        line.usage.as_mut().unwrap().list_price = Some(decimal("0.015"));
+    }
+
+    let rows = rows(text(&document, Format::Focus, &november()).as_bytes());
+
+    let usage: Vec<_> = rows.iter().filter(|row| row["ChargeCategory"] == "Usage").collect();
+    assert!(usage.len() > 4, "{usage:?}");
+    for row in usage {
+        let cell = |column: &str| decimal(&row[column]);
+        let of_ernie = row["SkuId"].starts_with("ERNIE-Bot/");
+        let [list, contracted] = ["List", "Contracted"].map(|of| cell(&format!("{of}UnitPrice")));
+        assert_eq!(list == decimal("0.015"), of_ernie, "{row:?}");
+        assert_eq!(list == contracted, !of_ernie, "{row:?}");
+        for (price, cost) in [(list, "ListCost"), (contracted, "ContractedCost")] {
+            assert_eq!(price * cell("PricingQuantity"), cell(cost), "{cost}: {row:?}");
+        }
+        assert_eq!(cell("x_ExactCost"), cell("ContractedCost"), "{row:?}");
+    }
+}

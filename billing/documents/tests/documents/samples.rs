@@ -213,6 +213,7 @@ pub(crate) fn invoice(requests: &[Request], tax_terms: TaxTerms) -> Document {
                 usage: Some(LineUsage {
                     quantity: line.quantity,
                     price: line.price_per_thousand.or(line.price_per_unit).unwrap(),
+                    list_price: None,
                     exact: line.exact,
                     price_version: line.price_version.clone(),
                     band: line.band,

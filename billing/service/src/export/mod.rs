@@ -3,6 +3,7 @@
 //! What a document says is read here from the ledger; how it is written, in `permille-documents`.
 
 mod fonts;
+mod list;
 mod read;
 
 pub(crate) use read::frozen;
@@ -87,7 +88,10 @@ impl Exports {
     ) -> Result<Written, Problem> {
         let place = self.place().await?;
         let usage = ledger.invoiced_usage(id).await?;
-        let document = read::invoice(&usage);
+        let mut document = read::invoice(&usage);
+        if wanted.format == Format::Focus {
+            list::tell(ledger, &mut document).await?;
+        }
         let file_name = wanted.format.file_name(&document, wanted.grain);
         let issuer = self.issuer_of(usage.invoice.issuer.as_ref());
         let export = self.export(document, issuer, wanted).await?;

@@ -205,6 +205,7 @@ fn of_line(number: usize, line: &InvoiceLine) -> Line {
     let usage = |price: Decimal| LineUsage {
         quantity: line.quantity,
         price,
+        list_price: None,
         exact: line.exact,
         price_version: line.price_version.clone(),
         band: line.band,

@@ -1,10 +1,12 @@
 //! Documents as files over the API: names, media types, sums, and who may have them.
 
+use permille_rating::price_book::parse_price_book;
 use permille_types::UsageEvent;
 use serde_json::json;
 
 use crate::{
     events::{Gateway, event},
+    interim_sums::{Row, rows},
     support::{Api, Reply},
 };
 
@@ -31,6 +33,74 @@ async fn october(events: u32) -> (Api, String) {
         api.post(&format!("/api/v1/invoices/{id}/{step}"), &json!({})).await.ok();
     }
     (api, id)
+}
+
+/// Ten per cent off everyone's price, and a markup on what the provider takes.
+const OWN: &str = r#"
+[[price]]
+model = "ERNIE-Bot"
+currency = "CNY"
+customer = "acme"
+from = 2026-01-01T00:00:00Z
+source = "contract 12"
+discount_percent = "10"
+
+[[price]]
+model = "ERNIE-Bot"
+currency = "CNY"
+side = "cost"
+from = 2026-01-01T00:00:00Z
+source = "what the provider takes"
+input = "0.008"
+output = "0.008"
+
+[[price]]
+model = "ERNIE-Bot"
+currency = "CNY"
+customer = "globex"
+from = 2026-01-01T00:00:00Z
+source = "contract 13"
+markup_percent = "20"
+"#;
+
+/// The FOCUS rows of an issued invoice of October over one request of a customer with [`OWN`].
+async fn focus_of(customer: &str) -> Vec<Row> {
+    let api = Api::issuing("Permille GmbH").await;
+    for id in ["acme", "globex"] {
+        api.add_customer(id, "CNY").await;
+    }
+    let prices = parse_price_book(OWN, "a test").unwrap();
+    let import = json!({"prices": prices, "apply": true});
+    api.post("/api/v1/prices/import", &import).await.ok();
+    let key = api.add_key(customer).await;
+    let at = "2026-10-10T10:00:00Z".parse().unwrap();
+    let used = UsageEvent { at, ..event(1, customer, key["id"].as_str().unwrap()) };
+    Gateway::of(&api, "n1").await.ship(1, &[used]).await;
+    let month = json!({"customer": customer, "period": "2026-10"});
+    let draft = api.post("/api/v1/invoices/draft", &month).await.ok();
+    let path = format!("/api/v1/invoices/{}", draft["id"].as_str().unwrap());
+    for step in ["approve", "finalize"] {
+        api.post(&format!("{path}/{step}"), &json!({})).await.ok();
+    }
+    rows(&export(&api, "format=focus").await.text())
+}
+
+#[tokio::test]
+async fn focus_tells_the_list_price_beside_the_discounted_one_and_never_what_a_markup_is_on() {
+    for (customer, list, contracted) in
+        [("acme", "0.012", "0.0108"), ("globex", "0.0096", "0.0096")]
+    {
+        let rows = focus_of(customer).await;
+
+        let usage: Vec<_> = rows.iter().filter(|row| row["ChargeCategory"] == "Usage").collect();
+        assert_eq!(usage.len(), 2, "{rows:?}");
+        for row in usage {
+            assert_eq!((&*row["ListUnitPrice"], &*row["ContractedUnitPrice"]), (list, contracted));
+            let [list, contracted] = ["ListCost", "ContractedCost"].map(|cost| row[cost].as_str());
+            let told = if customer == "acme" { list != contracted } else { list == contracted };
+            assert!(told, "{row:?}");
+        }
+    }
 }
 
 async fn export(api: &Api, query: &str) -> Reply {

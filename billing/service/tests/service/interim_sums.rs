@@ -14,10 +14,10 @@ use crate::{
 const PLAN: &str = "[[plan]]\nname = \"progressive\"\nkind = \"subscription\"\n\
                     currency = \"CNY\"\nfee = \"31\"\n";
 
-type Row = BTreeMap<String, String>;
+pub(crate) type Row = BTreeMap<String, String>;
 
 /// The rows of a table, by column. Cells between quotes have commas in them.
-fn rows(csv: &str) -> Vec<Row> {
+pub(crate) fn rows(csv: &str) -> Vec<Row> {
     let cells = |line: &str| {
         let (mut cells, mut is_quoted) = (vec![String::new()], false);
         for character in line.chars() {
