@@ -163,13 +163,17 @@ impl Focus {
             };
             let list_price = usage.list_price.unwrap_or(usage.price);
             let (list, exact) = (cost(list_price)?, cost(usage.price)?);
+            let is_taken_back = is_correction && line.amount < Decimal::ZERO;
             let (pricing_unit, unit, pricing_quantity) = match &line.meter {
                 Meter::Tokens(_) => ("1000 Tokens", "Tokens", thousands(quantity)),
                 Meter::Units(_) | Meter::Term(_) => {
                     (unit(&line.meter), unit(&line.meter), quantity.to_string())
                 }
             };
-            for (column, cost) in [("ListCost", list), ("ContractedCost", exact)] {
+            // A correction below zero takes back at every price; only of corrections may a cost
+            // be another one than quantity × price.
+            for (column, mut cost) in [("ListCost", list), ("ContractedCost", exact)] {
+                cost.set_sign_negative(is_taken_back && !cost.is_zero());
                 cells.set(column, cost.normalize().to_string());
             }
             cells.set("x_ExactCost", exact.normalize().to_string());

@@ -4,7 +4,8 @@ use permille_documents::{Document, Export, Format, focus::COLUMNS, focus::MANDAT
 use permille_rating::invoice::CreditScope;
 
 use crate::samples::{
-    credit_note, decimal, export, invoice, november, rows, sum, text, try_written, vat,
+    CHARGE, credit_note, decimal, export, invoice, november, rows, sum, text, try_written, vat,
+    version,
 };
 
 /// Source: FOCUS 1.4, dataset Cost and Usage, feature level Mandatory.
@@ -160,4 +161,25 @@ fn the_list_is_without_the_discount_of_the_customer() {
         }
         assert_eq!(cell("x_ExactCost"), cell("ContractedCost"), "{row:?}");
     }
+}
+
+/// FOCUS 1.4: of a correction alone a cost may be another one than quantity × price.
+#[test]
+fn the_costs_of_a_late_line_below_zero_are_all_below_zero() {
+    let mut document = invoice(&november(), vat("6"));
+    document.lines[0].charge = Some(version(CHARGE));
+    document.lines[0].corrects = Some("2026-10".to_owned());
+    document.lines[0].amount = decimal("-4.50");
+
+    let rows = rows(text(&document, Format::Focus, &[]).as_bytes());
+
+    let late: Vec<_> = rows.iter().filter(|row| row["x_CorrectsPeriod"] == "2026-10").collect();
+    assert_eq!(late.len(), 1);
+    let costs = ["BilledCost", "EffectiveCost", "ListCost", "ContractedCost"];
+    assert_eq!(
+        costs.map(|cost| late[0][cost].as_str()),
+        ["-4.5", "-4.5", "-0.500004", "-0.500004"]
+    );
+    assert_eq!(late[0]["ChargeClass"], "Correction");
+    assert_eq!(late[0]["x_ExactCost"], "0.500004");
 }
