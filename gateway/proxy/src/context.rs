@@ -141,8 +141,10 @@ pub(crate) struct InSession {
     /// Where its reply is told, so that later requests find this one; absent where its body holds
     /// no messages.
     pub(crate) placed: Option<Placed>,
-    /// Where its turns are counted; absent where the client did not name the conversation.
-    pub(crate) named: Option<NamedTurn>,
+    /// Whether the client named the conversation.
+    pub(crate) is_named: bool,
+    /// Where its turn was counted, which no other request has; absent where none was.
+    pub(crate) counted: Option<NamedTurn>,
     /// What it holds of its limits; absent where it has none. The record takes it over.
     pub(crate) reserved: Option<Reserved>,
     /// Limits that are nearly used, as the answer says it.
@@ -172,13 +174,28 @@ pub(crate) struct Counted {
 }
 
 impl InSession {
+    /// Nothing more is known of it.
+    pub(crate) fn new(targeted: Targeted, session: SessionId, turn: u32) -> Self {
+        Self {
+            targeted,
+            session,
+            turn,
+            kind: None,
+            placed: None,
+            is_named: false,
+            counted: None,
+            reserved: None,
+            warnings: Vec::new(),
+        }
+    }
+
     /// The request goes no further: the next one of its conversation has its turn, unless another
     /// one came meanwhile.
     pub(crate) fn turn_away(&self, recogniser: &Recogniser) {
         if let Some(placed) = &self.placed {
             recogniser.failed(self.targeted.classified.routed.id, placed);
         }
-        let Some(NamedTurn { last, counter }) = &self.named else { return };
+        let Some(NamedTurn { last, counter }) = &self.counted else { return };
         recogniser.back(*counter, self.turn);
         if let Ok(mut counted) = last.try_lock()
             && counted.last == self.turn

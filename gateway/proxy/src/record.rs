@@ -137,7 +137,7 @@ impl Record {
             project: head.key.project.clone(),
             key: head.key.key.clone(),
             session: request.session.clone(),
-            session_explicit: request.named.is_some(),
+            session_explicit: request.is_named,
             turn: request.turn,
             turn_kind: request.kind,
             resent_tokens: None,

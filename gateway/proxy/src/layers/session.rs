@@ -3,7 +3,7 @@
 //! A client may name the conversation, in a header or in the body; then turns count its requests in
 //! the order of their admission, and the messages only tell how each turn came about. Where it does
 //! not, the messages tell which request this one goes on from, and the conversation has the name of
-//! its first request.
+//! its first request. What asks no model to say anything is no turn: it counts nothing.
 
 use std::{
     sync::Arc,
@@ -13,7 +13,7 @@ use std::{
 use http::HeaderMap;
 use moka::sync::Cache;
 use permille_session::{Conversation, Counter, NextTurn, Recogniser, Search};
-use permille_types::{ControlPlane, CustomerId, SessionId, TurnKind};
+use permille_types::{ControlPlane, CustomerId, Endpoint, SessionId, TurnKind};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -87,6 +87,15 @@ impl Session {
         (turn, last_turn)
     }
 
+    /// The turn that a request stands beside which is none itself: the last one that this gateway
+    /// knows of, or the first.
+    async fn known_turn(&self, customer: &CustomerId, session: &SessionId) -> u32 {
+        match self.last_turns.get(&(customer.clone(), session.clone())) {
+            Some(counted) => counted.lock().await.last.max(1),
+            None => 1,
+        }
+    }
+
     /// Asks billing for the last turn. Where it does not tell, the replies that the client sends
     /// again are turns that have been.
     async fn ask(
@@ -139,6 +148,11 @@ impl Waiting<Targeted> for Session {
         let in_body = || said.named.as_deref().and_then(|name| name.parse().ok());
         let by_agent = || named_by_agent(&head.parts.headers);
         if let Some(session) = in_header.or_else(in_body).or_else(by_agent) {
+            if !may_be_turn(head.endpoint) {
+                let turn = self.known_turn(customer, &session).await;
+                let request = InSession::new(targeted, session, turn);
+                return Ok(Box::new(InSession { is_named: true, ..request }));
+            }
             let counter = Counter::of(key, customer, &session);
             // Only requests of this name are compared, which no unnamed one can be.
             let scope = [customer.as_str(), session.as_str(), "", "named"];
@@ -151,14 +165,11 @@ impl Waiting<Targeted> for Session {
             // A later turn that goes on from nothing we know: how it came about is not known.
             let kind = kind.filter(|kind| *kind != TurnKind::New || turn == 1);
             return Ok(Box::new(InSession {
-                targeted,
-                session,
-                turn,
                 kind,
                 placed,
-                named: Some(NamedTurn { last, counter }),
-                reserved: None,
-                warnings: Vec::new(),
+                is_named: true,
+                counted: Some(NamedTurn { last, counter }),
+                ..InSession::new(targeted, session, turn)
             }));
         }
         let end_user = said.end_user.as_deref().unwrap_or_default();
@@ -169,16 +180,7 @@ impl Waiting<Targeted> for Session {
         let session = place.map_or_else(|| head.id.into(), |place| place.session.clone());
         let turn = place.map_or(1, |place| place.turn.number);
         let kind = place.map(|place| place.turn.kind);
-        Ok(Box::new(InSession {
-            targeted,
-            session,
-            turn,
-            kind,
-            placed,
-            named: None,
-            reserved: None,
-            warnings: Vec::new(),
-        }))
+        Ok(Box::new(InSession { kind, placed, ..InSession::new(targeted, session, turn) }))
     }
 }
 
@@ -186,7 +188,7 @@ impl Session {
     /// What the body says of its conversation; nothing where none is had.
     async fn said(&self, classified: &Classified) -> Conversation {
         let endpoint = classified.routed.endpoint;
-        if !endpoint.is_metered() || endpoint.is_embedding() {
+        if !may_be_turn(endpoint) {
             return Conversation::default();
         }
         let known = &classified.routed.known;
@@ -198,6 +200,11 @@ impl Session {
         // The read neither panics nor is cancelled but by the end of the runtime.
         tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
+}
+
+/// Whether a request of `endpoint` can be a turn: it asks a model for something that it says.
+fn may_be_turn(endpoint: Endpoint) -> bool {
+    endpoint.is_metered() && !endpoint.is_embedding()
 }
 
 fn named(headers: &HeaderMap) -> Result<Option<SessionId>, Refusal> {

@@ -188,7 +188,7 @@ impl Limiter {
             .iter()
             .map(|limit| {
                 // A session that its client names may have had turns that nobody told us of.
-                let minted = request.named.is_none() && request.turn == 1;
+                let minted = !request.is_named && request.turn == 1;
                 let fresh = limit.level == Level::Session && minted;
                 subject.line(limit, take(limit.measure), fresh)
             })

@@ -15,7 +15,7 @@ use crate::{
 const QUESTION: &str =
     "Which goods did the river carry when the bridge fell, and where did they go?";
 
-async fn gateway(redis: &Redis) -> World {
+pub(crate) async fn gateway(redis: &Redis) -> World {
     // Long enough for a busy machine.
     let wait = Duration::from_secs(30);
     let sharing = Sharing { url: redis.url().into(), wait, turns_max: 10_000 };

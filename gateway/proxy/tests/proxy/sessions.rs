@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use http::{Method, Request};
+use permille_test_redis::Redis;
 use permille_types::{TurnKind, UsageEvent};
 use serde_json::{Value, json};
 
-use crate::support::{World, read_all};
+use crate::{
+    gateways,
+    support::{KEY, World, message, read_all},
+};
 
 /// One request as the client sees it.
 pub(crate) struct Answer {
@@ -147,5 +152,43 @@ async fn a_conversation_that_is_resumed_after_its_silence_is_a_new_one() {
 
         assert_eq!((first.turn, resumed.turn), (1, turn), "{idle_max:?}");
         assert_eq!(resumed.session == first.session, turn == 2, "{idle_max:?}");
+    }
+}
+
+/// Sends a request of the session `ticket-9`, whose path may be any; the turn that it is told.
+async fn beside(world: &World, method: Method, path: &str, body: &Value) -> u32 {
+    let request = Request::builder()
+        .method(method)
+        .uri(world.url(path))
+        .header("authorization", format!("Bearer {KEY}"))
+        .header("permille-session", "ticket-9");
+    let response = world.send(request, body.to_string()).await;
+    let (head, reply) = response.into_parts();
+    drop(read_all(reply).await);
+    assert_eq!(head.status, 200, "{path}");
+    let row = world.row_of(&head.headers).await;
+    let told = head.headers["permille-turn"].to_str().unwrap().parse().unwrap();
+    assert_eq!((row.session.as_str(), row.turn, row.session_explicit), ("ticket-9", told, true));
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_turn_takes_no_number_of_a_named_session() {
+    let redis = Redis::start().await;
+    for world in [World::start().await, gateways::gateway(&redis).await] {
+        let mut turns = Vec::new();
+        for number in 1..=3 {
+            let asked = message(&format!("tokens={number}"), false);
+            let embedded = json!({"model": "text-embedding-3-small", "input": "The Nile."});
+            let post = async |path, body| beside(&world, Method::POST, path, body).await;
+            turns.push([
+                post("/anthropic/v1/messages/count_tokens", &asked).await,
+                post("/anthropic/v1/messages", &asked).await,
+                beside(&world, Method::GET, "/v1/models", &Value::Null).await,
+                post("/v1/embeddings", &embedded).await,
+            ]);
+        }
+
+        assert_eq!(turns, [[1, 1, 1, 1], [1, 2, 2, 2], [2, 3, 3, 3]]);
     }
 }
