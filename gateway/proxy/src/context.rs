@@ -143,7 +143,7 @@ pub(crate) struct InSession {
     pub(crate) placed: Option<Placed>,
     /// Whether the client named the conversation.
     pub(crate) is_named: bool,
-    /// Where its turn was counted, which no other request has; absent where none was.
+    /// Where its turn was counted; absent where it is none, or that of a request that it repeats.
     pub(crate) counted: Option<NamedTurn>,
     /// What it holds of its limits; absent where it has none. The record takes it over.
     pub(crate) reserved: Option<Reserved>,
@@ -192,12 +192,18 @@ impl InSession {
     /// The request goes no further: the next one of its conversation has its turn, unless another
     /// one came meanwhile.
     pub(crate) fn turn_away(&self, recogniser: &Recogniser) {
+        let id = self.targeted.classified.routed.id;
+        self.give_back(id, recogniser);
         if let Some(placed) = &self.placed {
-            recogniser.failed(self.targeted.classified.routed.id, placed);
+            recogniser.failed(id, placed);
         }
+    }
+
+    /// The number comes first: who is told that the request failed does not repeat it.
+    fn give_back(&self, id: RequestId, recogniser: &Recogniser) {
         let Some(NamedTurn { last, counter }) = &self.counted else { return };
-        recogniser.back(*counter, self.turn);
-        if let Ok(mut counted) = last.try_lock()
+        if recogniser.back(id, self.placed.as_ref(), *counter, self.turn)
+            && let Ok(mut counted) = last.try_lock()
             && counted.last == self.turn
         {
             counted.last = self.turn.saturating_sub(1);

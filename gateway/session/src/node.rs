@@ -3,7 +3,7 @@
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Instant,
 };
@@ -54,6 +54,17 @@ pub(crate) struct Node {
     pub(crate) resent: Resent,
     /// Whether it was given no reply: who sends it again wants its first one.
     pub(crate) failed: AtomicBool,
+    /// The number that it has in a conversation that its client names.
+    pub(crate) named: NamedTurn,
+}
+
+/// The number of a turn of a named conversation: the messages do not tell it.
+#[derive(Debug, Default)]
+pub(crate) struct NamedTurn {
+    /// 0 where none was given, or it was taken back.
+    number: AtomicU32,
+    /// Whether a request that repeats this one has its number too.
+    is_shared: AtomicBool,
 }
 
 /// What of a request its conversation had sent or received before.
@@ -120,5 +131,31 @@ impl Node {
     /// Takes the place of the request that goes on from it; false when another has it.
     pub(crate) fn take(&self) -> bool {
         !self.continued.swap(true, Ordering::AcqRel)
+    }
+}
+
+impl NamedTurn {
+    pub(crate) fn of(number: Option<u32>) -> Self {
+        Self { number: AtomicU32::new(number.unwrap_or_default()), ..Self::default() }
+    }
+
+    pub(crate) fn give(&self, number: u32) {
+        self.number.store(number, Ordering::SeqCst);
+    }
+
+    pub(crate) fn number(&self) -> Option<u32> {
+        Some(self.number.load(Ordering::SeqCst)).filter(|number| *number > 0)
+    }
+
+    /// The number, for a request that repeats this one.
+    pub(crate) fn share(&self) -> Option<u32> {
+        self.is_shared.store(true, Ordering::SeqCst);
+        self.number()
+    }
+
+    /// The request was not made. Whether nobody else has its number.
+    pub(crate) fn take_back(&self) -> bool {
+        self.number.store(0, Ordering::SeqCst);
+        !self.is_shared.load(Ordering::SeqCst)
     }
 }

@@ -157,6 +157,7 @@ mod tests {
             kind: TurnKind::New,
             resent: crate::node::Resent::default(),
             failed: AtomicBool::new(false),
+            named: crate::node::NamedTurn::default(),
         })
     }
 

@@ -84,9 +84,21 @@ impl Recogniser {
 
     /// The next turn of a named conversation whose last one is `base`; absent where other gateways
     /// could not be asked. Where billing did not say so, that is not `sure`, and is asked for again
-    /// soon.
-    pub async fn count(&self, counter: &Counter, base: u32, sure: bool) -> Option<u32> {
-        self.heads.as_ref()?.count(counter, base, sure).await
+    /// soon. It is that of the request `id`.
+    pub async fn count(
+        &self,
+        id: RequestId,
+        counter: &Counter,
+        base: u32,
+        sure: bool,
+    ) -> Option<u32> {
+        self.heads.as_ref()?.count(id, counter, base, sure).await
+    }
+
+    /// Takes note of the turn that a request of a named conversation was given: sent again, it has
+    /// the same.
+    pub fn given(&self, placed: &Placed, turn: u32) {
+        placed.node.named.give(turn);
     }
 
     /// Takes note that a turn of a named conversation was given without the other gateways.
@@ -96,11 +108,19 @@ impl Recogniser {
         }
     }
 
-    /// Takes note that a turn of a named conversation was not made: the next request has it.
-    pub fn back(&self, counter: Counter, turn: u32) {
+    /// Takes note that a turn of a named conversation, that of the request `id`, was not made: the
+    /// next request has it. Whether that is so: false where a request that repeats it has it.
+    pub fn back(
+        &self,
+        id: RequestId,
+        placed: Option<&Placed>,
+        counter: Counter,
+        turn: u32,
+    ) -> bool {
         if let Some(heads) = &self.heads {
-            heads.tell(Note::Back { counter, turn });
+            heads.tell(Note::Back { id, counter, turn });
         }
+        placed.is_none_or(|placed| placed.node.named.take_back())
     }
 
     /// Takes note that a request was given no reply: sent again, it is not another turn made anew

@@ -13,7 +13,7 @@ use permille_types::{SessionId, TokenCount, TurnKind};
 use crate::{
     digest::{Digest, Key},
     message::{Conversation, Opening, Speaker},
-    node::{Fit, Node, Place, Resent, Turn},
+    node::{Fit, NamedTurn, Node, Place, Resent, Turn},
     places::Places,
     read::read,
     shared::Shared,
@@ -52,6 +52,9 @@ pub struct Sessions {
 pub struct Placed {
     /// Its place.
     pub place: Place,
+    /// In a named conversation, the number of the request that it repeats; absent where it repeats
+    /// none, or none whose number is known.
+    pub again: Option<u32>,
     pub(crate) node: Arc<Node>,
     pub(crate) asker: Asker,
     /// What it is found by again.
@@ -93,6 +96,8 @@ pub(crate) struct Origin {
     /// How many messages were said before.
     pub(crate) known: usize,
     pub(crate) resent: Resent,
+    /// The number of the request that it repeats, in a named conversation.
+    pub(crate) again: Option<u32>,
 }
 
 impl Conversation {
@@ -136,7 +141,7 @@ impl Sessions {
             (None, Some(found)) => found.origin(search),
             (None, None) => Origin::fresh(fresh),
         };
-        let Origin { session, turn, known, resent } = origin;
+        let Origin { session, turn, known, resent, again } = origin;
         let node = Arc::new(Node {
             session: session.clone(),
             turn: turn.number,
@@ -147,13 +152,14 @@ impl Sessions {
             kind: turn.kind,
             resent,
             failed: AtomicBool::new(false),
+            named: NamedTurn::of(again),
         });
         let found_by = search.found_by(known);
         for digest in &found_by {
             self.remember(*digest, &node, now);
         }
         let place = Place { session, turn, resent_bytes: resent.bytes, bytes: search.bytes() };
-        Placed { place, node, asker: search.asker(known), found_by }
+        Placed { place, again, node, asker: search.asker(known), found_by }
     }
 
     /// Takes note that a request was given no reply: sent again, it is not another turn made anew
@@ -269,7 +275,7 @@ impl Sessions {
     fn repeated(&self, search: &Search<'_>, known: bool, now: Instant) -> Option<Found> {
         let node = self.places.look(&search.whole()?, now, |alike| alike.next_back().cloned())?;
         // Whoever has gone on from the reply was content with it: the same words are another's.
-        let may_repeat = || search.may_repeat() || (node.is_failed() && search.has_replies());
+        let may_repeat = || search.may_repeat() || (node.is_failed() && search.may_retry());
         let again =
             may_repeat() && now.saturating_duration_since(node.at) <= SOON && node.is_waiting();
         (known || again).then(|| Found {
@@ -346,14 +352,15 @@ impl Found {
             let number = node.turn.saturating_add(1).saturating_add(*untold);
             (Turn { number, kind }, resent)
         };
-        Origin { session: node.session.clone(), turn, known: *known, resent }
+        let again = if *repeats { node.named.share() } else { None };
+        Origin { session: node.session.clone(), turn, known: *known, resent, again }
     }
 }
 
 impl Origin {
     fn fresh(session: SessionId) -> Self {
         let turn = Turn { number: 1, kind: TurnKind::New };
-        Self { session, turn, known: 0, resent: Resent::default() }
+        Self { session, turn, known: 0, resent: Resent::default(), again: None }
     }
 }
 

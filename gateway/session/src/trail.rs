@@ -43,6 +43,8 @@ pub struct Search<'c> {
     asked: (Digest, u64),
     /// Whether it offers tools.
     offers_tools: bool,
+    /// Whether only requests of one named conversation are compared.
+    is_named: bool,
     /// The stored response that it goes on with.
     pub(crate) response: Option<Digest>,
 }
@@ -145,8 +147,15 @@ impl<'c> Search<'c> {
             asks_for_summary,
             asked,
             offers_tools,
+            is_named: false,
             response,
         }
+    }
+
+    /// The `scope` is that of one conversation, which its client names: nobody in it is a stranger.
+    #[must_use]
+    pub fn named(self) -> Self {
+        Self { is_named: true, ..self }
     }
 
     /// How many messages there are.
@@ -178,6 +187,11 @@ impl<'c> Search<'c> {
     /// reply and wants another: a second one has the same task.
     pub(crate) fn may_repeat(&self) -> bool {
         !self.offers_tools && self.asked.1 >= REPEATED_BYTES
+    }
+
+    /// Whether it may repeat a request that had no reply.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.is_named || self.has_replies()
     }
 
     /// Whether nothing that was said before can tell anything of it.

@@ -1,9 +1,10 @@
 //! Which conversation a request belongs to, and which turn of it this is.
 //!
 //! A client may name the conversation, in a header or in the body; then turns count its requests in
-//! the order of their admission, and the messages only tell how each turn came about. Where it does
-//! not, the messages tell which request this one goes on from, and the conversation has the name of
-//! its first request. What asks no model to say anything is no turn: it counts nothing.
+//! the order of their admission, and the messages only tell how each turn came about, and which
+//! request is the same turn once more. Where it does not, the messages tell which request this one
+//! goes on from, and the conversation has the name of its first request. What asks no model to say
+//! anything is no turn: it counts nothing.
 
 use std::{
     sync::Arc,
@@ -13,7 +14,7 @@ use std::{
 use http::HeaderMap;
 use moka::sync::Cache;
 use permille_session::{Conversation, Counter, NextTurn, Recogniser, Search};
-use permille_types::{ControlPlane, CustomerId, Endpoint, SessionId, TurnKind};
+use permille_types::{ControlPlane, CustomerId, Endpoint, RequestId, SessionId, TurnKind};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -54,6 +55,7 @@ impl Session {
     /// else the one that this gateway does.
     async fn next_turn(
         &self,
+        id: RequestId,
         (customer, session): (&CustomerId, &SessionId),
         counter: Counter,
         shared: Option<NextTurn>,
@@ -72,7 +74,7 @@ impl Session {
             }
             let (base, sure) = (known.last, known.unsure_since.is_none());
             let together = match shared {
-                Some(NextTurn::Unknown) => self.recogniser.count(&counter, base, sure).await,
+                Some(NextTurn::Unknown) => self.recogniser.count(id, &counter, base, sure).await,
                 _ => None,
             };
             together.unwrap_or_else(|| {
@@ -156,11 +158,20 @@ impl Waiting<Targeted> for Session {
             let counter = Counter::of(key, customer, &session);
             // Only requests of this name are compared, which no unnamed one can be.
             let scope = [customer.as_str(), session.as_str(), "", "named"];
-            let search = Search::of(key, &scope, &said);
+            let search = Search::of(key, &scope, &said).named();
             let asked = self.recogniser.place(head.id, &search, session.clone(), Some(&counter));
             let (placed, shared) = asked.await;
-            let whose = (customer, &session);
-            let (turn, last) = self.next_turn(whose, counter, shared, said.replies()).await;
+            let (turn, counted) = if let Some(turn) = placed.as_ref().and_then(|p| p.again) {
+                (turn, None)
+            } else {
+                let whose = (customer, &session);
+                let next = self.next_turn(head.id, whose, counter, shared, said.replies());
+                let (turn, last) = next.await;
+                if let Some(placed) = &placed {
+                    self.recogniser.given(placed, turn);
+                }
+                (turn, Some(NamedTurn { last, counter }))
+            };
             let kind = placed.as_ref().map(|placed| placed.place.turn.kind);
             // A later turn that goes on from nothing we know: how it came about is not known.
             let kind = kind.filter(|kind| *kind != TurnKind::New || turn == 1);
@@ -168,7 +179,7 @@ impl Waiting<Targeted> for Session {
                 kind,
                 placed,
                 is_named: true,
-                counted: Some(NamedTurn { last, counter }),
+                counted,
                 ..InSession::new(targeted, session, turn)
             }));
         }

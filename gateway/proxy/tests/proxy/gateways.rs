@@ -16,10 +16,13 @@ const QUESTION: &str =
     "Which goods did the river carry when the bridge fell, and where did they go?";
 
 pub(crate) async fn gateway(redis: &Redis) -> World {
+    World::with(|setup| setup.config.sharing = Some(sharing(redis))).await
+}
+
+pub(crate) fn sharing(redis: &Redis) -> Sharing {
     // Long enough for a busy machine.
     let wait = Duration::from_secs(30);
-    let sharing = Sharing { url: redis.url().into(), wait, turns_max: 10_000 };
-    World::with(|setup| setup.config.sharing = Some(sharing)).await
+    Sharing { url: redis.url().into(), wait, turns_max: 10_000 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

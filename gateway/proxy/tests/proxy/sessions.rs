@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 
 use crate::{
     gateways,
-    support::{KEY, World, message, read_all},
+    support::{
+        self, KEY, World, message, read_all,
+        scripted::{Scripted, answer, reply},
+        world_of,
+    },
 };
 
 /// One request as the client sees it.
@@ -99,7 +103,7 @@ async fn a_row_tells_how_its_turn_came_about_and_what_of_it_was_sent_before() {
         assert_eq!(again.row.resent_tokens, again.row.input_total);
         assert_eq!(branch.row.resent_tokens, Some(of_first));
         // In a named session it is a later turn, and nothing tells how it came about.
-        let expected = if name.is_some() { (5, None) } else { (1, Some(New)) };
+        let expected = if name.is_some() { (4, None) } else { (1, Some(New)) };
         assert_eq!((unknown.turn, unknown.row.turn_kind), expected);
         assert_eq!(unknown.row.resent_tokens, None);
     }
@@ -190,5 +194,51 @@ async fn what_is_no_turn_takes_no_number_of_a_named_session() {
         }
 
         assert_eq!(turns, [[1, 1, 1, 1], [1, 2, 2, 2], [2, 3, 3, 3]]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_is_asked_again_keeps_its_number_named_or_not() {
+    use TurnKind::{Continue, New, Regenerate};
+
+    let redis = Redis::start().await;
+    for (name, is_shared) in [(None, false), (Some("ticket-5"), false), (Some("ticket-5"), true)] {
+        let failed = || answer(500, "", "{}");
+        let replies = ["r1", "r2", "r3", "r4"].map(reply);
+        let steps = [failed(), failed()].into_iter().chain(replies);
+        let upstream = Scripted::start(steps).await;
+        let world = world_of(vec![upstream.upstream("nile")], |config| {
+            config.sharing = is_shared.then(|| gateways::sharing(&redis));
+        });
+        let world = world.await;
+        let mut told = Vec::new();
+        let mut ask = async |messages: &[Value], times: usize| {
+            for _ in 0..times {
+                let mut body = of(messages);
+                if let Some(name) = name {
+                    body["session_id"] = name.into();
+                }
+                let asked = support::ask(&world, &body).await;
+                assert_eq!(asked.headers["permille-turn"], asked.row.turn.to_string());
+                told.push((asked.status, asked.row.turn, asked.row.turn_kind.unwrap()));
+            }
+        };
+
+        let question = "How long is the Nile, and how much water does it carry in a whole year?";
+        let mut messages = vec![say("user", question)];
+        ask(&messages, 3).await;
+        messages.extend([say("assistant", "The Nile is long."), say("user", "And the Congo?")]);
+        ask(&messages, 2).await;
+        messages.extend([say("assistant", "The Nile is long."), say("user", "And the Rhine?")]);
+        ask(&messages, 1).await;
+
+        let turns: Vec<_> = told.iter().map(|(status, turn, _)| (*status, *turn)).collect();
+        let expected = [(500, 1), (500, 1), (200, 1), (200, 2), (200, 2), (200, 3)];
+        assert_eq!(turns, expected, "{name:?}");
+        // Redis is told off the path that a request failed, and may hear it after the next one.
+        if !is_shared {
+            let kinds: Vec<_> = told.iter().map(|(_, _, kind)| *kind).collect();
+            assert_eq!(kinds, [New, New, New, Continue, Regenerate, Continue], "{name:?}");
+        }
     }
 }

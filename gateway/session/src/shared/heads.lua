@@ -7,9 +7,10 @@
 --
 -- A node is a hash: s session, n turn, k kind, a time, d what it is found by, c whether another
 -- request went on from it, r how its reply opened, t tokens, f whether it had no reply, rb and rt
--- what of it was sent before. A head is a string: the ids of the nodes under one digest, the latest
--- last. They are found through each other and so no declared keys; all lie in one slot. Their own
--- time to live is the end of a silent conversation.
+-- what of it was sent before; of a named conversation g the number that it was given, o whether
+-- another request, which repeats it, has that too. A head is a string: the ids of the nodes under
+-- one digest, the latest last. They are found through each other and so no declared keys; all lie in
+-- one slot. Their own time to live is the end of a silent conversation.
 local PREFIX = 'permille:{sessions}:'
 local NODE, HEAD = PREFIX .. 'node:', PREFIX .. 'head:'
 local SIZE, NONE = 16, string.rep('\0', 16)
@@ -36,11 +37,12 @@ local function each(packed)
 end
 
 local function node(member)
-  local f = redis.call('HMGET', NODE .. member, 's', 'n', 'k', 'a', 'c', 'r', 't', 'f', 'rb', 'rt')
+  local f = redis.call('HMGET', NODE .. member, 's', 'n', 'k', 'a', 'c', 'r', 't', 'f', 'rb', 'rt',
+    'g')
   if not f[1] then return nil end
   return { id = member, session = f[1], number = tonumber(f[2]), kind = f[3],
     at = tonumber(f[4]), continued = f[5], reply = f[6], tokens = f[7] or '', failed = f[8],
-    resent_bytes = f[9] or '', resent_tokens = f[10] or '' }
+    resent_bytes = f[9] or '', resent_tokens = f[10] or '', given = f[11] or '' }
 end
 
 -- The nodes under a digest, the latest last.
@@ -183,18 +185,19 @@ local function remember(packed, alike_max)
   end
 end
 
-local function create(session, turn_number, kind, found_by, alike_max)
+local function create(session, turn_number, kind, found_by, alike_max, given)
   redis.call('HSET', NODE .. id, 's', session, 'n', turn_number, 'k', kind, 'a', text(now), 'd',
     found_by)
+  if given ~= '' then redis.call('HSET', NODE .. id, 'g', given) end
   redis.call('PEXPIRE', NODE .. id, idle)
   remember(found_by, alike_max)
   index_as(id)
 end
 
--- The next turn of a named conversation; '' where nobody knows the last one.
-local function next_turn()
+-- The turn of a named conversation that is so many after the last one; '' where nobody knows that.
+local function go_on(by)
   if not turn or redis.call('EXISTS', turn) == 0 then return '' end
-  local counted = redis.call('HINCRBY', turn, 'n', 1)
+  local counted = redis.call('HINCRBY', turn, 'n', by)
   if redis.call('HEXISTS', turn, 'u') == 0 then redis.call('PEXPIRE', turn, idle) end
   index_as(turn)
   return text(counted)
@@ -211,15 +214,15 @@ function operations.hello()
   return { redis.call('GET', epoch) }
 end
 
--- Finds a request's place and remembers it. Takes: soon ms, alike max, fresh session, flags,
--- beginnings, exchanges, response, whole, asked, count of messages.
+-- Finds a request's place and remembers it. A named conversation goes on by a turn, unless the
+-- request repeats one whose number is known, which it has then. Takes: soon ms, alike max, fresh
+-- session, flags, beginnings, exchanges, response, whole, asked, count of messages.
 function operations.place()
   local soon, alike_max, fresh = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
   local flags, beginnings, exchanges = ARGV[8], ARGV[9], ARGV[10]
   local response, whole, asked, count = ARGV[11], ARGV[12], ARGV[13], tonumber(ARGV[14])
   local since = operations.hello()[1]
-  local named = next_turn()
-  if whole == '' then return { '', named } end
+  if whole == '' then return { '', go_on(1) } end
 
   local found = nil
   local stored = response ~= '' and best(response, NONE)
@@ -258,29 +261,39 @@ function operations.place()
     end
   end
 
+  local named, again = '', turn and found and found.repeats and found.node.given or ''
+  if again ~= '' then
+    redis.call('HSET', NODE .. found.node.id, 'o', '1')
+    go_on(0)
+  else
+    named = go_on(1)
+  end
+
   local found_by = whole
   for at = 1, #exchanges, EXCHANGE do
     local _, both = parts(exchanges, at)
     local said_here = known > 0 and number(exchanges, at + 4 * SIZE) >= known
     if said_here and both ~= NONE then found_by = found_by .. both end
   end
-  create(session, text(turn_number), kind, found_by .. asked, alike_max)
+  create(session, text(turn_number), kind, found_by .. asked, alike_max,
+    again ~= '' and again or named)
   return { since, named, found and '1' or '0', session, text(turn_number), kind, text(known),
-    tokens, kept, resent_bytes, resent_tokens }
+    tokens, kept, resent_bytes, resent_tokens, again }
 end
 
 -- What a gateway tells of a request off its path; one that Redis was not asked of is created.
 -- Takes: alike max, session, turn, kind, found by, opening, more to be found by, tokens, failed,
--- resent bytes, resent tokens.
+-- resent bytes, resent tokens, given.
 function operations.note()
   local alike_max, session, turn_number, kind = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
   local found_by, opening, more, tokens = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
   local key = NODE .. id
   if redis.call('EXISTS', key) == 0 then
-    create(session, turn_number, kind, found_by, alike_max)
+    create(session, turn_number, kind, found_by, alike_max, ARGV[16])
   else
     -- What the client was told counts, also where the answer of Redis came too late for it.
     redis.call('HSET', key, 's', session, 'n', turn_number, 'k', kind)
+    if ARGV[16] ~= '' then redis.call('HSET', key, 'g', ARGV[16]) end
   end
   if opening ~= '' then redis.call('HSETNX', key, 'r', opening) end
   if tokens ~= '' then redis.call('HSETNX', key, 't', tokens) end
@@ -294,11 +307,14 @@ function operations.note()
   return {}
 end
 
--- Counts a turn from what billing says; `sure` is '0' where it did not say it. Takes: base, sure.
+-- Counts the turn of a request from what billing says; `sure` is '0' where it did not say it. Takes: base, sure.
 function operations.count()
   local known = tonumber(redis.call('HGET', turn, 'n') or '0')
   local counted = math.max(known, tonumber(ARGV[5])) + 1
   redis.call('HSET', turn, 'n', text(counted))
+  if redis.call('EXISTS', NODE .. id) == 1 then
+    redis.call('HSET', NODE .. id, 'g', text(counted))
+  end
   if ARGV[6] == '1' then
     redis.call('HDEL', turn, 'u')
     redis.call('PEXPIRE', turn, idle)
@@ -318,8 +334,10 @@ function operations.raise()
   return {}
 end
 
--- A turn that was not made: the next request has it, unless another one came meanwhile.
+-- The turn of a request that was not made: the next one has it, unless another came meanwhile.
 function operations.back()
+  redis.call('HDEL', NODE .. id, 'g')
+  if redis.call('HEXISTS', NODE .. id, 'o') == 1 then return {} end
   if redis.call('HGET', turn, 'n') == ARGV[5] then redis.call('HINCRBY', turn, 'n', -1) end
   return {}
 end

@@ -112,6 +112,7 @@ pub struct Shared {
     known: usize,
     tokens: Option<TokenCount>,
     again: Option<Resent>,
+    number_again: Option<u32>,
     since: Instant,
 }
 
@@ -122,9 +123,9 @@ impl Shared {
     }
 
     pub(crate) fn origin(self, search: &Search<'_>) -> Origin {
-        let Self { session, turn, known, tokens, again, .. } = self;
+        let Self { session, turn, known, tokens, again, number_again, .. } = self;
         let resent = again.unwrap_or(Resent { bytes: search.bytes_of(known), tokens });
-        Origin { session, turn, known, resent }
+        Origin { session, turn, known, resent, again: number_again }
     }
 }
 
@@ -135,8 +136,8 @@ pub(crate) enum Note {
     Turn { id: RequestId, told: Box<Told> },
     /// A turn was given without Redis.
     Raise { counter: Counter, turn: u32 },
-    /// A turn was not made.
-    Back { counter: Counter, turn: u32 },
+    /// The turn of a request was not made.
+    Back { id: RequestId, counter: Counter, turn: u32 },
 }
 
 /// A request as its client was told of it, and what is known of its reply.
@@ -148,6 +149,8 @@ pub(crate) struct Told {
     more: Vec<Digest>,
     tokens: Option<TokenCount>,
     failed: Option<Resent>,
+    /// Its number in a named conversation.
+    named: Option<u32>,
 }
 
 impl Told {
@@ -160,6 +163,7 @@ impl Told {
             more: Vec::new(),
             tokens: None,
             failed: None,
+            named: placed.node.named.number(),
         }
     }
 
@@ -280,9 +284,15 @@ impl Heads {
 
     /// The next turn of a named conversation whose last one is `base`, as far as is known; absent
     /// while Redis is away.
-    pub(crate) async fn count(&self, counter: &Counter, base: u32, is_sure: bool) -> Option<u32> {
+    pub(crate) async fn count(
+        &self,
+        id: RequestId,
+        counter: &Counter,
+        base: u32,
+        is_sure: bool,
+    ) -> Option<u32> {
         const OPERATION: &str = "count";
-        let call = || script::count(self.frame, counter, base, is_sure);
+        let call = || script::count(self.frame, id, counter, base, is_sure);
         let texts = self.asked(OPERATION, call).await?;
         self.expected(OPERATION, script::counted(&texts))
     }
@@ -292,10 +302,11 @@ impl Heads {
     }
 
     fn shared(&self, placed: script::Placed) -> Result<Shared, Unexpected> {
-        let script::Placed { epoch, is_found, session, turn, known, tokens, again } = placed;
+        let script::Placed { epoch, is_found, session, turn, known, tokens, again, number_again } =
+            placed;
         let session = session.parse().map_err(|_| Unexpected)?;
         let since = self.since(epoch);
-        Ok(Shared { is_found, session, turn, known, tokens, again, since })
+        Ok(Shared { is_found, session, turn, known, tokens, again, number_again, since })
     }
 
     /// Tells Redis soon; whoever calls does not wait.

@@ -51,6 +51,8 @@ pub(super) struct Placed {
     pub(super) tokens: Option<u64>,
     /// What the request that is tried again had resent.
     pub(super) again: Option<Resent>,
+    /// In a named conversation, the number of the request that is repeated.
+    pub(super) number_again: Option<u32>,
 }
 
 fn begin(
@@ -102,7 +104,7 @@ pub(super) fn place(
     if search.may_repeat() {
         flags.push('r');
     }
-    if search.has_replies() {
+    if search.may_retry() {
         flags.push('m');
     }
     let mut call = begin(frame, "place", Some(id), counter);
@@ -159,7 +161,7 @@ fn text(number: Option<u64>) -> String {
 pub(super) fn note(frame: Frame, note: &Note) -> ScriptInvocation<'static> {
     match note {
         Note::Turn { id, told } => {
-            let Told { place, found_by, opening, more, tokens, failed } = &**told;
+            let Told { place, found_by, opening, more, tokens, failed, named } = &**told;
             let mut call = begin(frame, "note", Some(*id), None);
             call.arg(ALIKE_MAX)
                 .arg(place.session.as_str())
@@ -171,7 +173,8 @@ pub(super) fn note(frame: Frame, note: &Note) -> ScriptInvocation<'static> {
                 .arg(text(*tokens))
                 .arg(if failed.is_some() { "1" } else { "0" })
                 .arg(text(failed.and_then(|resent| resent.bytes)))
-                .arg(text(failed.and_then(|resent| resent.tokens)));
+                .arg(text(failed.and_then(|resent| resent.tokens)))
+                .arg(text(named.map(u64::from)));
             call
         }
         Note::Raise { counter, turn } => {
@@ -179,8 +182,8 @@ pub(super) fn note(frame: Frame, note: &Note) -> ScriptInvocation<'static> {
             call.arg(*turn);
             call
         }
-        Note::Back { counter, turn } => {
-            let mut call = begin(frame, "back", None, Some(counter));
+        Note::Back { id, counter, turn } => {
+            let mut call = begin(frame, "back", Some(*id), Some(counter));
             call.arg(*turn);
             call
         }
@@ -193,11 +196,12 @@ fn packed(digests: &[Digest]) -> Vec<u8> {
 
 pub(super) fn count(
     frame: Frame,
+    id: RequestId,
     counter: &Counter,
     base: u32,
     is_sure: bool,
 ) -> ScriptInvocation<'static> {
-    let mut call = begin(frame, "count", None, Some(counter));
+    let mut call = begin(frame, "count", Some(id), Some(counter));
     call.arg(base).arg(if is_sure { "1" } else { "0" });
     call
 }
@@ -247,6 +251,7 @@ pub(super) fn answer(texts: &[String]) -> Result<Answer, Unexpected> {
             again,
             resent_bytes,
             resent_tokens,
+            number_again,
         ] => {
             let resent = Resent {
                 bytes: optional_number(resent_bytes)?,
@@ -260,6 +265,7 @@ pub(super) fn answer(texts: &[String]) -> Result<Answer, Unexpected> {
                 known: number(known)?,
                 tokens: optional_number(tokens)?,
                 again: (again == "1").then_some(resent),
+                number_again: optional_number(number_again)?,
             };
             (turn, Some(placed))
         }

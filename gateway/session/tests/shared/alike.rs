@@ -1,13 +1,10 @@
 //! Redis and one gateway's memory are the same machine: whatever several clients of a few words
 //! send in whatever order, both find the same.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, time::Duration};
 
 use permille_session::{
-    Bounds, Conversation, Key, Place, Placed, Replied, Search, Sessions, TurnKind,
+    Bounds, Conversation, Key, NextTurn, Place, Placed, Recogniser, Replied, Search, TurnKind,
 };
 use permille_types::{Clock as _, RequestId, SystemClock};
 use proptest::prelude::*;
@@ -20,9 +17,23 @@ use crate::Gateway;
 /// What happens: a request of few different messages, or what became of an earlier one.
 #[derive(Debug, Clone)]
 enum Step {
-    Asked { messages: Vec<(u8, u8)>, tools: bool, stored: Option<u8> },
-    Replied { which: usize, text: u8, stored: Option<u8> },
-    Failed { which: usize },
+    Asked {
+        messages: Vec<(u8, u8)>,
+        tools: bool,
+        stored: Option<u8>,
+    },
+    Replied {
+        which: usize,
+        text: u8,
+        stored: Option<u8>,
+    },
+    Failed {
+        which: usize,
+    },
+    /// Of a named conversation: it goes no further.
+    Refused {
+        which: usize,
+    },
 }
 
 const ROLES: [&str; 3] = ["user", "assistant", "tool"];
@@ -65,7 +76,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let replied = (0_usize..40, 0_u8..4, stored())
         .prop_map(|(which, text, stored)| Step::Replied { which, text, stored });
     let failed = (0_usize..40).prop_map(|which| Step::Failed { which });
-    prop::collection::vec(prop_oneof![6 => asked, 4 => replied, 1 => failed], 1..60)
+    let refused = (0_usize..40).prop_map(|which| Step::Refused { which });
+    prop::collection::vec(prop_oneof![6 => asked, 4 => replied, 1 => failed, 1 => refused], 1..60)
 }
 
 /// A place, with the number of the request that its session began with.
@@ -80,20 +92,33 @@ fn redis_places_requests_as_one_gateways_memory_does() {
     let redis = runtime.block_on(Redis::start());
     let mut config = ProptestConfig::with_cases(60);
     config.failure_persistence = None;
-    proptest!(config, |(steps in steps())| {
-        runtime.block_on(compare(&redis, &steps));
+    proptest!(config, |(steps in steps(), is_named in any::<bool>())| {
+        runtime.block_on(compare(&redis, &steps, is_named));
     });
 }
 
-async fn compare(redis: &Redis, steps: &[Step]) {
+/// A request at either of both.
+struct Asked {
+    id: RequestId,
+    shared: Placed,
+    alone: Placed,
+    /// Its number in a named conversation.
+    turn: u32,
+}
+
+async fn compare(redis: &Redis, steps: &[Step], is_named: bool) {
     assert_eq!(redis.command("FLUSHALL").as_deref(), Some("+OK"));
     // The place of each request is asked of another gateway, which remembers nothing itself.
     let nothing = Bounds { places_max: 0, ..Bounds::default() };
     let gateway = Gateway::with(redis, crate::WAIT, 100_000, nothing);
     gateway.is_back().await;
-    let (key, now) = (Key::new([1; 32]), Instant::now());
-    let one = Sessions::new(Bounds { idle_max: Duration::from_hours(9), ..Bounds::default() });
-    let mut asked: Vec<(RequestId, Placed, Placed)> = Vec::new();
+    let key = Key::new([1; 32]);
+    let idle_max = Duration::from_hours(9);
+    let one = Recogniser::alone(Bounds { idle_max, ..Bounds::default() });
+    let counter = crate::ticket();
+    // The last turn of the named conversation, as the one gateway counts it.
+    let mut last = 0;
+    let mut asked: Vec<Asked> = Vec::new();
     let mut firsts = Vec::new();
     // A request ends once: of two ends that are told at once, either may come first.
     let mut ended = HashSet::new();
@@ -103,21 +128,39 @@ async fn compare(redis: &Redis, steps: &[Step]) {
                 let body = body(messages, *tools, *stored).to_string();
                 let said = Conversation::read(&key, body.as_bytes());
                 let search = Search::of(&key, &["acme"], &said);
+                let search = if is_named { search.named() } else { search };
                 let id = RequestId::new(SystemClock.now());
                 firsts.push(id.to_string());
-                let (shared, _) = gateway.recogniser.place(id, &search, id.into(), None).await;
-                let shared = shared.unwrap();
-                let alone = one.place(&search, id.into(), None, now);
+                let fresh = || if is_named { "ticket-7".parse().unwrap() } else { id.into() };
+                let counted = is_named.then_some(&counter);
+                let (shared, next) = gateway.recogniser.place(id, &search, fresh(), counted).await;
+                let (alone, _) = one.place(id, &search, fresh(), counted).await;
+                let (shared, alone) = (shared.unwrap(), alone.unwrap());
+                assert_eq!(shared.again, alone.again, "{body} after {steps:?}");
+                let turn = match (shared.again, next) {
+                    (Some(turn), _) => turn,
+                    (None, Some(NextTurn::Is(turn))) => turn,
+                    (None, Some(NextTurn::Unknown)) => {
+                        gateway.recogniser.count(id, &counter, 0, true).await.unwrap()
+                    }
+                    (None, None) => 0,
+                };
+                if is_named && shared.again.is_none() {
+                    last += 1;
+                    assert_eq!(turn, last, "{body} after {steps:?}");
+                    gateway.recogniser.given(&shared, turn);
+                    one.given(&alone, turn);
+                }
                 assert_eq!(
                     told(&shared.place, &firsts),
                     told(&alone.place, &firsts),
                     "{body} after {steps:?}"
                 );
                 assert_eq!(shared.resent_tokens(1_000), alone.resent_tokens(1_000), "{steps:?}");
-                asked.push((id, shared, alone));
+                asked.push(Asked { id, shared, alone, turn });
             }
             Step::Replied { which, text, stored } => {
-                let Some((id, shared, alone)) = asked.get(*which) else { continue };
+                let Some(Asked { id, shared, alone, .. }) = asked.get(*which) else { continue };
                 if !ended.insert(*which) {
                     continue;
                 }
@@ -126,15 +169,28 @@ async fn compare(redis: &Redis, steps: &[Step]) {
                 let replied =
                     Replied { text, stored_as: stored.as_deref(), tokens: Some(*which as u64) };
                 gateway.recogniser.replied(*id, shared, replied);
-                one.replied(alone, replied, now);
+                one.replied(*id, alone, replied);
             }
             Step::Failed { which } => {
-                let Some((id, shared, alone)) = asked.get(*which) else { continue };
+                let Some(Asked { id, shared, alone, .. }) = asked.get(*which) else { continue };
                 if !ended.insert(*which) {
                     continue;
                 }
                 gateway.recogniser.failed(*id, shared);
-                one.failed(alone);
+                one.failed(*id, alone);
+            }
+            Step::Refused { which } => {
+                let Some(Asked { id, shared, alone, turn }) = asked.get(*which) else { continue };
+                if !is_named || shared.again.is_some() || !ended.insert(*which) {
+                    continue;
+                }
+                gateway.recogniser.back(*id, Some(shared), counter, *turn);
+                if one.back(*id, Some(alone), counter, *turn) && last == *turn {
+                    last -= 1;
+                }
+                gateway.told().await;
+                gateway.recogniser.failed(*id, shared);
+                one.failed(*id, alone);
             }
         }
         gateway.told().await;

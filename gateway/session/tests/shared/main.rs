@@ -20,7 +20,7 @@ use permille_session::{
     Sharing, TurnKind,
 };
 use permille_test_redis::{Redis, eventually};
-use permille_types::{Clock as _, RequestId, SystemClock};
+use permille_types::{Clock as _, RequestId, SessionId, SystemClock};
 use serde_json::{Value, json};
 use shapes::{
     SHAPES,
@@ -89,6 +89,30 @@ impl Gateway {
         Asked { gateway: self, id, placed: placed.unwrap() }
     }
 
+    /// A request of the named conversation `ticket-7`, whose last turn billing says is `base`: its
+    /// number and how it came about.
+    async fn named(&self, messages: &[(&str, &str)], base: u32) -> (u32, Asked<'_>) {
+        let (key, id) = (Key::new([1; 32]), RequestId::new(SystemClock.now()));
+        let session: SessionId = "ticket-7".parse().unwrap();
+        let said = Conversation::read(&key, chat(messages).to_string().as_bytes());
+        let search = Search::of(&key, &["acme", "ticket-7"], &said).named();
+        let counter = ticket();
+        let (placed, next) = self.recogniser.place(id, &search, session, Some(&counter)).await;
+        let placed = placed.unwrap();
+        let turn = match (placed.again, next) {
+            (Some(turn), _) => turn,
+            (None, Some(NextTurn::Is(turn))) => turn,
+            _ => {
+                let counted = self.recogniser.count(id, &counter, base, true).await;
+                counted.unwrap_or(base + 1)
+            }
+        };
+        if placed.again.is_none() {
+            self.recogniser.given(&placed, turn);
+        }
+        (turn, Asked { gateway: self, id, placed })
+    }
+
     async fn count(&self, name: &str) -> NextTurn {
         let (key, id) = (Key::new([1; 32]), RequestId::new(SystemClock.now()));
         let (said, session) = (Conversation::default(), name.parse().unwrap());
@@ -102,6 +126,10 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+fn ticket() -> Counter {
+    Counter::of(&Key::new([1; 32]), &"acme".parse().unwrap(), &"ticket-7".parse().unwrap())
 }
 
 struct Asked<'a> {
@@ -131,10 +159,15 @@ impl Asked<'_> {
         self.known(redis, "r").await;
     }
 
-    async fn known(&self, redis: &Redis, field: &str) {
+    /// Its key in Redis, as a command writes it.
+    fn key(&self) -> String {
         let bytes = self.id.as_uuid().into_bytes();
         let id = bytes.map(|byte| format!("\\x{byte:02x}")).concat();
-        let asked = format!("HEXISTS \"permille:{{sessions}}:node:{id}\" {field}");
+        format!("\"permille:{{sessions}}:node:{id}\"")
+    }
+
+    async fn known(&self, redis: &Redis, field: &str) {
+        let asked = format!("HEXISTS {} {field}", self.key());
         eventually("redis knows", async || redis.command(&asked).as_deref() == Some(":1")).await;
     }
 }
@@ -238,20 +271,20 @@ async fn an_agent_at_work_is_followed_and_a_request_without_a_reply_is_tried_aga
 async fn turns_of_a_named_conversation_are_counted_together() {
     let redis = Redis::start().await;
     let gateways = [Gateway::start(&redis).await, Gateway::start(&redis).await];
-    let counter =
-        Counter::of(&Key::new([1; 32]), &"acme".parse().unwrap(), &"ticket-7".parse().unwrap());
+    let counter = ticket();
+    let id = || RequestId::new(SystemClock.now());
 
     let unknown = gateways[0].count("ticket-7").await;
     // Both have asked billing.
-    let first = gateways[0].recogniser.count(&counter, 4, true).await;
-    let second = gateways[1].recogniser.count(&counter, 4, true).await;
+    let first = gateways[0].recogniser.count(id(), &counter, 4, true).await;
+    let second = gateways[1].recogniser.count(id(), &counter, 4, true).await;
     let mut turns = Vec::new();
     for round in 0..20 {
         let both = tokio::join!(gateways[0].count("ticket-7"), gateways[1].count("ticket-7"));
         turns.extend([both.0, both.1]);
         if round == 9 {
-            gateways[0].recogniser.back(counter, 26);
-            gateways[1].recogniser.back(counter, 3);
+            gateways[0].recogniser.back(id(), None, counter, 26);
+            gateways[1].recogniser.back(id(), None, counter, 3);
             gateways[0].told().await;
             gateways[1].told().await;
             let again = gateways[1].count("ticket-7").await;
@@ -264,6 +297,86 @@ async fn turns_of_a_named_conversation_are_counted_together() {
     numbers.sort();
     numbers.dedup();
     assert_eq!(numbers.len(), 40, "no number twice: {numbers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_turn_of_a_named_conversation_has_its_number_at_any_gateway() {
+    let mut redis = Redis::start().await;
+    let gateways = [Gateway::start(&redis).await, Gateway::start(&redis).await];
+    let mut messages = vec![("user", "hi")];
+
+    // Two that fail, each sent again to the other one.
+    let mut turns = Vec::new();
+    for gateway in &gateways {
+        let (turn, asked) = gateway.named(&messages, 4).await;
+        gateway.recogniser.failed(asked.id, &asked.placed);
+        asked.known(&redis, "f").await;
+        turns.push((turn, asked.place().turn.kind));
+    }
+    let (turn, first) = gateways[0].named(&messages, 0).await;
+    first.reply(&redis, "Timber, mostly.").await;
+    turns.push((turn, first.place().turn.kind));
+    messages.extend([("assistant", "Timber, mostly."), ("user", "And then?")]);
+    for gateway in [&gateways[1], &gateways[0]] {
+        let (turn, asked) = gateway.named(&messages, 0).await;
+        asked.reply(&redis, "Stones.").await;
+        turns.push((turn, asked.place().turn.kind));
+    }
+    messages.extend([("assistant", "Stones."), ("user", "And at last?")]);
+    let (turn, last) = gateways[1].named(&messages, 0).await;
+    last.reply(&redis, "Sand.").await;
+    turns.push((turn, last.place().turn.kind));
+    redis.kill();
+    let (again, _) = gateways[1].named(&messages, 0).await;
+
+    let expected = [(5, New), (5, New), (5, New), (6, Continue), (6, Regenerate), (7, Continue)];
+    assert_eq!(turns, expected);
+    assert_eq!(again, 7, "by its own memory");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_number_of_a_request_that_was_not_made_is_the_next_ones_unless_it_is_repeated() {
+    let redis = Redis::start().await;
+    let gateways = [Gateway::start(&redis).await, Gateway::start(&redis).await];
+    let turned_away = async |gateway: &Gateway, turn: u32, asked: &Asked<'_>| {
+        gateway.recogniser.back(asked.id, Some(&asked.placed), ticket(), turn);
+        gateway.recogniser.failed(asked.id, &asked.placed);
+        gateway.told().await;
+    };
+
+    let (first, refused) = gateways[0].named(&[("user", QUESTION)], 0).await;
+    turned_away(&gateways[0], first, &refused).await;
+    let (other, _) = gateways[1].named(&[("user", "Something else.")], 0).await;
+    let (again, asked) = gateways[0].named(&[("user", QUESTION)], 0).await;
+    // While that is under way it is sent again, which is made.
+    let same = [("user", QUESTION), ("assistant", "Timber, mostly."), ("user", "And then?")];
+    asked.reply(&redis, "Timber, mostly.").await;
+    let (third, open) = gateways[0].named(&same, 0).await;
+    let (repeated, _) = gateways[1].named(&same, 0).await;
+    turned_away(&gateways[0], third, &open).await;
+    let (next, _) = gateways[1].named(&[("user", "At last.")], 0).await;
+
+    assert_eq!((first, other, again), (1, 1, 2));
+    assert_eq!((third, repeated, next), (3, 3, 4));
+}
+
+/// A gateway of before writes no numbers of named conversations beside the places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_without_a_number_is_counted_as_before() {
+    let redis = Redis::start().await;
+    let gateways = [Gateway::start(&redis).await, Gateway::start(&redis).await];
+    let messages = [("user", QUESTION), ("assistant", "Timber, mostly."), ("user", "And then?")];
+    let (first, before) = gateways[0].named(&messages[..1], 0).await;
+    before.reply(&redis, "Timber, mostly.").await;
+    let (second, asked) = gateways[0].named(&messages, 0).await;
+    asked.reply(&redis, "Stones.").await;
+    let removed = redis.command(&format!("HDEL {} g", asked.key()));
+
+    let (again, same) = gateways[1].named(&messages, 0).await;
+
+    assert_eq!(removed.as_deref(), Some(":1"));
+    assert_eq!((first, second, again), (1, 2, 3));
+    assert_eq!(same.place().turn.kind, Regenerate);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
