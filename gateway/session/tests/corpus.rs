@@ -20,7 +20,8 @@ mod shapes;
 use std::{collections::HashMap, thread, time::Instant};
 
 use hard::HARD;
-use permille_session::{Bounds, Conversation, Key, Replied, Search, Sessions};
+use permille_session::{Bounds, Conversation, Key, Recogniser, Replied, Search, Sessions};
+use permille_types::{Clock as _, RequestId, SystemClock};
 use shapes::{
     SHAPES,
     corpus::{ALL, Counts, Event, Outcome, Shapes, judged, traffic},
@@ -105,4 +106,42 @@ fn what_tells_little_is_never_taken_for_somebody_elses() {
         println!("{name}: {precision} {recall}");
         assert!(precision >= 0.995, "{name}: precision {precision}");
     }
+}
+
+/// Every conversation has a name here: a request that is sent again is known by its messages.
+#[tokio::test]
+async fn of_named_conversations_only_a_turn_that_is_sent_again_has_a_number_of_before() {
+    let (key, recogniser) = (Key::new([7; 32]), Recogniser::alone(Bounds::default()));
+    let (sent, events) = traffic(SHAPES, (CONVERSATIONS, 1), 0);
+    let (mut last, mut known, mut open) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let (mut again, mut missed) = (0_u64, 0_u64);
+    for (_, number, event) in events {
+        let of = &sent[number];
+        if event == Event::Answered {
+            let (id, placed) = open.remove(&number).unwrap();
+            let replied = Replied { text: &of.step.reply, ..Replied::default() };
+            recogniser.replied(id, &placed, replied);
+            continue;
+        }
+        let (body, name) = (of.step.body.to_string(), of.truth());
+        let said = Conversation::read(&key, body.as_bytes());
+        let scope = name.to_string();
+        let search = Search::of(&key, &["acme", &scope], &said).named();
+        let id = RequestId::new(SystemClock.now());
+        let placed = recogniser.place(id, &search, id.into(), None).await.0.unwrap();
+        let before = known.get(&(name, body.clone())).copied();
+        if let Some(turn) = placed.again {
+            assert_eq!(Some(turn), before, "{body}");
+            again += 1;
+        } else {
+            missed += u64::from(before.is_some());
+            let last: &mut u32 = last.entry(name).or_default();
+            *last += 1;
+            recogniser.given(&placed, *last);
+            known.insert((name, body), *last);
+        }
+        open.insert(number, (id, placed));
+    }
+    println!("{again} sent again, {missed} more not known");
+    assert!(again > 100 && missed * 20 < again, "{again} known, {missed} missed");
 }

@@ -115,10 +115,15 @@ impl Sent {
         format!("customer-{}", self.customer)
     }
 
+    /// Of which conversation it is.
+    pub(crate) fn truth(&self) -> usize {
+        2 * self.conversation + usize::from(self.step.apart)
+    }
+
     pub(crate) fn outcome(&self, place: &Place) -> Outcome {
         Outcome {
             shape: self.shape,
-            truth: 2 * self.conversation + usize::from(self.step.apart),
+            truth: self.truth(),
             found: place.session.to_string(),
             number_is_right: place.turn.number == self.step.turn,
             kind_is_right: place.turn.kind == self.step.kind,
