@@ -202,10 +202,6 @@ def faults(calls: list[Call], name: str) -> int:
     return sum(name in (entry["fault"] or "") for call in calls for entry in call.entries)
 
 
-def complete(calls: list[Call]) -> int:
-    return sum(call.ended == "complete" for call in calls)
-
-
 def booked(asked: Asked) -> Series:
     results = {"booked": len(asked.all), "duplicate": 0} | asked.of.set_aside
     return Series(("result",), {(name,): value for name, value in results.items()})
@@ -461,7 +457,11 @@ EXPECTED: dict[str, list[Callable[[Asked], Series | Rows]]] = {
             total(a.all, tokens, "family")
         )
     ],
-    "metering: Tokens per complete reply": [lambda a: total(a.all, tokens).times(Decimal(1) / complete(a.all))],
+    "metering: Tokens per complete reply": [
+        lambda a: total(a.all, tokens, "family").over(
+            total(that(a.all, lambda call: call.ended == "complete"), one_call, "family")
+        )
+    ],
     "metering: Contradictory and unreadable replies": [
         lambda a: one(faults(a.all, "usage=wrong_total")), lambda a: one(faults(a.all, "usage=wrong_total")),
         lambda a: one(faults(a.all, "garble_after")),

@@ -27,9 +27,9 @@ def unreported(asked: Asked) -> Series:
     return total(that(asked.all, lambda call: call.source != "reported"), tokens)
 
 
-def complete(asked: Asked) -> Series:
+def complete(asked: Asked, *labels: str) -> Series:
     calls = that(asked.all, lambda call: call.ended == "complete" and call.endpoint not in WITHOUT_TOKENS)
-    return total(calls, one_call)
+    return total(calls, one_call, *labels)
 
 
 def failed_calls(asked: Asked) -> Series:
@@ -96,8 +96,10 @@ EXPECTED: dict[str, Callable[[Asked], Series]] = {
     "job_upstream:permille_calls:rate5m": lambda a: calls_by(a.all, "upstream"),
     "job_upstream:permille_failed_calls:rate5m": lambda a: calls_by(a.all, "upstream", failed=True),
     "job_upstream:permille_failed_calls:ratio_rate5m": failed_calls,
+    "job_family:permille_metered_tokens:rate5m": lambda a: total(a.all, tokens, "family"),
     "job:permille_metered_tokens:rate5m": lambda a: total(a.all, tokens),
     "job:permille_unreported_tokens:rate5m": unreported,
+    "job_family:permille_complete:rate5m": lambda a: complete(a, "family"),
     "job:permille_complete:rate5m": complete,
     "job_customer_currency:permille_cost:increase1h": spent,
     "job_currency:permille_cost:increase1h": lambda a: total(a.all, cost, "currency"),
