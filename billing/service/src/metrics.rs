@@ -282,6 +282,10 @@ impl Metrics {
     /// What is left of a request where it is known what its provider takes.
     fn margin(&self, request: &BilledRequest) {
         let Some(provider_cost) = &request.provider_cost else { return };
+        if request.counts.unmetered_requests > 0 {
+            // What costs nothing by its nature tells nothing of its provider's price.
+            return;
+        }
         let labels = [self.customers.value(request.customer.as_str()), request.currency.code()];
         self.provider_priced_cost.with_label_values(&labels).inc_by(float(&request.cost));
         self.provider_cost.with_label_values(&labels).inc_by(float(provider_cost));

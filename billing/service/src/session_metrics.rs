@@ -86,7 +86,7 @@ impl SessionMetrics {
             cost_series: Capped::new(SERIES_MAX),
             turn_cost: histogram(
                 "permille_turn_cost",
-                "Cost of a request, by currency and turn.",
+                "Cost of a request that may cost something, by currency and turn.",
                 &["currency", "turn"],
                 &MONEY_BUCKETS,
             )?,
@@ -169,7 +169,10 @@ impl SessionMetrics {
         let model = self.models.value(request.model.as_str());
         let (turn, currency) = (bucket(request.turn), request.currency.code());
         let (counts, amounts) = (&request.counts, &request.amounts);
-        self.turn_cost.with_label_values(&[currency, turn]).observe(float(&request.cost));
+        // What costs nothing by its nature would thin out the mean of its turn.
+        if counts.unmetered_requests == 0 {
+            self.turn_cost.with_label_values(&[currency, turn]).observe(float(&request.cost));
+        }
         self.by_class(request, model, turn);
         let by_turn = [model, turn];
         self.conversation_input

@@ -73,6 +73,8 @@ struct CustomerTally {
     cost: Decimal,
     provider_cost: Decimal,
     unknown: u64,
+    /// Whether it is known of a request that may cost something.
+    any_known: bool,
     /// The cost of the requests whose provider cost is known.
     known_cost: Decimal,
 }
@@ -91,8 +93,11 @@ impl Tally {
         book: &PriceBook,
     ) -> Result<(), LedgerError> {
         let delta = SessionDelta::of(row, price)?;
-        self.add_turn(row)?;
-        self.add_customer(row, book)?;
+        let unmetered = delta.is_unmetered();
+        if !unmetered {
+            self.add_turn(row)?;
+        }
+        self.add_customer(row, unmetered, book)?;
         let event = &row.event;
         let text_cost = text_cost(row, &delta)?;
         let last = LastRequest { at: event.at, kind: event.turn_kind, ended: Some(event.ended) };
@@ -119,6 +124,7 @@ impl Tally {
         Ok(())
     }
 
+    /// Of requests that may cost something alone: others would thin out the mean.
     fn add_turn(&mut self, row: &StoredUsage) -> Result<(), LedgerError> {
         let Pricing::Priced { cost, .. } = &row.pricing else { return Ok(()) };
         let turns = &mut self.currencies.entry(row.currency.code()).or_default().turns;
@@ -129,7 +135,12 @@ impl Tally {
         Ok(())
     }
 
-    fn add_customer(&mut self, row: &StoredUsage, book: &PriceBook) -> Result<(), LedgerError> {
+    fn add_customer(
+        &mut self,
+        row: &StoredUsage,
+        unmetered: bool,
+        book: &PriceBook,
+    ) -> Result<(), LedgerError> {
         let of = self.customers.entry(row.event.customer.clone()).or_insert(CustomerTally {
             currency: row.currency,
             sessions: 0,
@@ -138,6 +149,7 @@ impl Tally {
             cost: Decimal::ZERO,
             provider_cost: Decimal::ZERO,
             unknown: 0,
+            any_known: false,
             known_cost: Decimal::ZERO,
         });
         of.requests = of.requests.saturating_add(1);
@@ -148,6 +160,8 @@ impl Tally {
         of.cost = column::exact_add("cost of a customer", of.cost, *cost)?;
         match provider_cost(&row.event, book, row.currency).map_err(too_large)? {
             Some(provider) => {
+                // What costs nothing by its nature tells nothing of its provider's price.
+                of.any_known |= !unmetered;
                 let what = "provider cost of a customer";
                 of.provider_cost = column::exact_add(what, of.provider_cost, provider)?;
                 of.known_cost = column::exact_add("cost of a customer", of.known_cost, *cost)?;
@@ -176,9 +190,12 @@ impl Tally {
             of.costs.extend((self.ranks == Ranks::Kept).then_some(cost));
         }
         let outcome = told.map_or((inferred.as_str(), "inferred"), |told| (told.as_str(), "told"));
-        let (sessions, sum) = of.outcomes.entry(outcome).or_default();
-        *sessions = sessions.saturating_add(1);
-        *sum = column::exact_add("cost of sessions", *sum, cost)?;
+        // Of what makes no conversation nothing is inferred; what somebody told of it counts.
+        if told.is_some() || !unmetered {
+            let (sessions, sum) = of.outcomes.entry(outcome).or_default();
+            *sessions = sessions.saturating_add(1);
+            *sum = column::exact_add("cost of sessions", *sum, cost)?;
+        }
         if told.is_some_and(Outcome::is_result) {
             of.accepted = of.accepted.saturating_add(1);
         }
@@ -262,7 +279,6 @@ impl CustomerTally {
     ) -> Result<CustomerSummary, LedgerError> {
         let fee = flat_fee.filter(|fee| fee.currency() == self.currency);
         let break_even = fee.map(|fee| break_even(fee.amount(), self.cost, self.metered));
-        let any_known = self.requests > self.unknown;
         let margin = column::exact_sub("difference of costs", self.known_cost, self.provider_cost)?;
         let permille = margin
             .checked_mul(Decimal::ONE_THOUSAND)
@@ -277,8 +293,8 @@ impl CustomerTally {
             margin: Some(Margin {
                 provider_cost: self.provider_cost,
                 unknown_requests: self.unknown,
-                amount: any_known.then_some(margin),
-                share_permille: permille.filter(|_| any_known),
+                amount: self.any_known.then_some(margin),
+                share_permille: permille.filter(|_| self.any_known),
             }),
             break_even: break_even.transpose()?,
         })

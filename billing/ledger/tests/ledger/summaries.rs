@@ -182,6 +182,15 @@ async fn lists_and_counts_are_requests_and_thin_out_no_median() {
     assert_eq!((sum.sessions, sum.unmetered_sessions, sum.requests), (6, 3, 9));
     assert_eq!((sum.session_cost.mean, sum.session_cost.p50), (decimal("0.034"), decimal("0.036")));
     assert_eq!(sum.break_even.unwrap().sessions, Some(30));
+    let turns: Vec<_> =
+        sum.turns.iter().map(|turn| (&*turn.turn, turn.requests, turn.mean)).collect();
+    assert_eq!(turns, [("1", 4, decimal("0.018")), ("2", 1, decimal("0.03"))]);
+    let outcomes: Vec<_> = sum.outcomes.iter().map(|of| (of.outcome, of.sessions)).collect();
+    // The session that the client left went on with a count of tokens, which ended well.
+    assert_eq!(outcomes, [("accepted", 1), ("ended", 1), ("rejected_turn", 1)]);
+    // Nothing is known of what the provider takes, though what is free costs it nothing.
+    let margin = books.ledger.summary(&SummaryFilter::default()).await.unwrap().customers.remove(0);
+    assert_eq!(margin.margin.unwrap().amount, None);
     books.clock.set("2026-11-20T12:00:00Z");
     let ended = books.ledger.end_sessions(chrono::TimeDelta::minutes(30)).await.unwrap();
     let unmetered = ended.iter().filter(|session| session.unmetered).count();

@@ -185,6 +185,22 @@ async fn what_a_result_cost_is_counted_beside_what_its_text_costs_by_the_list() 
 }
 
 #[tokio::test]
+async fn a_count_of_tokens_thins_out_no_cost_of_a_turn_and_makes_no_margin_known() {
+    let api = Api::with_acme().await;
+    let key = key(&api).await;
+    let mut free = event(2, "acme", &key);
+    free.endpoint = Endpoint::CountTokens;
+    free.tokens.clear();
+    free.attempts[0].tokens.clear();
+    (free.input_total, free.output_total, free.turn_kind) = (None, None, None);
+    Gateway::of(&api, "n1").await.ship(1, &[event(1, "acme", &key), free]).await;
+
+    let count = "permille_turn_cost_count{currency=\"CNY\",turn=\"1\"}";
+    assert_eq!(one(&api.registry, count), "1");
+    assert!(of(&api.registry, "permille_provider_priced_cost_total").is_empty());
+}
+
+#[tokio::test]
 async fn lists_of_models_are_no_sessions_that_have_ended() {
     let api = Api::with_acme().await;
     let key = key(&api).await;
