@@ -22,6 +22,8 @@ use children::{Answered, Settled};
 use conversations::Conversations;
 use limited::Limited;
 
+use crate::refusal;
+
 /// Seconds, for what the gateway adds itself: from 50 µs to 1 s.
 const OVERHEAD_BUCKETS: [f64; 12] =
     [0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.25, 1.0];
@@ -29,6 +31,15 @@ const OVERHEAD_BUCKETS: [f64; 12] =
 const MODEL_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0];
 /// Reported ÷ counted: a tenth too much is in another bucket than nothing.
 const DRIFT_BUCKETS: [f64; 12] = [0.5, 0.75, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.2, 1.35, 1.6, 2.5];
+/// Statuses of answers that are exported of a configured family from the start: what rules ask for.
+const STATUSES: [StatusCode; 6] = [
+    StatusCode::OK,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 /// Models at upstreams whose audits are counted by name, some 40 series each; every further one is
 /// counted as the model `other`.
 const AUDITED_MAX: usize = 100;
@@ -82,11 +93,7 @@ impl Metrics {
                 "Requests answered, by wire family and status.",
                 &["family", "status"],
             )?,
-            refused: counters(
-                "permille_requests_refused_total",
-                "Requests that Permille answered itself, by reason.",
-                &["code"],
-            )?,
+            refused: refusals(registry)?,
             ended: counters(
                 "permille_requests_ended_total",
                 "Settled requests, by wire family, endpoint and ending.",
@@ -181,9 +188,12 @@ impl Metrics {
         self.refused.with_label_values(&[code]).inc();
     }
 
-    /// Exports the series of a configured upstream from the start: an increase is seen only in a
+    /// Exports the series of a configured upstream and its family from the start: an increase is seen only in a
     /// series that was there before it.
-    pub fn knows(&self, upstream: &UpstreamName) {
+    pub fn knows(&self, upstream: &UpstreamName, family: Family) {
+        for status in &STATUSES {
+            self.requests.with_label_values(&[family.as_str(), status.as_str()]);
+        }
         self.retries.with_label_values(&[upstream.as_str()]);
         self.circuits_opened.with_label_values(&[upstream.as_str()]);
     }
@@ -379,6 +389,21 @@ impl Audits {
     }
 }
 
+/// Refusals, of every code from the start: an increase is seen only in a series that was there
+/// before it.
+fn refusals(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let refused = counters(
+        registry,
+        "permille_requests_refused_total",
+        "Requests that Permille answered itself, by reason.",
+        &["code"],
+    )?;
+    for code in refusal::CODES {
+        refused.with_label_values(&[code]);
+    }
+    Ok(refused)
+}
+
 fn counters(
     registry: &Registry,
     name: &str,
@@ -399,6 +424,26 @@ fn kept<C: Collector + Clone + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_and_answered_is_there_before_the_first_request() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        metrics.knows(&"u".parse().unwrap(), Family::Anthropic);
+
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let lines: HashSet<&str> = text.lines().collect();
+
+        for code in refusal::CODES {
+            let line = format!("permille_requests_refused_total{{code=\"{code}\"}} 0");
+            assert!(lines.contains(&*line), "{line}");
+        }
+        for status in ["200", "429", "500", "502", "503", "504"] {
+            let labels = format!("family=\"anthropic\",status=\"{status}\"");
+            let line = format!("permille_requests_total{{{labels}}} 0");
+            assert!(lines.contains(&*line), "{line}");
+        }
+    }
 
     #[test]
     fn models_beyond_the_bound_are_audited_as_other() {

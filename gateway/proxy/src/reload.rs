@@ -98,7 +98,7 @@ fn built(
     shared: &Shared,
 ) -> Result<Stack, GatewayError> {
     for upstream in upstreams {
-        shared.metering.metrics.knows(&upstream.name);
+        shared.metering.metrics.knows(&upstream.name, upstream.family);
     }
     stack(config, upstreams.to_vec(), shared)
 }

@@ -89,6 +89,54 @@ pub(crate) enum Refusal {
     UpstreamTimeout { upstream: String, seconds: u64 },
 }
 
+/// Gives each refusal its code, and the list of all codes: one cannot be without the other.
+macro_rules! codes {
+    ($($refusal:ident => $code:literal,)+) => {
+        /// The codes of all refusals.
+        pub(crate) const CODES: &[&str] = &[$($code),+];
+
+        impl Refusal {
+            /// Stable name of the reason: programs rely on it.
+            pub(crate) fn code(&self) -> &'static str {
+                match self {
+                    $(Self::$refusal { .. } => $code,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    MissingKey => "permille_missing_key",
+    UnknownKey => "permille_unknown_key",
+    RevokedKey => "permille_revoked_key",
+    UnsupportedPath => "permille_unsupported_path",
+    UnsupportedMethod => "permille_unsupported_method",
+    InvalidRequest => "permille_invalid_request",
+    BodyTooLarge => "permille_body_too_large",
+    BodyTimeout => "permille_body_timeout",
+    EncodedBody => "permille_encoded_body",
+    UnknownModel => "permille_unknown_model",
+    UnknownResponse => "permille_unknown_response",
+    ResponseNotCounted => "permille_response_not_counted",
+    ResponseNotKnownYet => "permille_response_not_known_yet",
+    NoUpstream => "permille_no_upstream",
+    UnpricedModel => "permille_unpriced_model",
+    RateLimited => "permille_rate_limited",
+    BudgetExceeded => "permille_budget_exceeded",
+    LimitsUnavailable => "permille_limits_unavailable",
+    Overloaded => "permille_overloaded",
+    NotReady => "permille_not_ready",
+    JournalUnavailable => "permille_journal_unavailable",
+    UpstreamUnreachable => "permille_upstream_unreachable",
+    UpstreamReset => "permille_upstream_reset",
+    UpstreamRedirects => "permille_upstream_redirects",
+    UpstreamCredential => "permille_upstream_credential",
+    UpstreamsUnwell => "permille_upstreams_unwell",
+    UpstreamTimeout => "permille_upstream_timeout",
+    Deadline => "permille_deadline",
+}
+
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
@@ -118,40 +166,6 @@ impl Refusal {
             | Self::UpstreamRedirects { .. }
             | Self::UpstreamCredential { .. } => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout { .. } | Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
-        }
-    }
-
-    /// Stable name of the reason: programs rely on it.
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::MissingKey => "permille_missing_key",
-            Self::UnknownKey => "permille_unknown_key",
-            Self::RevokedKey => "permille_revoked_key",
-            Self::UnsupportedPath { .. } => "permille_unsupported_path",
-            Self::UnsupportedMethod { .. } => "permille_unsupported_method",
-            Self::InvalidRequest(_) => "permille_invalid_request",
-            Self::BodyTooLarge { .. } => "permille_body_too_large",
-            Self::BodyTimeout { .. } => "permille_body_timeout",
-            Self::EncodedBody { .. } => "permille_encoded_body",
-            Self::UnknownModel { .. } => "permille_unknown_model",
-            Self::UnknownResponse { .. } => "permille_unknown_response",
-            Self::ResponseNotCounted { .. } => "permille_response_not_counted",
-            Self::ResponseNotKnownYet { .. } => "permille_response_not_known_yet",
-            Self::NoUpstream { .. } => "permille_no_upstream",
-            Self::UnpricedModel { .. } => "permille_unpriced_model",
-            Self::RateLimited { .. } => "permille_rate_limited",
-            Self::BudgetExceeded { .. } => "permille_budget_exceeded",
-            Self::LimitsUnavailable => "permille_limits_unavailable",
-            Self::Overloaded { .. } => "permille_overloaded",
-            Self::NotReady => "permille_not_ready",
-            Self::JournalUnavailable { .. } => "permille_journal_unavailable",
-            Self::UpstreamUnreachable { .. } => "permille_upstream_unreachable",
-            Self::UpstreamReset { .. } => "permille_upstream_reset",
-            Self::UpstreamRedirects { .. } => "permille_upstream_redirects",
-            Self::UpstreamCredential { .. } => "permille_upstream_credential",
-            Self::UpstreamsUnwell { .. } => "permille_upstreams_unwell",
-            Self::UpstreamTimeout { .. } => "permille_upstream_timeout",
-            Self::Deadline { .. } => "permille_deadline",
         }
     }
 
