@@ -3,8 +3,8 @@
 //! No label is a session, a request or a user; models, customers and combinations are capped. The
 //! formulas are those of `docs/metering.md`, "The hidden cost".
 
-use permille_ledger::{BilledRequest, EndedSession, Told};
-use permille_types::CustomerId;
+use permille_ledger::{BilledRequest, EndedSession, InferredOutcome, Outcome, Told};
+use permille_types::{Currency, CustomerId};
 use prometheus::{
     CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
 };
@@ -19,6 +19,11 @@ const MODELS_MAX: usize = 100;
 const CUSTOMERS_MAX: usize = 500;
 /// Combinations of model, turn and class.
 const SERIES_MAX: usize = 5_000;
+/// Currencies of which what becomes of sessions is exported from the start.
+const CURRENCIES: [Currency; 2] = [Currency::CNY, Currency::USD];
+/// Where an outcome is from.
+const TOLD: &str = "told";
+const INFERRED: &str = "inferred";
 /// Money of a request or a session: four buckets a decade, because with one the quantiles mislead.
 const MONEY_BUCKETS: [f64; 29] = [
     0.00001, 0.000_018, 0.000_032, 0.000_056, 0.0001, 0.00018, 0.00032, 0.00056, 0.001, 0.0018,
@@ -246,8 +251,8 @@ impl SessionMetrics {
         }
         if session.outcome.is_none() {
             let outcome = session.inferred_outcome.as_str();
-            self.outcome(outcome, "inferred", currency, float(&session.cost));
-            self.result("inferred", currency, session.cost, session.text_cost);
+            self.outcome(outcome, INFERRED, currency, float(&session.cost));
+            self.result(INFERRED, currency, session.cost, session.text_cost);
         }
     }
 
@@ -255,8 +260,8 @@ impl SessionMetrics {
     pub(crate) fn told(&self, Told { session, text_cost, .. }: &Told) {
         if let Some(told) = &session.outcome {
             let (outcome, currency) = (told.outcome.as_str(), session.currency.code());
-            self.outcome(outcome, "told", currency, float(&session.cost));
-            self.result("told", currency, session.cost, *text_cost);
+            self.outcome(outcome, TOLD, currency, float(&session.cost));
+            self.result(TOLD, currency, session.cost, *text_cost);
         }
     }
 
@@ -292,7 +297,7 @@ impl WholeSessions {
         let turns =
             HistogramOpts::new("permille_session_turns", "Turns of a session when it has ended.");
         let turns = Histogram::with_opts(turns.buckets(TURN_BUCKETS.to_vec()))?;
-        Ok(Self {
+        let whole = Self {
             cost: histogram(
                 "permille_session_cost",
                 "Cost of a session since it last ended, by currency and number of turns.",
@@ -323,7 +328,26 @@ impl WholeSessions {
                 "permille_result_text_cost_total",
                 "What the last complete replies of those sessions cost without what was resent.",
             )?,
-        })
+        };
+        whole.export();
+        Ok(whole)
+    }
+
+    /// Exports what becomes of sessions from the start: an increase is seen only in a series that
+    /// was there before it.
+    fn export(&self) {
+        let told = Outcome::ALL.map(|outcome| (outcome.as_str(), TOLD));
+        let inferred = InferredOutcome::OF_ENDED.map(|outcome| (outcome.as_str(), INFERRED));
+        for currency in CURRENCIES.map(|currency| currency.code()) {
+            for (outcome, source) in told.into_iter().chain(inferred) {
+                self.outcomes.with_label_values(&[outcome, source, currency]);
+                self.outcome_cost.with_label_values(&[outcome, source, currency]);
+            }
+            for source in [TOLD, INFERRED] {
+                self.result_cost.with_label_values(&[source, currency]);
+                self.result_text_cost.with_label_values(&[source, currency]);
+            }
+        }
     }
 }
 

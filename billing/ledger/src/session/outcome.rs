@@ -34,6 +34,9 @@ pub enum Outcome {
 pub const OUTCOMES: &str = "accepted, rejected, resolved, abandoned";
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Accepted, Self::Rejected, Self::Resolved, Self::Abandoned];
+
     /// The outcome's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -82,6 +85,10 @@ pub enum InferredOutcome {
 }
 
 impl InferredOutcome {
+    /// Those of a session that has ended.
+    pub const OF_ENDED: [Self; 4] =
+        [Self::Abandoned, Self::Failed, Self::RejectedTurn, Self::Ended];
+
     /// The inference's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {

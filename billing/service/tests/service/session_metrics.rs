@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use permille_ledger::{Billed, BilledRequest, PriceOrigin, Rerated};
+use permille_ledger::{Billed, BilledRequest, InferredOutcome, Outcome, PriceOrigin, Rerated};
 use permille_rating::{
     Meter,
     facts::{Amounts, Counts},
@@ -44,6 +44,11 @@ fn of(registry: &Registry, name: &str) -> BTreeMap<String, String> {
             (rest.is_empty() || rest.starts_with('{')).then(|| (rest.to_owned(), value))
         })
         .collect()
+}
+
+/// The same of those in which something was counted.
+fn counted(registry: &Registry, name: &str) -> BTreeMap<String, String> {
+    of(registry, name).into_iter().filter(|(_, value)| value != "0").collect()
 }
 
 /// The value of a series; an amount to a thousandth of a cent, because floats are not exact.
@@ -124,6 +129,36 @@ async fn a_session_that_has_ended_is_counted_once_and_again_when_it_goes_on() {
 }
 
 #[tokio::test]
+async fn every_outcome_is_there_before_the_first_session() {
+    let api = Api::start().await;
+    // What else would be read tells which names there are.
+    let names = |refused: serde_json::Error| -> Vec<String> {
+        refused.to_string().split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    };
+    let told = names(serde_json::from_str::<Outcome>("\"\"").unwrap_err());
+    let mut inferred = names(serde_json::from_str::<InferredOutcome>("\"\"").unwrap_err());
+    inferred.retain(|outcome| outcome != InferredOutcome::Open.as_str());
+
+    let outcomes = of(&api.registry, "permille_session_outcomes_total");
+
+    assert_eq!((told.len(), inferred.len(), outcomes.len()), (4, 4, 16));
+    for (names, source) in [(told, "told"), (inferred, "inferred")] {
+        for currency in ["CNY", "USD"] {
+            for outcome in &names {
+                let labels = format!(
+                    "{{currency=\"{currency}\",outcome=\"{outcome}\",source=\"{source}\"}}"
+                );
+                assert_eq!(outcomes[&labels], "0");
+            }
+            let labels = format!("{{currency=\"{currency}\",source=\"{source}\"}}");
+            for side in ["permille_result_cost_total", "permille_result_text_cost_total"] {
+                assert_eq!(of(&api.registry, side)[&labels], "0");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_session_is_not_over_before_it_was_silent_for_long_enough() {
     let api = Api::with_acme().await;
     let key = key(&api).await;
@@ -147,10 +182,10 @@ async fn an_outcome_that_is_told_is_counted_once_and_not_inferred_too() {
     }
     api.billing.count_ended_sessions(IDLE).await.unwrap();
 
-    let outcomes = of(&api.registry, "permille_session_outcomes_total");
+    let outcomes = counted(&api.registry, "permille_session_outcomes_total");
     let told = "{currency=\"CNY\",outcome=\"accepted\",source=\"told\"}".to_owned();
     assert_eq!(outcomes, BTreeMap::from([(told, "1".to_owned())]));
-    let costs = of(&api.registry, "permille_session_outcome_cost_total");
+    let costs = counted(&api.registry, "permille_session_outcome_cost_total");
     assert_eq!(costs.values().collect::<Vec<_>>(), ["0.018"]);
 }
 
@@ -180,7 +215,7 @@ async fn what_a_result_cost_is_counted_beside_what_its_text_costs_by_the_list() 
 
     assert_eq!(sides("inferred"), ["0.018", "0.018"]);
     assert_eq!(sides("told"), ["0.054", "0.0108"]);
-    let series = of(&api.registry, "permille_result_cost_total");
+    let series = counted(&api.registry, "permille_result_cost_total");
     assert_eq!(series.len(), 2, "a session that is told is not inferred too: {series:?}");
 }
 
@@ -213,7 +248,7 @@ async fn lists_of_models_are_no_sessions_that_have_ended() {
     api.billing.count_ended_sessions(IDLE).await.unwrap();
 
     assert!(of(&api.registry, "permille_session_cost_count").is_empty());
-    assert!(of(&api.registry, "permille_session_outcomes_total").is_empty());
+    assert!(counted(&api.registry, "permille_session_outcomes_total").is_empty());
 }
 
 #[tokio::test]
