@@ -87,6 +87,42 @@ fn a_command_that_is_run_again_under_its_key_makes_its_change_once() {
     folder.run(&["customer", "list", "--idempotency-key", "a b"]).refused(2);
 }
 
+#[tokio::test]
+async fn a_command_under_a_key_is_the_same_in_this_process_and_at_a_server() {
+    let folder = Folder::new();
+    folder.text(&["customer", "add", "Acme", "--id", "acme", "--currency", "USD"]);
+    let [one, other] = ["1", "2"].map(|fee| {
+        let path = folder.path().join(format!("plan-{fee}.toml"));
+        std::fs::write(&path, PLAN.replace("30", fee)).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let commands = [
+        (vec!["plan", "add"], &*one, &*other),
+        (vec!["customer", "set", "acme", "--notes"], "a", "b"),
+        (vec!["customer", "limit", "acme", "--rpm"], "5", "6"),
+    ];
+    let answers = || {
+        commands.each_ref().map(|(command, first, other)| {
+            let key = format!("{}-{}", command[0], command[1]);
+            let under = |value: &str| {
+                let key = [value, "--json", "--idempotency-key", &key];
+                folder.run(&[command.as_slice(), &key].concat())
+            };
+            let answer = under(first).succeeded().stdout;
+            let refused = under(other).refused(1);
+            assert!(refused.contains(&format!("idempotency key `{key}` was used to")), "{refused}");
+            answer
+        })
+    };
+
+    let (first, again) = (answers(), answers());
+    let _server = folder.serve().await;
+    let served = answers();
+
+    assert_eq!((&again, &served), (&first, &first));
+    assert_eq!(folder.lines(&["plan", "list"]).len(), 1);
+}
+
 /// A number of the environment, for a longer campaign.
 fn number(variable: &str, usual: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| usual.to_owned())

@@ -179,7 +179,8 @@ impl<A: Action> FromRequestParts<Billing> for Caller<A> {
         let bearer = Bearer { actor: Actor::of(&token), role: token.role, idempotency_key };
         bearer.may::<A>()?;
         if parts.method == Method::POST {
-            // A key that could not be spent is refused where none is spent too.
+            // A key that could not be spent is refused where none is taken too: a client that sends
+            // one with every call learns of it at the first.
             bearer.instruction()?;
         }
         Ok(Self { bearer, action: PhantomData })

@@ -1,7 +1,8 @@
 //! Audit: who changed what, when, from which state to which. Rows are added, never changed.
 //!
-//! The row of a change also spends the caller's idempotency key: the same call again finds it and
-//! changes nothing, the same key for another call is refused.
+//! A row of the change's own transaction also spends the caller's idempotency key: the same call
+//! again finds it and changes nothing, the same key for another call is refused. It is the row in
+//! the trail where a call always changes just that, else one beside it ([`Call`]).
 
 mod repo;
 
@@ -230,7 +231,7 @@ pub(crate) async fn note_made(
     insert(connection, subject, change, instruction, at).await
 }
 
-/// Notes what may be asked for again without harm: it spends no idempotency key.
+/// Notes a change in the trail of a thing. The key is spent on the call that made it ([`Call`]).
 pub(crate) async fn note(
     connection: &mut Connection,
     subject: Subject<'_>,
@@ -241,6 +242,49 @@ pub(crate) async fn note(
 ) -> Result<(), LedgerError> {
     let change = Change { action, from: None, to: None, detail, request: "", result: None };
     insert(connection, subject, change, Author::from(instruction).unkeyed(), at).await
+}
+
+/// A call as its idempotency key remembers it: for what its row in the trail does not tell it by,
+/// because it may change nothing, or makes what nobody knows the id of before. The noun of such a
+/// subject is none that has a trail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) subject: Subject<'a>,
+    pub(crate) action: &'static str,
+    /// What was asked for, so that a repeated call is told from another one.
+    pub(crate) request: &'a str,
+}
+
+impl Call<'_> {
+    /// This very call, if it was made before under its key.
+    ///
+    /// # Errors
+    /// As [`repeated`].
+    pub(crate) async fn before(
+        self,
+        connection: &mut Connection,
+        instruction: &Instruction,
+    ) -> Result<Option<Repeated>, LedgerError> {
+        let Self { subject, action, request } = self;
+        repeated(connection, subject, action, request, instruction).await
+    }
+
+    /// Spends the key, where there is one, in the transaction of what the call changes; also where
+    /// that is nothing. `result` is what tells the first answer.
+    pub(crate) async fn spend(
+        self,
+        connection: &mut Connection,
+        result: Option<&str>,
+        instruction: &Instruction,
+        at: DateTime<Utc>,
+    ) -> Result<(), LedgerError> {
+        if instruction.key().is_none() {
+            return Ok(());
+        }
+        let Self { subject, action, request } = self;
+        let change = Change { action, from: None, to: None, detail: None, request, result };
+        insert(connection, subject, change, instruction, at).await
+    }
 }
 
 /// Refuses to make something again whose secret was shown once.
@@ -257,7 +301,7 @@ pub(crate) async fn refuse_made(
     let key = instruction.key().unwrap_or_default();
     let reason = format!(
         "made `{made}`, whose secret was shown then and cannot be shown again; accepted: to revoke \
-         it and to make another under another key"
+         it and to make another under another Idempotency-Key"
     );
     Err(LedgerError::refused("idempotency key", key, reason))
 }
@@ -285,6 +329,9 @@ pub(crate) async fn repeated(
     Err(LedgerError::refused(
         "idempotency key",
         key,
-        format!("was used to {} {} `{}`; use another one", before.2, before.0, before.1),
+        format!(
+            "was used to {} {} `{}`; use another one in Idempotency-Key for another call",
+            before.2, before.0, before.1
+        ),
     ))
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::{
     Customer, Instruction, Ledger, LedgerError,
-    audit::{self, Author, Change, Subject},
+    audit::{self, Call, Subject},
     close, customer,
     error::{Chain, During},
     invoice, invoiced,
@@ -107,7 +107,17 @@ impl Ledger {
             LedgerError::Entries { reason }
         })?;
         let now = self.now();
+        let request = audit::digest(&text);
+        let subject = Subject { noun: "terms", id: "charges" };
+        let call = Call { subject, action: "add", request: &request };
         let mut tx = self.store.write().await?;
+        if call.before(&mut tx, instruction).await?.is_some() {
+            let mut added = Vec::with_capacity(charges.len());
+            for charge in &charges {
+                added.push(found(&mut tx, &charge.version).await?);
+            }
+            return Ok(added);
+        }
         for charge in &charges {
             if let Some(customer) = &charge.customer {
                 let customer = customer::find(&mut tx, customer)
@@ -119,8 +129,10 @@ impl Ledger {
             let affected = charge.customer.as_ref();
             make_way(&mut tx, affected, "from", charge.from, Reach::Months).await?;
             repo::insert(&mut tx, charge, now).await?;
-            note(&mut tx, &charge.version, ("add", None), instruction, now).await?;
+            let added = subject_of(&charge.version);
+            audit::note(&mut tx, added, call.action, None, instruction, now).await?;
         }
+        call.spend(&mut tx, None, instruction, now).await?;
         tx.commit().await.during("commit charges")?;
         Ok(charges.into_iter().map(|charge| ListedCharge::new(charge, now)).collect())
     }
@@ -138,8 +150,14 @@ impl Ledger {
         instruction: &Instruction,
     ) -> Result<ListedCharge, LedgerError> {
         let now = self.now();
+        let detail = until.to_rfc3339();
+        let subject = Subject { noun: "terms of charge", id: version.as_str() };
+        let call = Call { subject, action: "end", request: &detail };
         let mut tx = self.store.write().await?;
         let found = found(&mut tx, version).await?;
+        if call.before(&mut tx, instruction).await?.is_some() {
+            return Ok(found);
+        }
         if until <= found.from {
             let accepted = format!("an instant after {}", found.from);
             return Err(LedgerError::invalid("until", &until, accepted));
@@ -149,8 +167,9 @@ impl Ledger {
         if !repo::end(&mut tx, version, until).await? {
             return Err(LedgerError::refused("charge", version, "has an end already"));
         }
-        let detail = until.to_rfc3339();
-        note(&mut tx, version, ("end", Some(&detail)), instruction, now).await?;
+        let ended = subject_of(version);
+        audit::note(&mut tx, ended, call.action, Some(&detail), instruction, now).await?;
+        call.spend(&mut tx, None, instruction, now).await?;
         let ended = self::found(&mut tx, version).await?;
         tx.commit().await.during("commit end of a charge")?;
         Ok(ended)
@@ -322,16 +341,6 @@ async fn found(
         .ok_or_else(|| LedgerError::not_found("charge", version))
 }
 
-async fn note(
-    connection: &mut Connection,
-    version: &PriceVersion,
-    (action, detail): (&'static str, Option<&str>),
-    instruction: &Instruction,
-    at: DateTime<Utc>,
-) -> Result<(), LedgerError> {
-    let change = Change { action, from: None, to: None, detail, request: "", result: None };
-    // The same again exists already or has an end: no key is spent.
-    let by = Author::from(instruction).unkeyed();
-    let subject = Subject { noun: "charge", id: version.as_str() };
-    audit::insert(connection, subject, change, by, at).await
+fn subject_of(version: &PriceVersion) -> Subject<'_> {
+    Subject { noun: "charge", id: version.as_str() }
 }

@@ -18,7 +18,7 @@ pub(crate) use terms::{notes, purchase_order};
 
 use crate::{
     AuditEntry, Instruction, Ledger, LedgerError, Limits, Listing, Page,
-    audit::{self, Author, Change, Subject},
+    audit::{self, Call, Subject},
     limit::Owner,
     prepaid, project, slug,
 };
@@ -161,34 +161,34 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotFound`], [`LedgerError::Invalid`] names the field that no invoice can say,
-    /// else the store's failure.
+    /// [`LedgerError::Refused`] when the key was spent on another call, else the store's failure.
     pub async fn change_customer(
         &self,
         id: &CustomerId,
         changes: CustomerChanges,
         instruction: &Instruction,
     ) -> Result<Customer, LedgerError> {
+        const ACTION: &str = "change";
+        let request = audit::digest(&changes);
+        let terms = Subject { noun: "terms of", id: id.as_str() };
+        let call = Call { subject: terms, action: ACTION, request: &request };
+        let now = self.now();
         let mut tx = self.store.write().await?;
         let before =
             repo::find(&mut tx, id).await?.ok_or_else(|| LedgerError::not_found("customer", id))?;
+        if call.before(&mut tx, instruction).await?.is_some() {
+            return Ok(before);
+        }
         let (customer, fields) = changes.of(&before)?;
+        call.spend(&mut tx, None, instruction, now).await?;
         if fields.is_empty() {
+            self.commit(tx).await?;
             return Ok(before);
         }
         repo::update(&mut tx, &customer).await?;
         let fields = fields.join(", ");
-        let change = Change {
-            action: "change",
-            from: None,
-            to: None,
-            detail: Some(&fields),
-            request: "",
-            result: None,
-        };
-        // Changing to the same again changes nothing, so no key is spent.
-        let by = Author::from(instruction).unkeyed();
-        audit::insert(&mut tx, subject(id), change, by, self.now()).await?;
-        prepaid::follow(&mut tx, &customer, self.now()).await?;
+        audit::note(&mut tx, subject(id), ACTION, Some(&fields), instruction, now).await?;
+        prepaid::follow(&mut tx, &customer, now).await?;
         self.commit_change(tx).await?;
         Ok(customer)
     }

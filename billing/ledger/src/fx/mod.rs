@@ -9,12 +9,13 @@ use permille_rating::fx::{FxRate, FxRates};
 use permille_types::Currency;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
     Instruction, Ledger, LedgerError, Listing, Page,
     audit::{self, Change, Subject},
+    column,
     error::During,
     store::Connection,
     text,
@@ -45,7 +46,7 @@ pub struct FxChange {
 }
 
 /// What came of rates that were set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct FxImport {
     /// New ones.
     pub added: u64,
@@ -94,8 +95,12 @@ impl Ledger {
         let mut tx = self.store.write().await?;
         let request = digest(rates, how);
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        if audit::repeated(&mut tx, RATES, ACTION, &request, instruction).await?.is_some() {
-            return Ok(FxImport { unchanged: count(rates.len()), ..FxImport::default() });
+        let before = audit::repeated(&mut tx, RATES, ACTION, &request, instruction).await?;
+        if let Some(before) = before {
+            // Earlier builds kept no answer.
+            let unchanged = FxImport { unchanged: count(rates.len()), ..FxImport::default() };
+            let kept = before.result.map(|answer| column::json("audit.result", &answer));
+            return kept.unwrap_or(Ok(unchanged));
         }
         let mut sorted: Vec<&FxRate> = rates.iter().collect();
         sorted.sort_by_key(|rate| (rate.base.code(), rate.quote.code(), rate.day));
@@ -131,7 +136,8 @@ impl Ledger {
             }
             before.insert(pair, rate.clone());
         }
-        if import.added == 0 && import.replaced == 0 {
+        // A key is for one request, also where nothing was left to do.
+        if import.added == 0 && import.replaced == 0 && instruction.key().is_none() {
             return Ok(import);
         }
         let more = replaced.len().saturating_sub(REPLACED_MAX);
@@ -143,13 +149,14 @@ impl Ledger {
         if more > 0 {
             detail = format!("{detail}; and {more} more");
         }
+        let answer = column::to_json("answer to exchange rates", &import)?;
         let change = Change {
             action: ACTION,
             from: None,
             to: None,
             detail: Some(&detail),
             request: &request,
-            result: None,
+            result: Some(&answer),
         };
         audit::insert(&mut tx, RATES, change, instruction, now).await?;
         tx.commit().await.during("commit exchange rates")?;

@@ -36,8 +36,8 @@ pub use verify::{Beside, NotVerifiable, Verification, earlier_needed, recount_of
 
 use crate::{
     AuditEntry, Customer, Instruction, Ledger, LedgerError, Listing, Page,
-    audit::{self, Author, Change, Subject},
-    close, customer,
+    audit::{self, Author, Call, Change, Subject},
+    close, column, customer,
     error::During,
     secret::public_id,
     store::Connection,
@@ -51,6 +51,9 @@ pub(crate) use payment::settle_credited;
 pub(crate) use repo::{make_stale, not_issued, not_issued_over};
 pub(crate) use signed::amounts_of;
 pub use signed::{SignedAmounts, SignedSum};
+
+/// What the trail calls the making of a draft.
+const DRAFT: &str = "draft";
 
 /// What of its month an invoice bills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +144,8 @@ impl Ledger {
     /// The same with texts of its own, which stay until others are given.
     ///
     /// # Errors
-    /// As [`Ledger::draft_invoice`]; [`LedgerError::Invalid`] for a text that no invoice can show.
+    /// As [`Ledger::draft_invoice`]; [`LedgerError::Invalid`] for a text that no invoice can show;
+    /// [`LedgerError::Refused`] when the idempotency key was spent on another call.
     pub async fn draft_invoice_saying(
         &self,
         customer: &CustomerId,
@@ -151,8 +155,27 @@ impl Ledger {
     ) -> Result<Invoice, LedgerError> {
         let texts = checked(&texts)?;
         let wanted = Wanted { label: period, kind: InvoiceKind::Month, id: None, texts };
+        self.draft_asked(customer, wanted, instruction).await
+    }
+
+    /// Drafts what somebody asks for: under one idempotency key once.
+    async fn draft_asked(
+        &self,
+        customer: &CustomerId,
+        wanted: Wanted<'_>,
+        instruction: &Instruction,
+    ) -> Result<Invoice, LedgerError> {
+        let request = audit::digest(&(wanted.label, wanted.kind, &wanted.texts));
+        let of_customer = Subject { noun: "invoice of", id: customer.as_str() };
+        let call = Call { subject: of_customer, action: DRAFT, request: &request };
         let mut tx = self.store.write().await?;
+        if let Some(before) = call.before(&mut tx, instruction).await? {
+            let id = column::parsed("audit.result", &before.result.unwrap_or_default())?;
+            return Ok(stored(&mut tx, &id).await?.invoice);
+        }
         let invoice = self.draft(&mut tx, customer, wanted, instruction).await?;
+        let id = invoice.id.as_ref().map(InvoiceId::as_str);
+        call.spend(&mut tx, id, instruction, self.now()).await?;
         tx.commit().await.during("commit draft")?;
         Ok(invoice)
     }
@@ -251,14 +274,14 @@ impl Ledger {
         if live.as_ref().is_none_or(|live| live.invoice != invoice) {
             let total = format!("total {} {}", invoice.total, invoice.currency.code());
             let change = Change {
-                action: "draft",
+                action: DRAFT,
                 from: live.as_ref().map(|live| live.invoice.state.as_str()),
                 to: Some(InvoiceState::Draft.as_str()),
                 detail: Some(&total),
                 request: "",
                 result: None,
             };
-            // Drafting again is harmless, so it spends no key.
+            // Whoever asked for it spends their key on that, also where nothing changes.
             audit::insert(tx, subject(&id), change, author.into().unkeyed(), now).await?;
             news::tell_draft(tx, &invoice, now).await?;
         }

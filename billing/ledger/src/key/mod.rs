@@ -12,7 +12,7 @@ pub(crate) use repo::{all, find};
 
 use crate::{
     Change, Instruction, Ledger, LedgerError, LimitChanges, Limits, Listing, Page,
-    audit::{self, Subject},
+    audit::{self, Call, Subject},
     customer,
     limit::{self, Owner},
     project,
@@ -202,20 +202,29 @@ impl Ledger {
     /// changes nothing, not even the time.
     ///
     /// # Errors
-    /// [`LedgerError::NotFound`], else the store's failure.
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when the idempotency key was spent on
+    /// another call; else the store's failure.
     pub async fn revoke_key(
         &self,
         id: &KeyId,
         instruction: &Instruction,
     ) -> Result<Key, LedgerError> {
         let now = self.now();
+        let of_it = Subject { noun: "access by", id: id.as_str() };
+        let call = Call { subject: of_it, action: audit::REVOKE, request: "" };
         let mut tx = self.store.write().await?;
-        let revoked = repo::revoke(&mut tx, id, now).await?;
+        let is_new = call.before(&mut tx, instruction).await?.is_none();
+        let revoked = is_new && repo::revoke(&mut tx, id, now).await?;
         let key =
             repo::find(&mut tx, id).await?.ok_or_else(|| LedgerError::not_found("key", id))?;
+        if is_new {
+            call.spend(&mut tx, None, instruction, now).await?;
+        }
         if revoked {
             audit::note(&mut tx, subject(id), audit::REVOKE, None, instruction, now).await?;
             self.commit_change(tx).await?;
+        } else {
+            self.commit(tx).await?;
         }
         Ok(self.with_limits(key))
     }

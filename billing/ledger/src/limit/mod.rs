@@ -17,7 +17,7 @@ pub(crate) use repo::{all, find};
 
 use crate::{
     Instruction, Ledger, LedgerError,
-    audit::{self, Subject},
+    audit::{self, Call, Subject},
     customer, key, project,
 };
 
@@ -144,8 +144,8 @@ impl Ledger {
     /// Changes limits. What was used so far stays used.
     ///
     /// # Errors
-    /// [`LedgerError::NotFound`], [`LedgerError::Invalid`] names the field that is no limit, else
-    /// the store's failure.
+    /// [`LedgerError::NotFound`], [`LedgerError::Invalid`] names the field that is no limit,
+    /// [`LedgerError::Refused`] when the key was spent on another call, else the store's failure.
     pub async fn change_limits(
         &self,
         whose: &Limited,
@@ -160,11 +160,21 @@ impl Ledger {
             .currency;
         let mut before = repo::find(&mut tx, &owner).await?.unwrap_or_default();
         before.rpm = before.rpm.or(rpm);
+        let request = audit::digest(&changes);
+        // Projects of two customers may have one id.
+        let id = format!("{} {}/{}", owner.level.as_str(), owner.customer, owner.id);
+        let of_owner = Subject { noun: "limits of", id: &id };
+        let call = Call { subject: of_owner, action: "change", request: &request };
+        if call.before(&mut tx, instruction).await?.is_some() {
+            return Ok(before);
+        }
         let (limits, fields) = changes.of(&before, currency)?;
+        let now = self.now();
+        call.spend(&mut tx, None, instruction, now).await?;
         if fields.is_empty() {
+            self.commit(tx).await?;
             return Ok(limits);
         }
-        let now = self.now();
         write(&mut tx, &owner, &limits, now).await?;
         let fields = fields.join(", ");
         let subject = Subject { noun: owner.level.as_str(), id: &owner.id };

@@ -22,7 +22,7 @@ pub(crate) use fees::{Fee, Plans};
 
 use crate::{
     Customer, Instruction, Ledger, LedgerError,
-    audit::{self, Author, Change, Subject},
+    audit::{self, Call, Subject},
     charge::{Reach, make_way, owes_nothing_used},
     customer,
     error::{Chain, During},
@@ -97,7 +97,8 @@ impl Ledger {
     /// is.
     ///
     /// # Errors
-    /// [`LedgerError::Entries`] when the text is refused, else the store's failure.
+    /// [`LedgerError::Entries`] when the text is refused; [`LedgerError::Refused`] when the
+    /// idempotency key was spent on another call; else the store's failure.
     pub async fn add_plans(
         &self,
         text: &str,
@@ -115,19 +116,27 @@ impl Ledger {
             LedgerError::Entries { reason }
         })?;
         let now = self.now();
+        let request = audit::digest(&text);
+        let subject = Subject { noun: "terms", id: "plans" };
+        let call = Call { subject, action: "add", request: &request };
         let mut tx = self.store.write().await?;
+        if call.before(&mut tx, instruction).await?.is_some() {
+            return listed(&mut tx, &plans).await;
+        }
         for plan in &plans {
             if plan.name.as_str() == NO_PLAN {
                 return Err(LedgerError::invalid("name", NO_PLAN, "a name that is not reserved"));
             }
             if repo::insert(&mut tx, plan, now).await? {
                 let subject = Subject { noun: "plan", id: plan.name.as_str() };
-                let detail = plan.version.as_str();
-                note(&mut tx, subject, ("add", detail), instruction, now).await?;
+                let detail = Some(plan.version.as_str());
+                audit::note(&mut tx, subject, call.action, detail, instruction, now).await?;
             }
         }
+        call.spend(&mut tx, None, instruction, now).await?;
+        let listed = listed(&mut tx, &plans).await?;
         tx.commit().await.during("commit plans")?;
-        Ok(plans.into_iter().map(|plan| ListedPlan::new(plan, now)).collect())
+        Ok(listed)
     }
 
     /// Every plan, in the order in which they came.
@@ -163,10 +172,16 @@ impl Ledger {
         instruction: &Instruction,
     ) -> Result<Vec<CustomerPlan>, LedgerError> {
         let now = self.now();
+        let request = format!("{name} {from:?}");
+        let of_customer = Subject { noun: "plan of", id: id.as_str() };
+        let call = Call { subject: of_customer, action: "assign", request: &request };
         let mut tx = self.store.write().await?;
         let customer = customer::find(&mut tx, id)
             .await?
             .ok_or_else(|| LedgerError::not_found("customer", id))?;
+        if call.before(&mut tx, instruction).await?.is_some() {
+            return shown(&mut tx, &customer).await;
+        }
         let plan = match name {
             NO_PLAN => None,
             name => {
@@ -201,7 +216,8 @@ impl Ledger {
             from.format("%Y-%m-%dT%H:%M:%SZ")
         );
         let subject = Subject { noun: "customer", id: id.as_str() };
-        note(&mut tx, subject, ("plan", &detail), instruction, now).await?;
+        audit::note(&mut tx, subject, "plan", Some(&detail), instruction, now).await?;
+        call.spend(&mut tx, None, instruction, now).await?;
         let plans = shown(&mut tx, &customer).await?;
         self.commit_followed(tx, &customer).await?;
         Ok(plans)
@@ -218,6 +234,19 @@ impl Ledger {
             .ok_or_else(|| LedgerError::not_found("customer", id))?;
         shown(&mut view, &customer).await
     }
+}
+
+/// Plans as they are stored.
+async fn listed(
+    connection: &mut Connection,
+    plans: &[Plan],
+) -> Result<Vec<ListedPlan>, LedgerError> {
+    let mut listed = Vec::with_capacity(plans.len());
+    for Plan { version, .. } in plans {
+        let found = repo::find(connection, version.as_str()).await?;
+        listed.push(found.ok_or_else(|| LedgerError::not_found("plan", version))?);
+    }
+    Ok(listed)
 }
 
 /// The credit of a trial, once for a customer and a plan's name.
@@ -376,18 +405,4 @@ fn read(content: &str) -> Result<Plan, LedgerError> {
     let corrupt = || LedgerError::corrupt("plan.content", content);
     let mut plans = parse_plans(content, "store").map_err(|_| corrupt())?;
     plans.pop().ok_or_else(corrupt)
-}
-
-async fn note(
-    connection: &mut Connection,
-    subject: Subject<'_>,
-    (action, detail): (&'static str, &str),
-    instruction: &Instruction,
-    at: DateTime<Utc>,
-) -> Result<(), LedgerError> {
-    let change =
-        Change { action, from: None, to: None, detail: Some(detail), request: "", result: None };
-    // The same again changes nothing: no key is spent.
-    let by = Author::from(instruction).unkeyed();
-    audit::insert(connection, subject, change, by, at).await
 }

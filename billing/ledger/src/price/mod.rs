@@ -32,9 +32,9 @@ pub(crate) use repo::all;
 
 use crate::{
     Instruction, Ledger, LedgerError, Listing, Page, Rerated,
-    audit::{self, Author, Change, Subject},
+    audit::{self, Call, Subject},
     catalogue::Catalogue,
-    customer,
+    column, customer,
     stated::refuse_other_currency,
     store::Connection,
 };
@@ -133,50 +133,9 @@ impl Ledger {
         prices: &[Price],
         origin: PriceOrigin,
     ) -> Result<PriceImport, LedgerError> {
-        self.import(prices, origin, None).await
-    }
-
-    /// The same of the operator's entries, by whom the trail of the book then names.
-    ///
-    /// # Errors
-    /// As [`Ledger::import_prices`].
-    pub async fn import_prices_by(
-        &self,
-        prices: &[Price],
-        instruction: &Instruction,
-    ) -> Result<PriceImport, LedgerError> {
-        self.import(prices, PriceOrigin::Operator, Some(instruction)).await
-    }
-
-    async fn import(
-        &self,
-        prices: &[Price],
-        origin: PriceOrigin,
-        instruction: Option<&Instruction>,
-    ) -> Result<PriceImport, LedgerError> {
-        let mut import = PriceImport {
-            added: Vec::new(),
-            ended: Vec::new(),
-            unchanged: 0,
-            rerated: Rerated::default(),
-        };
-        let added_at = self.now();
         let mut tx = self.store.write().await?;
-        for price in prices {
-            check(price)?;
-            refuse_customers_other_currency(&mut tx, price).await?;
-            if repo::insert(&mut tx, price, origin, added_at).await? {
-                import.added.push(price.version.clone());
-            } else if repo::end(&mut tx, price).await? {
-                import.ended.push(price.version.clone());
-            } else {
-                import.unchanged = import.unchanged.saturating_add(1);
-            }
-        }
-        if !import.added.is_empty() || !import.ended.is_empty() {
-            if let Some(instruction) = instruction {
-                note(&mut tx, &import, instruction, added_at).await?;
-            }
+        let mut import = put(&mut tx, prices, origin, self.now()).await?;
+        if import.changes() {
             self.commit_change(tx).await?;
         } else {
             drop(tx);
@@ -186,21 +145,58 @@ impl Ledger {
         Ok(import)
     }
 
+    /// Imports those of the operator's `prices` that change something, by whom the trail of the
+    /// book then names: what they changed, and what was priced then. Under one idempotency key they
+    /// are imported once; what is held for want of a price is looked at each time.
+    ///
+    /// # Errors
+    /// As [`Ledger::import_prices`]; [`LedgerError::Entries`] where an amount changes a hundredfold
+    /// unless `accept_jumps`; [`LedgerError::Refused`] when the key was spent on another call.
+    pub async fn import_prices_by(
+        &self,
+        prices: &[Price],
+        accept_jumps: bool,
+        instruction: &Instruction,
+    ) -> Result<(Diff, Rerated), LedgerError> {
+        let request = audit::digest(&(prices, accept_jumps));
+        let subject = Subject { noun: "terms", id: "prices" };
+        let call = Call { subject, action: "import", request: &request };
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        let diff = if let Some(before) = call.before(&mut tx, instruction).await? {
+            drop(tx);
+            column::json("audit.result", &before.result.unwrap_or_default())?
+        } else {
+            let catalogue = self.current(&mut tx).await?;
+            let diff = difference(&mut tx, &catalogue, prices).await?;
+            if !accept_jumps {
+                refuse_jump(&diff)?;
+            }
+            let import = put(&mut tx, &diff.prices(), PriceOrigin::Operator, now).await?;
+            let answer = column::to_json("answer to prices", &diff)?;
+            call.spend(&mut tx, Some(&answer), instruction, now).await?;
+            if import.changes() {
+                let detail = import.told();
+                audit::note(&mut tx, BOOK, call.action, Some(&detail), instruction, now).await?;
+                self.commit_change(tx).await?;
+            } else {
+                self.commit(tx).await?;
+            }
+            diff
+        };
+        // Always: a stop between the commit and this must not leave anything held.
+        Ok((diff, self.rerate_held().await?))
+    }
+
     /// What an import of `prices` would change. Stores nothing.
     ///
     /// # Errors
     /// [`LedgerError::PriceBook`] when they contradict each other, [`LedgerError::Invalid`] for one
     /// that [`Ledger::import_prices`] refuses, else the store's failure.
     pub async fn diff_prices(&self, prices: &[Price]) -> Result<Diff, LedgerError> {
-        prices.iter().try_for_each(check)?;
-        PriceBook::new(prices.to_vec())?;
-        let mut reader = self.store.read().await?;
-        for price in prices {
-            refuse_customers_other_currency(&mut reader, price).await?;
-        }
-        drop(reader);
         let catalogue = self.catalogue.borrow().clone();
-        Ok(diff(&holding(catalogue.prices()), prices))
+        let mut reader = self.store.read().await?;
+        difference(&mut reader, &catalogue, prices).await
     }
 
     /// Entries by model, provider, currency and `from`.
@@ -303,40 +299,81 @@ pub(crate) async fn derived_since(
     Ok(found)
 }
 
-/// Notes in the trail of the book what an import changed.
-async fn note(
-    connection: &mut Connection,
-    import: &PriceImport,
-    instruction: &Instruction,
-    at: DateTime<Utc>,
-) -> Result<(), LedgerError> {
-    let named = |versions: &[PriceVersion]| {
-        let mut names: Vec<String> =
-            versions.iter().take(VERSIONS_TOLD_MAX).map(ToString::to_string).collect();
-        let more = versions.len().saturating_sub(VERSIONS_TOLD_MAX);
-        if more > 0 {
-            names.push(format!("and {more} more"));
+impl PriceImport {
+    fn changes(&self) -> bool {
+        !self.added.is_empty() || !self.ended.is_empty()
+    }
+
+    /// What it changed, for the trail of the book.
+    fn told(&self) -> String {
+        let named = |versions: &[PriceVersion]| {
+            let mut names: Vec<String> =
+                versions.iter().take(VERSIONS_TOLD_MAX).map(ToString::to_string).collect();
+            let more = versions.len().saturating_sub(VERSIONS_TOLD_MAX);
+            if more > 0 {
+                names.push(format!("and {more} more"));
+            }
+            names.join(", ")
+        };
+        let mut told = Vec::new();
+        for (what, versions) in [("added", &self.added), ("ended", &self.ended)] {
+            if !versions.is_empty() {
+                told.push(format!("{} {what}: {}", versions.len(), named(versions)));
+            }
         }
-        names.join(", ")
+        told.join("; ")
+    }
+}
+
+/// Puts into the book those of `prices` that it does not have, or their ends.
+async fn put(
+    connection: &mut Connection,
+    prices: &[Price],
+    origin: PriceOrigin,
+    at: DateTime<Utc>,
+) -> Result<PriceImport, LedgerError> {
+    let mut import = PriceImport {
+        added: Vec::new(),
+        ended: Vec::new(),
+        unchanged: 0,
+        rerated: Rerated::default(),
     };
-    let mut told = Vec::new();
-    for (what, versions) in [("added", &import.added), ("ended", &import.ended)] {
-        if !versions.is_empty() {
-            told.push(format!("{} {what}: {}", versions.len(), named(versions)));
+    for price in prices {
+        check(price)?;
+        refuse_customers_other_currency(connection, price).await?;
+        if repo::insert(connection, price, origin, at).await? {
+            import.added.push(price.version.clone());
+        } else if repo::end(connection, price).await? {
+            import.ended.push(price.version.clone());
+        } else {
+            import.unchanged = import.unchanged.saturating_add(1);
         }
     }
-    let detail = told.join("; ");
-    let change = Change {
-        action: "import",
-        from: None,
-        to: None,
-        detail: Some(&detail),
-        request: "",
-        result: None,
-    };
-    // The same import again changes nothing: no key is spent.
-    let by = Author::from(instruction).unkeyed();
-    audit::insert(connection, BOOK, change, by, at).await
+    Ok(import)
+}
+
+/// What `prices` would change.
+async fn difference(
+    connection: &mut Connection,
+    catalogue: &Catalogue,
+    prices: &[Price],
+) -> Result<Diff, LedgerError> {
+    prices.iter().try_for_each(check)?;
+    PriceBook::new(prices.to_vec())?;
+    for price in prices {
+        refuse_customers_other_currency(connection, price).await?;
+    }
+    Ok(diff(&holding(catalogue.prices()), prices))
+}
+
+fn refuse_jump(diff: &Diff) -> Result<(), LedgerError> {
+    let Some(jump) = diff.changed.iter().find(|change| change.jump) else { return Ok(()) };
+    let reason = format!(
+        "an amount of `{}` changes a hundredfold, probably by a slip of the unit; accepted: \
+         smaller changes, or accept_jumps",
+        jump.price.model
+    );
+    Err(LedgerError::Entries { reason })
 }
 
 /// Refuses a customer's own entry in a currency that the customer does not pay: it would hold for

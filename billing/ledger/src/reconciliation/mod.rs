@@ -130,7 +130,13 @@ impl Ledger {
             return whole(&mut tx, &id).await;
         }
         if let Some(known) = repo::same(&mut tx, &new.fingerprint).await? {
-            return whole(&mut tx, &known).await;
+            let known = whole(&mut tx, &known).await?;
+            if instruction.key().is_some() {
+                let id = &known.summary.id;
+                audit::note_made(&mut tx, made, &new.asked, id, instruction, now).await?;
+                tx.commit().await.during("note a report that was there")?;
+            }
+            return Ok(known);
         }
         repo::insert(&mut tx, new, now).await?;
         let change = Change {

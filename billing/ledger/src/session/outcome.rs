@@ -8,7 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Session, repo, text};
-use crate::{Ledger, LedgerError, TokenId, error::During};
+use crate::{
+    Instruction, Ledger, LedgerError, TokenId,
+    audit::{Call, Subject},
+    error::During,
+};
 
 /// A session that is silent for so long has ended. Half an hour: longer than people read an answer,
 /// and what web analytics takes for the end of a visit.
@@ -145,24 +149,34 @@ pub struct Told {
 }
 
 impl Ledger {
-    /// Keeps what `by` says of a session. The same outcome again changes nothing, another one
+    /// Keeps what somebody says of a session. The same outcome again changes nothing, another one
     /// takes its place.
     ///
     /// # Errors
-    /// [`LedgerError::NotFound`] when it has no requests, else the store's failure.
+    /// [`LedgerError::NotFound`] when it has no requests; [`LedgerError::Refused`] when the
+    /// idempotency key was spent on another call; else the store's failure.
     pub async fn tell_outcome(
         &self,
         customer: &CustomerId,
         id: &SessionId,
         outcome: Outcome,
-        by: &TokenId,
+        instruction: &Instruction,
     ) -> Result<Told, LedgerError> {
         let now = self.now();
         let mut tx = self.store.write().await?;
         let unknown = || LedgerError::no_session(customer, id);
         let before = repo::find(&mut tx, customer, id, now).await?.ok_or_else(unknown)?;
+        let subject = format!("{customer}/{id}");
+        let subject = Subject { noun: "outcome of", id: &subject };
+        let call = Call { subject, action: "tell", request: outcome.as_str() };
+        let unchanged = |session| Told { session, changed: false, text_cost: None };
+        if call.before(&mut tx, instruction).await?.is_some() {
+            return Ok(unchanged(before));
+        }
+        call.spend(&mut tx, None, instruction, now).await?;
         if before.outcome.as_ref().is_some_and(|told| told.outcome == outcome) {
-            return Ok(Told { session: before, changed: false, text_cost: None });
+            tx.commit().await.during("commit a repeated outcome")?;
+            return Ok(unchanged(before));
         }
         let text_cost = if outcome.is_result() {
             let catalogue = self.current(&mut tx).await?;
@@ -170,7 +184,7 @@ impl Ledger {
         } else {
             None
         };
-        let told = ToldOutcome { outcome, at: now, by: by.clone() };
+        let told = ToldOutcome { outcome, at: now, by: instruction.by().token().clone() };
         repo::tell(&mut tx, customer, id, &told).await?;
         tx.commit().await.during("commit outcome")?;
         let session = Session { outcome: Some(told), ..before };

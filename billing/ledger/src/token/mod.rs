@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     Instruction, Ledger, LedgerError, Listing, Page,
-    audit::{self, Subject},
+    audit::{self, Call, Subject},
     customer,
     secret::{StoredSecret, TOKEN_PREFIX, is_well_formed, mint, public_id},
     slug,
@@ -263,21 +263,28 @@ impl Ledger {
     /// Revokes a token. Revoking again changes nothing, not even the time.
     ///
     /// # Errors
-    /// [`LedgerError::NotFound`], else the store's failure.
+    /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when the idempotency key was spent on
+    /// another call; else the store's failure.
     pub async fn revoke_token(
         &self,
         id: &TokenId,
         instruction: &Instruction,
     ) -> Result<Token, LedgerError> {
         let now = self.now();
+        let of_it = Subject { noun: "rights of", id: id.as_str() };
+        let call = Call { subject: of_it, action: audit::REVOKE, request: "" };
         let mut tx = self.store.write().await?;
-        let revoked = repo::revoke(&mut tx, id, now).await?;
+        let is_new = call.before(&mut tx, instruction).await?.is_none();
+        let revoked = is_new && repo::revoke(&mut tx, id, now).await?;
         let token =
             repo::find(&mut tx, id).await?.ok_or_else(|| LedgerError::not_found("token", id))?;
+        if is_new {
+            call.spend(&mut tx, None, instruction, now).await?;
+        }
         if revoked {
             audit::note(&mut tx, subject(id), audit::REVOKE, None, instruction, now).await?;
-            self.commit(tx).await?;
         }
+        self.commit(tx).await?;
         Ok(token)
     }
 

@@ -21,7 +21,7 @@ pub(crate) use event::{Event, tell, tells};
 
 use crate::{
     Instruction, Ledger, LedgerError, Listing, Page, Pepper,
-    audit::{self, Change, Subject},
+    audit::{self, Call, Change, Subject},
     column, customer,
     error::During,
     secret::{public_id, random_bytes},
@@ -235,34 +235,50 @@ impl Ledger {
         instruction: &Instruction,
     ) -> Result<Webhook, LedgerError> {
         let now = self.now();
+        let call = endpoint_call("remove", id);
         let mut tx = self.store.write().await?;
         let (mut webhook, _) = found(&mut tx, id).await?;
+        if call.before(&mut tx, instruction).await?.is_some() {
+            return Ok(webhook);
+        }
+        call.spend(&mut tx, None, instruction, now).await?;
         if webhook.removed_at.is_some() {
+            self.commit(tx).await?;
             return Ok(webhook);
         }
         repo::remove(&mut tx, id, now).await?;
         delivery::give_up_all(&mut tx, id, "the endpoint was removed", now).await?;
         webhook.removed_at = Some(now);
-        audit::note(&mut tx, subject(id), "remove", None, instruction, now).await?;
+        audit::note(&mut tx, subject(id), call.action, None, instruction, now).await?;
         tx.commit().await.during("commit removal of a webhook")?;
         Ok(webhook)
     }
 
-    /// Sends a test event to one endpoint, whatever else it is told of.
+    /// Sends a test event to one endpoint, whatever else it is told of; under one idempotency key
+    /// one event.
     ///
     /// # Errors
     /// [`LedgerError::NotFound`]; [`LedgerError::Refused`] when it was removed; else the store's
     /// failure.
-    pub async fn test_webhook(&self, id: &str) -> Result<Delivery, LedgerError> {
+    pub async fn test_webhook(
+        &self,
+        id: &str,
+        instruction: &Instruction,
+    ) -> Result<Delivery, LedgerError> {
         let now = self.now();
+        let call = endpoint_call("test", id);
         let mut tx = self.store.write().await?;
-        let (webhook, _) = live(&mut tx, id).await?;
-        let event = event::test(&mut tx, &webhook, now).await?;
+        let event = if let Some(before) = call.before(&mut tx, instruction).await? {
+            before.result.unwrap_or_default()
+        } else {
+            let (webhook, _) = live(&mut tx, id).await?;
+            let event = event::test(&mut tx, &webhook, now).await?;
+            call.spend(&mut tx, Some(&event), instruction, now).await?;
+            event
+        };
+        let delivery = delivery::delivery(&mut tx, id, &event).await?;
         tx.commit().await.during("commit test of a webhook")?;
-        let mut reader = self.store.read().await?;
-        delivery::delivery(&mut reader, id, &event)
-            .await?
-            .ok_or_else(|| LedgerError::not_found("delivery", &event))
+        delivery.ok_or_else(|| LedgerError::not_found("delivery", &event))
     }
 
     /// One endpoint.
@@ -304,4 +320,9 @@ async fn live(connection: &mut Connection, id: &str) -> Result<(Webhook, Seeds),
 
 fn subject(id: &str) -> Subject<'_> {
     Subject { noun: "webhook", id }
+}
+
+/// What is asked for of an endpoint, without a word more.
+fn endpoint_call<'a>(action: &'static str, id: &'a str) -> Call<'a> {
+    Call { subject: Subject { noun: "endpoint", id }, action, request: "" }
 }

@@ -26,6 +26,7 @@ mod interim_sums;
 pub(crate) mod interims;
 mod invoice_postings;
 mod invoices;
+mod keyed;
 mod keys_and_tokens;
 mod late_usage;
 mod life;

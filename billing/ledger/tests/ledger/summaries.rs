@@ -51,7 +51,7 @@ async fn three() -> Books {
     let first = [request(&books, 1, "accepted", 1_000), request(&books, 3, "again", 1_000)];
     books.accept(&first).await;
     books.accept(&[second, again, left]).await;
-    let by = books.ledger.create_token(permille_ledger::Role::Admin, None).await.unwrap().token.id;
+    let by = books.as_role(permille_ledger::Role::Admin).await;
     let (customer, session) = ("acme".parse().unwrap(), "accepted".parse().unwrap());
     books.ledger.tell_outcome(&customer, &session, Outcome::Accepted, &by).await.unwrap();
     books

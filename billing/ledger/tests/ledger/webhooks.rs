@@ -189,7 +189,11 @@ async fn each_endpoint_is_told_of_what_it_asked_for_and_of_its_own_customer() {
 async fn a_lease_that_runs_out_lets_another_send_again() {
     let books = Books::open().await;
     let made = add(&books, to("https://example.com/house")).await;
-    let test = books.ledger.test_webhook(&made.webhook.id).await.unwrap();
+    let test = books
+        .ledger
+        .test_webhook(&made.webhook.id, &books.as_role(Role::Admin).await)
+        .await
+        .unwrap();
 
     let first = lease(&books).await;
     let meanwhile = lease(&books).await;
@@ -205,7 +209,8 @@ async fn a_lease_that_runs_out_lets_another_send_again() {
 async fn a_failed_delivery_is_due_again_given_up_at_last_and_sent_again_when_asked() {
     let books = Books::open().await;
     let id = add(&books, to("https://example.com/house")).await.webhook.id;
-    let event = books.ledger.test_webhook(&id).await.unwrap().event;
+    let event =
+        books.ledger.test_webhook(&id, &books.as_role(Role::Admin).await).await.unwrap().event;
     let later = at("2026-11-20T10:05:00Z");
 
     let due = lease(&books).await;
@@ -224,7 +229,8 @@ async fn a_failed_delivery_is_due_again_given_up_at_last_and_sent_again_when_ask
     assert_eq!((log[0].attempts, log[0].last_status), (2, Some(500)));
     assert_eq!(log[0].last_error.as_deref(), Some("status 500"));
 
-    let again = books.ledger.resend_delivery(&id, &event).await.unwrap();
+    let again =
+        books.ledger.resend_delivery(&id, &event, &books.as_role(Role::Admin).await).await.unwrap();
 
     assert_eq!((again.state, again.attempts), (DeliveryState::Pending, 0));
     let due = lease(&books).await;
@@ -233,7 +239,11 @@ async fn a_failed_delivery_is_due_again_given_up_at_last_and_sent_again_when_ask
     assert_eq!((webhook.failures, webhook.paused_until), (0, None));
     let log = books.ledger.deliveries(&id, None, &Page::default()).await.unwrap().items;
     assert_eq!((log.len(), log[0].state), (1, DeliveryState::Delivered));
-    let unknown = books.ledger.resend_delivery(&id, "evt_unknown").await.unwrap_err();
+    let unknown = books
+        .ledger
+        .resend_delivery(&id, "evt_unknown", &books.as_role(Role::Admin).await)
+        .await
+        .unwrap_err();
     assert!(matches!(unknown, LedgerError::NotFound { .. }), "{unknown}");
 }
 
@@ -242,11 +252,11 @@ async fn a_paused_endpoint_is_sent_nothing_and_others_are() {
     let books = Books::open().await;
     let paused = add(&books, to("https://example.com/paused")).await.webhook.id;
     let other = add(&books, to("https://example.com/other")).await.webhook.id;
-    books.ledger.test_webhook(&paused).await.unwrap();
+    books.ledger.test_webhook(&paused, &books.as_role(Role::Admin).await).await.unwrap();
     let due = lease(&books).await;
     let (soon, late) = (at("2026-11-20T10:00:00Z"), at("2026-11-20T11:00:00Z"));
     books.ledger.settle_delivery(&due[0], &failed(Some(soon), Some(late))).await.unwrap();
-    books.ledger.test_webhook(&other).await.unwrap();
+    books.ledger.test_webhook(&other, &books.as_role(Role::Admin).await).await.unwrap();
 
     let due = lease(&books).await;
 
@@ -261,7 +271,7 @@ async fn two_secrets_are_valid_while_one_takes_the_place_of_the_other() {
 
     let rotated = books.ledger.rotate_webhook(&made.webhook.id, TimeDelta::hours(1), &admin).await;
     let rotated = rotated.unwrap();
-    books.ledger.test_webhook(&made.webhook.id).await.unwrap();
+    books.ledger.test_webhook(&made.webhook.id, &books.as_role(Role::Admin).await).await.unwrap();
 
     let secrets = |due: &DueDelivery| -> Vec<String> {
         due.secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect()
@@ -284,7 +294,7 @@ async fn two_secrets_are_valid_while_one_takes_the_place_of_the_other() {
 async fn a_removed_endpoint_is_told_nothing_more() {
     let books = Books::open().await;
     let id = add(&books, to("https://example.com/house")).await.webhook.id;
-    books.ledger.test_webhook(&id).await.unwrap();
+    books.ledger.test_webhook(&id, &books.as_role(Role::Admin).await).await.unwrap();
     let admin = books.as_role(Role::Admin).await;
 
     let removed = books.ledger.remove_webhook(&id, &admin).await.unwrap();
@@ -298,7 +308,12 @@ async fn a_removed_endpoint_is_told_nothing_more() {
     assert!(books.ledger.webhooks(None, &Page::default()).await.unwrap().items.is_empty());
     let log = books.ledger.deliveries(&id, None, &Page::default()).await.unwrap().items;
     assert_eq!(log[0].last_error.as_deref(), Some("the endpoint was removed"));
-    let refused = books.ledger.test_webhook(&id).await.unwrap_err().to_string();
+    let refused = books
+        .ledger
+        .test_webhook(&id, &books.as_role(Role::Admin).await)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("was removed"), "{refused}");
 }
 
@@ -437,10 +452,10 @@ async fn held_usage_is_told_once_a_day() {
 async fn what_was_settled_long_ago_is_forgotten_and_what_is_pending_is_not() {
     let books = Books::open().await;
     let id = add(&books, to("https://example.com/house")).await.webhook.id;
-    books.ledger.test_webhook(&id).await.unwrap();
+    books.ledger.test_webhook(&id, &books.as_role(Role::Admin).await).await.unwrap();
     let due = lease(&books).await;
     delivered(&books, &due[0]).await;
-    books.ledger.test_webhook(&id).await.unwrap();
+    books.ledger.test_webhook(&id, &books.as_role(Role::Admin).await).await.unwrap();
 
     let before = books.ledger.forget_deliveries(at("2026-11-20T10:00:00Z")).await.unwrap();
     let after = books.ledger.forget_deliveries(at("2027-11-20T10:00:00Z")).await.unwrap();
@@ -456,10 +471,10 @@ async fn what_waits_too_long_at_an_endpoint_that_fails_is_given_up_and_can_be_se
     let books = Books::open().await;
     let id = add(&books, to("https://example.com/dead")).await.webhook.id;
     let other = add(&books, to("https://example.com/other")).await.webhook.id;
-    books.ledger.test_webhook(&id).await.unwrap();
-    books.ledger.test_webhook(&other).await.unwrap();
+    books.ledger.test_webhook(&id, &books.as_role(Role::Admin).await).await.unwrap();
+    books.ledger.test_webhook(&other, &books.as_role(Role::Admin).await).await.unwrap();
     books.clock.set("2026-11-21T10:00:00Z");
-    books.ledger.test_webhook(&id).await.unwrap();
+    books.ledger.test_webhook(&id, &books.as_role(Role::Admin).await).await.unwrap();
     let leased = lease(&books).await;
     assert_eq!(leased.iter().filter(|due| due.endpoint == other).count(), 1);
 
@@ -474,6 +489,10 @@ async fn what_waits_too_long_at_an_endpoint_that_fails_is_given_up_and_can_be_se
     assert_eq!(backlog.oldest, Some(at("2026-11-21T10:00:00Z")));
     let log = books.ledger.deliveries(&id, None, &Page::default()).await.unwrap().items;
     assert_eq!(log[1].last_error.as_deref(), Some("waited for 7 days behind others"));
-    books.ledger.resend_delivery(&id, &log[1].event).await.unwrap();
+    books
+        .ledger
+        .resend_delivery(&id, &log[1].event, &books.as_role(Role::Admin).await)
+        .await
+        .unwrap();
     assert_eq!(books.ledger.give_up_deliveries(at("2026-11-20T11:00:00Z")).await.unwrap(), 0);
 }

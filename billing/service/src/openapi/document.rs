@@ -41,6 +41,7 @@ pub(super) fn document(operations: &[(&'static str, Operation)]) -> Value {
         let mut sketch = Sketch {
             method: operation.method,
             path,
+            takes_key: operation.takes_key,
             sent: &mut sent,
             given: &mut given,
             parameters: Vec::new(),

@@ -46,6 +46,8 @@ pub(crate) struct Operation {
     /// Its handler, as the compiler names it: `…::routes::customers::list`.
     handler: &'static str,
     describe: fn(&mut Sketch),
+    /// Whether it is made once under one idempotency key.
+    takes_key: bool,
 }
 
 impl Routes {
@@ -77,8 +79,20 @@ where
     Methods { router: routing::get(handler), operations }
 }
 
-/// A route that is asked for something with `POST`.
+/// A route that changes something with `POST`: under one idempotency key once. Its handler spends
+/// the key in the transaction of the change.
 pub(crate) fn post<H, X, A>(handler: H, summary: &'static str) -> Methods
+where
+    H: Handler<X, Billing> + Described<A>,
+    X: 'static,
+{
+    let operations = vec![operation::<H, A>("post", summary).keyed()];
+    Methods { router: routing::post(handler), operations }
+}
+
+/// A route with `POST` that takes no idempotency key: it changes nothing, or makes what is not made
+/// yet in many transactions, whose key none of them could spend for the others.
+pub(crate) fn ask<H, X, A>(handler: H, summary: &'static str) -> Methods
 where
     H: Handler<X, Billing> + Described<A>,
     X: 'static,
@@ -88,19 +102,42 @@ where
 }
 
 impl Methods {
-    /// The same with `POST` too.
-    pub(crate) fn post<H, X, A>(mut self, handler: H, summary: &'static str) -> Self
+    /// The same with [`post`] too.
+    pub(crate) fn post<H, X, A>(self, handler: H, summary: &'static str) -> Self
     where
         H: Handler<X, Billing> + Described<A>,
         X: 'static,
     {
-        self.operations.push(operation::<H, A>("post", summary));
+        self.with_post(handler, operation::<H, A>("post", summary).keyed())
+    }
+
+    /// The same with [`ask`] too.
+    pub(crate) fn ask<H, X, A>(self, handler: H, summary: &'static str) -> Self
+    where
+        H: Handler<X, Billing> + Described<A>,
+        X: 'static,
+    {
+        self.with_post(handler, operation::<H, A>("post", summary))
+    }
+
+    fn with_post<H: Handler<X, Billing>, X: 'static>(
+        mut self,
+        handler: H,
+        operation: Operation,
+    ) -> Self {
+        self.operations.push(operation);
         self.router = self.router.post(handler);
         self
     }
 }
 
+impl Operation {
+    fn keyed(self) -> Self {
+        Self { takes_key: true, ..self }
+    }
+}
+
 fn operation<H: Described<A>, A>(method: &'static str, summary: &'static str) -> Operation {
     let handler = std::any::type_name::<H>();
-    Operation { method, summary, handler, describe: H::describe }
+    Operation { method, summary, handler, describe: H::describe, takes_key: false }
 }

@@ -11,6 +11,8 @@ use crate::access::IDEMPOTENCY_KEY;
 pub(crate) struct Sketch<'a> {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
+    /// Whether it takes an idempotency key.
+    pub(super) takes_key: bool,
     /// Schemas of what is sent.
     pub(super) sent: &'a mut SchemaGenerator,
     /// Schemas of what is answered.
@@ -28,8 +30,10 @@ impl Sketch<'_> {
         self.refuses(StatusCode::UNAUTHORIZED);
         self.refuses(StatusCode::FORBIDDEN);
         self.refuses(StatusCode::SERVICE_UNAVAILABLE);
-        if self.method == "post" {
+        if self.takes_key {
             self.parameters.push(json!({"$ref": "#/components/parameters/IdempotencyKey"}));
+        }
+        if self.method == "post" {
             self.refuses(StatusCode::CONFLICT);
             self.refuses(StatusCode::UNPROCESSABLE_ENTITY);
         }
@@ -156,8 +160,9 @@ pub(super) fn idempotency_key() -> Value {
         "name": IDEMPOTENCY_KEY,
         "in": "header",
         "required": false,
-        "description": "Under one value a change is made once: the same call again gets what it \
-                        made, another call is refused with 409. A value is remembered for good.",
+        "description": "Under one value of a token a change is made once: the same call again \
+                        changes nothing and gets what it made or changed, as that is now; another \
+                        call is refused with 409. A value is remembered for good.",
         "schema": {
             "type": "string",
             "minLength": 1,

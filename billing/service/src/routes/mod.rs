@@ -35,7 +35,7 @@ use serde_json::Value;
 use crate::{
     access::{Caller, ReadDescription},
     billing::Billing,
-    openapi::{BASE, Routes, get, post},
+    openapi::{BASE, Routes, ask, get, post},
     problem::Problem,
 };
 
@@ -143,14 +143,14 @@ fn terms(routes: Routes) -> Routes {
         )
         .route("/charges/{version}", get(charges::show, "One charge"))
         .route("/charges/{version}/end", post(charges::end, "End a charge"))
-        .route("/simulate", post(simulate::simulate, "What a plan would have made of a month"))
+        .route("/simulate", ask(simulate::simulate, "What a plan would have made of a month"))
 }
 
 /// What was used.
 fn used(routes: Routes) -> Routes {
     routes
         .route("/usage", get(usage::list, "Settled requests"))
-        .route("/usage/drop", post(usage::drop_days, "Drop old days of usage, or look at them"))
+        .route("/usage/drop", ask(usage::drop_days, "Drop old days of usage, or look at them"))
         .route(
             "/usage/quarantine",
             get(quarantine::list, "Usage events that could not be booked when they came"),
@@ -178,7 +178,7 @@ fn billed(routes: Routes) -> Routes {
         .route("/invoices", get(invoices::list, "Invoices"))
         .route(
             "/invoices/preview",
-            post(invoices::preview, "What a month would be billed as usage stands now"),
+            ask(invoices::preview, "What a month would be billed as usage stands now"),
         )
         .route("/invoices/draft", post(invoices::draft, "Draft the invoice of a month"))
         .route("/invoices/{id}", get(invoices::show, "One invoice as it stands now"))
@@ -216,11 +216,11 @@ fn billed(routes: Routes) -> Routes {
         .route(
             "/close/{period}",
             get(close::show, "How far the close of a month is")
-                .post(close::prepare, "Prepare the close of a month"),
+                .ask(close::prepare, "Prepare the close of a month"),
         )
         .route(
             "/close/{period}/drafts",
-            post(close::draft, "Prepare the close of a month for some customers at a time"),
+            ask(close::draft, "Prepare the close of a month for some customers at a time"),
         )
         .route("/close/{period}/sign", post(close::sign, "Sign the close of a month"))
         .route("/close/{period}/reopen", post(close::reopen, "Open a closed month again"))

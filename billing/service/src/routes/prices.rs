@@ -74,7 +74,8 @@ pub(super) struct Import {
 pub(super) struct ImportAnswer {
     diff: PriceDiff,
     applied: bool,
-    /// Requests that were held and now have a price.
+    /// Requests that were held and got their price by this call, the first or a later one of its
+    /// idempotency key.
     repriced: u64,
 }
 
@@ -84,23 +85,16 @@ pub(super) async fn import(
     body: Body<Import>,
 ) -> Result<Json<ImportAnswer>, Problem> {
     let Import { prices, apply, accept_jumps } = body.read_up_to(IMPORT_BYTES_MAX).await?;
-    let diff = billing.ledger.diff_prices(&prices).await.map_err(refused)?;
     if !apply {
+        let diff = billing.ledger.diff_prices(&prices).await.map_err(refused)?;
         return Ok(Json(ImportAnswer { diff, applied: false, repriced: 0 }));
     }
-    if let Some(jump) = diff.changed.iter().find(|change| change.jump && !accept_jumps) {
-        return Err(Problem::invalid(format!(
-            "an amount of `{}` changes a hundredfold, probably by a slip of the unit; accepted: \
-             smaller changes, or accept_jumps",
-            jump.price.model
-        )));
-    }
     let instruction = caller.instruction()?;
-    let import = billing.ledger.import_prices_by(&diff.prices(), &instruction).await;
-    let import = import.map_err(refused)?;
-    billing.count_rerated(&import.rerated);
+    let imported = billing.ledger.import_prices_by(&prices, accept_jumps, &instruction).await;
+    let (diff, rerated) = imported.map_err(refused)?;
+    billing.count_rerated(&rerated);
     billing.until_gateway_knows().await;
-    Ok(Json(ImportAnswer { diff, applied: true, repriced: import.rerated.priced }))
+    Ok(Json(ImportAnswer { diff, applied: true, repriced: rerated.priced }))
 }
 
 /// Prices that contradict each other are the caller's mistake, where a stored book that does is

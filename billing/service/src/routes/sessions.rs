@@ -174,7 +174,8 @@ pub(super) async fn tell(
     let telling = body.read().await?;
     let outcome = outcome(&telling.outcome)?;
     let customer = owner_of(&billing, &caller, telling.customer).await?;
-    let told = billing.ledger.tell_outcome(&customer, &session, outcome, caller.token()).await?;
+    let instruction = caller.instruction()?;
+    let told = billing.ledger.tell_outcome(&customer, &session, outcome, &instruction).await?;
     billing.count_told(&told);
     Ok(Json(told.session))
 }

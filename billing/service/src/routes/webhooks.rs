@@ -133,12 +133,12 @@ pub(super) async fn remove(
 
 pub(super) async fn test(
     State(billing): State<Billing>,
-    _: Caller<ManageWebhooks>,
+    caller: Caller<ManageWebhooks>,
     Segment(id): Segment,
     body: OptionalBody<Nothing>,
 ) -> Result<Json<Delivery>, Problem> {
     let Nothing {} = body.read().await?;
-    Ok(Json(billing.ledger.test_webhook(&id).await?))
+    Ok(Json(billing.ledger.test_webhook(&id, &caller.instruction()?).await?))
 }
 
 pub(super) async fn deliveries(
@@ -153,10 +153,10 @@ pub(super) async fn deliveries(
 
 pub(super) async fn resend(
     State(billing): State<Billing>,
-    _: Caller<ManageWebhooks>,
+    caller: Caller<ManageWebhooks>,
     Segments(id, event): Segments,
     body: OptionalBody<Nothing>,
 ) -> Result<Json<Delivery>, Problem> {
     let Nothing {} = body.read().await?;
-    Ok(Json(billing.ledger.resend_delivery(&id, &event).await?))
+    Ok(Json(billing.ledger.resend_delivery(&id, &event, &caller.instruction()?).await?))
 }

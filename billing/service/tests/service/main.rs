@@ -19,6 +19,7 @@ mod input;
 mod intake;
 mod interim_sums;
 mod interims;
+mod keyed;
 mod life;
 mod metrics;
 mod nouns;

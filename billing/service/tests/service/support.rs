@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -116,6 +117,11 @@ impl Api {
             clock,
             folder,
         }
+    }
+
+    /// The file of the store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join("permille.db")
     }
 
     /// Another billing process over the same store.

@@ -55,10 +55,7 @@ impl Ledger {
     ) -> Result<Invoice, LedgerError> {
         let texts = checked(&texts)?;
         let wanted = Wanted { label: period, kind: InvoiceKind::Interim, id: None, texts };
-        let mut tx = self.store.write().await?;
-        let invoice = self.draft(&mut tx, customer, wanted, instruction).await?;
-        tx.commit().await.during("commit interim draft")?;
-        Ok(invoice)
+        self.draft_asked(customer, wanted, instruction).await
     }
 
     /// Makes an interim draft void that nobody approved before its month ended: the month's own

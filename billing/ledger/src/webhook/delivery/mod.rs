@@ -13,7 +13,11 @@ use serde::{Deserialize, Serialize};
 pub(super) use repo::{delivery, give_up_all, insert as insert_delivery};
 
 use super::{EventKind, repo as endpoints, secret_of};
-use crate::{Ledger, LedgerError, Listing, Page, error::During};
+use crate::{
+    Instruction, Ledger, LedgerError, Listing, Page,
+    audit::{Call, Subject},
+    error::During,
+};
 
 /// How far deliveries of one state are counted: they are counted often, and more than so many
 /// say no more.
@@ -235,12 +239,19 @@ impl Ledger {
         &self,
         webhook: &str,
         event: &str,
+        instruction: &Instruction,
     ) -> Result<Delivery, LedgerError> {
         let now = self.now();
+        let id = format!("{webhook}/{event}");
+        let of_it = Subject { noun: "delivery", id: &id };
+        let call = Call { subject: of_it, action: "resend", request: "" };
         let mut tx = self.store.write().await?;
-        super::live(&mut tx, webhook).await?;
-        if !repo::resend(&mut tx, webhook, event, now).await? {
-            return Err(LedgerError::not_found("delivery", event));
+        if call.before(&mut tx, instruction).await?.is_none() {
+            super::live(&mut tx, webhook).await?;
+            if !repo::resend(&mut tx, webhook, event, now).await? {
+                return Err(LedgerError::not_found("delivery", event));
+            }
+            call.spend(&mut tx, None, instruction, now).await?;
         }
         let delivery = repo::delivery(&mut tx, webhook, event).await?;
         tx.commit().await.during("commit another sending")?;
