@@ -161,7 +161,7 @@ impl Waiting<Targeted> for Session {
             let search = Search::of(key, &scope, &said).named();
             let asked = self.recogniser.place(head.id, &search, session.clone(), Some(&counter));
             let (placed, shared) = asked.await;
-            let (turn, counted) = if let Some(turn) = placed.as_ref().and_then(|p| p.again) {
+            let (turn, as_named) = if let Some(turn) = placed.as_ref().and_then(|p| p.again) {
                 (turn, None)
             } else {
                 let whose = (customer, &session);
@@ -179,7 +179,7 @@ impl Waiting<Targeted> for Session {
                 kind,
                 placed,
                 is_named: true,
-                counted,
+                counted: as_named,
                 ..InSession::new(targeted, session, turn)
             }));
         }
