@@ -132,14 +132,13 @@ async fn compare(redis: &Redis, steps: &[Step], is_named: bool) {
                 let id = RequestId::new(SystemClock.now());
                 firsts.push(id.to_string());
                 let fresh = || if is_named { "ticket-7".parse().unwrap() } else { id.into() };
-                let counted = is_named.then_some(&counter);
-                let (shared, next) = gateway.recogniser.place(id, &search, fresh(), counted).await;
-                let (alone, _) = one.place(id, &search, fresh(), counted).await;
+                let named = is_named.then_some(&counter);
+                let (shared, next) = gateway.recogniser.place(id, &search, fresh(), named).await;
+                let (alone, _) = one.place(id, &search, fresh(), named).await;
                 let (shared, alone) = (shared.unwrap(), alone.unwrap());
                 assert_eq!(shared.again, alone.again, "{body} after {steps:?}");
                 let turn = match (shared.again, next) {
-                    (Some(turn), _) => turn,
-                    (None, Some(NextTurn::Is(turn))) => turn,
+                    (Some(turn), _) | (None, Some(NextTurn::Is(turn))) => turn,
                     (None, Some(NextTurn::Unknown)) => {
                         gateway.recogniser.count(id, &counter, 0, true).await.unwrap()
                     }

@@ -100,11 +100,10 @@ impl Gateway {
         let (placed, next) = self.recogniser.place(id, &search, session, Some(&counter)).await;
         let placed = placed.unwrap();
         let turn = match (placed.again, next) {
-            (Some(turn), _) => turn,
-            (None, Some(NextTurn::Is(turn))) => turn,
+            (Some(turn), _) | (None, Some(NextTurn::Is(turn))) => turn,
             _ => {
-                let counted = self.recogniser.count(id, &counter, base, true).await;
-                counted.unwrap_or(base + 1)
+                let together = self.recogniser.count(id, &counter, base, true).await;
+                together.unwrap_or(base + 1)
             }
         };
         if placed.again.is_none() {
