@@ -188,8 +188,8 @@ impl Metrics {
         self.refused.with_label_values(&[code]).inc();
     }
 
-    /// Exports the series of a configured upstream and its family from the start: an increase is seen only in a
-    /// series that was there before it.
+    /// Exports the series of a configured upstream and its family from the start: an increase is
+    /// seen only in a series that was there before it.
     pub fn knows(&self, upstream: &UpstreamName, family: Family) {
         for status in &STATUSES {
             self.requests.with_label_values(&[family.as_str(), status.as_str()]);
