@@ -1,8 +1,9 @@
 """Panels agree with the simulated provider's own books, to the last token.
 
 A demo is over in a minute, and `rate` and `increase` are estimates at the edges of their window. So queries are
-asked with all time for their window: `rate(x[w])` and `increase(x[w])` are `x`, a mean over time is the value, a
-recorded rule is its text. A panel per second, per minute or per hour then gives the whole, times the seconds in it.
+asked with all time for their window: `rate(x[w])` and `increase(x[w])` are `x`, a mean or the most over time is the
+value, a recorded rule is its text. A panel per second, per minute or per hour then gives the whole, times the seconds
+in it.
 """
 
 import re
@@ -48,7 +49,7 @@ def selected(rule: str, matchers: str) -> str:
 
 def of_the_whole(text: str) -> str:
     """Without the innermost function over time."""
-    function = re.search(r"\b(rate|increase|avg_over_time)\(", text)
+    function = re.search(r"\b(rate|increase|avg_over_time|max_over_time)\(", text)
     if not function:
         return text
     depth, place = 1, function.end()

@@ -220,9 +220,11 @@ class Lint(unittest.TestCase):
 class Agreement(unittest.TestCase):
     def test_a_query_for_all_time_keeps_what_it_selects_and_sums(self) -> None:
         rules = {"job:permille_a:rate5m": 'sum by (job) (rate(permille_a_total{x="1",}[5m])) or 0 * permille_b'}
+        rules["job:permille_c:rate5m"] = "permille_c"
         for text, whole in (
             ('sum by (le) (increase(permille_h_bucket{a="b"}[2m]))', 'sum by (le) ((permille_h_bucket{a="b"}))'),
             ("topk(3, rate(permille_a_total[1m] offset 1d) * 60)", "topk(3, (permille_a_total) * 60)"),
+            ("max_over_time(job:permille_c:rate5m[1d]) > 0", "((permille_c)) > 0"),
             (
                 'avg_over_time(job:permille_a:rate5m{job="p"}[1h]) > 1',
                 '((sum by (job) ((permille_a_total{x="1",job="p"})) or 0 * permille_b{job="p"})) > 1',

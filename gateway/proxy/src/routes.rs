@@ -6,7 +6,9 @@
 use http::{Method, request::Parts};
 use permille_types::{Endpoint, Family};
 
-/// The header that names an operation of Hunyuan. Source: Tencent Cloud API 3.0, "Common parameters".
+/// The header that names an operation of Hunyuan.
+///
+/// Source: Tencent Cloud API 3.0, "Common parameters".
 pub(crate) const TC_ACTION: &str = "x-tc-action";
 
 /// One path below a base. A segment in braces is any text; `{model}` names the model, and
@@ -218,8 +220,8 @@ pub(crate) fn base_of(path: &str) -> Option<&'static Base> {
     BASES.iter().filter(|base| base.holds(path)).max_by_key(|base| base.prefix.len())
 }
 
-/// The family whose format an answer to a request takes, also when it is refused. At the root, which
-/// others ask for too, it is Hunyuan's where the request names an operation of it.
+/// The family whose format an answer to a request takes, also when it is refused. At the root,
+/// which others ask for too, it is Hunyuan's where the request names an operation of it.
 pub(crate) fn family_of(head: &Parts) -> Family {
     let is_nobodys = |base: &&Base| base.prefix == "/" && !head.headers.contains_key(TC_ACTION);
     let base = base_of(head.uri.path()).filter(|base| !is_nobodys(base));
