@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use permille_ledger::{Invoice, Page, Role, UsageFilter, UsageRow};
-use permille_types::{TokenClass, UsageEvent};
+use permille_types::{Currency, TokenClass, UsageEvent};
 use rust_decimal::Decimal;
 
-use crate::support::{Books, at};
+use crate::support::{Books, add_customer, add_key, at, event};
 
 const CHARGE: &str = "[[charge]]\nname = \"tokens\"\ncurrency = \"CNY\"\nkind = \"package\"\n\
                       from = 2026-10-01T00:00:00Z\nsize = \"10\"\nunit = \"0.07\"\n";
@@ -72,6 +72,32 @@ async fn equal_requests_share_to_the_last_nano_unit_the_earlier_one_first() {
         rows(&books).await.into_iter().rev().map(|row| row.billed_cost.unwrap()).collect();
 
     assert_eq!(shares, ["0.013333334", "0.013333333", "0.013333333"]);
+}
+
+#[tokio::test]
+async fn shares_are_of_the_customers_own_requests_in_the_month() {
+    let books = Books::open().await;
+    add_customer(&books.ledger, "other", Currency::CNY, "UTC").await;
+    let key = add_key(&books.ledger, "other").await.key;
+    let mut events: Vec<_> = (1..=3).map(|number| used(&books, number, 9, 1_000, 0)).collect();
+    let mut theirs = event(4, "other", key.id.as_str());
+    (theirs.at, theirs.tokens) = (events[0].at, events[0].tokens.clone());
+    theirs.model_requested = events[0].model_requested.clone();
+    theirs.model_served = events[0].model_served.clone();
+    let mut later = used(&books, 5, 9, 1_000, 0);
+    later.at = at("2026-12-01T00:00:00Z");
+    events.extend([theirs.clone(), later]);
+    books.accept(&events).await;
+    books.clock.set("2026-12-02T00:00:00Z");
+    let issued = books.issue("2026-11").await;
+
+    let rows = rows(&books).await;
+    let (billed_rows, others): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| row.billed_cost.is_some());
+
+    assert_eq!((billed_rows.len(), others.len()), (3, 2));
+    assert_eq!(billed(&billed_rows), Some(usage_of(&issued)));
+    assert!(others.iter().any(|row| row.customer == theirs.customer && row.cost.is_some()));
 }
 
 #[tokio::test]

@@ -50,6 +50,10 @@ async fn an_invoice_moves_usage_from_unbilled_to_billed_and_its_payment_to_cash(
     books.ledger.pay_invoice(&id(&draft), None, &finance).await.unwrap();
     let paid = [("cash", 500_000_000), ("revenue:billed", -500_000_000)];
     assert_eq!(balances(&books).await, accounts(paid));
+    let subjects = books.lines("select distinct subject from posting order by subject").await;
+    let of_invoice: Vec<_> =
+        subjects.iter().filter(|text| text.starts_with("invoice INV-2026-000001 ")).collect();
+    assert_eq!(of_invoice.len(), 2, "issued and paid, each by its number: {subjects:?}");
 }
 
 #[tokio::test]

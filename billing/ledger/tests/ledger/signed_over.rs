@@ -146,6 +146,26 @@ async fn a_signature_is_over_the_invoices_that_it_saw() {
     assert_eq!(signed[0].detail.as_deref(), Some("over 0.02 CNY in 1 invoices"));
 }
 
+#[tokio::test]
+async fn a_signature_has_one_sum_for_all_invoices_of_a_currency() {
+    let books = in_december().await;
+    let finance = books.as_role(Role::Finance).await;
+    let key = add_key(&books.ledger, "idle").await.key;
+    books.accept(&[event(10, "idle", key.id.as_str())]).await;
+    books.ledger.prepare_close("2026-11", &finance).await.unwrap();
+    let invoices = books.ledger.invoices(None, &permille_ledger::Page::default()).await.unwrap();
+    for draft in &invoices.items {
+        books.ledger.approve_invoice(&draft.id, &finance).await.unwrap();
+        books.ledger.finalize_invoice(&draft.id, &finance).await.unwrap();
+    }
+
+    let signed = sign(&books, Role::Operator).await.unwrap();
+
+    let sums = &signed.signatures[0].amounts.as_ref().unwrap().sums;
+    let counted: Vec<_> = sums.iter().map(|sum| (sum.currency, sum.invoices)).collect();
+    assert_eq!(counted, [(Currency::CNY, 2)]);
+}
+
 async fn credit(books: &Books, invoice: &Invoice, scope: CreditScope) {
     let new = NewCredit { scope, currency: None, reason: "a test".to_owned() };
     let finance = books.as_role(Role::Finance).await;
