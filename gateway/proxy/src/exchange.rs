@@ -244,7 +244,9 @@ impl Exchange {
     /// Whether a reply that has ended lacks its own end: where HTTP has none, or a stream tells it.
     pub(crate) fn is_cut_short(&self) -> bool {
         let Reader::Tap(tap) = &self.reader else { return false };
-        (self.ended_by_connection || self.framing.is_some())
+        // Most streams were settled with their own end.
+        !self.is_settled()
+            && (self.ended_by_connection || self.framing.is_some())
             && reply::lacks_its_end(&tap.reading(), self.ended_by_connection)
     }
 

@@ -165,10 +165,9 @@ impl Reader {
         };
         // Where a stream tells its end, running counts without it are not the whole reply's.
         let ends_itself = parser.ends_itself();
-        facts.output_final |= (facts.terminal || !ends_itself)
-            && facts.ended
-            && !facts.abandoned
-            && facts.parts.output.is_some();
+        let is_told = facts.terminal || facts.finish_seen || !ends_itself;
+        facts.output_final |=
+            is_told && facts.ended && !facts.abandoned && facts.parts.output.is_some();
         let failed = facts.is_failed();
         let usage = parser.usage(self.meter.endpoint, &facts);
         let counted = usage.as_ref().is_some_and(crate::Usage::is_complete);

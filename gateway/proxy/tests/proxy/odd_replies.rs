@@ -216,13 +216,17 @@ async fn a_stream_that_lacks_its_own_end_does_not_end_as_if_it_were_whole() {
 /// Servers that say why they stopped, and no more: HTTP says that this was all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_ends_with_a_reason_to_stop_is_passed_on_whole() {
-    let last = r#"{"id":"c","choices":[{"index":0,"delta":{"content":"The Nile"},"finish_reason":"stop"}]}"#;
-    let upstream = Scripted::start([stream(&[last], true)]).await;
+    let text = r#"{"id":"c","choices":[{"index":0,"delta":{"content":"The Nile"}}],"usage":{"prompt_tokens":8,"completion_tokens":2,"total_tokens":10}}"#;
+    let last = r#"{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let upstream = Scripted::start([stream(&[text, last], true)]).await;
     let world = world_of(vec![upstream.upstream("main")], |_| {}).await;
 
     let asked = ask(&world, &chat("", true)).await;
 
-    assert_eq!(asked.body, format!("data: {last}\n\n"));
+    assert_eq!(asked.body, format!("data: {text}\n\ndata: {last}\n\n"));
+    let rows = world.rows(1).await;
+    assert_eq!((rows[0].ended, rows[0].source), (Ended::Complete, Source::Reported));
+    assert_eq!(rows[0].output_total, Some(2), "told before the reason to stop, and whole with it");
 }
 
 /// Such as the usage of a provider that tells it last.

@@ -186,6 +186,8 @@ impl Anthropic {
     fn stream_event(&mut self, event: StreamEvent<'_>, name: &[u8], facts: &mut Facts) -> Verdict {
         event_text(&event, &mut facts.text);
         facts.error |= event.error.is_present();
+        let reason = event.delta.get().map(|delta| delta.stop_reason.as_str());
+        facts.finish_seen |= reason.is_some_and(|reason| !reason.is_empty());
         let kind = event.kind.as_str().as_bytes();
         let verdict = named(if kind.is_empty() { name } else { kind }, facts);
         self.start(event.message, facts);

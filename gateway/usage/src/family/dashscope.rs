@@ -3,8 +3,8 @@
 //! Source: Alibaba Cloud Model Studio, "`DashScope` API reference", "Streaming output", "Context
 //! cache"; types of the official Python SDK 2.0 and Java SDK. Every event repeats usage, as a
 //! running count: of its own choice where there are several, so that the reply's output is their
-//! sum (`merge_single_response` of the Python SDK). There is no terminal mark: the end of the body
-//! is the end.
+//! sum (`merge_single_response` of the Python SDK). There is no terminal mark: the reply has ended
+//! where all of its choices have.
 
 use std::{
     borrow::Cow,
@@ -253,6 +253,10 @@ impl Dashscope {
         if several {
             // All of the choices at once: the usage beside them is all of theirs.
             facts.parts.merge(&parts);
+            let mut choices =
+                reply.output.get().into_iter().flat_map(|output| output.choices.iter());
+            let is_end = choices.all(|choice| ends(&choice.finish_reason));
+            (facts.terminal, facts.output_final) = (is_end, is_end);
             return Verdict::Plain;
         }
         let (index, finished) = match reply.output.get() {
@@ -342,9 +346,13 @@ impl Dashscope {
     }
 }
 
+/// Whether a choice with this finish reason goes on no more.
+fn ends(reason: &Text<'_>) -> bool {
+    !matches!(reason.as_str(), "" | UNFINISHED)
+}
+
 /// Which choice an event is about, and whether it ends there.
 fn position(output: &Output<'_>) -> (u64, bool) {
-    let ends = |reason: &Text<'_>| !matches!(reason.as_str(), "" | UNFINISHED);
     match output.choices.iter().next() {
         Some(choice) => (choice.place(), ends(&choice.finish_reason)),
         None => (0, ends(&output.finish_reason)),

@@ -122,6 +122,10 @@ fn of_several_choices_all_that_they_report_is_added_and_all_must_end() {
     assert_eq!(read(&ended), (Some(13), Some(5), true));
     let at_once = [event(&[(0, "stop"), (1, "null")], 12, 5)];
     assert_eq!(read(&at_once), (Some(12), Some(5), false));
+    let all_at_once = event(&[(0, "stop"), (1, "stop")], 12, 5);
+    assert_eq!(read(std::slice::from_ref(&all_at_once)), (Some(12), Some(5), true));
+    let whole = leave(config, [all_at_once.as_bytes()]);
+    assert!(whole.usage.unwrap().is_complete(), "the reply has ended with all of its choices");
     let alone = [event(&[(0, "stop")], 5, 2)];
     assert_eq!(read(&alone), (Some(5), Some(2), true));
 }
