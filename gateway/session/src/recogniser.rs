@@ -117,10 +117,12 @@ impl Recogniser {
         counter: Counter,
         turn: u32,
     ) -> bool {
-        if let Some(heads) = &self.heads {
+        let is_free = placed.is_none_or(|placed| placed.node.named.take_back());
+        // A number that a repeat has stays with it, whether Redis knows of that repeat or not.
+        if let Some(heads) = self.heads.as_ref().filter(|_| is_free) {
             heads.tell(Note::Back { id, counter, turn });
         }
-        placed.is_none_or(|placed| placed.node.named.take_back())
+        is_free
     }
 
     /// Takes note that a request was given no reply: sent again, it is not another turn made anew
