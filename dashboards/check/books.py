@@ -16,6 +16,13 @@ PROMPT = (
     "cache_read", "cache_read_explicit", "cache_write_5m", "cache_write_30m", "cache_write_1h", "cache_write_12h",
     "cache_write_other", "input_uncached",
 )
+# How the ledger's rows write the classes (billing/ledger/src/usage/tokens.rs).
+CODES = {
+    "i": "input_uncached", "c": "cache_read", "cx": "cache_read_explicit", "w5m": "cache_write_5m",
+    "w30m": "cache_write_30m", "w1h": "cache_write_1h", "w12h": "cache_write_12h", "w": "cache_write_other",
+    "ai": "audio_in", "ii": "image_in", "vi": "video_in", "o": "output_text", "r": "reasoning", "ao": "audio_out",
+    "io": "image_out",
+}
 THOUSAND = Decimal(1000)
 ZERO = Decimal(0)
 # What the demo expects of each customer in 30 days, in its currency.
@@ -243,7 +250,7 @@ def call(row: sqlite3.Row, entries: dict[str, dict], sold: dict, bought: dict) -
     if None in made_of:
         raise Disagreement(f"row {row['request_id'].hex()} has a call that is not in the provider's books")
     book = made_of[-1] if made_of else {"status": row["status"], "fault": None}
-    billed = {name: n for name, n in json.loads(row["tokens"]).items() if n}
+    billed = {CODES[code]: n for code, n in json.loads(row["tokens"]).items() if n}
     tokens = classes(book) if book["status"] == 200 else {}
     if row["source"] == "reported" or row["status"] != 200:
         if billed != tokens:

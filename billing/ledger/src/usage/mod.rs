@@ -7,6 +7,7 @@ mod kind;
 mod repo;
 mod row;
 mod stored;
+mod tokens;
 
 use chrono::{DateTime, Utc};
 use permille_types::{Currency, CustomerId, PriceVersion, RequestId, SessionId, UsageEvent};

@@ -6,6 +6,7 @@ use super::{
     NewUsage, Place, Pricing, StoredUsage, UsageFilter, attempts, day, key,
     kind::{Kind, Kinds, is_served_as_asked},
     stored::Row,
+    tokens,
 };
 use crate::{
     LedgerError, SummaryFilter, column,
@@ -65,7 +66,7 @@ fn columns(row: &NewUsage, kind: i64) -> Result<[Value<'_>; 21], LedgerError> {
         event.model_requested.as_str().into(),
         served.map(ModelName::as_str).into(),
         cost.into(),
-        column::to_json("tokens", &event.tokens)?.into(),
+        tokens::write(&event.tokens)?.into(),
         units.transpose()?.into(),
         attempts::write(event)?.into(),
     ])

@@ -1,11 +1,11 @@
 //! A row as its columns are, and what it says.
 
 use permille_types::{
-    Ended, Endpoint, Family, Flag, KeyId, ModelName, Source, TokenCounts, TurnKind,
-    USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
+    Ended, Endpoint, Family, Flag, KeyId, ModelName, Source, TurnKind, USAGE_EVENT_VERSION,
+    UnitCounts, UsageEvent,
 };
 
-use super::{Pricing, StoredUsage, attempts};
+use super::{Pricing, StoredUsage, attempts, tokens};
 use crate::{LedgerError, column};
 
 #[derive(sqlx::FromRow)]
@@ -53,7 +53,7 @@ impl TryFrom<Row> for StoredUsage {
     type Error = LedgerError;
 
     fn try_from(row: Row) -> Result<Self, LedgerError> {
-        let tokens: TokenCounts = column::json("usage.tokens", &row.tokens)?;
+        let tokens = tokens::read(&row.tokens)?;
         let pricing = match &row.cost {
             None => Pricing::Held,
             Some(cost) => Pricing::Priced {

@@ -1,32 +1,52 @@
 //! Usage at size: how large a row is, and what becomes of rows that are not of today.
 
 use permille_ledger::{LedgerError, Page, Role, UsageFilter};
-use permille_types::{SessionId, TokenClass, TurnKind, UsageEvent};
+use permille_types::{Endpoint, Family, SessionId, TokenClass, TurnKind, UsageEvent};
 
-use crate::support::{Books, at, request_id};
+use crate::support::{Books, at, import, request_id};
 
-/// A turn in the midst of a conversation, with ids as long as providers make them.
+/// A turn in the midst of a conversation as OpenAI replies to it: with ids as long as it makes
+/// them, a dated model for the one that was asked for, and four classes of tokens.
 fn typical(books: &Books, number: u32) -> UsageEvent {
     let mut event = books.event(number);
     event.session = SessionId::from(event.request_id);
     event.turn = 4;
     event.turn_kind = Some(TurnKind::Continue);
-    event.tokens.insert(TokenClass::CACHE_READ, 3_210);
-    event.input_total = Some(4_210);
-    event.resent_tokens = Some(3_456);
-    event.model_served = Some(event.model_requested.clone());
+    event.family = Family::OpenAi;
+    event.endpoint = Endpoint::ChatCompletions;
+    event.model_requested = "gpt-4o-mini".parse().unwrap();
+    event.model_served = Some("gpt-4o-mini-2024-07-18".parse().unwrap());
     event.service_tier = Some("default".to_owned());
-    event.attempts[0].tokens = event.tokens.clone();
+    event.tokens = [
+        (TokenClass::INPUT_UNCACHED, 1_084),
+        (TokenClass::CACHE_READ, 3_072),
+        (TokenClass::OUTPUT_TEXT, 412),
+        (TokenClass::REASONING, 0),
+    ]
+    .into();
+    event.input_total = Some(4_156);
+    event.output_total = Some(412);
+    event.resent_tokens = Some(3_456);
+    event.first_token_ms = Some(420);
+    let attempt = &mut event.attempts[0];
+    attempt.provider_id = Some("chatcmpl-AbCdEfGhIjKlMnOpQrStUvWxYz012".to_owned());
+    attempt.provider_request_id = Some("req_0123456789abcdef0123456789abcdef".to_owned());
+    attempt.tokens = event.tokens.clone();
     event
 }
 
 #[tokio::test]
 async fn a_typical_row_takes_at_most_400_bytes() {
     let books = Books::open().await;
+    let price = "[[price]]\nmodel = \"gpt-4o-mini-2024-07-18\"\ncurrency = \"CNY\"\n\
+                 from = 2023-10-01T00:00:00Z\nsource = \"a test\"\ninput = \"0.00015\"\n\
+                 cache_read = \"0.000075\"\noutput = \"0.0006\"\n";
+    import(&books.ledger, price).await;
     let events: Vec<_> = (1..=200).map(|number| typical(&books, number)).collect();
     books.accept(&events).await;
 
-    let bytes = books.value("select cast(avg(pg_column_size(usage.*)) as bigint) from usage").await;
+    assert_eq!(books.value("select count(*) from usage where cost is null").await, 0);
+    let bytes = books.value("select max(pg_column_size(usage.*)) from usage").await;
 
     assert!((200..=400).contains(&bytes), "{bytes} bytes");
     let kinds = books.value("select count(*) from usage_kind").await;
