@@ -107,6 +107,7 @@ def free_and_refused(client):
         )
     except anthropic.AuthenticationError as error:
         assert error.body["error"]["code"] == "permille_unknown_key", error.body
+        assert error.request_id == error.response.headers["permille-request-id"]
     else:
         raise AssertionError("a wrong key was served")
     try:

@@ -113,6 +113,7 @@ def errors(client):
         client.chat.completions.create(model="no-such-model-9", messages=[])
     except openai.APIStatusError as error:
         assert error.code == "permille_unpriced_model", error.code
+        assert error.request_id == error.response.headers["permille-request-id"]
     else:
         raise AssertionError("an unpriced model was served")
     try:

@@ -224,6 +224,15 @@ impl Refusal {
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // Where their SDKs find the id that an error is reported by.
+        let name = match family {
+            Family::OpenAi | Family::AzureOpenAi => Some("x-request-id"),
+            Family::Anthropic => Some("request-id"),
+            _ => None,
+        };
+        if let Some((name, id)) = name.zip(HeaderValue::from_str(&id.to_string()).ok()) {
+            headers.insert(name, id);
+        }
         response
     }
 }
@@ -293,6 +302,21 @@ mod tests {
 
             assert_eq!(body["error_code"], number);
             assert_eq!(answer.status(), 200);
+        }
+    }
+
+    #[test]
+    fn a_refusal_has_its_id_where_the_official_sdks_look_for_it() {
+        let id = RequestId::new(chrono::DateTime::UNIX_EPOCH);
+        for (family, name, other) in [
+            (Family::OpenAi, "x-request-id", "request-id"),
+            (Family::AzureOpenAi, "x-request-id", "request-id"),
+            (Family::Anthropic, "request-id", "x-request-id"),
+        ] {
+            let answer = Refusal::UnknownKey.answer(family, id);
+
+            assert_eq!(answer.headers()[name], id.to_string(), "{family}");
+            assert!(!answer.headers().contains_key(other), "{family}");
         }
     }
 
