@@ -107,6 +107,7 @@ struct Turn {
     number: u32,
     kind: Option<String>,
     requests: u64,
+    branches: u64,
     unpriced_requests: u64,
     tokens: TokenCounts,
     cost: String,
@@ -249,6 +250,7 @@ impl Turn {
         let Hidden { regenerations, failed_requests, failed_attempts, .. } = &self.hidden;
         let hidden = [
             (*regenerations, "regenerated"),
+            (self.branches, "branched"),
             (*failed_requests, "failed"),
             (*failed_attempts, "calls failed"),
         ];

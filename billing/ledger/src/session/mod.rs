@@ -84,6 +84,8 @@ pub struct Turn {
     pub kind: Option<TurnKind>,
     /// How many requests it took.
     pub requests: u64,
+    /// How many of them went on from an earlier place of the conversation in another way.
+    pub branches: u64,
     /// How many of them have no price yet.
     pub unpriced_requests: u64,
     /// Tokens by class.
@@ -287,26 +289,28 @@ fn summary(
 }
 
 fn turns(rows: &[PricedRow<'_>]) -> Result<Vec<Turn>, LedgerError> {
-    let mut by_turn: BTreeMap<u32, (Option<TurnKind>, SessionDelta)> = BTreeMap::new();
+    let mut by_turn: BTreeMap<u32, (Option<TurnKind>, u64, SessionDelta)> = BTreeMap::new();
     for (row, price) in rows {
         let delta = SessionDelta::of(row, *price)?;
         let turn = row.event.turn;
         // Rows come in the order of their admission: a turn is of the kind of its first request.
-        let (kind, sum) = match by_turn.remove(&turn) {
-            Some((kind, before)) => (kind, before.merged(delta)?),
-            None => (row.event.turn_kind, delta),
+        let (kind, before, sum) = match by_turn.remove(&turn) {
+            Some((kind, branches, before)) => (kind, branches, before.merged(delta)?),
+            None => (row.event.turn_kind, 0, delta),
         };
-        by_turn.insert(turn, (kind, sum));
+        let is_branch = row.event.turn_kind == Some(TurnKind::Branch);
+        by_turn.insert(turn, (kind, before.saturating_add(u64::from(is_branch)), sum));
     }
     let mut cumulative = Decimal::ZERO;
     by_turn
         .into_iter()
-        .map(|(turn, (kind, sum))| {
+        .map(|(turn, (kind, branches, sum))| {
             cumulative = column::exact_add("cost of a session", cumulative, sum.cost)?;
             Ok(Turn {
                 turn,
                 kind,
                 requests: column::number("requests", sum.requests)?,
+                branches,
                 unpriced_requests: column::number("unpriced requests", sum.unpriced)?,
                 hidden: HiddenCost::new(&sum.counts, &sum.amounts),
                 tokens: repo::tokens(sum.tokens)?,

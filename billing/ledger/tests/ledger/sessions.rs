@@ -1,7 +1,7 @@
 //! Sessions: turns and what each of them cost, apart for every customer.
 
 use permille_ledger::{LedgerError, Listing, Page, Session};
-use permille_types::{Currency, CustomerId, Flag, SessionId, TokenClass, UsageEvent};
+use permille_types::{Currency, CustomerId, Flag, SessionId, TokenClass, TurnKind, UsageEvent};
 
 use crate::support::{Books, add_customer, add_key, at, batch, event};
 
@@ -57,6 +57,37 @@ async fn a_regeneration_is_another_request_of_the_same_turn() {
     assert_eq!((detail.session.turns, detail.session.requests), (1, 2));
     assert_eq!(detail.turns.len(), 1);
     assert_eq!((detail.turns[0].requests, detail.turns[0].cost.to_string()), (2, "0.036".into()));
+}
+
+#[tokio::test]
+async fn a_branch_is_told_apart_from_the_turn_whose_number_it_has() {
+    let books = Books::open().await;
+    let mut events = [(1, 1), (2, 2), (3, 2), (4, 2), (5, 3)]
+        .map(|(number, of_turn)| turn(&books, number, of_turn, 1_000));
+    let kinds = [
+        TurnKind::New,
+        TurnKind::Continue,
+        TurnKind::Branch,
+        TurnKind::Regenerate,
+        TurnKind::Branch,
+    ];
+    for (event, kind) in events.iter_mut().zip(kinds) {
+        event.turn_kind = Some(kind);
+    }
+    books.accept(&events).await;
+
+    let turns = books.ledger.session(&acme(), &chat()).await.unwrap().turns;
+
+    let told: Vec<_> = turns
+        .iter()
+        .map(|turn| (turn.kind, turn.requests, turn.branches, turn.hidden.regenerations))
+        .collect();
+    let wanted = [
+        (Some(TurnKind::New), 1, 0, 0),
+        (Some(TurnKind::Continue), 3, 1, 1),
+        (Some(TurnKind::Branch), 1, 1, 0),
+    ];
+    assert_eq!(told, wanted);
 }
 
 #[tokio::test]

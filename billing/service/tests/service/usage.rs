@@ -170,7 +170,8 @@ async fn a_session_shows_what_each_turn_cost() {
     assert_eq!(
         turns[1],
         json!({
-            "turn": 2, "kind": "continue", "requests": 1, "unpriced_requests": 0,
+            "turn": 2, "kind": "continue", "requests": 1, "branches": 0,
+            "unpriced_requests": 0,
             "tokens": {"input_uncached": 1000, "output_text": 500},
             "cost": "0.018", "cumulative_cost": "0.036", "hidden": hidden(resent),
             "first_at": "2026-11-20T09:30:00Z"
