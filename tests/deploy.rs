@@ -60,6 +60,7 @@ fn the_dockerfile_is_given_every_member_of_the_workspace() {
         .output()
         .unwrap();
     assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    assert!(context.path().join("deploy/dist").exists(), "what builds the image's program");
     assert!(!context.path().join("tests/fleet").exists(), "all is sent: nothing was tried");
 }
 

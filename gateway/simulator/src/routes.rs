@@ -161,10 +161,10 @@ async fn read(
         if error.is::<LengthLimitError>() { too_large } else { AskError::Unreadable }
     })?;
     let body: Bytes = body.to_bytes();
-    let blocks = body.len() > INLINE_BYTES_MAX || !vocabulary::is_warm();
+    let blocks = body.len() > INLINE_BYTES_MAX || !vocabulary::is_loaded();
     let provider = Arc::clone(provider);
     let measure = move || {
-        vocabulary::warm();
+        vocabulary::load();
         let header = head.headers.get("x-simulate").and_then(|value| value.to_str().ok());
         let credential = credential(&head.headers);
         let reading = Reading { memo: &provider.memo, credential, header };

@@ -71,7 +71,7 @@ impl Simulator {
     /// None at present: a connection that fails takes nothing else with it.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), SimulatorError> {
         let Self { listener, provider, .. } = self;
-        tokio::task::spawn_blocking(vocabulary::warm);
+        tokio::task::spawn_blocking(vocabulary::load);
         let builder = Arc::new(builder());
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();

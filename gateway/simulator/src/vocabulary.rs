@@ -114,12 +114,12 @@ fn vocabulary() -> &'static Vocabulary {
 }
 
 /// Loads the tokenizer and the word tables; later calls cost nothing.
-pub(crate) fn warm() {
+pub(crate) fn load() {
     vocabulary();
 }
 
-/// Whether [`warm`] would cost nothing.
-pub(crate) fn is_warm() -> bool {
+/// Whether [`load`] would cost nothing.
+pub(crate) fn is_loaded() -> bool {
     BUILT.get().is_some()
 }
 
