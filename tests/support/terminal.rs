@@ -9,8 +9,10 @@ use std::{
 
 use super::{Folder, eventually, sdk::python};
 
-/// Gives a program a terminal of its own, passes on what comes and goes, and ends as it ended.
-const HOLD: &str = "import os, pty, sys
+/// Gives a program a terminal of its own, passes on what comes and goes, and ends as it ended. Who
+/// is started in the background by a script ignores Ctrl-C, and what it starts inherits that.
+const HOLD: &str = "import os, pty, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 code = os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:]))
 sys.exit(code if code >= 0 else 128 - code)";
 
