@@ -106,7 +106,7 @@ impl Counts {
             conversation_input_tokens: event.turn_kind.map_or(0, |_| input),
             resent_tokens: resent(event),
             input_tokens: input,
-            cached_tokens: cached(event),
+            cached_tokens: cached(&event.tokens),
             unmetered_requests: count(!is_metered(event)),
             regenerations: count(event.turn_kind == Some(TurnKind::Regenerate)),
             failed_requests: count(event.ended != Ended::Complete),
@@ -250,8 +250,10 @@ fn is_the_rows(attempt: &Attempt, event: &UsageEvent) -> bool {
     is_last && attempt.tokens == event.tokens
 }
 
-fn cached(event: &UsageEvent) -> TokenCount {
-    let counts = CACHED.iter().filter_map(|class| event.tokens.get(class));
+/// How many of `tokens` the provider read from its cache.
+#[must_use]
+pub fn cached(tokens: &TokenCounts) -> TokenCount {
+    let counts = CACHED.iter().filter_map(|class| tokens.get(class));
     counts.fold(0, |sum, count| sum.saturating_add(*count))
 }
 

@@ -3,12 +3,12 @@
 use std::{marker::PhantomData, ops::Deref};
 
 use axum::extract::FromRequestParts;
-use http::{Method, header, request::Parts};
-use permille_ledger::{Actor, Instruction, Role, TokenId};
+use http::{HeaderMap, Method, header, request::Parts};
+use permille_ledger::{Actor, Instruction, Role, Token, TokenId};
 use permille_types::CustomerId;
 use secrecy::SecretString;
 
-use crate::{billing::Billing, problem::Problem};
+use crate::{billing::Billing, console, problem::Problem};
 
 /// Under one value of it a call changes things once.
 ///
@@ -125,6 +125,16 @@ impl Bearer {
         &self.actor
     }
 
+    /// The name of the caller's role.
+    pub(crate) fn role(&self) -> &'static str {
+        self.role.as_str()
+    }
+
+    /// The customer that the caller is bound to.
+    pub(crate) fn bound_to(&self) -> Option<&CustomerId> {
+        self.role.customer()
+    }
+
     /// Who is noted as the author of what the caller says.
     pub(crate) fn token(&self) -> &TokenId {
         self.actor.token()
@@ -166,23 +176,36 @@ impl<A: Action> FromRequestParts<Billing> for Caller<A> {
             .headers
             .get(IDEMPOTENCY_KEY)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let secret = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, secret)| SecretString::from(secret.trim()))
-            .ok_or_else(Problem::unauthenticated)?;
-        let token = billing.ledger.authenticate(&secret).await?;
-        let token = token.ok_or_else(Problem::unauthenticated)?;
-        let bearer = Bearer { actor: Actor::of(&token), role: token.role, idempotency_key };
-        bearer.may::<A>()?;
+        let token = match secret(&parts.headers) {
+            Some(secret) => billing.ledger.authenticate(&secret).await?,
+            // The console's links to the API open in the browser that has signed in: what changes
+            // something takes a token all the same.
+            None if matches!(parts.method, Method::GET | Method::HEAD) => {
+                console::token_of(&parts.headers, billing).await?
+            }
+            None => None,
+        };
+        let caller = Self::of(token.ok_or_else(Problem::unauthenticated)?, idempotency_key)?;
         if parts.method == Method::POST {
             // A key that could not be spent is refused where none is taken too: a client that sends
             // one with every call learns of it at the first.
-            bearer.instruction()?;
+            caller.instruction()?;
         }
+        Ok(caller)
+    }
+}
+
+impl<A: Action> Caller<A> {
+    /// The bearer of `token`, if its role may do this.
+    pub(crate) fn of(token: Token, idempotency_key: Option<String>) -> Result<Self, Problem> {
+        let bearer = Bearer { actor: Actor::of(&token), role: token.role, idempotency_key };
+        bearer.may::<A>()?;
         Ok(Self { bearer, action: PhantomData })
     }
+}
+
+/// What the caller says its token is.
+fn secret(headers: &HeaderMap) -> Option<SecretString> {
+    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| SecretString::from(secret.trim()))
 }

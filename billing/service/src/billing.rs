@@ -20,6 +20,7 @@ use prometheus::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::{
+    console::Visits,
     export::{Exports, frozen},
     metrics::{Budget, Metrics},
     webhooks::{WebhookSettings, Webhooks},
@@ -54,6 +55,8 @@ pub struct Billing {
     /// The snapshot version of the gateway in this process, where there is one.
     gateway: Arc<OnceLock<watch::Receiver<u64>>>,
     summaries: Arc<Semaphore>,
+    /// Who has signed in to the console of this process.
+    pub(crate) visits: Arc<Visits>,
 }
 
 impl Billing {
@@ -66,7 +69,15 @@ impl Billing {
         let exports = Arc::new(Exports::new(Issuer::default(), Vec::new()));
         let summaries = Arc::new(Semaphore::new(SUMMARIES_MAX));
         let webhooks = Arc::new(Webhooks::new(WebhookSettings::default()));
-        Ok(Self { ledger, exports, metrics, webhooks, gateway: Arc::default(), summaries })
+        Ok(Self {
+            ledger,
+            exports,
+            metrics,
+            webhooks,
+            gateway: Arc::default(),
+            summaries,
+            visits: Arc::default(),
+        })
     }
 
     /// The same, whose webhooks are sent as `settings` say.

@@ -1,11 +1,13 @@
 //! Billing as a service: the API on the console listener, and what gateways ask of billing.
 //!
 //! [`Billing`] is billing in process: it takes usage in and publishes snapshots. [`router`] puts
-//! the API over it, for people, for commands and for gateways in other processes. Who may ask what
-//! is decided in `access`; what the answers are, by `permille-ledger`.
+//! the API over it, for people, for commands and for gateways in other processes, and the pages of
+//! the console. Who may ask what is decided in `access`; what the answers are, by
+//! `permille-ledger`.
 
 mod access;
 mod billing;
+mod console;
 mod export;
 mod input;
 mod metrics;

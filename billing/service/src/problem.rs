@@ -35,7 +35,7 @@ pub(crate) const CODES: [&str; 13] = [
 ];
 
 /// Why a request got no document.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
@@ -56,6 +56,16 @@ impl Problem {
             status: StatusCode::FORBIDDEN,
             code: "forbidden",
             detail: format!("a token of role {role} may not {what}"),
+        }
+    }
+
+    /// Another site has sent a form of the console.
+    pub(crate) fn other_site() -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            code: "forbidden",
+            detail: "the form was sent by another site; accepted: forms of the console's own pages"
+                .to_owned(),
         }
     }
 
@@ -144,9 +154,18 @@ impl Problem {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
-            detail: presentable(&self.detail),
+            detail: self.shown(),
             code: self.code,
         }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong, as it is shown.
+    pub(crate) fn shown(&self) -> String {
+        presentable(&self.detail)
     }
 
     /// A refusal of that status, as the API's description shows it.
@@ -266,6 +285,8 @@ impl IntoResponse for Problem {
             let bearer = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
         }
+        // The console makes a page of it.
+        response.extensions_mut().insert(self);
         response
     }
 }

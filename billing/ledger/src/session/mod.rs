@@ -30,6 +30,7 @@ pub(crate) use text::text_cost;
 use crate::{
     Ledger, LedgerError, Listing, Page, column, price,
     store::Connection,
+    summary,
     usage::{self, StoredUsage},
 };
 
@@ -72,6 +73,14 @@ pub struct Session {
     pub first_at: DateTime<Utc>,
     /// When its last request was admitted.
     pub last_at: DateTime<Utc>,
+}
+
+impl Session {
+    /// Cost ÷ turns, rounded to 10⁻⁹; absent where there is no turn.
+    #[must_use]
+    pub fn cost_per_turn(&self) -> Option<Decimal> {
+        summary::mean(self.cost, self.turns.into())
+    }
 }
 
 /// One turn of a session.

@@ -17,6 +17,7 @@ use crate::{
     usage::{self, StoredUsage},
 };
 use tally::Tally;
+pub(crate) use tally::mean;
 
 /// Rows that are read at a time.
 const ROWS_AT_ONCE: i64 = 1_000;

@@ -238,7 +238,7 @@ impl CurrencyTally {
             turn: if turn > TURNS_MAX { format!("{turn}+") } else { turn.to_string() },
             requests,
             cost,
-            mean: quotient(cost, requests.into(), MEAN_PLACES).unwrap_or_default(),
+            mean: mean(cost, requests.into()).unwrap_or_default(),
         });
         let outcomes = self.outcomes.into_iter();
         let multiplier = |(cost, text)| quotient(cost, text, MULTIPLIER_PLACES);
@@ -263,7 +263,7 @@ impl CurrencyTally {
                     cost,
                 })
                 .collect(),
-            cost_per_accepted: quotient(sum.cost, self.accepted.into(), MEAN_PLACES),
+            cost_per_accepted: mean(sum.cost, self.accepted.into()),
             list_price_multiplier: multiplier(self.told_result),
             list_price_multiplier_inferred: multiplier(self.inferred_result),
             break_even: break_even.transpose()?,
@@ -323,12 +323,17 @@ fn distribution(mut costs: Vec<Decimal>, sum: Decimal, sessions: u64) -> Distrib
         costs.get(rank).copied().unwrap_or_default()
     };
     Distribution {
-        mean: quotient(sum, sessions.into(), MEAN_PLACES).unwrap_or_default(),
+        mean: mean(sum, sessions.into()).unwrap_or_default(),
         p50: rank(50),
         p90: rank(90),
         p99: rank(99),
         max: rank(100),
     }
+}
+
+/// `sum ÷ count`, rounded to 10⁻⁹; absent where nothing is counted.
+pub(crate) fn mean(sum: Decimal, count: Decimal) -> Option<Decimal> {
+    quotient(sum, count, MEAN_PLACES)
 }
 
 /// `part ÷ whole` with so many places; absent where the whole is nothing.

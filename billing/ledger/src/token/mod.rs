@@ -288,6 +288,16 @@ impl Ledger {
         Ok(token)
     }
 
+    /// The token of that id; `None` when there is none or it is revoked.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn token_in_force(&self, id: &TokenId) -> Result<Option<Token>, LedgerError> {
+        let mut reader = self.store.read().await?;
+        let token = repo::find(&mut reader, id).await?;
+        Ok(token.filter(|token| token.revoked_at.is_none()))
+    }
+
     /// The token whose secret this is; `None` when there is none or it is revoked.
     ///
     /// The store is asked for the secret's digest, so the time that the answer takes tells nothing

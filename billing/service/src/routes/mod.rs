@@ -20,26 +20,38 @@ mod prices;
 mod projects;
 mod quarantine;
 mod reconciliations;
-mod sessions;
+pub(crate) mod sessions;
 mod simulate;
 mod tokens;
-mod usage;
+pub(crate) mod usage;
 mod webhooks;
 
 use std::sync::OnceLock;
 
-use axum::{Json, Router, routing};
+use axum::{
+    Json, Router,
+    extract::Request,
+    middleware,
+    response::{IntoResponse, Response},
+    routing,
+};
+use http::{HeaderValue, header};
 use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, SPENT_PATH, STORED_RESPONSE_PATH, TURN_PATH};
 use serde_json::Value;
 
 use crate::{
     access::{Caller, ReadDescription},
     billing::Billing,
+    console,
     openapi::{BASE, Routes, ask, get, post},
     problem::Problem,
 };
 
-/// All routes over `billing`. Each requires a token.
+/// What a browser may do with an answer: show it, as an exported document wants it.
+const ANSWER_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'";
+
+/// All routes over `billing`. Each requires a token, or for pages and reads a visit to the console.
 pub fn router(billing: Billing) -> Router {
     let gateways = Router::new()
         .route(INTAKE_PATH, routing::post(internal::intake))
@@ -48,11 +60,36 @@ pub fn router(billing: Billing) -> Router {
         .route(STORED_RESPONSE_PATH, routing::get(internal::stored_response))
         .route(SPENT_PATH, routing::post(internal::spent));
     Router::new()
-        .nest(BASE, people().into_router())
+        .nest(BASE, people().into_router().layer(middleware::map_response(inert)))
         .merge(gateways)
-        .fallback(async || Problem::no_path())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .merge(console::router(&billing))
+        .fallback(nothing)
         .with_state(billing)
+}
+
+/// A browser that has signed in to the console opens answers too: it keeps none, and runs nothing
+/// that stands in one.
+async fn inert(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, ANSWER_POLICY),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// What is at no path: a page for browsers, a problem for programs.
+async fn nothing(request: Request) -> Response {
+    let path = request.uri().path();
+    if ["/api", "/internal"].iter().any(|programs| path.starts_with(programs)) {
+        Problem::no_path().into_response()
+    } else {
+        console::no_page(&request)
+    }
 }
 
 /// The routes for people and programs.

@@ -26,8 +26,8 @@ const REQUESTS_MAX: u32 = 20_000_000;
 /// Whose session.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Owner {
-    customer: Option<CustomerId>,
+pub(crate) struct Owner {
+    pub(crate) customer: Option<CustomerId>,
 }
 
 /// What became of a session.
@@ -45,15 +45,15 @@ pub(super) struct Telling {
 /// Which sessions are listed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Listed {
-    customer: Option<CustomerId>,
+pub(crate) struct Listed {
+    pub(crate) customer: Option<CustomerId>,
     /// Only sessions of at least so many turns.
-    turns_min: Option<u32>,
+    pub(crate) turns_min: Option<u32>,
     /// Most items of the page, 100 when absent.
     #[schemars(range(min = 1, max = 1000))]
-    limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// Which requests are summed up.
@@ -146,10 +146,19 @@ pub(super) async fn list(
     caller: Caller<ReadUsage>,
     Params(listed): Params<Listed>,
 ) -> Result<Json<Listing<Session>>, Problem> {
+    listing(&billing, &caller, listed).await.map(Json)
+}
+
+/// Those of `listed` that the caller may see.
+pub(crate) async fn listing(
+    billing: &Billing,
+    caller: &Bearer,
+    listed: Listed,
+) -> Result<Listing<Session>, Problem> {
     let page = Page::new(listed.cursor, listed.limit)?;
     let customer = caller.scope(listed.customer)?;
     let turns_min = listed.turns_min.unwrap_or_default();
-    Ok(Json(billing.ledger.long_sessions(customer.as_ref(), turns_min, &page).await?))
+    Ok(billing.ledger.long_sessions(customer.as_ref(), turns_min, &page).await?)
 }
 
 pub(super) async fn show(
@@ -158,9 +167,19 @@ pub(super) async fn show(
     Segment(text): Segment,
     Params(owner): Params<Owner>,
 ) -> Result<Json<SessionDetail>, Problem> {
-    let session: SessionId = id("session", &text)?;
-    let customer = owner_of(&billing, &caller, owner.customer).await?;
-    Ok(Json(billing.ledger.session(&customer, &session).await?))
+    detail(&billing, &caller, &text, owner).await.map(Json)
+}
+
+/// The session of id `text`, if the caller may see it.
+pub(crate) async fn detail(
+    billing: &Billing,
+    caller: &Bearer,
+    text: &str,
+    owner: Owner,
+) -> Result<SessionDetail, Problem> {
+    let session: SessionId = id("session", text)?;
+    let customer = owner_of(billing, caller, owner.customer).await?;
+    Ok(billing.ledger.session(&customer, &session).await?)
 }
 
 /// Keeps what the caller says of a session's result. The same again changes nothing.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    access::{Caller, DropUsage, ReadUsage},
+    access::{Bearer, Caller, DropUsage, ReadUsage},
     billing::Billing,
     input::{Body, Params},
     problem::Problem,
@@ -17,17 +17,17 @@ use crate::{
 /// Which rows.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    customer: Option<CustomerId>,
-    session: Option<SessionId>,
-    request: Option<RequestId>,
-    since: Option<DateTime<Utc>>,
-    until: Option<DateTime<Utc>>,
+pub(crate) struct Query {
+    pub(crate) customer: Option<CustomerId>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) request: Option<RequestId>,
+    pub(crate) since: Option<DateTime<Utc>>,
+    pub(crate) until: Option<DateTime<Utc>>,
     /// Most items of the page, 100 when absent.
     #[schemars(range(min = 1, max = 1000))]
-    limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 pub(super) async fn list(
@@ -35,6 +35,15 @@ pub(super) async fn list(
     caller: Caller<ReadUsage>,
     Params(query): Params<Query>,
 ) -> Result<Json<Listing<UsageRow>>, Problem> {
+    listing(&billing, &caller, query).await.map(Json)
+}
+
+/// The rows of `query` that the caller may see.
+pub(crate) async fn listing(
+    billing: &Billing,
+    caller: &Bearer,
+    query: Query,
+) -> Result<Listing<UsageRow>, Problem> {
     let filter = UsageFilter {
         customer: caller.scope(query.customer)?,
         session: query.session,
@@ -43,7 +52,7 @@ pub(super) async fn list(
         until: query.until,
     };
     let page = Page::new(query.cursor, query.limit)?;
-    Ok(Json(billing.ledger.usage(&filter, &page).await?))
+    Ok(billing.ledger.usage(&filter, &page).await?)
 }
 
 /// Which days are dropped.

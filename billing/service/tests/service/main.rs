@@ -11,6 +11,7 @@
 mod access;
 mod bad_money;
 mod charges;
+mod console;
 mod description;
 mod events;
 mod exports;
