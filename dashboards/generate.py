@@ -7,13 +7,14 @@
     python3 dashboards/generate.py --postgresql FOLDER  writes them to FOLDER, for a ledger on PostgreSQL
     python3 dashboards/generate.py --rules FOLDER --runbooks URL  writes the rules, too or alone, with such links
 
-With `--console URL` and `--runbooks URL` links lead to your API and to where you publish docs/operations.md.
+With `--console URL` and `--runbooks URL` links lead to your console and API and to where you publish docs/operations.md.
 
 A board says what is asked and how it is shown; what every panel and every dashboard has in common
 (data sources, variables, annotations, links, legends, tooltips) is here, once. Needs nothing but Python 3.11.
 
 What a panel leads to: `alerts` to their runbooks, `api` to a list of the API, `board` to another dashboard, and
-`customers` from each customer in it to that customer's dashboard.
+`customers` from each customer in it to that customer's dashboard. A column's `link` leads to a dashboard, its `page`
+to the console.
 
 In a query of Prometheus, `@` stands for the selector of the chosen installation and instances, and `@job` for
 that of the installation alone, which recorded rules have. One of the ledger is in the SQL that both engines
@@ -271,7 +272,7 @@ def variables(board: dict, ledger: Ledger, places: Places) -> list[dict]:
             "ledger", "Ledger", ledger.kind, "permille-ledger",
             "The ledger's database, for what must not be a label.",
         ),
-        textbox("console", "Console", "Where the API is, for links to it.", places.console),
+        textbox("console", "Console", "Where the console and the API are, for links to them.", places.console),
         textbox("runbooks", "Runbooks", "Where docs/operations.md is published, for links to it.", places.runbooks),
     ]
 
@@ -406,9 +407,9 @@ def overrides(wanted: dict) -> list[dict]:
         if "link" in column:
             link = {"title": column["link_title"], "url": column["link"], "targetBlank": False}
             links = [link]
-            if "api" in column:
-                url = f"$console/api/v1/{column['api']}"
-                links.append({"title": "In the API", "url": url, "targetBlank": True})
+            if "page" in column:
+                url = f"$console/{column['page']}"
+                links.append({"title": "In the console", "url": url, "targetBlank": True})
             properties.append({"id": "links", "value": links})
         found.append(override(name, properties))
     return found
@@ -472,7 +473,7 @@ def main() -> int:
     to.add_argument("--sqlite", metavar="FOLDER", type=pathlib.Path, help="for a ledger in a file")
     to.add_argument("--postgresql", metavar="FOLDER", type=pathlib.Path, help="for a ledger on PostgreSQL")
     arguments.add_argument("--rules", metavar="FOLDER", type=pathlib.Path, help="where to write the rules")
-    arguments.add_argument("--console", metavar="URL", default=Places.console, help="where the API is")
+    arguments.add_argument("--console", metavar="URL", default=Places.console, help="where the console and the API are")
     arguments.add_argument("--runbooks", metavar="URL", default=Places.runbooks, help="where operations.md is")
     wanted = arguments.parse_args()
     places = Places(wanted.console, wanted.runbooks)

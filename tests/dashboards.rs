@@ -182,10 +182,16 @@ impl Drop for Demo {
     }
 }
 
-/// Every link of a dashboard to the API is answered there.
-async fn links_to_the_api_lead_somewhere(demo: &Demo, folder: &Folder) {
+/// Every link of a dashboard to the API or to a page of the console is answered there, in a browser
+/// that has signed in.
+async fn links_to_the_console_lead_somewhere(demo: &Demo, folder: &Folder) {
     let created = demo.command(folder, &["token", "create", "--role", "admin"]);
-    let bearer = format!("Bearer {}", created["secret"].as_str().unwrap());
+    let form = format!("token={}", created["secret"].as_str().unwrap());
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let own = [kind, ("sec-fetch-site", "same-origin")];
+    let signed_in = demo.web.send(Method::POST, demo.console, "/signin", &own, form.into()).await;
+    let signed_in = signed_in.unwrap().whole().await;
+    let cookie = signed_in.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
     let mut links = BTreeSet::new();
     for entry in std::fs::read_dir(root().join("dashboards/grafana")).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
@@ -196,8 +202,9 @@ async fn links_to_the_api_lead_somewhere(demo: &Demo, folder: &Folder) {
         }));
     }
     assert!(links.len() > 4, "{links:?}");
+    assert_eq!(links.iter().filter(|link| link.starts_with("/sessions/")).count(), 1, "{links:?}");
     for link in links {
-        let headers = [("authorization", bearer.as_str())];
+        let headers = [("cookie", cookie.as_str())];
         let reply = demo.web.get_with(demo.console, &link, &headers).await;
         assert_eq!(reply.status, 200, "{link}: {}", reply.text());
     }
@@ -336,7 +343,7 @@ async fn every_query_is_true_of_a_real_demo_and_alerts_fire_and_clear() {
             .await;
     }
 
-    links_to_the_api_lead_somewhere(&demo, &folder).await;
+    links_to_the_console_lead_somewhere(&demo, &folder).await;
 
     let expected = faults_make_alerts_fire(&demo, &folder, &prometheus, &acme).await;
     // Increases, which panels show, take two scrapes of a series.

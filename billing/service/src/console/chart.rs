@@ -62,10 +62,14 @@ impl Chart {
                 ),
             });
         }
-        let description = format!(
+        let mut description = format!(
             "{} {turn_cost_max} {code}. {} {cumulative_max} {code}.",
             words.chart_bars, words.chart_line
         );
+        if bars.iter().any(|bar| bar.is_branched) {
+            description.push(' ');
+            description.push_str(words.chart_branch);
+        }
         Self { bars, line: points.join(" "), turn_cost_max, cumulative_max, description }
     }
 }

@@ -18,13 +18,11 @@ mod visits;
 mod words;
 
 use axum::{
-    Router,
-    extract::Request,
-    middleware,
+    Router, middleware,
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
 use permille_ledger::{LedgerError, Token};
 
 use crate::{billing::Billing, problem::Problem};
@@ -58,8 +56,9 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 }
 
 /// The page of a path at which there is none.
-pub(crate) fn no_page(request: &Request) -> Response {
-    finished(&Frame::of(request.uri(), request.headers()), Problem::no_path().into_response())
+pub(crate) async fn no_page(billing: &Billing, uri: &Uri, headers: &HeaderMap) -> Response {
+    let frame = page::with_visit(Frame::of(uri, headers), headers, billing).await;
+    finished(&frame, Problem::no_path().into_response())
 }
 
 /// The token with which the browser has signed in; `None` when it has not, or no longer.

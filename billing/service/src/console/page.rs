@@ -162,7 +162,7 @@ pub(super) async fn dress(
 }
 
 /// The frame of a refusal's page says whose visit it is too.
-async fn with_visit(frame: Frame, headers: &HeaderMap, billing: &Billing) -> Frame {
+pub(super) async fn with_visit(frame: Frame, headers: &HeaderMap, billing: &Billing) -> Frame {
     let token = token_of(headers, billing).await.ok().flatten();
     match token.and_then(|token| Caller::<ReadUsage>::of(token, None).ok()) {
         Some(caller) => frame.of_caller(&caller),

@@ -75,8 +75,9 @@ words! {
     cached: "Cached", "缓存";
     output: "Output", "输出";
     turn_cost: "Cost of the turn", "本轮费用";
-    turn_cost_means: "Marginal cost: what the session costs more with this turn, all its requests together.",
-        "边际费用：本轮全部请求使会话增加的费用。";
+    turn_cost_means:
+        "The cost of a turn is its marginal cost: what the session costs more with all its requests.",
+        "本轮费用即边际费用：本轮全部请求使会话增加的费用。";
     cumulative: "Cumulative cost", "累计费用";
     first_token: "First token", "首 Token";
     duration: "Duration", "时长";
@@ -91,6 +92,7 @@ words! {
     chart_title: "Cost by turn", "每轮费用";
     chart_bars: "Bars, left scale: cost of each turn, at most", "柱形（左轴）：每轮费用，最高";
     chart_line: "Line, right scale: cumulative cost, at the end", "折线（右轴）：累计费用，最终";
+    chart_branch: "Of another colour: turns with a branch.", "不同颜色：含分支的轮次。";
     times_in: "Times are those of", "时间所属时区";
 }
 

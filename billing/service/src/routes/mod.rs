@@ -30,12 +30,12 @@ use std::sync::OnceLock;
 
 use axum::{
     Json, Router,
-    extract::Request,
+    extract::State,
     middleware,
     response::{IntoResponse, Response},
     routing,
 };
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use permille_types::{INTAKE_PATH, SNAPSHOT_PATH, SPENT_PATH, STORED_RESPONSE_PATH, TURN_PATH};
 use serde_json::Value;
 
@@ -83,12 +83,11 @@ async fn inert(mut response: Response) -> Response {
 }
 
 /// What is at no path: a page for browsers, a problem for programs.
-async fn nothing(request: Request) -> Response {
-    let path = request.uri().path();
-    if ["/api", "/internal"].iter().any(|programs| path.starts_with(programs)) {
+async fn nothing(State(billing): State<Billing>, uri: Uri, headers: HeaderMap) -> Response {
+    if ["/api", "/internal"].iter().any(|programs| uri.path().starts_with(programs)) {
         Problem::no_path().into_response()
     } else {
-        console::no_page(&request)
+        console::no_page(&billing, &uri, &headers).await
     }
 }
 

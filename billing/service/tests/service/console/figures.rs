@@ -137,7 +137,9 @@ async fn each_request_of_a_turn_has_its_own_row_and_a_branch_is_one() {
     assert_eq!(cells(&page, "cumulative"), of_turns("cumulative_cost"));
     assert_eq!(page.matches("<rect class=\"bar").count(), 3);
     assert_eq!(page.matches("<rect class=\"bar branched\"").count(), 1);
-    assert!(page.contains("<desc id=\"chart-description\">Bars, left scale: cost"), "{page}");
+    let described = text_of(&page, "chart-description");
+    assert!(described.starts_with("Bars, left scale: cost of each turn"), "{described}");
+    assert!(described.ends_with("Of another colour: turns with a branch."), "{described}");
     for number in 1..=5 {
         let id = request_id(number);
         let record = format!("/api/v1/usage?customer=acme&amp;request={id}");

@@ -163,6 +163,8 @@ async fn what_is_not_there_is_a_page_and_under_the_api_a_problem() {
         let told = text_of(&reply.text(), "problem");
         assert_eq!(told, "404: there is nothing at this path", "{path}");
     }
+    let visitor = Browser::signed_in(&api, &api.admin).await;
+    assert_eq!(text_of(&visitor.get("/nothing").await.text(), "who"), "admin");
     for path in ["/api/v1/nothing", "/internal/v1/nothing"] {
         browser.get(path).await.problem(404, "not_found");
     }
