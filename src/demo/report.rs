@@ -96,8 +96,10 @@ pub(super) fn where_to_look(
     output.line(&format!(
         "\nWhere to look\n=============\n\n\
          gateway  http://{gateway}/v1 (OpenAI), http://{gateway}/anthropic (Anthropic)\n\
-         console  http://{console}/api/v1\n\
+         console  http://{console}, in a browser, with a token of the next command\n\
+         api      http://{console}/api/v1\n\
          metrics  http://{metrics}/metrics\n\n\
+         permille --data {data} token create --role admin\n\
          permille --data {data} usage list\n\
          permille --data {data} session show acme-ticket-4711 --customer acme\n\
          permille --data {data} session summary --flat-fee \"1 CNY\"\n\

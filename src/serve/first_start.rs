@@ -56,6 +56,7 @@ pub(crate) async fn greet(output: Output, running: &Running) -> Result<(), CliEr
            -d '{body}'\n\
          \n\
          gateway  http://{gateway}/v1 (OpenAI), http://{gateway}/anthropic (Anthropic)\n\
+         console  http://{console}, in a browser, with the admin token\n\
          api      http://{console}/api/v1\n\
          metrics  http://{metrics}/metrics",
         key = key.expose_secret(),

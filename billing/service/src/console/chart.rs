@@ -62,13 +62,14 @@ impl Chart {
                 ),
             });
         }
+        let stop = words.stop;
         let mut description = format!(
-            "{} {turn_cost_max} {code}. {} {cumulative_max} {code}.",
+            "{} {turn_cost_max} {code}{stop} {} {cumulative_max} {code}{stop}",
             words.chart_bars, words.chart_line
         );
         if bars.iter().any(|bar| bar.is_branched) {
-            description.push(' ');
-            description.push_str(words.chart_branch);
+            let branch = words.chart_branch;
+            description = format!("{description} {branch}{stop}");
         }
         Self { bars, line: points.join(" "), turn_cost_max, cumulative_max, description }
     }

@@ -87,12 +87,15 @@ words! {
     not_known: "not known", "未知";
     not_priced: "no price", "无价格";
     turns_title: "Turns and their requests", "轮次与请求";
-    tokens_unit: "Columns of tokens are in tokens, times in milliseconds.", "Token 列以 Token 为单位，时间以毫秒为单位。";
-    cut: "Only the newest 1,000 requests are listed. The API has them all.", "仅列出最新的 1,000 个请求；API 中有全部请求。";
+    tokens_unit: "Columns of tokens are in tokens, times in milliseconds.",
+        "Token 列以 Token 为单位，时间以毫秒为单位。";
+    cut: "Only the newest 1,000 requests are listed. The API has them all.",
+        "仅列出最新的 1,000 个请求；API 中有全部请求。";
     chart_title: "Cost by turn", "每轮费用";
     chart_bars: "Bars, left scale: cost of each turn, at most", "柱形（左轴）：每轮费用，最高";
     chart_line: "Line, right scale: cumulative cost, at the end", "折线（右轴）：累计费用，最终";
-    chart_branch: "Of another colour: turns with a branch.", "不同颜色：含分支的轮次。";
+    chart_branch: "Of another colour: turns with a branch", "不同颜色：含分支的轮次";
+    stop: ".", "。";
     times_in: "Times are those of", "时间所属时区";
 }
 
