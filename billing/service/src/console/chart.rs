@@ -62,14 +62,14 @@ impl Chart {
                 ),
             });
         }
-        let stop = words.stop;
+        let full_stop = words.stop;
         let mut description = format!(
-            "{} {turn_cost_max} {code}{stop} {} {cumulative_max} {code}{stop}",
+            "{} {turn_cost_max} {code}{full_stop} {} {cumulative_max} {code}{full_stop}",
             words.chart_bars, words.chart_line
         );
         if bars.iter().any(|bar| bar.is_branched) {
             let branch = words.chart_branch;
-            description = format!("{description} {branch}{stop}");
+            description = format!("{description} {branch}{full_stop}");
         }
         Self { bars, line: points.join(" "), turn_cost_max, cumulative_max, description }
     }
