@@ -161,3 +161,25 @@ async fn a_session_is_told_in_chinese_with_the_same_numbers() {
     assert_eq!(cells(&page, "kind"), ["新会话", "继续", "继续", "分支", "重新生成"]);
     assert_eq!(text_of(&page, "cost"), format!("{} CNY", text(&detail["session"]["cost"])));
 }
+
+#[tokio::test]
+async fn of_a_long_session_the_newest_thousand_requests_are_listed_and_all_are_summed_up() {
+    let api = Api::with_acme().await;
+    let key = api.add_key("acme").await;
+    let key = key["id"].as_str().unwrap();
+    let mut all: Vec<UsageEvent> =
+        (1..=1_001).map(|number| request(number, number, TurnKind::Continue, key, 0)).collect();
+    for used in &mut all {
+        used.model_requested = "ERNIE-Bot".parse().unwrap();
+    }
+    Gateway::of(&api, "n1").await.ship(1, &all).await;
+    let browser = Browser::signed_in(&api, &api.admin).await;
+
+    let page = browser.page("/sessions/chat-1").await;
+
+    assert!(text_of(&page, "cut").starts_with("Only the newest 1,000 requests"), "{page}");
+    assert_eq!(cells(&page, "kind").len(), 1_000);
+    assert!(!page.contains("id=\"turn-1\"") && page.contains("id=\"turn-1001\""));
+    assert_eq!(text_of(&page, "cost"), "18.018 CNY");
+    assert_eq!(cells(&page, "cumulative").last().unwrap(), "18.018");
+}
