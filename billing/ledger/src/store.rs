@@ -197,6 +197,7 @@ fn migrator(engine: Engine) -> Migrator {
         50 "0050_append_only.sql" or "postgres/0050_append_only.sql",
         51 "0051_prepaid_balance.sql",
         52 "0052_quarantine_settled.sql",
+        53 "0053_token_codes.sql",
     ])
 }
 

@@ -56,10 +56,7 @@ impl Chart {
                 width: round(width),
                 height: round(height),
                 is_branched: turn.requests.iter().any(|request| request.is_branch),
-                label: format!(
-                    "{} {}: {} {code}; {}: {} {code}",
-                    words.turn, turn.turn, turn.cost, words.cumulative, turn.cumulative
-                ),
+                label: label(turn, code, words),
             });
         }
         let full_stop = words.stop;
@@ -73,6 +70,14 @@ impl Chart {
         }
         Self { bars, line: points.join(" "), turn_cost_max, cumulative_max, description }
     }
+}
+
+fn label(turn: &ShownTurn, code: &str, words: &Words) -> String {
+    let note = turn.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+    format!(
+        "{} {}: {} {code}{note}; {}: {} {code}",
+        words.turn, turn.turn, turn.cost, words.cumulative, turn.cumulative
+    )
 }
 
 /// How high a cost is in the plot.
@@ -102,7 +107,7 @@ mod tests {
 
     fn turn(turn: u32, cost: &str, cumulative: &str) -> ShownTurn {
         let [cost, cumulative] = [cost, cumulative].map(|text| text.parse().unwrap());
-        ShownTurn { turn, cost, cumulative, requests: Vec::new() }
+        ShownTurn { turn, cost, cumulative, note: None, requests: Vec::new() }
     }
 
     fn chart(turns: &[ShownTurn]) -> Chart {

@@ -57,6 +57,9 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 
 /// The page of a path at which there is none.
 pub(crate) async fn no_page(billing: &Billing, uri: &Uri, headers: &HeaderMap) -> Response {
+    if let Some((uri, Some(cookie))) = page::cleared(uri) {
+        return page::in_language(&uri, headers, cookie);
+    }
     let frame = page::with_visit(Frame::of(uri, headers), headers, billing).await;
     finished(&frame, Problem::no_path().into_response())
 }

@@ -134,24 +134,13 @@ pub(super) async fn dress(
     next: Next,
 ) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let query = request.uri().query().filter(|_| reads).unwrap_or_default().to_owned();
-    let (mut pairs, mut chosen) = (Vec::new(), None);
-    for (name, value) in
-        serde_urlencoded::from_str::<Vec<(String, String)>>(&query).unwrap_or_default()
-    {
-        if name == "lang" {
-            chosen = choice(&value);
-        } else if !value.is_empty() {
-            pairs.push((name, value));
+    if let Some((uri, chosen)) = cleared(request.uri()).filter(|_| reads) {
+        if let Some(cookie) = chosen {
+            return in_language(&uri, request.headers(), cookie);
         }
-    }
-    if let Some(uri) = with_query(request.uri(), &pairs).filter(|_| !query.is_empty()) {
         *request.uri_mut() = uri;
     }
     let mut frame = Frame::of(request.uri(), request.headers());
-    if let Some(cookie) = chosen {
-        return finished(&frame, with_cookie(Redirect::to(&frame.here).into_response(), cookie));
-    }
     request.extensions_mut().insert(frame.clone());
     let headers = request.headers().clone();
     let response = next.run(request).await;
@@ -159,6 +148,27 @@ pub(super) async fn dress(
         frame = with_visit(frame, &headers, &billing).await;
     }
     finished(&frame, response)
+}
+
+/// The same address without what was left empty and without a language, and the cookie that keeps
+/// the language; `None` where there is no query.
+pub(super) fn cleared(uri: &Uri) -> Option<(Uri, Option<HeaderValue>)> {
+    let (mut pairs, mut chosen) = (Vec::new(), None);
+    let query = uri.query().filter(|query| !query.is_empty())?;
+    for (name, value) in serde_urlencoded::from_str::<Vec<(String, String)>>(query).ok()? {
+        if name == "lang" {
+            chosen = choice(&value);
+        } else if !value.is_empty() {
+            pairs.push((name, value));
+        }
+    }
+    Some((with_query(uri, &pairs)?, chosen))
+}
+
+/// Leads to the page in the language that was chosen.
+pub(super) fn in_language(uri: &Uri, headers: &HeaderMap, cookie: HeaderValue) -> Response {
+    let frame = Frame::of(uri, headers);
+    finished(&frame, with_cookie(Redirect::to(&frame.here).into_response(), cookie))
 }
 
 /// The frame of a refusal's page says whose visit it is too.

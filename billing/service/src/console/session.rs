@@ -30,8 +30,8 @@ struct Page {
     figures: Vec<Figure>,
     turns: Vec<ShownTurn>,
     chart: Chart,
-    /// Whether requests are not listed.
-    is_cut: bool,
+    /// What is not listed, if anything.
+    cut: Option<&'static str>,
     zone: &'static str,
 }
 
@@ -62,13 +62,18 @@ pub(super) async fn show(
         cursor: None,
     };
     let rows = usage::listing(&billing, &caller, query).await?;
-    let is_cut = rows.next_cursor.is_some();
-    let turns = shown_turns(found.turns, rows.items, frame.words);
+    // Turns of so many requests are sums of some of them only.
+    let (all, cut) = match (found.truncated, rows.next_cursor) {
+        (true, _) => (Vec::new(), Some(frame.words.too_long)),
+        (false, Some(_)) => (found.turns, Some(frame.words.cut)),
+        (false, None) => (found.turns, None),
+    };
+    let turns = shown_turns(all, rows.items, frame.words);
     let [first_seen, last_seen] = [session.first_at, session.last_at].map(|at| time(at, &customer));
     let figures = figures(&session, frame.words, (first_seen, last_seen));
     let chart = Chart::of(&turns, session.currency, frame.words);
     let zone = customer.time_zone.name();
-    let page = Page { frame, session, figures, turns, chart, is_cut, zone };
+    let page = Page { frame, session, figures, turns, chart, cut, zone };
     Ok(shown(StatusCode::OK, &page))
 }
 

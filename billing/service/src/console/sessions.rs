@@ -13,6 +13,7 @@ use rust_decimal::Decimal;
 use super::{
     HOME,
     page::{Frame, Visitor, shown},
+    turns::noted,
     words::Words,
 };
 use crate::{
@@ -31,6 +32,8 @@ struct Row {
     outcome: String,
     last_seen: String,
     zone: &'static str,
+    /// What keeps its cost from being one.
+    notes: String,
 }
 
 #[derive(Template)]
@@ -87,9 +90,19 @@ impl Row {
             outcome: outcome(&session, words),
             last_seen: time(session.last_at, customer),
             zone: customer.time_zone.name(),
+            notes: notes(&session, words),
             session,
         }
     }
+}
+
+/// Requests that have no price, or that a simulated provider answered.
+fn notes(session: &Session, words: &Words) -> String {
+    let all = [
+        noted(session.unpriced_requests, words.unpriced),
+        noted(session.simulated_requests, words.simulated),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// The customers of a page, each read once.
@@ -113,9 +126,9 @@ pub(super) fn outcome(session: &Session, words: &Words) -> String {
     }
 }
 
-/// An instant by the customer's clock.
+/// An instant by the customer's clock, which shows some hours twice a year.
 pub(super) fn time(at: DateTime<Utc>, customer: &Customer) -> String {
-    at.with_timezone(&customer.time_zone).format("%Y-%m-%d %H:%M:%S").to_string()
+    at.with_timezone(&customer.time_zone).format("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
 /// Thousandths as hundredths with a place.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use permille_ledger::{Turn, UsageRow};
 use permille_rating::facts;
-use permille_types::{TokenCount, TurnKind};
+use permille_types::TurnKind;
 use rust_decimal::Decimal;
 
 use super::words::Words;
@@ -15,6 +15,8 @@ pub(super) struct ShownTurn {
     pub(super) turn: u32,
     pub(super) cost: Decimal,
     pub(super) cumulative: Decimal,
+    /// That some of its requests have no price.
+    pub(super) note: Option<String>,
     pub(super) requests: Vec<ShownRequest>,
 }
 
@@ -26,7 +28,7 @@ pub(super) struct ShownRequest {
     pub(super) model: String,
     pub(super) input: String,
     pub(super) resent: String,
-    pub(super) cached: TokenCount,
+    pub(super) cached: String,
     pub(super) output: String,
     pub(super) cost: String,
     pub(super) first_token_ms: String,
@@ -49,6 +51,7 @@ pub(super) fn shown_turns(turns: Vec<Turn>, rows: Vec<UsageRow>, words: &Words) 
         .filter_map(|turn| {
             Some(ShownTurn {
                 requests: by_turn.remove(&turn.turn)?,
+                note: noted(turn.unpriced_requests, words.unpriced),
                 turn: turn.turn,
                 cost: turn.cost.normalize(),
                 cumulative: turn.cumulative_cost.normalize(),
@@ -59,6 +62,7 @@ pub(super) fn shown_turns(turns: Vec<Turn>, rows: Vec<UsageRow>, words: &Words) 
 
 impl ShownRequest {
     fn of(row: UsageRow, words: &Words) -> Self {
+        let told = row.input_total.is_some();
         Self {
             id: row.request_id.to_string(),
             kind: words.turn_kind(row.turn_kind),
@@ -66,7 +70,7 @@ impl ShownRequest {
             model: row.model_served.unwrap_or(row.model_requested).to_string(),
             input: or_absent(row.input_total),
             resent: or_absent(row.resent_tokens),
-            cached: facts::cached(&row.tokens),
+            cached: or_absent(told.then(|| facts::cached(&row.tokens))),
             output: or_absent(row.output_total),
             cost: row.cost.unwrap_or_else(|| words.not_priced.to_owned()),
             first_token_ms: or_absent(row.first_token_ms),
@@ -75,6 +79,11 @@ impl ShownRequest {
             is_complete: row.ended == permille_types::Ended::Complete,
         }
     }
+}
+
+/// How many requests are so, where any is.
+pub(super) fn noted(count: u64, what: &str) -> Option<String> {
+    (count > 0).then(|| format!("{what}: {count}"))
 }
 
 fn or_absent(value: Option<u64>) -> String {

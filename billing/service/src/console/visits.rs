@@ -109,8 +109,10 @@ fn key_of(id: &str) -> VisitKey {
 /// The cookie for `seconds`, kept from scripts and from requests that other sites cause; over HTTPS
 /// it is sent over HTTPS only.
 fn cookie(headers: &HeaderMap, id: &str, seconds: u32) -> Result<HeaderValue, Problem> {
-    let proto = headers.get("x-forwarded-proto").map(HeaderValue::as_bytes);
-    let secure = if proto == Some(b"https") { "; Secure" } else { "" };
+    let protos = headers.get("x-forwarded-proto").and_then(|protos| protos.to_str().ok());
+    // Of several proxies the first is the browser's.
+    let first = protos.and_then(|protos| protos.split(',').next()).unwrap_or_default();
+    let secure = if first.trim().eq_ignore_ascii_case("https") { "; Secure" } else { "" };
     let text =
         format!("{COOKIE}={id}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     HeaderValue::try_from(text).map_err(|_| Problem::failed())
@@ -171,15 +173,16 @@ mod tests {
     fn the_cookie_is_marked_secure_where_the_request_came_over_https() {
         let visits = Visits::default();
         let now = at("2026-11-20T08:00:00Z");
-        let proxied = HeaderMap::from_iter([(
-            "x-forwarded-proto".parse().unwrap(),
-            "https".parse().unwrap(),
-        )]);
+        for (protos, secure) in
+            [("https", "; Secure"), ("HTTPS, http", "; Secure"), ("http, https", ""), ("", "")]
+        {
+            let name = "x-forwarded-proto".parse().unwrap();
+            let proxied = HeaderMap::from_iter([(name, HeaderValue::from_static(protos))]);
 
-        let over_https = visits.begin(&proxied, &token("a"), now).unwrap();
-        let plain = visits.begin(&HeaderMap::new(), &token("a"), now).unwrap();
+            let cookie = visits.begin(&proxied, &token("a"), now).unwrap();
 
-        assert!(over_https.to_str().unwrap().ends_with("; HttpOnly; SameSite=Strict; Secure"));
-        assert!(plain.to_str().unwrap().ends_with("; HttpOnly; SameSite=Strict"));
+            let end = format!("; HttpOnly; SameSite=Strict{secure}");
+            assert!(cookie.to_str().unwrap().ends_with(&end), "{protos}: {cookie:?}");
+        }
     }
 }

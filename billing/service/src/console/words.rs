@@ -89,8 +89,11 @@ words! {
     turns_title: "Turns and their requests", "轮次与请求";
     tokens_unit: "Columns of tokens are in tokens, times in milliseconds.",
         "Token 列以 Token 为单位，时间以毫秒为单位。";
-    cut: "Only the newest 1,000 requests are listed. The API has them all.",
-        "仅列出最新的 1,000 个请求；API 中有全部请求。";
+    cut: "Only the newest 1,000 requests are listed here; all of them:",
+        "此处仅列出最新的 1,000 个请求；全部请求：";
+    too_long: "More than 10,000 requests: neither turns nor requests are listed here. The requests:",
+        "请求超过 10,000 个：此处不列出轮次与请求。全部请求：";
+    notes: "Notes", "备注";
     chart_title: "Cost by turn", "每轮费用";
     chart_bars: "Bars, left scale: cost of each turn, at most", "柱形（左轴）：每轮费用，最高";
     chart_line: "Line, right scale: cumulative cost, at the end", "折线（右轴）：累计费用，最终";

@@ -48,7 +48,7 @@ impl Installation {
         if !program.is_file() {
             return Err(BenchError::Missing {
                 path: program.to_owned(),
-                remedy: "build it with `cargo build --release`, give another one with \
+                remedy: "build it with `deploy/dist`, give another one with \
                          --permille, or go on without it with --without-permille",
             });
         }

@@ -98,7 +98,7 @@ async fn the_figures_at_the_head_are_those_of_the_api() {
     assert_eq!(session["cost"], "0.0864");
     assert_eq!(text_of(&page, "cost_per_turn"), "0.0288 CNY");
     assert_eq!(text_of(&page, "outcome"), "open (inferred)");
-    assert_eq!(text_of(&page, "last_at"), "2026-11-20 17:30:05");
+    assert_eq!(text_of(&page, "last_at"), "2026-11-20 17:30:05 +08:00");
     assert_eq!(text_of(&page, "zone"), "Asia/Shanghai");
     assert!(!page.contains("unpriced_requests"), "{page}");
 }
@@ -162,24 +162,59 @@ async fn a_session_is_told_in_chinese_with_the_same_numbers() {
     assert_eq!(text_of(&page, "cost"), format!("{} CNY", text(&detail["session"]["cost"])));
 }
 
+/// Turns of one session, a request each.
+fn turns(numbers: std::ops::RangeInclusive<u32>, key: &str) -> Vec<UsageEvent> {
+    let mut all: Vec<UsageEvent> =
+        numbers.map(|number| request(number, number, TurnKind::Continue, key, 0)).collect();
+    for used in &mut all {
+        used.model_requested = "ERNIE-Bot".parse().unwrap();
+    }
+    all
+}
+
 #[tokio::test]
 async fn of_a_long_session_the_newest_thousand_requests_are_listed_and_all_are_summed_up() {
     let api = Api::with_acme().await;
     let key = api.add_key("acme").await;
     let key = key["id"].as_str().unwrap();
-    let mut all: Vec<UsageEvent> =
-        (1..=1_001).map(|number| request(number, number, TurnKind::Continue, key, 0)).collect();
-    for used in &mut all {
-        used.model_requested = "ERNIE-Bot".parse().unwrap();
-    }
-    Gateway::of(&api, "n1").await.ship(1, &all).await;
+    let gateway = Gateway::of(&api, "n1").await;
+    gateway.ship(1, &turns(1..=1_001, key)).await;
     let browser = Browser::signed_in(&api, &api.admin).await;
 
     let page = browser.page("/sessions/chat-1").await;
 
     assert!(text_of(&page, "cut").starts_with("Only the newest 1,000 requests"), "{page}");
+    assert!(page.contains("/api/v1/usage?customer=acme&amp;session=chat-1"), "{page}");
     assert_eq!(cells(&page, "kind").len(), 1_000);
     assert!(!page.contains("id=\"turn-1\"") && page.contains("id=\"turn-1001\""));
     assert_eq!(text_of(&page, "cost"), "18.018 CNY");
     assert_eq!(cells(&page, "cumulative").last().unwrap(), "18.018");
+
+    for from in (1_002..10_002).step_by(1_000) {
+        gateway.ship(from.into(), &turns(from..=from + 999, key)).await;
+    }
+    let page = browser.page("/sessions/chat-1").await;
+
+    assert!(text_of(&page, "cut").starts_with("More than 10,000 requests"), "{page}");
+    assert_eq!(text_of(&page, "cost"), "180.018 CNY");
+    assert_eq!((text_of(&page, "turns"), cells(&page, "kind").len()), ("10001".to_owned(), 0));
+    assert!(!page.contains("<svg viewBox"), "a chart of a part of the turns: {page}");
+}
+
+#[tokio::test]
+async fn what_has_no_price_is_said_beside_a_cost_that_lacks_it() {
+    let api = Api::with_acme().await;
+    let key = api.add_key("acme").await;
+    let key = key["id"].as_str().unwrap();
+    let mut all = turns(1..=3, key);
+    all[1].model_requested = "unheard-of".parse().unwrap();
+    Gateway::of(&api, "n1").await.ship(1, &all).await;
+    let browser = Browser::signed_in(&api, &api.admin).await;
+
+    let (list, page) = (browser.page("/sessions").await, browser.page("/sessions/chat-1").await);
+
+    assert_eq!(cells(&list, "notes"), ["Requests without a price: 1"]);
+    let note = "<small>(Requests without a price: 1)</small>";
+    assert_eq!(page.matches(note).count(), 1, "{page}");
+    assert!(page.contains("Turn 2: 0 CNY (Requests without a price: 1);"), "{page}");
 }

@@ -82,7 +82,8 @@ async fn signing_in_leads_to_no_other_host() {
         assert!(shown.contains(r#"name="next" value="/sessions""#), "{next:?}: {shown}");
     }
     let away = Browser::new(&api).get("//evil.example/?lang=zh").await;
-    assert_ne!(away.status, 303);
+    assert_eq!((away.status, away.header("location")), (303, "/"));
+    let away = Browser::new(&api).get("//evil.example/").await;
     assert!(!away.text().contains("\"//evil.example"), "{}", away.text());
 }
 
@@ -186,6 +187,8 @@ async fn a_page_is_in_the_language_that_was_chosen_else_asked_for() {
 
     let asked = browser.get_with("/signin", &chinese).await.text();
     let chosen = browser.get_with("/signin?lang=en&next=%2Fsessions", &chinese).await;
+    let nowhere = browser.get("/nowhere?lang=zh").await;
+    assert_eq!((nowhere.status, nowhere.header("location")), (303, "/nowhere"));
     let unknown = browser.get("/signin?lang=fr").await;
 
     assert!(asked.contains("<html lang=\"zh-CN\">") && asked.contains("登录"), "{asked}");
