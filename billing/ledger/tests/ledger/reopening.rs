@@ -78,7 +78,7 @@ async fn migrations_run_once() {
 
     books.reopened().await.close().await;
 
-    assert_eq!(before.len(), 41);
+    assert_eq!(before.len(), 42);
     assert_eq!(books.lines(APPLIED).await, before);
 }
 
