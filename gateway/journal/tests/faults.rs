@@ -131,10 +131,11 @@ async fn a_write_that_found_no_room_is_made_up_for_and_the_journal_goes_on() {
 
             let mut looks = interval(Duration::from_millis(20));
             let healed = async {
-                while journal.stats().open_requests > 0 || !journal.is_admitting() {
+                // Fewer batches, fewer writes: the one that fails may be that of the last intent.
+                while journal.stats().open_requests > 0 || admit(&journal, &event(900, 1)).is_err()
+                {
                     looks.tick().await;
                 }
-                admit(&journal, &event(900, 1)).unwrap();
                 journal.sync().await.unwrap();
                 let rows = shippable(&journal).await;
                 rows.iter().map(|row| row.request_id).collect::<Vec<_>>()
