@@ -94,7 +94,14 @@ impl std::fmt::Debug for Key {
 }
 
 /// Digests in the order in which they came.
+#[derive(Clone)]
 pub(crate) struct Chain(SipHasher24);
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Chain(secret)")
+    }
+}
 
 impl Chain {
     pub(crate) fn add(&mut self, digest: Digest) {

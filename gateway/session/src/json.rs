@@ -106,6 +106,21 @@ impl<'b> Json<'b> {
         self.text_to(end_of_short)
     }
 
+    /// The text of the value that comes next, where that is written as `before`, a text, and
+    /// `behind`; else absent, and nothing is passed over.
+    pub(crate) fn text_between(&mut self, before: &[u8], behind: &[u8]) -> Option<&[u8]> {
+        let start = self.rest;
+        let [b'"', text @ ..] = start.strip_prefix(before)? else { return None };
+        let (plain, end) = split(text, memchr2(b'"', b'\\', text)).ok()?;
+        let is_plain = self.end_text(plain, end).ok()?;
+        let Some(rest) = self.rest.strip_prefix(behind) else {
+            self.rest = start;
+            return None;
+        };
+        self.rest = rest;
+        Some(if is_plain { plain } else { &self.unescaped })
+    }
+
     #[inline]
     fn text_to(&mut self, end: fn(&[u8]) -> Option<usize>) -> Result<&[u8], Invalid> {
         self.next()?;

@@ -9,6 +9,7 @@ mod digest;
 mod json;
 mod message;
 mod node;
+mod outline;
 mod places;
 mod read;
 mod recogniser;

@@ -6,8 +6,9 @@ use crate::{
     digest::Key,
     json::{Invalid, Json, Kind},
     message::{Conversation, Speaker, Start},
+    outline::Outlines,
     summary,
-    walk::{Draft, Reads, Walk},
+    walk::{Draft, Reads},
 };
 
 /// Most messages of a conversation that is recognised: 480 KiB of digests. No client sends near as
@@ -132,7 +133,9 @@ impl<'b> Reading<'_, 'b> {
     fn message(&mut self, draft: &mut Draft, read: &mut Read<'b>) -> Result<(), Invalid> {
         let place = self.conversation.messages.len();
         let from = self.json.rest();
-        Walk { json: &mut self.json, draft }.message()?;
+        if !read.outlines.read(&mut self.json, draft) {
+            read.outlines.learn(draft.walk(&mut self.json)?);
+        }
         let length = from.len().saturating_sub(self.json.rest().len());
         let raw = from.get(..length).unwrap_or_default();
         let Some(message) = draft.finish() else {
@@ -195,6 +198,7 @@ const REPLIES_COMPARED: usize = 16;
 /// What has been read of the messages.
 #[derive(Default)]
 struct Read<'b> {
+    outlines: Outlines<'b>,
     /// What the model said.
     said: Vec<Said<'b>>,
     /// Whether what it says next belongs to the same reply.

@@ -1,7 +1,7 @@
 //! What a request is searched by: the digests of all its beginnings and of its last exchanges.
 
 use crate::{
-    digest::{Digest, Key, ScopeKey},
+    digest::{Chain, Digest, Key, ScopeKey},
     message::{Conversation, Message, Opening, Speaker},
     summary::lines,
 };
@@ -29,9 +29,11 @@ pub struct Search<'c> {
     /// The key of the scope.
     key: ScopeKey,
     messages: &'c [Message],
-    /// After the last message, and after each in front of a reply, the digest of all messages so
-    /// far: nothing is searched by the others.
-    prefixes: Vec<Option<Digest>>,
+    /// Of each message of the model but one in front of all others, all messages before it, of
+    /// which the digest is made when it is looked for: mostly the last is.
+    prefixes: Vec<Chain>,
+    /// The digest of all messages; absent where there are none.
+    whole: Option<Digest>,
     /// After each message, the bytes so far.
     bytes: Vec<u64>,
     /// The last exchanges, the latest first.
@@ -121,17 +123,18 @@ impl<'c> Search<'c> {
             end: 0,
         });
         let summaries = summaries.collect();
-        let mut prefixes = Vec::with_capacity(messages.len());
+        let mut prefixes = Vec::with_capacity(messages.len() / 2);
         let mut bytes = Vec::with_capacity(messages.len());
         let (mut chain, mut sum) = (key.chain(), 0_u64);
-        let mut next = messages.iter().skip(1);
         for message in messages {
+            if message.speaker == Speaker::Model && !bytes.is_empty() {
+                prefixes.push(chain.clone());
+            }
             chain.add(message.digest);
             sum = sum.saturating_add(message.bytes);
-            let is_searched_by = next.next().is_none_or(|next| next.speaker == Speaker::Model);
-            prefixes.push(is_searched_by.then(|| chain.digest()));
             bytes.push(sum);
         }
+        let whole = (!messages.is_empty()).then(|| chain.digest());
         let asked = asked_before(&key, messages, messages.len());
         let response = previous_response.as_deref().map(|id| key.name(id));
         let exchanges = exchanges(&key, messages);
@@ -141,6 +144,7 @@ impl<'c> Search<'c> {
             key,
             messages,
             prefixes,
+            whole,
             bytes,
             exchanges,
             summaries,
@@ -170,7 +174,7 @@ impl<'c> Search<'c> {
 
     /// The digest of all messages.
     pub(crate) fn whole(&self) -> Option<Digest> {
-        self.prefixes.last().copied().flatten()
+        self.whole
     }
 
     /// Bytes of all messages.
@@ -217,14 +221,15 @@ impl<'c> Search<'c> {
         let replies = replies.filter(|(_, message)| message.speaker == Speaker::Model);
         // Messages that the model says without a break are one reply.
         let (mut behind, mut open) = (0_usize, self.messages.len());
-        replies.take(BEGINNINGS).filter_map(move |(at, reply)| {
+        let replies = replies.zip(self.prefixes.iter().rev());
+        replies.take(BEGINNINGS).filter_map(move |((at, reply), prefix)| {
             if at.saturating_add(1) < open && open < self.messages.len() {
                 behind = behind.saturating_add(1);
             }
             open = at;
             let before = at.checked_sub(1)?;
             Some(Beginning {
-                prefix: (*self.prefixes.get(before)?)?,
+                prefix: prefix.digest(),
                 reply: reply.opening,
                 is_distinct: *self.bytes.get(before)? >= DISTINCT_BYTES,
                 at,

@@ -10,6 +10,7 @@ use crate::{
     digest::{Key, Texts},
     json::{Invalid, Json, Kind, Scalar},
     message::{Message, Opening, Speaker, Start},
+    outline::Outline,
     summary::HEAD_BYTES,
 };
 
@@ -88,9 +89,25 @@ impl Draft {
     pub(crate) fn read_again(&mut self, message: &[u8]) -> Result<(), Invalid> {
         self.start.clear();
         self.head.clear();
-        Walk { json: &mut Json::new(message), draft: self }.message()?;
+        self.walk(&mut Json::new(message))?;
         self.finish();
         Ok(())
+    }
+
+    /// Reads the message that comes next: how it is written around its text, where a text is all
+    /// that it says.
+    pub(crate) fn walk<'b>(&mut self, json: &mut Json<'b>) -> Result<Option<Outline<'b>>, Invalid> {
+        let from = json.rest();
+        let mut walk = Walk { json, draft: self, said: Said::Nothing };
+        walk.value(Meaning::Said, 0)?;
+        Ok(walk.outline(from))
+    }
+
+    /// Reads a message that is written as `outline` and says `text`.
+    pub(crate) fn fill(&mut self, outline: &Outline<'_>, text: &[u8]) {
+        let Outline { role, item, holds_result, .. } = *outline;
+        (self.role, self.item, self.holds_result) = (role, item, holds_result);
+        self.say(trimmed(text));
     }
 
     /// The message; absent where nothing is said. All but its beginning is forgotten then.
@@ -228,24 +245,48 @@ enum Meaning {
 }
 
 /// Reads values into a draft.
-pub(crate) struct Walk<'w, 'b> {
-    pub(crate) json: &'w mut Json<'b>,
-    pub(crate) draft: &'w mut Draft,
+struct Walk<'w, 'b> {
+    json: &'w mut Json<'b>,
+    draft: &'w mut Draft,
+    said: Said<'b>,
 }
 
-impl Walk<'_, '_> {
-    /// Reads the whole message that comes next.
-    pub(crate) fn message(&mut self) -> Result<(), Invalid> {
-        self.value(Meaning::Said, 0)
+/// What a message says, as it stands in the body.
+enum Said<'b> {
+    Nothing,
+    /// One text: what is left of the body from there, and behind it.
+    Text {
+        from: &'b [u8],
+        behind: &'b [u8],
+    },
+    More,
+}
+
+impl<'b> Walk<'_, 'b> {
+    /// How the message that was read, which began where `from` was left of the body, is written
+    /// around its text; absent where that is not all that it says.
+    fn outline(&self, from: &'b [u8]) -> Option<Outline<'b>> {
+        let Said::Text { from: text, behind } = self.said else { return None };
+        let before = from.get(..from.len().checked_sub(text.len())?)?;
+        let behind = behind.get(..behind.len().checked_sub(self.json.rest().len())?)?;
+        let Draft { role, item, holds_result, .. } = *self.draft;
+        Some(Outline { before, behind, role, item, holds_result })
     }
 
     /// `depth` objects are around the value: none around the message itself, one around a block.
     fn value(&mut self, meaning: Meaning, depth: usize) -> Result<(), Invalid> {
         match self.json.kind()? {
             Kind::Text => {
+                let from = self.json.rest();
                 let is_short = matches!(meaning, Meaning::Role | Meaning::Type | Meaning::Name);
                 let text = if is_short { self.json.short_text()? } else { self.json.text()? };
                 self.draft.text(text, meaning);
+                if !matches!(meaning, Meaning::Role | Meaning::Type) {
+                    self.said = match self.said {
+                        Said::Nothing => Said::Text { from, behind: self.json.rest() },
+                        Said::Text { .. } | Said::More => Said::More,
+                    };
+                }
             }
             Kind::Object => return self.object(meaning, depth),
             Kind::List => {
@@ -258,7 +299,13 @@ impl Walk<'_, '_> {
                     self.value(inner, depth)?;
                 }
             }
-            Kind::Scalar => self.draft.scalar(&self.json.scalar()?, meaning),
+            Kind::Scalar => {
+                let scalar = self.json.scalar()?;
+                self.draft.scalar(&scalar, meaning);
+                if matches!(scalar, Scalar::Number(_)) {
+                    self.said = Said::More;
+                }
+            }
         }
         Ok(())
     }
