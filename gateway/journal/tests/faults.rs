@@ -11,7 +11,7 @@ mod common;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use common::{Noon, admit, config, event, intent, open, shippable};
+use common::{Noon, PATIENCE, admit, config, event, intent, open, prepared, shippable};
 use permille_journal::{
     Health, Journal, JournalError, RealFs,
     testing::{Loss, MemFs},
@@ -140,7 +140,7 @@ async fn a_write_that_found_no_room_is_made_up_for_and_the_journal_goes_on() {
                 let rows = shippable(&journal).await;
                 rows.iter().map(|row| row.request_id).collect::<Vec<_>>()
             };
-            let settled = timeout(Duration::from_secs(20), healed).await;
+            let settled = timeout(PATIENCE, healed).await;
             let mut settled =
                 settled.unwrap_or_else(|_| panic!("write {nth}: {:?}", journal.health()));
             settled.sort();
@@ -248,15 +248,16 @@ async fn a_real_folder_is_reopened_with_all_it_held() {
 async fn a_record_without_room_tells_when_it_is_written_or_that_it_is_not() {
     let fs = MemFs::new();
     let journal = open(&fs).unwrap().journal;
+    prepared(&journal).await;
+    let events = [event(1, 1), event(2, 1)];
     let mut waiting = Vec::new();
-    for number in 1..=2 {
-        let event = event(number, 1);
-        admit(&journal, &event).unwrap();
+    for (event, is_waited_for) in events.iter().zip([true, false]) {
+        admit(&journal, event).unwrap();
         fs.fail_write(fs.writes() + 1, io::ErrorKind::StorageFull);
-        let unsettled = journal.settle_or_owe(&event).unwrap_err();
+        let unsettled = journal.settle_or_owe(event).unwrap_err();
         assert!(matches!(unsettled.cause, JournalError::Full { .. }), "{unsettled:?}");
         waiting.push(unsettled.written.unwrap());
-        if number == 1 {
+        if is_waited_for {
             let written = waiting.remove(0).await;
             assert_eq!(written, Some(journal.stats().written_sequence));
         }
@@ -268,6 +269,9 @@ async fn a_record_without_room_tells_when_it_is_written_or_that_it_is_not() {
     let told = waiting.remove(0).await;
     drop(journal);
     let rows = shippable(&open(&fs).unwrap().journal).await;
-    let is_there = rows.iter().any(|row| row.request_id == event(2, 1).request_id);
-    assert_eq!(told.is_some(), is_there, "{told:?}");
+    let ids: Vec<_> = rows.iter().map(|row| row.request_id).collect();
+    assert_eq!(ids, events.each_ref().map(|event| event.request_id));
+    assert_eq!(rows[0], events[0]);
+    // What was not written reads as a request that nobody ended.
+    assert_eq!(rows[1] == events[1], told.is_some(), "{told:?}: {:?}", rows[1]);
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Noon, config, event};
+use common::{Noon, config, event, prepared};
 use permille_journal::{Journal, JournalConfig, testing::MemFs};
 
 const GATHER: Duration = Duration::from_millis(20);
@@ -30,6 +30,8 @@ async fn durable(journal: &Journal, number: u32) -> Duration {
 async fn a_record_that_follows_a_group_waits_for_more_to_share_its_sync() {
     let fs = MemFs::new();
     let journal = journal(&fs);
+    // Of the syncs that are held, the first is the record's.
+    prepared(&journal).await;
     let gate = fs.hold_syncs();
     let first = journal.settle(&event(1, 1)).unwrap();
     gate.wait_for_sync();
@@ -50,10 +52,11 @@ async fn lone_records_wait_for_nobody() {
     const RECORDS: u32 = 200;
     let journal = journal(&MemFs::new());
 
-    let mut took = Duration::ZERO;
+    let mut waited = 0;
     for number in 0..RECORDS {
-        took += durable(&journal, number).await;
+        waited += u32::from(durable(&journal, number).await >= GATHER);
     }
 
-    assert!(took < GATHER * RECORDS, "{took:?}");
+    // Some do for the processor, where it is busy.
+    assert!(waited < RECORDS / 2, "{waited} of {RECORDS} waited");
 }

@@ -4,11 +4,12 @@
     unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::missing_panics_doc,
     reason = "each test file uses a part of this module"
 )]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use permille_journal::{FullReason, Journal, JournalConfig, JournalError, Opened, testing::MemFs};
@@ -16,6 +17,9 @@ use permille_types::{
     Clock, Ended, Endpoint, Family, Intent, Progress, RequestId, Source, TokenClass, TokenCounts,
     USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
 };
+
+/// How long a condition may take on a busy machine before a test gives up.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A clock that stands still: recovery writes it into orphans.
 pub struct Noon;
@@ -37,6 +41,18 @@ pub fn config() -> JournalConfig {
 
 pub fn open(fs: &MemFs) -> Result<Opened, JournalError> {
     Journal::open(Arc::new(fs.clone()), &config(), Arc::new(Noon))
+}
+
+/// Waits for the segment that is made ahead: every write and sync after it is one that the test
+/// has caused, until that segment is used.
+pub async fn prepared(journal: &Journal) {
+    let mut looks = tokio::time::interval(Duration::from_millis(1));
+    let made = async {
+        while journal.stats().segments < 2 {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, made).await.expect("a segment is made ahead");
 }
 
 /// The `number`th request, as it reads when it is settled with `output` tokens.
