@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// No test waits longer than this for anything.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
 pub(crate) const MESSAGES: &str = "/anthropic/v1/messages";
