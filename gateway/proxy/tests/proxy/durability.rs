@@ -1,6 +1,6 @@
 //! What a client has received in full is on disk (D1): the end of a reply waits for the journal.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -8,9 +8,10 @@ use permille_journal::{
     Journal, JournalConfig, SyncMode,
     testing::{Loss, MemFs},
 };
-use permille_types::{Ended, Level, Limit, Measure, SystemClock, UsageEvent};
+use permille_types::{Ended, Family, Level, Limit, Measure, SystemClock, UsageEvent};
+use tokio::runtime::Runtime;
 
-use crate::support::{self, World, chat, eventually, message, read_all};
+use crate::support::{self, World, chat, eventually, message, read_all, upstream};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -23,13 +24,13 @@ async fn world_on(fs: &MemFs, hold_max: Duration) -> World {
     .await
 }
 
-/// What of the body comes before a wait.
-async fn until_it_waits(body: &mut Incoming) -> (Vec<u8>, bool) {
+/// What of the body comes before a wait; absent where it ends without one.
+async fn until_it_waits(body: &mut Incoming) -> Option<Vec<u8>> {
     let mut read = Vec::new();
     loop {
         match tokio::time::timeout(Duration::from_millis(300), body.frame()).await {
-            Err(_) => return (read, true),
-            Ok(None) => return (read, false),
+            Err(_) => return Some(read),
+            Ok(None) => return None,
             Ok(Some(frame)) => {
                 read.extend_from_slice(&frame.unwrap().into_data().unwrap_or_default());
             }
@@ -48,14 +49,13 @@ async fn only_the_end_of_a_stream_waits_for_the_disk() {
     ] {
         let gate = fs.hold_syncs();
         let mut reply = world.post(path, &body).await.into_body();
-        let (before, waits) = until_it_waits(&mut reply).await;
-        assert!(waits, "the reply ended before its record was on disk");
+        let before = until_it_waits(&mut reply).await;
+        let before = before.expect("the reply waits until its record is on disk");
         assert!(!String::from_utf8_lossy(&before).ends_with(end), "the end was not held");
 
         drop(gate);
-        let (rest, waits) = until_it_waits(&mut reply).await;
-        assert!(!waits);
-        let whole = [before, rest].concat();
+        let rest = read_all(reply).await.expect("it ends as it should");
+        let whole = [before, rest.to_vec()].concat();
         assert!(String::from_utf8_lossy(&whole).ends_with(end));
     }
 }
@@ -139,7 +139,10 @@ async fn what_a_record_without_room_cost_leaves_no_budget_before_it_is_written_o
         setup.limits = vec![budget];
     })
     .await;
-    let mut body = chat("tokens=300,chunk_ms=2", true);
+    // The segment that is made ahead is there: what is written next is the record.
+    eventually("a segment is ready", || (world.journal.stats().segments >= 2).then_some(())).await;
+    // Ends well after two events, and well before the first progress record.
+    let mut body = chat("tokens=300,chunk_ms=6", true);
     body["max_tokens"] = 1_000.into();
 
     let (head, mut reply) = world.post(CHAT, &body).await.into_parts();
@@ -203,30 +206,51 @@ async fn a_client_that_leaves_while_its_intent_is_synced_leaves_one_free_row() {
 
 #[test]
 fn a_runtime_that_ends_while_replies_are_open_settles_them() {
-    const OPEN: usize = 8;
-    let runtime = || tokio::runtime::Runtime::new().unwrap();
-    let fs = MemFs::new();
-    let ending = runtime();
-    let (world, replies) = ending.block_on(async {
-        let world = world_on(&fs, Duration::from_secs(20)).await;
-        let mut replies = Vec::new();
-        for _ in 0..OPEN {
-            let ask = chat("tokens=9,stall_after=3", true);
-            let mut reply = world.post(CHAT, &ask).await.into_body();
-            support::read_events(&mut reply, 2).await;
-            replies.push(reply);
+    let going_on = Runtime::new().unwrap();
+    // The upstream goes on: it is not what breaks a reply off.
+    let beyond = going_on.block_on(World::start());
+    let alone = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Of several threads one may drop the connection to the upstream, as another one reads from it.
+    let either = [Ended::ClientGone, Ended::UpstreamError];
+    for (ending, rows_say) in [(alone, &either[..1]), (Runtime::new().unwrap(), &either[..])] {
+        let rows = going_on.block_on(recovered_after(ending, beyond.provider));
+
+        for row in rows {
+            assert!(rows_say.contains(&row.ended), "the row of an orphan: {row:?}");
         }
-        (world, replies)
-    });
-
-    drop(ending);
-
-    let rows = runtime().block_on(recovered(&world, fs.crash(Loss::Nothing)));
-    assert_eq!(rows.len(), OPEN);
-    for row in rows {
-        assert_eq!(row.ended, Ended::ClientGone, "the row of a dropped reply, not of an orphan");
     }
+}
+
+/// What is on the disk once a runtime has ended in which some replies are open: a row of each.
+async fn recovered_after(ending: Runtime, provider: SocketAddr) -> Vec<UsageEvent> {
+    const OPEN: usize = 8;
+    let fs = MemFs::new();
+    let disk = Arc::new(fs.clone());
+    let begun = move || {
+        let world_and_replies = ending.block_on(async {
+            let base_url = format!("http://{provider}/v1");
+            let world = World::with(|setup| {
+                setup.fs = disk;
+                setup.config.upstreams = vec![upstream("beyond", Family::OpenAi, base_url)];
+            })
+            .await;
+            let mut replies = Vec::new();
+            for _ in 0..OPEN {
+                let ask = chat("tokens=9,stall_after=3", true);
+                let mut reply = world.post(CHAT, &ask).await.into_body();
+                support::read_events(&mut reply, 2).await;
+                replies.push(reply);
+            }
+            (world, replies)
+        });
+        drop(ending);
+        world_and_replies
+    };
+    let (world, replies) = tokio::task::spawn_blocking(begun).await.unwrap();
+    let rows = recovered(&world, fs.crash(Loss::Nothing)).await;
+    assert_eq!(rows.len(), OPEN);
     drop(replies);
+    rows
 }
 
 /// The settled records on a disk, as a restarted gateway would ship them.

@@ -223,7 +223,7 @@ async fn a_reply_without_usage_is_estimated_near_the_truth() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_upstream_ends_at_the_bound() {
-    let world = World::with(|setup| setup.config.gateway.deadline_seconds = 1).await;
+    let world = World::with(|setup| setup.config.gateway.deadline_seconds = 4).await;
 
     let response = world.post("/v1/chat/completions", &chat("tokens=50,stall_after=5", true)).await;
     let (head, body) = response.into_parts();
@@ -236,7 +236,7 @@ async fn a_silent_upstream_ends_at_the_bound() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_finishes_what_the_grace_allows_and_settles_the_rest() {
-    let mut world = World::with(|setup| setup.config.gateway.grace_seconds = 1).await;
+    let mut world = World::with(|setup| setup.config.gateway.grace_seconds = 5).await;
     let quick = world.post("/v1/chat/completions", &chat("tokens=20,chunk_ms=20", true)).await;
     let stuck = world.post("/v1/chat/completions", &chat("tokens=20,stall_after=5", true)).await;
     let (quick_head, quick_body) = quick.into_parts();

@@ -37,7 +37,7 @@ use crate::support::{KEY, World, chat, client, message, read_all, read_events, u
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/anthropic/v1/messages";
 /// How long a reply may take that nothing holds up.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Http2 = Client<HttpConnector, Full<Bytes>>;
 

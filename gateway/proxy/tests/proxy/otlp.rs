@@ -322,7 +322,7 @@ async fn a_collector_that_hangs_holds_nobody_back_and_what_it_misses_is_counted(
     assert!(lost >= 6.0, "{lost}");
     let begun = Instant::now();
     world.stop().await;
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
     assert_eq!(spans(&world, "dropped") + spans(&world, "failed"), 10.0);
 }
 

@@ -151,12 +151,12 @@ async fn an_upstream_that_says_no_to_another_try_is_heeded() {
 async fn a_short_retry_after_is_waited_for_and_a_long_one_is_not() {
     let again = |config: &mut GatewayConfig| {
         config.routing.upstream_calls_max = 2;
-        config.routing.retry_wait_ms_max = 1_500;
+        config.routing.retry_wait_ms_max = 4_500;
     };
     for (header, status, calls) in [
-        ("retry-after: 1\r\n", 200, 2),
+        ("retry-after: 4\r\n", 200, 2),
         ("retry-after-ms: 30\r\n", 200, 2),
-        ("retry-after: 2\r\n", 429, 1),
+        ("retry-after: 5\r\n", 429, 1),
         ("", 200, 2),
     ] {
         let only = Scripted::start([answer(429, header, "{}"), reply("r")]).await;
@@ -166,8 +166,8 @@ async fn a_short_retry_after_is_waited_for_and_a_long_one_is_not() {
         let asked = ask(&world, &chat("", false)).await;
 
         assert_eq!((asked.status, only.calls()), (status, calls), "{header}");
-        let waited = before.elapsed() >= Duration::from_secs(1);
-        assert_eq!(waited, header.contains(": 1\r"), "{header}");
+        let waited = before.elapsed() >= Duration::from_secs(4);
+        assert_eq!(waited, header.contains(": 4\r"), "{header}");
     }
 }
 
@@ -241,7 +241,7 @@ async fn an_upstream_that_keeps_failing_is_left_alone_and_tried_by_one() {
     let only = Scripted::start(steps).await;
     let world = world_of(vec![only.upstream("only")], |config| {
         config.routing.breaker_failures = 2;
-        config.routing.breaker_seconds = 1;
+        config.routing.breaker_seconds = 5;
     })
     .await;
 
@@ -251,11 +251,12 @@ async fn an_upstream_that_keeps_failing_is_left_alone_and_tried_by_one() {
     let refused = ask(&world, &chat("", false)).await;
     assert_eq!((refused.status, only.calls()), (503, 2));
     assert!(refused.body.contains("permille_upstreams_unwell"), "{}", refused.body);
-    assert_eq!(refused.headers["retry-after"], "1");
+    let rest: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=5).contains(&rest), "{rest}");
     assert!(refused.row.attempts.is_empty(), "nobody was called");
     assert!(refused.row.tokens.is_empty());
 
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while ask(&world, &chat("", false)).await.status != 200 {
         assert!(Instant::now() < deadline, "the upstream is never tried again");
     }
@@ -357,7 +358,7 @@ async fn a_client_that_leaves_while_an_error_is_read_causes_no_further_call() {
 async fn a_client_that_leaves_during_the_second_call_pays_what_it_reports() {
     for policy in [ClientGone::Drain, ClientGone::Cancel] {
         let first = Scripted::start([answer(503, "", "{}")]).await;
-        let second = Scripted::start([slow_reply("r", Duration::from_millis(500))]).await;
+        let second = Scripted::start([slow_reply("r", Duration::from_secs(2))]).await;
         let third = Scripted::start([reply("never")]).await;
         let mut upstreams = in_order(&first, &second);
         upstreams.push(third.upstream("third"));

@@ -215,7 +215,7 @@ async fn upstreams_of_one_priority_share_calls_and_a_higher_number_waits_for_fai
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_upstream_whose_replies_begin_sooner_is_preferred_where_asked() {
-    let slow = Scripted::start([slow_reply("slow", Duration::from_millis(200))]).await;
+    let slow = Scripted::start([slow_reply("slow", Duration::from_secs(2))]).await;
     let quick = Scripted::start([reply("quick")]).await;
     let world = world_of(vec![slow.upstream("slow"), quick.upstream("quick")], |config| {
         config.routing.choose = Choose::LeastLatency;
