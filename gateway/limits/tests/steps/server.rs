@@ -6,7 +6,7 @@ use permille_limits::SharedBooks;
 use permille_test_redis::Redis;
 
 /// Long enough for a busy machine; the bound itself is tested with a shorter one.
-const WAIT: Duration = Duration::from_secs(20);
+pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
 /// The books in it, over a connection of their own.
 pub(crate) fn books(redis: &Redis) -> SharedBooks {

@@ -16,7 +16,7 @@ use permille_limits::{Base, Booked, Kind, Line, LoadError, Post, Settlement, Spe
 use permille_types::{CustomerId, Level, NodeId, RequestId, SpendAccount};
 
 /// How long a condition may take on a busy machine before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) fn id() -> RequestId {
     RequestId::new(DateTime::UNIX_EPOCH)
