@@ -118,7 +118,7 @@ async fn a_waiter_is_woken_by_a_change() {
 
     add_customer(&books.ledger, "other", Currency::USD, "UTC").await;
 
-    tokio::time::timeout(Duration::from_secs(10), waiter).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_mins(1), waiter).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn a_billing_process_that_lags_behind_looks_before_it_gives_a_gateway_olde
     let mut looked = second.ledger().snapshot_changes();
     let asked = second.clone();
     let asked = tokio::spawn(async move { asked.snapshot(Some(known)).await });
-    tokio::time::timeout(Duration::from_secs(30), looked.changed()).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), looked.changed()).await.unwrap();
     tokio::time::pause();
 
     let newer = asked.await.unwrap().unwrap();
