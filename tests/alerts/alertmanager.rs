@@ -73,9 +73,13 @@ async fn what_a_greater_trouble_explains_is_not_told() {
     let alerts = table.map(|(name, job, instance, _)| alert(name, job, instance));
     alertmanager.tell(&json!(alerts)).await;
 
-    let heard = eventually("it has heard of all", async || {
+    // It hears of all first, and suppresses what another explains some moments later.
+    let suppressed = table.iter().filter(|(.., is_told)| !is_told).count();
+    let heard = eventually("it has heard of all and suppresses as many as it should", async || {
         let heard = alertmanager.alerts().await;
-        (heard.len() == table.len()).then_some(heard)
+        let are = heard.iter().filter(|one| one["status"]["state"] == "suppressed").count();
+        let unknown = heard.iter().any(|one| one["status"]["state"] == "unprocessed");
+        (heard.len() == table.len() && are == suppressed && !unknown).then_some(heard)
     })
     .await;
     for ((.., is_told), alert) in table.iter().zip(&alerts) {

@@ -23,7 +23,7 @@ use crate::{
 
 /// How long the books may take to come to rest: what they hold is told before `eventually` gives
 /// up.
-const LOOKED_FOR: Duration = Duration::from_secs(59);
+const LOOKED_FOR: Duration = Duration::from_secs(DEADLINE.as_secs() - 1);
 
 pub const GATEWAYS: usize = 3;
 /// Tokens of each reply, which are also its limit: most of what is reserved is used, so that the
@@ -194,7 +194,7 @@ impl Fleet {
                 () = work => {}
             }
         };
-        tokio::time::timeout(3 * DEADLINE, both).await.expect("every client is answered for good");
+        tokio::time::timeout(DEADLINE, both).await.expect("every client is answered for good");
     }
 
     /// Waits until no counter of a customer holds anything and those that are named so have

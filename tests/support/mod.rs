@@ -58,7 +58,7 @@ pub use web::{Reply, Streamed, Web};
 use std::time::Duration;
 
 /// How long a condition may take before a test fails: far above what a loaded machine needs.
-pub const DEADLINE: Duration = Duration::from_mins(1);
+pub const DEADLINE: Duration = Duration::from_mins(3);
 
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -29,7 +29,7 @@ const EVENTS: u64 = 20;
 /// Those of a batch.
 const BATCH: usize = 3;
 /// How long a condition may take on a busy machine before a test gives up.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a gateway has on its disk.
 struct Journal {
