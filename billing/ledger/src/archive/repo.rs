@@ -31,19 +31,20 @@ macro_rules! select {
     };
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    day: String,
-    part: i64,
-    location: String,
-    first_request: String,
-    usage_rows: i64,
-    held: i64,
-    tokens: String,
-    amounts: String,
-    file_bytes: i64,
-    sha256: String,
-    archived_at: i64,
+sql::row! {
+    struct Row {
+        day: String,
+        part: i64,
+        location: String,
+        first_request: String,
+        usage_rows: i64,
+        held: i64,
+        tokens: String,
+        amounts: String,
+        file_bytes: i64,
+        sha256: String,
+        archived_at: i64,
+    }
 }
 
 impl TryFrom<Row> for ArchiveFile {

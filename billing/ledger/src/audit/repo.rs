@@ -74,16 +74,17 @@ pub(crate) async fn insert<'a>(
     changed(OPERATION, 1, done.rows_affected())
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    at: i64,
-    action: String,
-    from_state: Option<String>,
-    to_state: Option<String>,
-    token: String,
-    role: String,
-    name: Option<String>,
-    detail: Option<String>,
+sql::row! {
+    struct Row {
+        at: i64,
+        action: String,
+        from_state: Option<String>,
+        to_state: Option<String>,
+        token: String,
+        role: String,
+        name: Option<String>,
+        detail: Option<String>,
+    }
 }
 
 impl TryFrom<Row> for AuditEntry {
@@ -133,13 +134,14 @@ pub(crate) async fn entries(
     .collect()
 }
 
-#[derive(sqlx::FromRow)]
-pub(super) struct Spent {
-    pub(super) noun: String,
-    pub(super) subject: String,
-    pub(super) action: String,
-    pub(super) request: Option<String>,
-    pub(super) result: Option<String>,
+sql::row! {
+    pub(super) struct Spent {
+        pub(super) noun: String,
+        pub(super) subject: String,
+        pub(super) action: String,
+        pub(super) request: Option<String>,
+        pub(super) result: Option<String>,
+    }
 }
 
 /// What an idempotency key of an actor was spent on.

@@ -13,11 +13,12 @@ use crate::{
 
 const PKEY: Constraint = Constraint { name: "charge_pkey", columns: "charge.version" };
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    until_at: Option<i64>,
-    content: String,
-    added_at: i64,
+sql::row! {
+    struct Row {
+        until_at: Option<i64>,
+        content: String,
+        added_at: i64,
+    }
 }
 
 impl TryFrom<Row> for ListedCharge {

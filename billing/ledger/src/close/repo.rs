@@ -130,14 +130,15 @@ pub(super) async fn sign(
     changed(OPERATION, 1, done.rows_affected())
 }
 
-#[derive(sqlx::FromRow)]
-struct SignatureRow {
-    role: String,
-    token: String,
-    name: Option<String>,
-    accepted: Option<String>,
-    at: i64,
-    amounts: Option<String>,
+sql::row! {
+    struct SignatureRow {
+        role: String,
+        token: String,
+        name: Option<String>,
+        accepted: Option<String>,
+        at: i64,
+        amounts: Option<String>,
+    }
 }
 
 impl TryFrom<SignatureRow> for Signature {

@@ -153,15 +153,16 @@ pub(crate) async fn amounts(
     .collect()
 }
 
-#[derive(sqlx::FromRow)]
-struct SummaryRow {
-    id: String,
-    number: String,
-    invoice_number: String,
-    customer: String,
-    currency: String,
-    gross: String,
-    created_at: i64,
+sql::row! {
+    struct SummaryRow {
+        id: String,
+        number: String,
+        invoice_number: String,
+        customer: String,
+        currency: String,
+        gross: String,
+        created_at: i64,
+    }
 }
 
 impl TryFrom<SummaryRow> for CreditNoteSummary {

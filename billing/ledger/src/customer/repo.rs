@@ -12,18 +12,19 @@ use crate::{
 
 const PKEY: Constraint = Constraint { name: "customer_pkey", columns: "customer.id" };
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    name: String,
-    currency: String,
-    time_zone: String,
-    tax: Option<String>,
-    tax_id: Option<String>,
-    billing_address: Option<String>,
-    purchase_order: Option<String>,
-    notes: Option<String>,
-    created_at: i64,
+sql::row! {
+    struct Row {
+        id: String,
+        name: String,
+        currency: String,
+        time_zone: String,
+        tax: Option<String>,
+        tax_id: Option<String>,
+        billing_address: Option<String>,
+        purchase_order: Option<String>,
+        notes: Option<String>,
+        created_at: i64,
+    }
 }
 
 impl TryFrom<Row> for Customer {

@@ -33,21 +33,22 @@ macro_rules! select {
     };
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    invoice: String,
-    invoice_number: String,
-    customer: String,
-    line: Option<i64>,
-    request: Option<String>,
-    reason: String,
-    evidence: String,
-    state: String,
-    opened_at: i64,
-    resolution: Option<String>,
-    credit_note: Option<String>,
-    resolved_at: Option<i64>,
+sql::row! {
+    struct Row {
+        id: String,
+        invoice: String,
+        invoice_number: String,
+        customer: String,
+        line: Option<i64>,
+        request: Option<String>,
+        reason: String,
+        evidence: String,
+        state: String,
+        opened_at: i64,
+        resolution: Option<String>,
+        credit_note: Option<String>,
+        resolved_at: Option<i64>,
+    }
 }
 
 impl TryFrom<Row> for Dispute {

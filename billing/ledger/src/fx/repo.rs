@@ -27,13 +27,14 @@ macro_rules! select {
     };
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    base: String,
-    quote: String,
-    day: String,
-    rate: String,
-    source: String,
+sql::row! {
+    struct Row {
+        base: String,
+        quote: String,
+        day: String,
+        rate: String,
+        source: String,
+    }
 }
 
 impl TryFrom<Row> for FxRate {

@@ -36,21 +36,22 @@ macro_rules! select {
     };
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    customer: String,
-    currency: String,
-    amount_nano: i64,
-    paid_nano: i64,
-    left_nano: i64,
-    priority: i64,
-    from_at: i64,
-    expires_at: Option<i64>,
-    models: String,
-    origin: String,
-    reason: String,
-    created_at: i64,
+sql::row! {
+    struct Row {
+        id: String,
+        customer: String,
+        currency: String,
+        amount_nano: i64,
+        paid_nano: i64,
+        left_nano: i64,
+        priority: i64,
+        from_at: i64,
+        expires_at: Option<i64>,
+        models: String,
+        origin: String,
+        reason: String,
+        created_at: i64,
+    }
 }
 
 impl TryFrom<Row> for StoredGrant {

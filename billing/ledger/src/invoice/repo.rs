@@ -14,17 +14,18 @@ use crate::{
     sql::{self, Connection},
 };
 
-#[derive(sqlx::FromRow)]
-struct StoredRow {
-    id: String,
-    state: String,
-    document: String,
-    paid: Option<String>,
-    refunded: Option<String>,
-    purchase_order: Option<String>,
-    notes: Option<String>,
-    created_at: i64,
-    updated_at: i64,
+sql::row! {
+    struct StoredRow {
+        id: String,
+        state: String,
+        document: String,
+        paid: Option<String>,
+        refunded: Option<String>,
+        purchase_order: Option<String>,
+        notes: Option<String>,
+        created_at: i64,
+        updated_at: i64,
+    }
 }
 
 impl StoredRow {
@@ -474,18 +475,19 @@ pub(super) async fn not_void(
     .collect()
 }
 
-#[derive(sqlx::FromRow)]
-struct SummaryRow {
-    id: String,
-    number: Option<String>,
-    customer: String,
-    period: String,
-    state: String,
-    currency: String,
-    total: String,
-    interim: i64,
-    created_at: i64,
-    updated_at: i64,
+sql::row! {
+    struct SummaryRow {
+        id: String,
+        number: Option<String>,
+        customer: String,
+        period: String,
+        state: String,
+        currency: String,
+        total: String,
+        interim: i64,
+        created_at: i64,
+        updated_at: i64,
+    }
 }
 
 impl TryFrom<SummaryRow> for InvoiceSummary {

@@ -60,17 +60,18 @@ pub(crate) async fn take(
     changed(OPERATION, 1, done.rows_affected())
 }
 
-#[derive(sqlx::FromRow)]
-struct TakenRow {
-    project: String,
-    model: String,
-    meter: String,
-    price_version: String,
-    band: i64,
-    part_at: Option<i64>,
-    charge: Option<String>,
-    quantity: i64,
-    amount_nano: Option<i64>,
+sql::row! {
+    struct TakenRow {
+        project: String,
+        model: String,
+        meter: String,
+        price_version: String,
+        band: i64,
+        part_at: Option<i64>,
+        charge: Option<String>,
+        quantity: i64,
+        amount_nano: Option<i64>,
+    }
 }
 
 impl TryFrom<TakenRow> for Taken {
@@ -150,12 +151,13 @@ pub(super) struct TakenLine {
     pub(super) taken: Taken,
 }
 
-#[derive(sqlx::FromRow)]
-struct TakenLineRow {
-    invoice: String,
-    line: i64,
-    #[sqlx(flatten)]
-    taken: TakenRow,
+sql::row! {
+    struct TakenLineRow {
+        invoice: String,
+        line: i64,
+        #[flatten]
+        taken: TakenRow,
+    }
 }
 
 impl TryFrom<TakenLineRow> for TakenLine {

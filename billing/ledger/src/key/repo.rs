@@ -10,18 +10,19 @@ use crate::{
     sql::{self, Connection},
 };
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    customer: String,
-    project: String,
-    name: Option<String>,
-    digest: Vec<u8>,
-    prefix: String,
-    last4: String,
-    rpm: Option<i64>,
-    created_at: i64,
-    revoked_at: Option<i64>,
+sql::row! {
+    struct Row {
+        id: String,
+        customer: String,
+        project: String,
+        name: Option<String>,
+        digest: Vec<u8>,
+        prefix: String,
+        last4: String,
+        rpm: Option<i64>,
+        created_at: i64,
+        revoked_at: Option<i64>,
+    }
 }
 
 impl TryFrom<Row> for Key {

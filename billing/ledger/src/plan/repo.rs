@@ -11,10 +11,11 @@ use crate::{
     sql::{self, Connection},
 };
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    content: String,
-    added_at: i64,
+sql::row! {
+    struct Row {
+        content: String,
+        added_at: i64,
+    }
 }
 
 impl TryFrom<Row> for ListedPlan {

@@ -26,13 +26,14 @@ macro_rules! select {
     };
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    until_at: Option<i64>,
-    content: String,
-    origin: String,
-    ordinal: i64,
-    added_at: i64,
+sql::row! {
+    struct Row {
+        until_at: Option<i64>,
+        content: String,
+        origin: String,
+        ordinal: i64,
+        added_at: i64,
+    }
 }
 
 impl TryFrom<Row> for StoredPrice {

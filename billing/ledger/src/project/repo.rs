@@ -12,12 +12,13 @@ use crate::{
 const PKEY: Constraint =
     Constraint { name: "project_pkey", columns: "project.customer, project.id" };
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    customer: String,
-    id: String,
-    name: String,
-    created_at: i64,
+sql::row! {
+    struct Row {
+        customer: String,
+        id: String,
+        name: String,
+        created_at: i64,
+    }
 }
 
 impl TryFrom<Row> for Project {

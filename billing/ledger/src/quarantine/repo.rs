@@ -31,19 +31,20 @@ macro_rules! select {
     };
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    node: String,
-    sequence: i64,
-    reason: String,
-    detail: String,
-    request_id: Option<String>,
-    payload: Vec<u8>,
-    created_at: i64,
-    state: String,
-    note: Option<String>,
-    settled_at: Option<i64>,
+sql::row! {
+    struct Row {
+        id: String,
+        node: String,
+        sequence: i64,
+        reason: String,
+        detail: String,
+        request_id: Option<String>,
+        payload: Vec<u8>,
+        created_at: i64,
+        state: String,
+        note: Option<String>,
+        settled_at: Option<i64>,
+    }
 }
 
 impl TryFrom<Row> for Quarantined {

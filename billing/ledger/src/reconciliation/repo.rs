@@ -83,17 +83,18 @@ pub(super) async fn same(
     .during("look for a reconciliation of the same content")
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    provider: String,
-    first_day: String,
-    last_day: String,
-    drift_permille: Option<String>,
-    created_at: i64,
-    signed_at: Option<i64>,
-    signed_by: Option<String>,
-    signed_note: Option<String>,
+sql::row! {
+    struct Row {
+        id: String,
+        provider: String,
+        first_day: String,
+        last_day: String,
+        drift_permille: Option<String>,
+        created_at: i64,
+        signed_at: Option<i64>,
+        signed_by: Option<String>,
+        signed_note: Option<String>,
+    }
 }
 
 impl TryFrom<Row> for ReconciliationSummary {

@@ -122,15 +122,16 @@ pub(crate) async fn add_requests(
     changed_all(OPERATION, requests.len(), done.rows_affected())
 }
 
-#[derive(sqlx::FromRow)]
-struct SumRow {
-    project: String,
-    model: String,
-    meter: String,
-    price_version: String,
-    band: i64,
-    quantity: i64,
-    estimated: i64,
+sql::row! {
+    struct SumRow {
+        project: String,
+        model: String,
+        meter: String,
+        price_version: String,
+        band: i64,
+        quantity: i64,
+        estimated: i64,
+    }
 }
 
 /// Quantities of a customer in a period, summed over its hours.

@@ -17,18 +17,19 @@ use crate::{
     sql::{self, Connection},
 };
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    turns: i64,
-    requests: i64,
-    unpriced: i64,
-    simulated: i64,
-    tokens: String,
-    cost: String,
-    counts: Option<String>,
-    amounts: Option<String>,
-    first_at: i64,
-    last_at: i64,
+sql::row! {
+    struct Row {
+        turns: i64,
+        requests: i64,
+        unpriced: i64,
+        simulated: i64,
+        tokens: String,
+        cost: String,
+        counts: Option<String>,
+        amounts: Option<String>,
+        first_at: i64,
+        last_at: i64,
+    }
 }
 
 impl TryFrom<Row> for SessionDelta {
@@ -58,18 +59,19 @@ fn optional<T: DeserializeOwned + Default>(
     text.map_or_else(|| Ok(T::default()), |text| column::json(column, text))
 }
 
-#[derive(sqlx::FromRow)]
-struct NamedRow {
-    customer: String,
-    id: String,
-    currency: String,
-    outcome: Option<String>,
-    outcome_at: Option<i64>,
-    outcome_by: Option<String>,
-    last_kind: Option<String>,
-    last_ended: Option<String>,
-    #[sqlx(flatten)]
-    rollup: Row,
+sql::row! {
+    struct NamedRow {
+        customer: String,
+        id: String,
+        currency: String,
+        outcome: Option<String>,
+        outcome_at: Option<i64>,
+        outcome_by: Option<String>,
+        last_kind: Option<String>,
+        last_ended: Option<String>,
+        #[flatten]
+        rollup: Row,
+    }
 }
 
 impl NamedRow {
@@ -144,12 +146,13 @@ pub(super) fn tokens(sums: BTreeMap<TokenClass, i64>) -> Result<TokenCounts, Led
         .collect()
 }
 
-#[derive(sqlx::FromRow)]
-struct KeyedRow {
-    customer: String,
-    id: String,
-    #[sqlx(flatten)]
-    rollup: Row,
+sql::row! {
+    struct KeyedRow {
+        customer: String,
+        id: String,
+        #[flatten]
+        rollup: Row,
+    }
 }
 
 /// The roll-ups of those of `sessions` that have one.
@@ -409,11 +412,12 @@ pub(super) async fn tell(
     changed(OPERATION, 1, done.rows_affected())
 }
 
-#[derive(sqlx::FromRow)]
-struct SilentRow {
-    ended_cost: Option<String>,
-    #[sqlx(flatten)]
-    session: NamedRow,
+sql::row! {
+    struct SilentRow {
+        ended_cost: Option<String>,
+        #[flatten]
+        session: NamedRow,
+    }
 }
 
 impl TryFrom<SilentRow> for Ending {

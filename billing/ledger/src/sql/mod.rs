@@ -7,6 +7,7 @@
 
 mod connection;
 mod many;
+mod row;
 mod value;
 
 use std::marker::PhantomData;
@@ -15,10 +16,11 @@ use sqlx::{Arguments, Database, FromRow, Postgres, Sqlite, postgres::PgRow, sqli
 
 pub(crate) use connection::{Connection, Transaction, answered};
 pub(crate) use many::many;
+pub(crate) use row::row;
 use value::Fits;
 pub(crate) use value::Value;
 
-/// A row that reads from both engines; `#[derive(sqlx::FromRow)]` makes one.
+/// A row that reads from both engines; [`row!`] makes one.
 pub(crate) trait Row: Send + Unpin
 where
     Self: for<'r> FromRow<'r, SqliteRow>,

@@ -10,17 +10,18 @@ use crate::{
     sql::{self, Connection},
 };
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    role: String,
-    customer: Option<String>,
-    name: Option<String>,
-    digest: Vec<u8>,
-    prefix: String,
-    last4: String,
-    created_at: i64,
-    revoked_at: Option<i64>,
+sql::row! {
+    struct Row {
+        id: String,
+        role: String,
+        customer: Option<String>,
+        name: Option<String>,
+        digest: Vec<u8>,
+        prefix: String,
+        last4: String,
+        created_at: i64,
+        revoked_at: Option<i64>,
+    }
 }
 
 impl TryFrom<Row> for Token {

@@ -16,20 +16,21 @@ use crate::{
 /// Endpoints that are looked at in one round of sending; the others come in the next ones.
 const DUE_ENDPOINTS_MAX: i64 = 256;
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    customer: Option<String>,
-    url: String,
-    events: String,
-    description: Option<String>,
-    seed: String,
-    previous_seed: Option<String>,
-    previous_until: Option<i64>,
-    failures: i64,
-    paused_until: Option<i64>,
-    created_at: i64,
-    removed_at: Option<i64>,
+sql::row! {
+    struct Row {
+        id: String,
+        customer: Option<String>,
+        url: String,
+        events: String,
+        description: Option<String>,
+        seed: String,
+        previous_seed: Option<String>,
+        previous_until: Option<i64>,
+        failures: i64,
+        paused_until: Option<i64>,
+        created_at: i64,
+        removed_at: Option<i64>,
+    }
 }
 
 impl TryFrom<Row> for (Webhook, Seeds) {
@@ -293,14 +294,15 @@ pub(super) async fn insert_event<T>(
     changed_one(OPERATION, done.rows_affected())
 }
 
-#[derive(sqlx::FromRow)]
-struct DueEndpointRow {
-    id: String,
-    url: String,
-    seed: String,
-    previous_seed: Option<String>,
-    previous_until: Option<i64>,
-    failures: i64,
+sql::row! {
+    struct DueEndpointRow {
+        id: String,
+        url: String,
+        seed: String,
+        previous_seed: Option<String>,
+        previous_until: Option<i64>,
+        failures: i64,
+    }
 }
 
 /// An endpoint for which something is due.

@@ -101,16 +101,17 @@ pub(super) struct Candidate {
     billed_at: i64,
 }
 
-#[derive(sqlx::FromRow)]
-struct CandidateRow {
-    customer: String,
-    threshold: String,
-    time_zone: String,
-    month: String,
-    records: i64,
-    priced: i64,
-    bills: i64,
-    billed_at: i64,
+sql::row! {
+    struct CandidateRow {
+        customer: String,
+        threshold: String,
+        time_zone: String,
+        month: String,
+        records: i64,
+        priced: i64,
+        bills: i64,
+        billed_at: i64,
+    }
 }
 
 /// Everyone whose unbilled usage at `at` may have reached the threshold of their plan, by id, in

@@ -11,11 +11,12 @@ use crate::{
     sql::{self, Connection},
 };
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    amount: String,
-    is_rest: i64,
-    day: Option<String>,
+sql::row! {
+    struct Row {
+        amount: String,
+        is_rest: i64,
+        day: Option<String>,
+    }
 }
 
 impl TryFrom<Row> for Booked {

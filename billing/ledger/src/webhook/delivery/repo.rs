@@ -50,12 +50,13 @@ pub(in crate::webhook) async fn insert(
     changed(OPERATION, 1, done.rows_affected())
 }
 
-#[derive(sqlx::FromRow)]
-struct DueRow {
-    ordinal: i64,
-    event: String,
-    payload: String,
-    attempts: i64,
+sql::row! {
+    struct DueRow {
+        ordinal: i64,
+        event: String,
+        payload: String,
+        attempts: i64,
+    }
 }
 
 pub(super) struct Due {
@@ -259,20 +260,21 @@ pub(super) async fn resend(
     changed_one(OPERATION, done.rows_affected())
 }
 
-#[derive(sqlx::FromRow)]
-struct DeliveryRow {
-    ordinal: i64,
-    event: String,
-    kind: String,
-    subject: String,
-    at: i64,
-    state: String,
-    attempts: i64,
-    due_at: i64,
-    last_at: Option<i64>,
-    last_status: Option<i64>,
-    last_error: Option<String>,
-    settled_at: Option<i64>,
+sql::row! {
+    struct DeliveryRow {
+        ordinal: i64,
+        event: String,
+        kind: String,
+        subject: String,
+        at: i64,
+        state: String,
+        attempts: i64,
+        due_at: i64,
+        last_at: Option<i64>,
+        last_status: Option<i64>,
+        last_error: Option<String>,
+        settled_at: Option<i64>,
+    }
 }
 
 impl TryFrom<DeliveryRow> for Delivery {
