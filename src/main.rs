@@ -22,6 +22,7 @@ mod whole_file;
 use std::process::ExitCode;
 
 use clap::Parser;
+use permille_allocator as _;
 
 use crate::{
     cli::{Cli, Command, ConfigCommand},
@@ -29,11 +30,6 @@ use crate::{
     error::CliError,
     output::Output,
 };
-
-/// Every request allocates some dozens of small pieces and frees them on another thread than the
-/// one that made them: the system's allocator takes a tenth of a request's time for that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

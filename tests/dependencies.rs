@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("permille-limits", &["permille-types"]),
     ("permille-session", &["permille-types"]),
     ("permille-otlp", &["permille-types"]),
+    ("permille-allocator", &[]),
     ("permille-journal", &["permille-types"]),
     // A meter must not verify itself: the simulated provider shares nothing with the gateway.
     ("permille-simulator", &[]),
@@ -57,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "permille",
         &[
+            "permille-allocator",
             "permille-types",
             "permille-rating",
             "permille-journal",

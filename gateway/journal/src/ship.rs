@@ -1,6 +1,6 @@
 //! Carries settled records to billing: at least once, in order, acknowledged after commit.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use permille_types::{Ack, ControlError, Intake};
 
@@ -131,8 +131,15 @@ impl Shipper {
         }
     }
 
-    /// Hands over one batch; how long to pause then. Cancelled halfway, it repeats itself.
-    async fn step(&mut self) -> Result<Duration, JournalError> {
+    /// Hands over one batch; how long to pause then. Cancelled halfway, it repeats itself. Boxed so
+    /// that it is compiled with this crate, optimised, and not with the one that awaits it.
+    fn step(
+        &mut self,
+    ) -> Pin<Box<dyn Future<Output = Result<Duration, JournalError>> + Send + '_>> {
+        Box::pin(self.batch())
+    }
+
+    async fn batch(&mut self) -> Result<Duration, JournalError> {
         let batch = self.journal.next_batch(self.events_max, BATCH_BYTES_MAX).await?;
         let first = batch.events.first().map_or(0, |event| event.sequence);
         let last = batch.events.last().map_or(0, |event| event.sequence);

@@ -192,7 +192,15 @@ impl Gateway {
 
     /// Serves until `stop`, then finishes or settles every open reply. On return every record is
     /// written; the journal's last sync is the caller's.
-    pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
+    ///
+    /// The future is boxed so that all that a request runs is compiled with this crate, optimised,
+    /// and not with the one that awaits it.
+    #[must_use]
+    pub fn run(self, listener: TcpListener, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(self.serve(listener, stop))
+    }
+
+    async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let shared = self.shared;
         let background = CancellationToken::new();
         let follow = tokio::spawn(

@@ -12,6 +12,7 @@ mod rerate;
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap, HashSet},
+    pin::Pin,
 };
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -92,7 +93,17 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Invalid`] for an empty or oversized batch and for an event of a version that
     /// a newer build writes, else the store's failure.
-    pub async fn accept(&self, batch: &Batch) -> Result<Accepted, LedgerError> {
+    ///
+    /// The future is boxed so that it is compiled with this crate, optimised, and not with the one
+    /// that awaits it.
+    pub fn accept<'a>(
+        &'a self,
+        batch: &'a Batch,
+    ) -> Pin<Box<dyn Future<Output = Result<Accepted, LedgerError>> + Send + 'a>> {
+        Box::pin(self.booked(batch))
+    }
+
+    async fn booked(&self, batch: &Batch) -> Result<Accepted, LedgerError> {
         let count = batch.events.len();
         let sequence = batch.events.iter().map(|event| event.sequence).max();
         let Some(sequence) = sequence.filter(|_| count <= BATCH_EVENTS_MAX) else {
