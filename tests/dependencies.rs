@@ -127,6 +127,25 @@ fn every_crate_inherits_the_lint_table() {
     }
 }
 
+/// Overrides of packages are inherited with a profile, so what ships names them again.
+#[test]
+fn what_ships_is_optimised_throughout() {
+    let manifest: toml::Table =
+        std::fs::read_to_string("Cargo.toml").unwrap().parse().expect("Cargo.toml is TOML");
+    let packages = |profile: &str| manifest["profile"][profile]["package"].as_table().unwrap();
+    let setting = |packages: &toml::Table, package: &str, setting: &str| {
+        packages.get(package).and_then(|package| package.get(setting)?.as_integer())
+    };
+
+    let (first, ships) = (packages("release"), packages("dist"));
+    for package in first.keys() {
+        assert_eq!(setting(ships, package, "opt-level"), Some(3), "{package}");
+        let units = setting(ships, package, "codegen-units");
+        let inherited = setting(first, package, "codegen-units");
+        assert_eq!(units.or(inherited).unwrap_or(1), 1, "{package}");
+    }
+}
+
 /// What `deny.toml` says, which `cargo deny check` reads too.
 fn rules() -> toml::Table {
     std::fs::read_to_string("deny.toml").unwrap().parse().unwrap()
