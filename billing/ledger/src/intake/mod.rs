@@ -96,6 +96,7 @@ impl Ledger {
     ///
     /// The future is boxed so that it is compiled with this crate, optimised, and not with the one
     /// that awaits it.
+    #[must_use]
     pub fn accept<'a>(
         &'a self,
         batch: &'a Batch,
