@@ -64,7 +64,7 @@ fn begin(
     let mut call = HEADS.prepare_invoke();
     call.key(INDEX).key(EPOCH);
     if let Some(Counter(digest)) = counter {
-        call.key([TURN, digest.bytes()].concat());
+        call.key([TURN, &digest.bytes()].concat());
     }
     call.arg(operation)
         .arg(id.map_or_else(Vec::new, |id| id.as_uuid().into_bytes().to_vec()))
@@ -133,8 +133,8 @@ fn short(count: usize) -> [u8; 2] {
 fn beginnings(search: &Search<'_>) -> Vec<u8> {
     let mut packed = Vec::new();
     for beginning in search.beginnings() {
-        packed.extend_from_slice(beginning.prefix.bytes());
-        packed.extend_from_slice(search.scoped(beginning.reply).bytes());
+        packed.extend_from_slice(&beginning.prefix.bytes());
+        packed.extend_from_slice(&search.scoped(beginning.reply).bytes());
         packed.push(if beginning.is_distinct { b'1' } else { b'0' });
         packed.extend_from_slice(&short(search.known(beginning.at)));
         packed.extend_from_slice(&short(beginning.behind));
@@ -146,9 +146,9 @@ fn exchanges(search: &Search<'_>) -> Vec<u8> {
     let mut packed = Vec::new();
     for exchange in search.exchanges() {
         for digest in [exchange.asked, exchange.both, exchange.after] {
-            packed.extend_from_slice(digest.unwrap_or(Digest::START).bytes());
+            packed.extend_from_slice(&digest.unwrap_or(Digest::START).bytes());
         }
-        packed.extend_from_slice(search.scoped(exchange.reply).bytes());
+        packed.extend_from_slice(&search.scoped(exchange.reply).bytes());
         packed.extend_from_slice(&short(exchange.end));
     }
     packed
@@ -191,7 +191,7 @@ pub(super) fn note(frame: Frame, note: &Note) -> ScriptInvocation<'static> {
 }
 
 fn packed(digests: &[Digest]) -> Vec<u8> {
-    digests.iter().flat_map(|digest| *digest.bytes()).collect()
+    digests.iter().flat_map(|digest| digest.bytes()).collect()
 }
 
 pub(super) fn count(
