@@ -67,7 +67,7 @@ mod tests {
             1 => "[ \\\\\"\n]{0,3}[a-z]{90,120}\n: please summarise[ ]{0,2}",
         ];
         let written = |text: String| serde_json::to_string(&text).unwrap();
-        (0..10, role, text.prop_map(written), "[a-z]{0,2}").prop_map(|(shape, role, text, name)| {
+        (0..12, role, text.prop_map(written), "[a-z]{0,2}").prop_map(|(shape, role, text, name)| {
             match shape {
                 0 | 1 => format!(r#""role":"{role}","content":{text}}}"#),
                 2 => format!(r#" "content" : {text}, "role": "{role}", "refusal": null}}"#),
@@ -77,6 +77,8 @@ mod tests {
                 6 => format!(r#""type":"function_call_output","output":{text}}}"#),
                 7 => format!(r#""type":"function_call","name":"{name}","arguments":{text}}}"#),
                 8 => format!(r#""role":"{role}","content":[{text},{text}]}}"#),
+                9 => format!(r#""role":"{role}","content":[{{"input":{{"q":{text}}}}}]}}"#),
+                10 => format!(r#""role":"{role}","arguments":[{text}]}}"#),
                 _ => format!(
                     r#""role":"{role}","content":[{{"type":"tool_result","content":{text}}}]}}"#
                 ),
@@ -103,5 +105,16 @@ mod tests {
 
             prop_assert_eq!(alike, apart);
         }
+    }
+
+    /// No summary is looked for in what a tool is called with.
+    #[test]
+    fn an_argument_has_no_head() {
+        let long = "so many words ".repeat(9);
+        let message = format!(r#""role":"user","content":[{{"input":{{"q":"{long}"}}}}]}}"#);
+
+        let read = read((0..2).map(|_| format!("{{{message}")));
+
+        assert_eq!((read.messages.len(), read.lines), (2, Vec::new()));
     }
 }

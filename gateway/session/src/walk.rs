@@ -283,8 +283,11 @@ impl<'b> Walk<'_, 'b> {
                 self.draft.text(text, meaning);
                 if !matches!(meaning, Meaning::Role | Meaning::Type) {
                     self.said = match self.said {
-                        Said::Nothing => Said::Text { from, behind: self.json.rest() },
-                        Said::Text { .. } | Said::More => Said::More,
+                        // An argument has no head.
+                        Said::Nothing if meaning != Meaning::Argument => {
+                            Said::Text { from, behind: self.json.rest() }
+                        }
+                        Said::Nothing | Said::Text { .. } | Said::More => Said::More,
                     };
                 }
             }
