@@ -90,12 +90,12 @@ impl Ledger {
     /// Books a batch: all of it is committed when this answers, nothing of it on an error. The
     /// same events, again and in any batches, change nothing.
     ///
+    /// The future is boxed so that it is compiled with this crate, optimised, and not with the one
+    /// that awaits it.
+    ///
     /// # Errors
     /// [`LedgerError::Invalid`] for an empty or oversized batch and for an event of a version that
     /// a newer build writes, else the store's failure.
-    ///
-    /// The future is boxed so that it is compiled with this crate, optimised, and not with the one
-    /// that awaits it.
     #[must_use]
     pub fn accept<'a>(
         &'a self,
