@@ -60,10 +60,11 @@ async fn usage_through_the_stream_arrives_once_whoever_dies_or_forgets() {
     fleet.kill_billing().await;
     fleet.kill_second_billing().await;
     traffic.more(100).await;
-    eventually("one batch of each gateway waits", async || {
-        (fleet.streamed().await == 2).then_some(())
+    let waiting = eventually("a batch of each gateway waits", async || {
+        Some(fleet.streamed().await).filter(|batches| *batches >= 2)
     })
     .await;
+    assert_eq!(waiting, 2, "one batch of each gateway");
     fleet.start_billing().await;
     fleet.start_second_billing().await;
     traffic.more(50).await;
