@@ -15,7 +15,13 @@ pub(super) const DONE: &[u8] = b"[DONE]";
 
 /// `json` as an object of a family's shape; absent when it has another one.
 pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-    match serde_json::from_slice::<Object<T>>(json) {
+    // As text, each string in it need not be looked at again for whether it is UTF-8. Where it is
+    // not, what is wrong may be nothing that is read.
+    let read = match simdutf8::basic::from_utf8(json) {
+        Ok(text) => serde_json::from_str::<Object<T>>(text),
+        Err(_) => serde_json::from_slice(json),
+    };
+    match read {
         Ok(Object::Value(value)) => Some(value),
         _ => None,
     }
@@ -110,4 +116,25 @@ pub(super) struct CacheWrites {
 pub(super) struct CacheCreation {
     pub(super) ephemeral_5m_input_tokens: Count,
     pub(super) ephemeral_1h_input_tokens: Count,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, default)]
+        id: Text<'a>,
+    }
+
+    /// M5: a provider that sends broken bytes in a text that nobody reads has reported its usage.
+    #[test]
+    fn bytes_that_are_not_utf8_cost_only_what_is_read_of_them() {
+        let id = |json: &[u8]| object::<Named<'_>>(json).map(|named| named.id.as_str().to_owned());
+
+        assert_eq!(id("{\"id\":\"\u{e9}\"}".as_bytes()).as_deref(), Some("\u{e9}"));
+        assert_eq!(id(b"{\"more\":\"\xff\",\"id\":\"a\"}").as_deref(), Some("a"));
+        assert_eq!(id(b"{\"id\":\"a\xff\"}"), None);
+    }
 }
