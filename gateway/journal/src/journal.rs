@@ -265,14 +265,16 @@ impl Journal {
         spare: u64,
         check: impl Fn(&State) -> Result<(), JournalError>,
     ) -> Result<Held<'a, State>, JournalError> {
-        let deadline = Instant::now() + PREPARE_WAIT;
+        let mut deadline = None;
         loop {
             state.check_usable()?;
             check(&state)?;
             let Some(reason) = state.lack_of_room(record_bytes(payload), spare) else {
                 return Ok(state);
             };
-            if reason != FullReason::Preparing || Instant::now() >= deadline {
+            let now = Instant::now();
+            let deadline = *deadline.get_or_insert(now + PREPARE_WAIT);
+            if reason != FullReason::Preparing || now >= deadline {
                 Shared::refused(&mut state, reason);
                 return Err(JournalError::Full { reason });
             }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use moka::sync::Cache;
 use permille_session::{Conversation, Counter, NextTurn, Recogniser, Search};
 use permille_types::{ControlPlane, CustomerId, Endpoint, RequestId, SessionId, TurnKind};
@@ -219,6 +219,9 @@ fn may_be_turn(endpoint: Endpoint) -> bool {
 }
 
 fn named(headers: &HeaderMap) -> Result<Option<SessionId>, Refusal> {
+    if !names_any(headers, &headers::SESSION) {
+        return Ok(None);
+    }
     for name in &headers::SESSION {
         let Some(value) = headers.get(name) else { continue };
         let text = value.to_str().map_err(|_| {
@@ -230,8 +233,17 @@ fn named(headers: &HeaderMap) -> Result<Option<SessionId>, Refusal> {
 }
 
 fn named_by_agent(headers: &HeaderMap) -> Option<SessionId> {
+    if !names_any(headers, &headers::AGENT_SESSION) {
+        return None;
+    }
     let mut values = headers::AGENT_SESSION.iter().filter_map(|name| headers.get(name));
     values.find_map(|value| value.to_str().ok()?.trim().parse().ok())
+}
+
+/// Whether one of `names` is there, in one pass: most requests have none, and each look for a name
+/// alone hashes it.
+fn names_any(headers: &HeaderMap, names: &[HeaderName]) -> bool {
+    headers.keys().any(|name| names.contains(name))
 }
 
 fn invalid(name: &str) -> impl FnOnce(permille_types::IdError) -> Refusal {
