@@ -76,6 +76,9 @@ pub(crate) async fn beside(path: &Path, config: &Config) -> Result<Ledger, CliEr
     Ledger::open(LedgerConfig { store, pepper, clock }).await.map_err(failed)
 }
 
+/// What the token of local commands is called.
+pub(crate) const LOCAL_COMMANDS: &str = "local commands";
+
 /// The token in the folder, if this store knows it, else a new one.
 async fn local_token(
     folder: &DataFolder,
@@ -87,7 +90,7 @@ async fn local_token(
     {
         return Ok(token);
     }
-    let created = ledger.create_token(Role::Admin, Some("local commands")).await.map_err(failed)?;
+    let created = ledger.create_token(Role::Admin, Some(LOCAL_COMMANDS)).await.map_err(failed)?;
     folder.store_cli_token(lock, &created.secret)?;
     Ok(created.secret)
 }

@@ -14,7 +14,7 @@ mod support;
 use std::net::TcpListener;
 
 use serde_json::json;
-use support::{Folder, eventually};
+use support::{Folder, Server, eventually};
 
 fn question() -> serde_json::Value {
     json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]})
@@ -40,8 +40,33 @@ async fn a_first_start_prints_a_key_that_works_at_once_and_never_again() {
     assert!(server.stop().await.success());
     let printed = server.printed();
     let server = folder.serve().await;
-    assert_eq!(server.printed(), printed, "a second start prints no secret");
+    let again = eventually("a second start says where the server is", async || {
+        let again = server.printed().strip_prefix(&printed)?.to_owned();
+        again.contains("/metrics").then_some(again)
+    })
+    .await;
+    assert!(again.contains(&format!("http://{}/v1", server.gateway())), "{again}");
+    assert!(!again.contains("sk-pm_") && !again.contains("pmt_"), "no secret: {again}");
     assert_eq!(server.chat(&key, question()).await.status, 200);
+}
+
+#[tokio::test]
+async fn billing_alone_makes_one_admin_token_however_often_it_starts() {
+    let folder = Folder::new();
+    let secrets = async |server: &Server| {
+        let greeted = "the first token is printed";
+        eventually(greeted, async || Some(server.printed()).filter(|told| told.contains("pmt_")))
+            .await;
+        server.printed().matches("pmt_").count()
+    };
+    let mut server = Server::start(&folder, "billing", &[]).await;
+    assert_eq!(secrets(&server).await, 1);
+    assert!(server.stop().await.success());
+
+    let mut server = Server::start(&folder, "billing", &[]).await;
+    // Its greeting is over once it ends well: a stop waits for it.
+    assert!(server.stop().await.success());
+    assert_eq!(secrets(&server).await, 1);
 }
 
 #[tokio::test]

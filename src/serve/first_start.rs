@@ -1,31 +1,39 @@
-//! What a first start leaves behind and says: a customer, a key, a token, and a line to try.
+//! What a start says: where the server is. A first one leaves a customer, a key and a token
+//! behind, and says them and a line to try.
 
-use serde_json::json;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
 
-use super::Running;
+use super::{Access, Running};
 use crate::{
     api::{Api, Path, created_secret},
     error::CliError,
     output::Output,
+    store::LOCAL_COMMANDS,
 };
-use secrecy::ExposeSecret;
 
-/// Says where the server is. On an empty store it first makes a customer `default` with a key,
-/// and an admin token; their secrets are printed this once.
+/// Says where the server is. On a store without customers it first makes a customer `default` with
+/// a key, and an admin token; their secrets are printed this once. Billing alone makes only the
+/// token, where nobody has one.
 ///
 /// # Errors
 /// [`CliError`] when the API refuses or nobody reads the output.
 pub(crate) async fn greet(output: Output, running: &Running) -> Result<(), CliError> {
     let Some(api) = running.api() else { return Ok(()) };
-    let customers = api.list(&Path::of(&["customers"])).await?;
-    if !customers.is_empty() {
-        return Ok(());
-    }
-    let token = api.post(&Path::of(&["tokens"]), &json!({"role": "admin"})).await?;
-    let token = created_secret(&token)?;
+    let has_customers = !api.list(&Path::of(&["customers"])).await?.is_empty();
     let Some(access) = running.access() else {
+        let tokens = api.list(&Path::of(&["tokens"])).await?;
+        if has_customers || tokens.iter().any(|token| is_somebodys_admin(token)) {
+            return Ok(());
+        }
+        let token = admin_token(&api).await?;
         return output.line(&format!("first admin token, shown once: {}", token.expose_secret()));
     };
+    if has_customers {
+        return later(output, &access);
+    }
+    let token = admin_token(&api).await?;
     let key = default_customer(&api).await?;
     if output.is_json() {
         return output.document(&json!({
@@ -55,20 +63,54 @@ pub(crate) async fn greet(output: Output, running: &Running) -> Result<(), CliEr
            -H 'content-type: application/json' \\\n  \
            -d '{body}'\n\
          \n\
-         gateway  http://{gateway}/v1 (OpenAI), http://{gateway}/anthropic (Anthropic)\n\
-         console  http://{console}, in a browser, with the admin token\n\
-         api      http://{console}/api/v1\n\
-         metrics  http://{metrics}/metrics",
+         {places}",
         key = key.expose_secret(),
         token = token.expose_secret(),
         gateway = access.gateway,
-        console = access.console,
-        metrics = access.metrics,
+        places = places(&access),
         body = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}]}"#,
     ))
 }
 
-async fn default_customer(api: &Api) -> Result<secrecy::SecretString, CliError> {
+/// What a start says whose secrets are known.
+fn later(output: Output, access: &Access) -> Result<(), CliError> {
+    if output.is_json() {
+        return output.document(&json!({
+            "gateway": format!("http://{}", access.gateway),
+            "console": format!("http://{}", access.console),
+            "metrics": format!("http://{}/metrics", access.metrics),
+        }));
+    }
+    output.line(&places(access))
+}
+
+fn places(Access { gateway, console, metrics, .. }: &Access) -> String {
+    format!(
+        "gateway  http://{gateway}/v1 (OpenAI), http://{gateway}/anthropic (Anthropic)\n\
+         console  http://{console}, in a browser, with an admin token \
+         (`permille token create --role admin` makes one)\n\
+         api      http://{console}/api/v1\n\
+         metrics  http://{metrics}/metrics"
+    )
+}
+
+/// Whether `token`, as the API lists it, is an admin's that somebody was given.
+fn is_somebodys_admin(token: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Listed {
+        role: String,
+        name: Option<String>,
+    }
+    serde_json::from_str::<Listed>(token.get())
+        .is_ok_and(|token| token.role == "admin" && token.name.as_deref() != Some(LOCAL_COMMANDS))
+}
+
+async fn admin_token(api: &Api) -> Result<SecretString, CliError> {
+    let made = api.post(&Path::of(&["tokens"]), &json!({"role": "admin"})).await?;
+    Ok(created_secret(&made)?)
+}
+
+async fn default_customer(api: &Api) -> Result<SecretString, CliError> {
     let customer = json!({"id": "default", "name": "default", "currency": "USD",
                           "time_zone": "UTC"});
     api.post(&Path::of(&["customers"]), &customer).await?;

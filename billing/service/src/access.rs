@@ -177,7 +177,10 @@ impl<A: Action> FromRequestParts<Billing> for Caller<A> {
             .get(IDEMPOTENCY_KEY)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let token = match secret(&parts.headers) {
-            Some(secret) => billing.ledger.authenticate(&secret).await?,
+            Some(secret) => {
+                let token = billing.ledger.authenticate(&secret).await?;
+                Some(token.ok_or_else(Problem::unknown_token)?)
+            }
             // The console's links to the API open in the browser that has signed in: what changes
             // something takes a token all the same.
             None if matches!(parts.method, Method::GET | Method::HEAD) => {

@@ -51,6 +51,13 @@ impl Problem {
         }
     }
 
+    /// A token came, and none that is in force.
+    pub(crate) fn unknown_token() -> Self {
+        let detail = "this API token is unknown or revoked; accepted: one that is in force, as \
+                      `Authorization: Bearer pmt_…`";
+        Self { detail: detail.to_owned(), ..Self::unauthenticated() }
+    }
+
     pub(crate) fn forbidden(role: &str, what: &str) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,

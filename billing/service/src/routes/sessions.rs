@@ -94,6 +94,9 @@ pub(super) async fn summary(
         Problem::busy("another summary of sessions is being made; ask again in some seconds")
     })?;
     let mut summary = billing.ledger.summary(&filter).await?;
+    if let Some(fee) = filter.flat_fee {
+        is_comparable(fee, &summary)?;
+    }
     if caller.may::<ReadMargins>().is_err() {
         summary.hide_margins();
     }
@@ -130,6 +133,20 @@ fn requests_max(asked: Option<u32>, may_wait: bool) -> Result<u32, Problem> {
             "requests_max `{asked}` is not accepted; accepted: 1 to {most}"
         ))),
     }
+}
+
+/// Refuses a fee in a currency that no session has: there would be nothing about it in the answer.
+fn is_comparable(fee: Money, summary: &Summary) -> Result<(), Problem> {
+    let currencies = || summary.currencies.iter().map(|of| of.currency);
+    if summary.currencies.is_empty() || currencies().any(|currency| currency == fee.currency()) {
+        return Ok(());
+    }
+    let accepted: Vec<&str> = currencies().map(|currency| currency.code()).collect();
+    Err(Problem::invalid(format!(
+        "flat_fee is in {}, and no session is; accepted: a fee in {}",
+        fee.currency().code(),
+        accepted.join(" or ")
+    )))
 }
 
 /// An amount and its currency.

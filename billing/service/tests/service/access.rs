@@ -396,7 +396,8 @@ async fn a_revoked_token_is_refused_at_once_and_stays_listed() {
     let revoked = api.post(&path, &Value::Null).await.ok();
     let again = api.post(&path, &Value::Null).await.ok();
 
-    api.get_as(secret, "/api/v1/customers").await.problem(401, "unauthenticated");
+    let refusal = api.get_as(secret, "/api/v1/customers").await.problem(401, "unauthenticated");
+    assert!(refusal.starts_with("this API token is unknown or revoked"), "{refusal}");
     assert_eq!(revoked["revoked_at"], crate::support::NOW);
     assert_eq!(again, revoked, "revoking again changes nothing");
     assert!(api.items("/api/v1/tokens").await.contains(&revoked));

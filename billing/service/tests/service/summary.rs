@@ -72,6 +72,18 @@ async fn a_fee_that_is_none_is_named_with_what_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_fee_in_a_currency_that_no_session_has_is_refused_by_name() {
+    let api = two().await;
+
+    let reply = api.get("/api/v1/session-summary?customer=acme&flat_fee=99%20USD").await;
+
+    let detail = reply.problem(422, "invalid");
+    assert!(detail.contains("flat_fee is in USD") && detail.contains("a fee in CNY"), "{detail}");
+    let unused = Api::with_acme().await;
+    unused.get("/api/v1/session-summary?flat_fee=99%20USD").await.ok();
+}
+
+#[tokio::test]
 async fn more_requests_are_summed_up_for_those_who_may_wait() {
     let api = Api::with_acme().await;
     let path = "/api/v1/session-summary?requests_max";
