@@ -100,8 +100,9 @@ impl Fleet {
             if tokio::time::timeout(END_TIME_MAX, member.child.wait()).await.is_ok() {
                 continue;
             }
-            if let Err(cause) = member.child.kill().await {
-                eprintln!("end {}: {cause}", member.name);
+            match member.child.kill().await {
+                Ok(()) => eprintln!("{}: killed after {END_TIME_MAX:?}", member.name),
+                Err(cause) => eprintln!("end {}: {cause}", member.name),
             }
         }
     }

@@ -265,7 +265,8 @@ impl Journal {
         spare: u64,
         check: impl Fn(&State) -> Result<(), JournalError>,
     ) -> Result<Held<'a, State>, JournalError> {
-        let mut deadline = None;
+        // The clock is read only where there is something to wait for.
+        let mut until = None;
         loop {
             state.check_usable()?;
             check(&state)?;
@@ -273,7 +274,7 @@ impl Journal {
                 return Ok(state);
             };
             let now = Instant::now();
-            let deadline = *deadline.get_or_insert(now + PREPARE_WAIT);
+            let deadline = *until.get_or_insert(now + PREPARE_WAIT);
             if reason != FullReason::Preparing || now >= deadline {
                 Shared::refused(&mut state, reason);
                 return Err(JournalError::Full { reason });

@@ -15,8 +15,8 @@ pub(super) const DONE: &[u8] = b"[DONE]";
 
 /// `json` as an object of a family's shape; absent when it has another one.
 pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-    // As text, each string in it need not be looked at again for whether it is UTF-8. Where it is
-    // not, what is wrong may be nothing that is read.
+    // Read as text, its strings are not checked for UTF-8 one by one. A piece that is not UTF-8 is
+    // read as bytes: what is broken may be nothing that is read.
     let read = match simdutf8::basic::from_utf8(json) {
         Ok(text) => serde_json::from_str::<Object<T>>(text),
         Err(_) => serde_json::from_slice(json),
