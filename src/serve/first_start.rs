@@ -2,7 +2,7 @@
 //! behind, and says them and a line to try.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use super::{Access, Running};
@@ -30,20 +30,23 @@ pub(crate) async fn greet(output: Output, running: &Running) -> Result<(), CliEr
         let token = admin_token(&api).await?;
         return output.line(&format!("first admin token, shown once: {}", token.expose_secret()));
     };
+    let greeting = Greeting::of(&access);
     if has_customers {
-        return later(output, &access);
+        return if output.is_json() {
+            output.document(&greeting)
+        } else {
+            output.line(&told(&access))
+        };
     }
     let token = admin_token(&api).await?;
     let key = default_customer(&api).await?;
     if output.is_json() {
-        return output.document(&json!({
-            "gateway": format!("http://{}", access.gateway),
-            "console": format!("http://{}", access.console),
-            "metrics": format!("http://{}/metrics", access.metrics),
-            "customer": "default",
-            "key": key.expose_secret(),
-            "admin_token": token.expose_secret(),
-        }));
+        return output.document(&Greeting {
+            customer: Some("default"),
+            key: Some(key.expose_secret()),
+            admin_token: Some(token.expose_secret()),
+            ..greeting
+        });
     }
     let models = if running.is_simulated() {
         "no [[upstream]] is configured: a simulated provider answers, and its rows are marked"
@@ -67,24 +70,40 @@ pub(crate) async fn greet(output: Output, running: &Running) -> Result<(), CliEr
         key = key.expose_secret(),
         token = token.expose_secret(),
         gateway = access.gateway,
-        places = places(&access),
+        places = told(&access),
         body = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}]}"#,
     ))
 }
 
-/// What a start says whose secrets are known.
-fn later(output: Output, access: &Access) -> Result<(), CliError> {
-    if output.is_json() {
-        return output.document(&json!({
-            "gateway": format!("http://{}", access.gateway),
-            "console": format!("http://{}", access.console),
-            "metrics": format!("http://{}/metrics", access.metrics),
-        }));
-    }
-    output.line(&places(access))
+/// What a start says as JSON; the last three fields on a first one.
+#[derive(Serialize)]
+struct Greeting<'a> {
+    gateway: String,
+    console: String,
+    metrics: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin_token: Option<&'a str>,
 }
 
-fn places(Access { gateway, console, metrics, .. }: &Access) -> String {
+impl Greeting<'_> {
+    fn of(access: &Access) -> Self {
+        Self {
+            gateway: format!("http://{}", access.gateway),
+            console: format!("http://{}", access.console),
+            metrics: format!("http://{}/metrics", access.metrics),
+            customer: None,
+            key: None,
+            admin_token: None,
+        }
+    }
+}
+
+/// Where the server is, for people.
+fn told(Access { gateway, console, metrics, .. }: &Access) -> String {
     format!(
         "gateway  http://{gateway}/v1 (OpenAI), http://{gateway}/anthropic (Anthropic)\n\
          console  http://{console}, in a browser, with an admin token \
