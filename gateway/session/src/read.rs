@@ -168,8 +168,11 @@ impl<'b> Reading<'_, 'b> {
     }
 
     /// All messages are there: the last replies and what is asked are read again for how they
-    /// begin.
+    /// begin. Where nothing has been replied yet there is nothing to compare or to summarise.
     fn end(&mut self, read: &Read<'b>) -> Result<(), Invalid> {
+        if !read.after_reply {
+            return Ok(());
+        }
         let mut draft = Draft::new(self.key, Reads::Beginning);
         if !read.asked.is_empty() {
             draft.read_again(read.asked)?;

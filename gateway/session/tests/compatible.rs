@@ -39,8 +39,9 @@ const REQUESTS: [(&str, u64); 6] = [
         3_954_664_712_813_046_902,
     ),
     (
-        r#"{"input":"Please summarize what was said so far, in a few lines."}"#,
-        17_795_647_927_956_290_296,
+        r#"{"input":["go",{"role":"assistant","content":"31"},
+        "Please summarize what was said so far, in a few lines."]}"#,
+        2_717_527_097_147_098_809,
     ),
 ];
 

@@ -99,11 +99,14 @@ fn what_nobody_asked_to_summarise_is_no_summary() {
 #[test]
 fn the_summary_of_a_document_is_nobodys_conversation() {
     let mut client = Client::new();
-    client.ask(&chat(&[("user", &format!("Summarise this: {QUESTION}"))]), SUMMARY);
+    let asked = format!("Summarise this: {QUESTION}");
+    client.ask(&chat(&[("user", &asked)]), SUMMARY);
+    let again = client.ask(&chat(&[("user", &asked)]), SUMMARY);
 
     let next = client.ask(&chat(&[("user", &format!("Review this:\n{SUMMARY}"))]), "");
 
-    assert_eq!(turn(&next), ("request-2", 1, TurnKind::New));
+    assert_eq!(turn(&again), ("request-1", 1, TurnKind::Regenerate));
+    assert_eq!(turn(&next), ("request-3", 1, TurnKind::New));
 }
 
 #[test]
