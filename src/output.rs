@@ -14,6 +14,11 @@ use serde_json::value::RawValue;
 
 use crate::error::CliError;
 
+/// Writes what whoever runs a command should know beside its answer, to standard error.
+pub(crate) fn remark(text: &str) {
+    writeln!(io::stderr().lock(), "permille: {text}").unwrap_or_default();
+}
+
 /// How far long work is, on standard error while that is a terminal.
 pub(crate) fn progress(what: &'static str, of: u64) -> ProgressBar {
     counting(ProgressBar::new(of).with_message(what))

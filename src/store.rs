@@ -34,7 +34,7 @@ impl Store {
         config: &Config,
     ) -> Result<Self, CliError> {
         let pepper = Pepper::load_or_create(&folder.pepper()).map_err(failed)?;
-        let store = config.settings.store.address(folder.path(), config.folder())?;
+        let store = config.store_address(folder.path())?;
         let clock = Arc::new(SystemClock);
         let ledger = Ledger::open(LedgerConfig { store, pepper, clock }).await.map_err(failed)?;
         let built_in = default_prices().map_err(failed)?;
@@ -58,7 +58,7 @@ pub(crate) async fn beside(path: &Path, config: &Config) -> Result<Ledger, CliEr
         )));
     }
     let folder = DataFolder::open(path)?;
-    let store = config.settings.store.address(folder.path(), config.folder())?;
+    let store = config.store_address(folder.path())?;
     let lock = folder.try_lock()?;
     if lock.is_none() {
         let version = Ledger::version_of(&store).await.map_err(failed)?;

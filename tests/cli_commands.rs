@@ -137,6 +137,7 @@ fn limits_of_keys_projects_and_customers_are_set_shown_changed_and_taken_away() 
 #[test]
 fn a_refusal_is_one_sentence_that_names_the_thing() {
     let folder = Folder::new();
+    folder.text(&["customer", "list"]);
 
     for (args, named) in [
         (&["customer", "show", "nobody"][..], "nobody"),
@@ -223,6 +224,7 @@ fn the_built_in_price_of_the_first_product_is_known() {
 #[test]
 fn a_reader_who_leaves_ends_a_command_quietly() {
     let folder = Folder::new();
+    folder.text(&["price", "list"]);
     let mut command = folder.command(&["price", "list", "--json"]);
     let (reader, writer) = std::io::pipe().unwrap();
     command.stdout(writer);
@@ -231,6 +233,22 @@ fn a_reader_who_leaves_ends_a_command_quietly() {
     let finished = Finished::of(&mut command);
 
     assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+}
+
+/// In a wrong folder every list is empty.
+#[test]
+fn the_first_command_in_a_data_folder_says_that_it_is_the_first() {
+    let folder = Folder::new();
+
+    let first = Finished::of(&mut folder.command(&["usage", "list", "--json"]));
+    let second = Finished::of(&mut folder.command(&["usage", "list", "--json"]));
+
+    let data = folder.data();
+    assert_eq!((first.code, first.stdout.as_str()), (0, ""), "{}", first.stderr);
+    for said in [data.to_str().unwrap(), "nothing was kept", "--data"] {
+        assert!(first.stderr.contains(said), "{}", first.stderr);
+    }
+    assert_eq!((second.code, second.stderr.as_str()), (0, ""));
 }
 
 #[test]

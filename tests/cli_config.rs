@@ -118,3 +118,31 @@ fn a_file_that_is_named_must_exist() {
 
     assert!(refusal.contains("permille.toml"), "{refusal}");
 }
+
+/// Whatever `serve` would stop at, a check stops at before.
+#[test]
+fn what_a_start_reads_beside_the_file_must_be_there() {
+    let token = "[billing]\nurl = \"http://127.0.0.1:9\"\ntoken_file = \"no/token\"\n";
+    let server = "[store]\nurl = \"postgres://p@127.0.0.1/p\"\npassword_env = \"NO_PASSWORD\"\n";
+    let collector = "[otlp]\nendpoint = \"http://127.0.0.1:9\"\nheaders_file = \"no/headers\"\n";
+    for (config, said) in [
+        ("[issuer]\nlogo = \"no/logo.png\"\n", ["`issuer.logo`", "no/logo.png"]),
+        ("[issuer]\nfonts = [\"no/fonts\"]\n", ["`issuer.fonts`", "no/fonts"]),
+        ("[store]\nurl = \"sqlite:no/p.db\"\n", ["`store.url`", "data/no`"]),
+        (server, ["`store`", "NO_PASSWORD"]),
+        (token, ["`billing`", "no/token"]),
+        (collector, ["`otlp`", "no/headers"]),
+    ] {
+        let folder = Folder::new();
+        folder.config(config);
+        let half = if config == token { "gateway" } else { "serve" };
+
+        for args in [&["config", "check"][..], &[half]] {
+            let refusal = folder.run(args).refused(1);
+
+            assert!(refusal.contains("permille.toml"), "{args:?}: {refusal}");
+            assert!(said.iter().all(|said| refusal.contains(said)), "{args:?}: {refusal}");
+            assert_eq!(refusal.lines().count(), 1, "{refusal}");
+        }
+    }
+}

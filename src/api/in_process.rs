@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     data_folder::{DataFolder, FolderLock},
     error::CliError,
+    output::remark,
     store::Store,
 };
 
@@ -38,7 +39,15 @@ impl InProcess {
         lock: FolderLock,
         config: &Config,
     ) -> Result<(Self, SecretString), CliError> {
+        let is_first = folder.cli_token()?.is_none();
         let store = Store::open(folder, &lock, config).await?;
+        if is_first {
+            let folder = folder.path().display();
+            remark(&format!(
+                "nothing was kept in data folder `{folder}` before: if another one was meant, \
+                 name it with --data"
+            ));
+        }
         // Nobody scrapes a command: its metrics end with it.
         let billing = Billing::new(store.ledger, &Registry::new())
             .map_err(|cause| ApiError::Store(Box::new(cause)))?

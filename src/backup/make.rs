@@ -41,7 +41,7 @@ pub(crate) async fn make(data: &Path, config: &Config, to: &Path) -> Result<Mani
     refuse_below(data, to)?;
     prepare(to)?;
     let folder = DataFolder::existing(data);
-    let address = config.settings.store.address(data, config.folder())?;
+    let address = config.store_address(data)?;
     let began_at = SystemClock.now();
     let mut segments = Segments::hold(&folder)?;
     let store = match &address {

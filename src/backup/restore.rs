@@ -32,7 +32,7 @@ pub(crate) fn restore(from: &Path, data: &Path, config: &Config) -> Result<Manif
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
         Err(cause) => return Err(CliError::ReadFile { path: data.to_owned(), cause }),
     }
-    let address = config.settings.store.address(data, config.folder())?;
+    let address = config.store_address(data)?;
     let store = match (&address, manifest.has_store) {
         (StoreAddress::Sqlite(path), true) if let Some(there) = in_the_way(path) => {
             return Err(CliError::Refused(format!(

@@ -38,7 +38,7 @@ pub(crate) async fn back_up(context: &Context, asked: &Backup) -> Result<(), Cli
     let config = context.config()?;
     let making = make(&context.data, &config, &asked.to);
     let manifest = waiting("a backup is made", making).await?;
-    let address = config.settings.store.address(&context.data, config.folder())?;
+    let address = config.store_address(&context.data)?;
     let beside = match address {
         StoreAddress::Postgres(_) => Some(format!(
             "{address} is not part of it: back it up with pg_dump or its server's own means, before \

@@ -6,11 +6,12 @@ use crate::error::CliError;
 /// Checks every source and prints what they amount to, secrets masked.
 ///
 /// # Errors
-/// [`CliError::Config`] names the source and the key, or the missing credential.
+/// [`CliError::Config`] names the source and the key, or the variable or file that is missing.
 pub(crate) fn check(context: &Context) -> Result<(), CliError> {
     let config = context.config()?;
     // A start would fail without them, so the check does.
-    config.upstreams()?;
+    config.check_files()?;
+    config.store_address(&context.data)?;
     if context.output.is_json() {
         return context.output.document(&config.to_json()?);
     }

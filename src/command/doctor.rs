@@ -130,12 +130,7 @@ fn tell(context: &Context, checks: &[Finding]) -> Result<(), CliError> {
 
 fn configuration(config: &Config) -> Finding {
     let name = "configuration";
-    let secrets = config
-        .upstreams()
-        .map(drop)
-        .and_then(|()| config.otlp("doctor".to_owned()).map(drop))
-        .and_then(|()| config.issuer().map(drop));
-    match (secrets, &config.file) {
+    match (config.check_files(), &config.file) {
         (Err(error), _) => Finding::error(name, chain(&error), "give what the configuration names"),
         (Ok(()), Some(file)) => Finding::ok(name, format!("`{}` is usable", file.display())),
         (Ok(()), None) => Finding::ok(name, "no file, defaults and environment are usable"),
@@ -233,7 +228,7 @@ async fn store(data: &Path, config: &Config) -> Finding {
     if config.settings.billing.url.is_some() {
         return Finding::ok(name, "billing is another process");
     }
-    let address = match config.settings.store.address(data, config.folder()) {
+    let address = match config.store_address(data) {
         Ok(address) => address,
         Err(error) => {
             return Finding::error(name, chain(&error), "give what the configuration names");

@@ -30,7 +30,7 @@ pub(crate) struct Migrate {
 pub(crate) async fn run(context: &Context, asked: Migrate) -> Result<(), CliError> {
     let config = context.config()?;
     let folder = DataFolder::existing(&context.data);
-    let store = config.settings.store.address(folder.path(), config.folder())?;
+    let store = config.store_address(folder.path())?;
     let before = Ledger::version_of(&store).await.map_err(failed)?;
     let is_newer = before.found.is_some_and(|found| found > before.known);
     if !asked.check || is_newer {

@@ -23,6 +23,7 @@ use std::{
 };
 
 use permille_types::Price;
+use secrecy::SecretString;
 
 pub(crate) use budget::BudgetSection;
 pub(crate) use error::ConfigError;
@@ -122,6 +123,42 @@ impl Config {
     pub(crate) fn issuer(&self) -> Result<permille_documents::Issuer, ConfigError> {
         let issuer = self.settings.issuer.read(self.folder());
         issuer.map_err(|error| error.in_file(self.file.as_deref()))
+    }
+
+    /// Where the store is, with its password read. `data` is the data folder.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] names what is no store, or the variable or file that fails.
+    pub(crate) fn store_address(
+        &self,
+        data: &Path,
+    ) -> Result<permille_ledger::StoreAddress, ConfigError> {
+        let address = self.settings.store.address(data, self.folder());
+        address.map_err(|error| error.in_file(self.file.as_deref()))
+    }
+
+    /// The token for the billing half.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] names the variable or file that fails.
+    pub(crate) fn billing_token(&self) -> Result<SecretString, ConfigError> {
+        let token = self.settings.billing.token(self.folder());
+        token.map_err(|error| error.in_file(self.file.as_deref()))
+    }
+
+    /// Reads all that a start reads beside the configuration, but for the store, and keeps nothing
+    /// of it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key, and the variable or file that fails.
+    pub(crate) fn check_files(&self) -> Result<(), ConfigError> {
+        self.upstreams()?;
+        self.issuer()?;
+        self.otlp(String::new())?;
+        if self.settings.billing.url.is_some() {
+            self.billing_token()?;
+        }
+        Ok(())
     }
 
     /// Files and folders of fonts that PDFs are set in.

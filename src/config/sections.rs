@@ -170,9 +170,9 @@ impl StoreSection {
     /// Where the store is. `data` is the data folder, `folder` that of the configuration file.
     ///
     /// # Errors
-    /// [`ConfigError::Key`] when the URL names no store, or the variable or file of the password
-    /// fails.
-    pub(crate) fn address(
+    /// [`ConfigError::Key`] when the URL names no store, or one in a folder that is not there, or
+    /// the variable or file of the password fails.
+    pub(super) fn address(
         &self,
         data: &Path,
         folder: Option<&Path>,
@@ -185,7 +185,10 @@ impl StoreSection {
             )
             .map_err(|problem| ConfigError::value("store", problem))
         });
-        self.located(data, password.transpose()?.as_ref())
+        match self.located(data, password.transpose()?.as_ref())? {
+            StoreAddress::Sqlite(file) => in_a_folder(data, file).map(StoreAddress::Sqlite),
+            server @ StoreAddress::Postgres(_) => Ok(server),
+        }
     }
 
     pub(super) fn has_password(&self) -> bool {
@@ -225,6 +228,14 @@ impl StoreSection {
         };
         Err(ConfigError::value("store.url", problem))
     }
+}
+
+/// `file`, of which the folder is there, or is `data`, which a start makes.
+fn in_a_folder(data: &Path, file: PathBuf) -> Result<PathBuf, ConfigError> {
+    let missing = file.parent().filter(|folder| *folder != data && !folder.is_dir());
+    let Some(missing) = missing else { return Ok(file) };
+    let problem = format!("folder `{}` is not there, make it", missing.display());
+    Err(ConfigError::value("store.url", problem))
 }
 
 impl StoreSection {
@@ -271,7 +282,7 @@ impl BillingSection {
     ///
     /// # Errors
     /// [`ConfigError::Key`] names the variable or file that fails.
-    pub(crate) fn token(&self, folder: Option<&Path>) -> Result<SecretString, ConfigError> {
+    pub(super) fn token(&self, folder: Option<&Path>) -> Result<SecretString, ConfigError> {
         let read = read_secret(
             ("token_env", self.token_env.as_deref()),
             ("token_file", self.token_file.as_deref()),

@@ -115,7 +115,7 @@ fn the_password_of_a_database_is_in_a_variable_or_file_and_never_in_its_url() {
     let url = "[store]\nurl = \"postgres://permille@db/permille\"\n";
     let (dir, config) = load(&format!("{url}password_file = \"secret\""));
     let config = config.unwrap();
-    let address = || config.settings.store.address(dir.path(), config.folder());
+    let address = || config.store_address(dir.path());
     assert!(address().unwrap_err().to_string().contains("password_file"));
     std::fs::write(dir.path().join("secret"), "hunter2\n").unwrap();
     let address = address().unwrap();

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::Api,
-    config::{Config, ConfigError},
+    config::Config,
     data_folder::{DataFolder, DataFolderError, FolderLock, ServerRecord},
     error::CliError,
 };
@@ -256,13 +256,8 @@ pub(crate) fn usage_stream(config: &Config) -> Result<Option<Arc<dyn Intake>>, C
 pub(crate) fn remote_billing(
     config: &Config,
 ) -> Result<Option<Arc<permille_proxy::RemoteBilling>>, CliError> {
-    let section = &config.settings.billing;
-    let Some(url) = &section.url else { return Ok(None) };
-    let token = section.token(config.folder()).map_err(|error| {
-        let file = config.file.as_deref();
-        CliError::from(ConfigError::in_file(error, file))
-    })?;
-    let remote = permille_proxy::RemoteBilling::new(url, &token)
+    let Some(url) = &config.settings.billing.url else { return Ok(None) };
+    let remote = permille_proxy::RemoteBilling::new(url, &config.billing_token()?)
         .map_err(|cause| ServeError::start("the connection to billing", cause))?;
     Ok(Some(Arc::new(remote)))
 }
