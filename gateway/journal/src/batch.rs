@@ -13,8 +13,11 @@ use crate::{
     state::State,
 };
 
-/// Bytes read at once: any record fits.
-const CHUNK_BYTES: u64 = 2 << 20;
+/// Bytes read at once, some hundreds of records: whoever hands them over asks for so many, however
+/// far behind billing is.
+const CHUNK_BYTES: u64 = 256 << 10;
+/// Bytes read at once where a record has more than those: any fits.
+const CHUNK_BYTES_MAX: u64 = 2 << 20;
 
 /// Everything before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,14 +135,15 @@ impl Window {
     ) -> Result<(Vec<Sequenced>, VecDeque<HandedOut>), JournalError> {
         let mut batch = Batch { events: Vec::new(), handed_out: VecDeque::new(), bytes: 0 };
         for part in &self.parts {
-            let mut offset = part.from;
+            let (mut offset, mut chunk_bytes) = (part.from, CHUNK_BYTES);
             while offset < part.until {
-                let chunk = part.chunk(offset)?;
-                let read = self.take(part, offset, &chunk, &mut batch, (events_max, bytes_max))?;
-                let Some(read) = read else {
-                    return Ok((batch.events, batch.handed_out));
-                };
-                offset = offset.saturating_add(read);
+                let chunk = part.chunk(offset, chunk_bytes)?;
+                match self.take(part, offset, &chunk, &mut batch, (events_max, bytes_max)) {
+                    None => return Ok((batch.events, batch.handed_out)),
+                    Some(0) if chunk_bytes < CHUNK_BYTES_MAX => chunk_bytes = CHUNK_BYTES_MAX,
+                    Some(0) => return Err(JournalError::Corrupt { segment: part.first, offset }),
+                    Some(read) => offset = offset.saturating_add(read),
+                }
             }
         }
         Ok((batch.events, batch.handed_out))
@@ -158,20 +162,21 @@ impl Window {
         }
     }
 
-    /// Takes what is wanted of a chunk. The bytes read, or `None` when the batch is complete.
+    /// Takes what is wanted of a chunk, without a copy. The bytes of the records that are whole in
+    /// it, or `None` when the batch is complete.
     fn take(
         &self,
         part: &Part,
         start: u64,
-        chunk: &[u8],
+        chunk: &Bytes,
         batch: &mut Batch,
         (events_max, bytes_max): (usize, usize),
-    ) -> Result<Option<u64>, JournalError> {
+    ) -> Option<u64> {
         let mut at = 0_usize;
         while let Ok(record) = format::decode_record(chunk.get(at..).unwrap_or_default()) {
             let head = record.head;
             if head.sequence > self.synced {
-                return Ok(None);
+                return None;
             }
             at = at.saturating_add(record.bytes());
             if head.kind != Kind::Settled || head.sequence <= self.acknowledged {
@@ -180,7 +185,7 @@ impl Window {
             let full = batch.events.len() >= events_max
                 || batch.bytes.saturating_add(record.payload.len()) > bytes_max;
             if full && !batch.events.is_empty() {
-                return Ok(None);
+                return None;
             }
             let offset = start.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
             batch.bytes = batch.bytes.saturating_add(record.payload.len());
@@ -192,23 +197,20 @@ impl Window {
             });
             batch.events.push(Sequenced {
                 sequence: head.sequence,
-                payload: Bytes::copy_from_slice(record.payload),
+                payload: chunk.slice_ref(record.payload),
             });
         }
-        if at == 0 {
-            return Err(JournalError::Corrupt { segment: part.first, offset: start });
-        }
-        Ok(Some(u64::try_from(at).unwrap_or(u64::MAX)))
+        Some(u64::try_from(at).unwrap_or(u64::MAX))
     }
 }
 
 impl Part {
-    fn chunk(&self, offset: u64) -> Result<Vec<u8>, JournalError> {
+    fn chunk(&self, offset: u64, bytes_max: u64) -> Result<Bytes, JournalError> {
         debug_assert!(offset.saturating_add(RECORD_HEADER_BYTES) <= self.until);
-        let bytes = self.until.saturating_sub(offset).min(CHUNK_BYTES);
+        let bytes = self.until.saturating_sub(offset).min(bytes_max);
         let mut chunk = vec![0; usize::try_from(bytes).unwrap_or_default()];
         match self.file.read_at(offset, &mut chunk) {
-            Ok(()) => Ok(chunk),
+            Ok(()) => Ok(chunk.into()),
             Err(cause) => {
                 tracing::error!(segment = self.first, offset, %cause, "journal read failed");
                 Err(JournalError::Corrupt { segment: self.first, offset })

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::{event, open};
+use common::{Noon, config, event, open, shippable};
 use futures_util::future::BoxFuture;
 use permille_journal::{
     Journal, ShipError, ship,
@@ -84,6 +84,30 @@ async fn settle(journal: &Journal, numbers: std::ops::Range<u32>) -> Vec<String>
         ids.push(event.request_id.to_string());
     }
     ids
+}
+
+/// Records are read back some hundreds of kilobytes at a time, and one may be larger than that.
+#[tokio::test]
+async fn records_of_any_size_are_handed_over_whole_and_in_order() {
+    let mut config = config();
+    (config.segment_bytes, config.bytes_max) = (4 << 20, 16 << 20);
+    let opened = Journal::open(Arc::new(MemFs::new()), &config, Arc::new(Noon)).unwrap();
+    let mut written = Vec::new();
+    for number in 0..2_000 {
+        let mut event = event(number, 1);
+        let bytes = match number {
+            3 | 1_500 => 700_000,
+            _ => usize::try_from(number % 7).unwrap() * 50,
+        };
+        event.service_tier = Some("t".repeat(bytes));
+        drop(opened.journal.settle(&event).unwrap());
+        written.push(event);
+    }
+    opened.journal.sync().await.unwrap();
+
+    assert_eq!(shippable(&opened.journal).await, written);
+    let some = opened.journal.next_batch(512, 1 << 20).await.unwrap();
+    assert_eq!(some.events.len(), 512);
 }
 
 /// Ships until everything is acknowledged. The clock of the tests stands, so that the pauses
