@@ -30,7 +30,7 @@ impl Default for JournalSection {
             sync: SyncMode::default(),
             segment_bytes: 16 * 1024 * 1024,
             bytes_max: 4 * 1024 * 1024 * 1024,
-            gather_us: 500,
+            gather_us: 1_000,
             hold_max_ms: 250,
         }
     }

@@ -52,7 +52,7 @@ fn a_journal_that_no_start_would_accept_is_refused() {
         ("bytes_max = 1", "at least 67108864"),
         ("segment_bytes = 1", "to 1073741824"),
         ("gather_us = 20001", "0 to 20000"),
-        ("hold_max_ms = 0", "more than the 500 microseconds"),
+        ("hold_max_ms = 0", "more than the 1000 microseconds"),
     ] {
         let key = format!("`journal.{}`", text.split(' ').next().unwrap());
         check(&format!("[journal]\n{text}"), &[&key, accepted]);
@@ -186,7 +186,7 @@ fn routing_that_cannot_work_is_refused_by_name() {
 
 #[test]
 fn the_end_of_a_reply_is_held_for_longer_than_a_sync_gathers() {
-    check("[journal]\nhold_max_ms = 0", &["`journal.hold_max_ms`", "is 0", "500", "gather_us"]);
+    check("[journal]\nhold_max_ms = 0", &["`journal.hold_max_ms`", "is 0", "1000", "gather_us"]);
     check("[journal]\nhold_max_ms = 1\ngather_us = 1000", &["`journal.hold_max_ms`", "is 1"]);
 }
 

@@ -19,9 +19,9 @@ const RESERVE_BYTES: u64 = 4 << 10;
 const SEGMENTS_MIN: u64 = 4;
 /// Longest accepted interval: more would lose a minute of settled usage on power loss.
 const INTERVAL_MAX: Duration = Duration::from_mins(1);
-/// Default wait for more records to share a sync: about what a sync takes on a common SSD, so that
-/// a reply's end waits for two syncs at most instead of for one.
-const GATHER: Duration = Duration::from_micros(500);
+/// Default wait for more records to share a sync: once or twice what a sync takes on a common SSD.
+/// A reply that a model takes a second for ends a thousandth later, and that only under load.
+const GATHER: Duration = Duration::from_millis(1);
 /// Longest accepted wait: well inside the time for which the end of a reply may be held.
 const GATHER_MAX: Duration = Duration::from_millis(20);
 /// How long [`SyncMode::None`] leaves records unsynced before they are handed over.
