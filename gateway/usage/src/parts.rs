@@ -128,25 +128,33 @@ impl Parts {
 
     /// The classes, disjoint, in the provider's own totals.
     pub(crate) fn tally(&self, convention: Convention) -> Usage {
-        let (mut inside, mut outside) = (Vec::new(), Vec::new());
-        let (writes, writes_fit) = self.cache_writes();
-        let cache = if convention.input_includes_cache { &mut inside } else { &mut outside };
-        cache.extend(self.cache_read.map(|count| (TokenClass::CACHE_READ, count)));
-        cache.extend(self.cache_read_explicit.map(|n| (TokenClass::CACHE_READ_EXPLICIT, n)));
-        cache.extend(writes);
-        inside.extend(self.audio_in.map(|count| (TokenClass::AUDIO_IN, count)));
-        inside.extend(self.image_in.map(|count| (TokenClass::IMAGE_IN, count)));
-        inside.extend(self.video_in.map(|count| (TokenClass::VIDEO_IN, count)));
-        let input = side(self.input, TokenClass::INPUT_UNCACHED, inside, outside);
-
-        let (mut inside, mut outside) = (Vec::new(), Vec::new());
-        let reasoning =
-            if convention.output_includes_reasoning { &mut inside } else { &mut outside };
-        reasoning.extend(self.reasoning.map(|count| (TokenClass::REASONING, count)));
-        inside.extend(self.audio_out.map(|count| (TokenClass::AUDIO_OUT, count)));
-        inside.extend(self.image_out.map(|count| (TokenClass::IMAGE_OUT, count)));
-        let output = side(self.output, TokenClass::OUTPUT_TEXT, inside, outside);
-
+        let cache = convention.input_includes_cache;
+        let ([minutes_5, minutes_30, hour, hours_12, untold], writes_fit) = self.cache_writes();
+        let input = side(
+            self.input,
+            TokenClass::INPUT_UNCACHED,
+            [
+                (TokenClass::CACHE_READ, self.cache_read, cache),
+                (TokenClass::CACHE_READ_EXPLICIT, self.cache_read_explicit, cache),
+                (TokenClass::CACHE_WRITE_5M, minutes_5, cache),
+                (TokenClass::CACHE_WRITE_30M, minutes_30, cache),
+                (TokenClass::CACHE_WRITE_1H, hour, cache),
+                (TokenClass::CACHE_WRITE_12H, hours_12, cache),
+                (TokenClass::CACHE_WRITE_OTHER, untold, cache),
+                (TokenClass::AUDIO_IN, self.audio_in, true),
+                (TokenClass::IMAGE_IN, self.image_in, true),
+                (TokenClass::VIDEO_IN, self.video_in, true),
+            ],
+        );
+        let output = side(
+            self.output,
+            TokenClass::OUTPUT_TEXT,
+            [
+                (TokenClass::REASONING, self.reasoning, convention.output_includes_reasoning),
+                (TokenClass::AUDIO_OUT, self.audio_out, true),
+                (TokenClass::IMAGE_OUT, self.image_out, true),
+            ],
+        );
         let sum = match (input.total, output.total) {
             (Some(input), Some(output)) => input.checked_add(output),
             _ => None,
@@ -164,25 +172,20 @@ impl Parts {
         }
     }
 
-    /// Cache writes by lifetime, and whether the split fits into the whole.
-    fn cache_writes(&self) -> (Vec<(TokenClass, TokenCount)>, bool) {
-        let mut split: Vec<_> = [
-            (TokenClass::CACHE_WRITE_5M, self.cache_write_5m),
-            (TokenClass::CACHE_WRITE_30M, self.cache_write_30m),
-            (TokenClass::CACHE_WRITE_1H, self.cache_write_1h),
-            (TokenClass::CACHE_WRITE_12H, self.cache_write_12h),
-        ]
-        .into_iter()
-        .filter_map(|(class, count)| count.map(|count| (class, count)))
-        .collect();
-        let Some(whole) = self.cache_write else { return (split, true) };
-        let told = split.iter().map(|(_, count)| *count).fold(0, TokenCount::saturating_add);
-        match whole.checked_sub(told) {
-            Some(0) if !split.is_empty() => {}
-            Some(untold) => split.push((TokenClass::CACHE_WRITE_OTHER, untold)),
-            None => return (vec![(TokenClass::CACHE_WRITE_OTHER, whole)], false),
+    /// Cache writes by lifetime (5 and 30 minutes, 1 and 12 hours, not told), and whether the split
+    /// fits into the whole.
+    fn cache_writes(&self) -> ([Option<TokenCount>; 5], bool) {
+        let told =
+            [self.cache_write_5m, self.cache_write_30m, self.cache_write_1h, self.cache_write_12h];
+        let [minutes_5, minutes_30, hour, hours_12] = told;
+        let split = |untold| [minutes_5, minutes_30, hour, hours_12, untold];
+        let Some(whole) = self.cache_write else { return (split(None), true) };
+        let sum = told.into_iter().flatten().fold(0, TokenCount::saturating_add);
+        match whole.checked_sub(sum) {
+            Some(0) if told.iter().any(Option::is_some) => (split(None), true),
+            Some(untold) => (split(Some(untold)), true),
+            None => ([None, None, None, None, Some(whole)], false),
         }
-        (split, true)
     }
 }
 
@@ -200,26 +203,27 @@ struct Side {
     fits: bool,
 }
 
-/// Splits `whole` into `base` and the classes `inside` it, and adds the classes `outside` it.
-fn side(
-    whole: Option<TokenCount>,
-    base: TokenClass,
-    inside: Vec<(TokenClass, TokenCount)>,
-    outside: Vec<(TokenClass, TokenCount)>,
-) -> Side {
+/// A class of one direction, what was reported of it, and whether the whole includes it.
+type Part = (TokenClass, Option<TokenCount>, bool);
+
+/// Splits `whole` into `base` and the `parts` inside it, and adds those outside it.
+fn side<const N: usize>(whole: Option<TokenCount>, base: TokenClass, parts: [Part; N]) -> Side {
     let Some(whole) = whole else {
         return Side { tokens: TokenCounts::new(), total: None, fits: true };
     };
-    let parts = inside.iter().map(|(_, count)| *count).fold(0, TokenCount::saturating_add);
-    let mut tokens = TokenCounts::new();
-    let rest = whole.checked_sub(parts);
-    tokens.insert(base, rest.unwrap_or(whole));
-    if rest.is_some() {
-        tokens.extend(inside);
-    }
+    let all = |inside| {
+        let counts = parts.iter().filter(|(.., is_inside)| *is_inside == inside);
+        counts.filter_map(|(_, count, _)| *count).fold(0, TokenCount::saturating_add)
+    };
+    let (rest, beside) = (whole.checked_sub(all(true)), all(false));
     let fits = rest.is_some();
-    let beside = outside.iter().map(|(_, count)| *count).fold(0, TokenCount::saturating_add);
-    tokens.extend(outside);
+    let mut tokens = TokenCounts::new();
+    tokens.insert(base, rest.unwrap_or(whole));
+    for (class, count, inside) in parts {
+        if let Some(count) = count.filter(|_| fits || !inside) {
+            tokens.insert(class, count);
+        }
+    }
     Side { tokens, total: Some(whole.saturating_add(beside)), fits }
 }
 

@@ -1,10 +1,10 @@
 //! The top level of a JSON object: the raw values of named keys, each at most once.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{
     Deserializer,
-    de::{Error, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -70,9 +70,8 @@ impl<'de, const N: usize> Visitor<'de> for TopVisitor<'_, N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut top = Top { fields: self.fields, values: [None; N], is_empty: true };
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(index) = map.next_key_seed(KeyIn(&self.fields))? {
             top.is_empty = false;
-            let index = self.fields.iter().position(|known| *known == key);
             let known = index
                 .and_then(|index| top.values.get_mut(index).zip(self.fields.get(index).copied()));
             match known {
@@ -87,6 +86,29 @@ impl<'de, const N: usize> Visitor<'de> for TopVisitor<'_, N> {
             }
         }
         Ok(top)
+    }
+}
+
+/// Reads a key as its place among these, if it is one of them: none is copied.
+struct KeyIn<'f>(&'f [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for KeyIn<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeyIn<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|known| *known == key))
     }
 }
 
