@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use crate::{
     api::ApiError, config::ConfigError, data_folder::DataFolderError, demo::DemoError,
-    serve::ServeError,
+    output::remark, serve::ServeError,
 };
 
 /// What ended a command early.
@@ -82,10 +82,9 @@ impl CliError {
     }
 }
 
-/// Tells the user on standard error. There is nobody left to tell when that fails.
+/// Tells the user.
 pub(crate) fn report(error: &CliError) {
-    use io::Write;
-    writeln!(io::stderr().lock(), "permille: {}", chain(error)).unwrap_or_default();
+    remark(&chain(error));
 }
 
 /// An error with its causes on one line: `read `x`: permission denied`.

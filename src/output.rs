@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 
 use crate::error::CliError;
 
-/// Writes what whoever runs a command should know beside its answer, to standard error.
+/// Tells whoever runs a command what is no answer, on standard error. There is nobody left to tell
+/// when that fails.
 pub(crate) fn remark(text: &str) {
     writeln!(io::stderr().lock(), "permille: {text}").unwrap_or_default();
 }

@@ -34,7 +34,7 @@ impl Store {
         config: &Config,
     ) -> Result<Self, CliError> {
         let pepper = Pepper::load_or_create(&folder.pepper()).map_err(failed)?;
-        let store = config.store_address(folder.path())?;
+        let store = config.store_to_open(folder.path())?;
         let clock = Arc::new(SystemClock);
         let ledger = Ledger::open(LedgerConfig { store, pepper, clock }).await.map_err(failed)?;
         let built_in = default_prices().map_err(failed)?;

@@ -245,7 +245,7 @@ fn the_first_command_in_a_data_folder_says_that_it_is_the_first() {
 
     let data = folder.data();
     assert_eq!((first.code, first.stdout.as_str()), (0, ""), "{}", first.stderr);
-    for said in [data.to_str().unwrap(), "nothing was kept", "--data"] {
+    for said in [data.to_str().unwrap(), "was empty", "--data"] {
         assert!(first.stderr.contains(said), "{}", first.stderr);
     }
     assert_eq!((second.code, second.stderr.as_str()), (0, ""));

@@ -111,7 +111,9 @@ async fn a_backup_of_a_busy_server_has_every_reply_that_ended_before_it_began() 
     let names = leftover.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.filter(|name| name.starts_with(".backup")).count() == 0);
     let other = Folder::new();
-    other.config(&simulator.upstreams());
+    // The folder of its store is made by the restore.
+    let store = "[store]\nurl = \"sqlite:books/permille.db\"\n";
+    other.config(&format!("{store}{}", simulator.upstreams()));
     other.json(&["restore", "--from", &to]);
     assert_eq!((mode(&other.data()), mode(&other.data().join("pepper"))), (0o700, 0o600));
     let server = other.serve().await;

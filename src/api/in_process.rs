@@ -39,13 +39,12 @@ impl InProcess {
         lock: FolderLock,
         config: &Config,
     ) -> Result<(Self, SecretString), CliError> {
-        let is_first = folder.cli_token()?.is_none();
+        let is_new = !folder.pepper().exists() && folder.made_node()?.is_none();
         let store = Store::open(folder, &lock, config).await?;
-        if is_first {
-            let folder = folder.path().display();
+        if is_new {
             remark(&format!(
-                "nothing was kept in data folder `{folder}` before: if another one was meant, \
-                 name it with --data"
+                "data folder `{}` was empty: if another one was meant, name it with --data",
+                folder.path().display()
             ));
         }
         // Nobody scrapes a command: its metrics end with it.

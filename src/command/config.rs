@@ -11,7 +11,9 @@ pub(crate) fn check(context: &Context) -> Result<(), CliError> {
     let config = context.config()?;
     // A start would fail without them, so the check does.
     config.check_files()?;
-    config.store_address(&context.data)?;
+    if config.settings.billing.url.is_none() {
+        config.store_to_open(&context.data)?;
+    }
     if context.output.is_json() {
         return context.output.document(&config.to_json()?);
     }

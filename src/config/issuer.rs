@@ -79,12 +79,8 @@ impl IssuerSection {
     /// The issuer, with the logo read.
     ///
     /// # Errors
-    /// [`ConfigError::Key`] when it cannot be read or is no picture, or fonts are not there.
+    /// [`ConfigError::Key`] when it cannot be read or is no picture.
     pub(super) fn read(&self, folder: Option<&Path>) -> Result<Issuer, ConfigError> {
-        if let Some(missing) = self.fonts(folder).iter().find(|fonts| !fonts.exists()) {
-            let problem = format!("`{}` is not there", missing.display());
-            return Err(ConfigError::value("issuer.fonts", problem));
-        }
         Ok(Issuer {
             name: self.name.clone(),
             address: self.address.clone(),

@@ -137,6 +137,25 @@ impl Config {
         address.map_err(|error| error.in_file(self.file.as_deref()))
     }
 
+    /// The same of a store that is to be opened, which makes a file and no folder but `data`.
+    ///
+    /// # Errors
+    /// As [`Self::store_address`], and when the folder of a file is not there.
+    pub(crate) fn store_to_open(
+        &self,
+        data: &Path,
+    ) -> Result<permille_ledger::StoreAddress, ConfigError> {
+        let address = self.store_address(data)?;
+        let folder = match &address {
+            permille_ledger::StoreAddress::Sqlite(file) => file.parent(),
+            permille_ledger::StoreAddress::Postgres(_) => None,
+        };
+        match folder.filter(|folder| !data.starts_with(folder) && !folder.is_dir()) {
+            None => Ok(address),
+            Some(missing) => Err(self.missing("store.url", "folder ", missing)),
+        }
+    }
+
     /// The token for the billing half.
     ///
     /// # Errors
@@ -146,19 +165,32 @@ impl Config {
         token.map_err(|error| error.in_file(self.file.as_deref()))
     }
 
-    /// Reads all that a start reads beside the configuration, but for the store, and keeps nothing
-    /// of it.
+    /// Reads what a start reads beside the configuration, but for the store, and keeps nothing of
+    /// it. Where it names billing elsewhere that is the start of a gateway, which issues nothing.
     ///
     /// # Errors
     /// [`ConfigError`] names the key, and the variable or file that fails.
     pub(crate) fn check_files(&self) -> Result<(), ConfigError> {
         self.upstreams()?;
-        self.issuer()?;
         self.otlp(String::new())?;
         if self.settings.billing.url.is_some() {
             self.billing_token()?;
+            return Ok(());
         }
-        Ok(())
+        self.issuer()?;
+        self.check_fonts()
+    }
+
+    /// # Errors
+    /// [`ConfigError::Key`] names what is not there of [`Self::fonts`].
+    pub(crate) fn check_fonts(&self) -> Result<(), ConfigError> {
+        let missing = self.fonts().into_iter().find(|fonts| !fonts.exists());
+        missing.map_or(Ok(()), |fonts| Err(self.missing("issuer.fonts", "", &fonts)))
+    }
+
+    fn missing(&self, key: &str, what: &str, path: &Path) -> ConfigError {
+        let problem = format!("{what}`{}` is not there", path.display());
+        ConfigError::value(key, problem).in_file(self.file.as_deref())
     }
 
     /// Files and folders of fonts that PDFs are set in.

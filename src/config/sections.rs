@@ -170,8 +170,8 @@ impl StoreSection {
     /// Where the store is. `data` is the data folder, `folder` that of the configuration file.
     ///
     /// # Errors
-    /// [`ConfigError::Key`] when the URL names no store, or one in a folder that is not there, or
-    /// the variable or file of the password fails.
+    /// [`ConfigError::Key`] when the URL names no store, or the variable or file of the password
+    /// fails.
     pub(super) fn address(
         &self,
         data: &Path,
@@ -185,10 +185,7 @@ impl StoreSection {
             )
             .map_err(|problem| ConfigError::value("store", problem))
         });
-        match self.located(data, password.transpose()?.as_ref())? {
-            StoreAddress::Sqlite(file) => in_a_folder(data, file).map(StoreAddress::Sqlite),
-            server @ StoreAddress::Postgres(_) => Ok(server),
-        }
+        self.located(data, password.transpose()?.as_ref())
     }
 
     pub(super) fn has_password(&self) -> bool {
@@ -228,14 +225,6 @@ impl StoreSection {
         };
         Err(ConfigError::value("store.url", problem))
     }
-}
-
-/// `file`, of which the folder is there, or is `data`, which a start makes.
-fn in_a_folder(data: &Path, file: PathBuf) -> Result<PathBuf, ConfigError> {
-    let missing = file.parent().filter(|folder| *folder != data && !folder.is_dir());
-    let Some(missing) = missing else { return Ok(file) };
-    let problem = format!("folder `{}` is not there, make it", missing.display());
-    Err(ConfigError::value("store.url", problem))
 }
 
 impl StoreSection {

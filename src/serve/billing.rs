@@ -67,6 +67,7 @@ impl BillingPart {
         registry: &Registry,
     ) -> Result<Self, CliError> {
         let (listener, address) = bind("console", config.settings.console.listen).await?;
+        config.check_fonts()?;
         let Store { ledger, token } = Store::open(folder, lock, config).await?;
         let billing = permille_service::Billing::new(ledger, registry)
             .map_err(|cause| ServeError::start("billing", cause))?

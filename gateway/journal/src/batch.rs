@@ -13,8 +13,8 @@ use crate::{
     state::State,
 };
 
-/// Bytes read at once, some hundreds of records: whoever hands them over asks for so many, however
-/// far behind billing is.
+/// Bytes read at once: a batch has some hundreds of records, more would be read and thrown away. A
+/// payload keeps all that was read with it.
 const CHUNK_BYTES: u64 = 256 << 10;
 /// Bytes read at once where a record has more than those: any fits.
 const CHUNK_BYTES_MAX: u64 = 2 << 20;

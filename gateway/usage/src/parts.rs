@@ -180,8 +180,8 @@ impl Parts {
         let [minutes_5, minutes_30, hour, hours_12] = told;
         let split = |untold| [minutes_5, minutes_30, hour, hours_12, untold];
         let Some(whole) = self.cache_write else { return (split(None), true) };
-        let sum = told.into_iter().flatten().fold(0, TokenCount::saturating_add);
-        match whole.checked_sub(sum) {
+        let told_sum = told.into_iter().flatten().fold(0, TokenCount::saturating_add);
+        match whole.checked_sub(told_sum) {
             Some(0) if told.iter().any(Option::is_some) => (split(None), true),
             Some(untold) => (split(Some(untold)), true),
             None => ([None, None, None, None, Some(whole)], false),
