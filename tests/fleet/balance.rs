@@ -132,7 +132,7 @@ impl Clients {
     }
 
     /// Asks as often as refusals say, until it is served or asking again does not help.
-    async fn ask_on(&self, number: usize, session: &str) {
+    pub async fn ask_on(&self, number: usize, session: &str) {
         let mut again = tokio::time::interval(RETRY_AFTER);
         loop {
             again.tick().await;

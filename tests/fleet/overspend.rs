@@ -84,6 +84,11 @@ async fn no_more_is_spent_than_a_balance_whatever_is_killed_meanwhile() {
         clients.find(&fleet);
         // What was reserved by whoever is gone comes back.
         a_minute_passes(&fleet.redis, "struck").await;
+        // Redis is away until each gateway has told it what it knows: a client that asks once in
+        // that half second is refused.
+        for gateway in 0..GATEWAYS {
+            clients.ask_on(gateway, "back").await;
+        }
     }
     assert!(clients.served() > CLIENTS, "{} served", clients.served());
     all(clients.storm(CLIENTS, SESSIONS, true)).await;
