@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use foldhash::fast::RandomState;
 use uuid::Uuid;
 
 use crate::{
@@ -23,10 +24,14 @@ use crate::{
 /// some seconds of a busy node in 3 MiB. What is older, billing refuses by request id.
 const RECENT_MAX: usize = 1 << 16;
 
+/// What is known of requests by their ids. Those are our own, made at random: nobody can choose
+/// them so that they collide.
+pub(crate) type ById<T> = HashMap<Uuid, T, RandomState>;
+
 /// The requests settled last.
 #[derive(Default)]
 pub(crate) struct Recent {
-    set: HashSet<Uuid>,
+    set: HashSet<Uuid, RandomState>,
     order: VecDeque<Uuid>,
 }
 
@@ -85,7 +90,7 @@ pub(crate) struct State {
     pub(crate) next_sequence: u64,
     buffer: Vec<u8>,
 
-    pub(crate) open: HashMap<Uuid, OpenRequest>,
+    pub(crate) open: ById<OpenRequest>,
     pub(crate) recent: Recent,
 
     /// Files with writes that no sync has been started for, oldest first.
@@ -152,7 +157,7 @@ impl State {
             chain,
             next_sequence,
             buffer: Vec::new(),
-            open: HashMap::new(),
+            open: ById::default(),
             recent: Recent::default(),
             unsynced: Vec::new(),
             unsynced_since: None,

@@ -1,12 +1,8 @@
 //! Reads every segment of a folder and gathers what is owed. Changes nothing.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::{
     JournalError,
@@ -14,7 +10,7 @@ use crate::{
     fs::JournalFile,
     scan::{self, Newer, Scan, Tail},
     segment::{Place, Prepared, next_first},
-    state::{OpenRequest, Recent},
+    state::{ById, OpenRequest, Recent},
     store::Store,
 };
 
@@ -61,9 +57,9 @@ pub(crate) struct Survey {
     /// Files that hold nothing and cannot be used.
     pub(crate) scrap: Vec<u64>,
     /// Requests without a settled record.
-    pub(crate) open: HashMap<Uuid, OpenRequest>,
+    pub(crate) open: ById<OpenRequest>,
     /// Settled records that lie in a broken segment and nowhere else.
-    pub(crate) salvage: HashMap<Uuid, Place>,
+    pub(crate) salvage: ById<Place>,
     /// Requests settled last.
     pub(crate) recent: Recent,
     /// Segments whose broken link is known.

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use parking_lot::Mutex;
 use permille_types::{Attempt, Ended, ModelName, TokenCounts};
 use permille_usage::Reading;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::{context::Candidate, upstream::Upstream};
@@ -33,7 +34,8 @@ pub(crate) struct Attempts(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    calls: Mutex<Vec<Call>>,
+    /// Of most requests, one.
+    calls: Mutex<SmallVec<[Call; 1]>>,
     /// Nobody waits for an answer any more: no further call is made.
     enough: AtomicBool,
     /// Tells of it.

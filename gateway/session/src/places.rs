@@ -7,13 +7,13 @@
 //! which cost more than all else in finding a place (docs/performance.md).
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use hashlink::LruCache;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::{digest::Digest, node::Node, sessions::Bounds};
 
@@ -41,7 +41,7 @@ struct Shard {
 
 /// The requests under one digest, the latest last.
 struct Alike {
-    nodes: VecDeque<Arc<Node>>,
+    nodes: SmallVec<[Arc<Node>; 1]>,
     asked_for: Instant,
 }
 
@@ -83,19 +83,16 @@ impl Places {
         let mut forgotten = Vec::new();
         let Some(shard) = self.shard(&digest) else { return };
         let mut shard = shard.lock();
-        let new = || Alike { nodes: VecDeque::new(), asked_for: now };
+        let new = || Alike { nodes: SmallVec::new(), asked_for: now };
         let alike = shard.known.entry(digest).or_insert_with(new);
         let before = alike.nodes.len();
         alike.asked_for = alike.asked_for.max(now);
         // The oldest is mostly the first; one that is over behind it is not found, and goes later.
-        let is_over = |node: &mut Arc<Node>| !self.is_open(node, now);
-        while let Some(over) = alike.nodes.pop_front_if(is_over) {
-            forgotten.push(over);
-        }
-        if alike.nodes.len() >= alike_max {
-            forgotten.extend(alike.nodes.pop_front());
-        }
-        alike.nodes.push_back(Arc::clone(node));
+        let open = alike.nodes.iter().position(|node| self.is_open(node, now));
+        let over = open.unwrap_or(before);
+        let too_many = before.saturating_sub(over).saturating_add(1).saturating_sub(alike_max);
+        forgotten.extend(alike.nodes.drain(..over.saturating_add(too_many).min(before)));
+        alike.nodes.push(Arc::clone(node));
         let after = alike.nodes.len();
         shard.count(before, after);
         let mut idle = 0;

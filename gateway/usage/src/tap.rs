@@ -35,12 +35,16 @@ impl Framing {
     /// The framing of a reply to `endpoint` with this `content-type`.
     #[must_use]
     pub fn of(endpoint: Endpoint, content_type: &str) -> Self {
-        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match kind.as_str() {
-            "text/event-stream" => Self::Sse,
-            "application/x-ndjson" | "application/jsonl" => Self::JsonLines,
-            _ if endpoint == Endpoint::StreamGenerateContent => Self::JsonArray,
-            _ => Self::Json,
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        let is = |name: &str| kind.eq_ignore_ascii_case(name);
+        if is("text/event-stream") {
+            Self::Sse
+        } else if is("application/x-ndjson") || is("application/jsonl") {
+            Self::JsonLines
+        } else if endpoint == Endpoint::StreamGenerateContent {
+            Self::JsonArray
+        } else {
+            Self::Json
         }
     }
 }

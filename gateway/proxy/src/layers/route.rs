@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use matchit::Router;
 use percent_encoding::percent_decode_str;
 use permille_types::{Endpoint, Family};
+use smallvec::SmallVec;
 
 use crate::{
     client_key,
@@ -73,7 +74,7 @@ impl Route {
     }
 
     /// What is served on `path`, whatever the method, and the model that it names.
-    fn at<'p>(&self, path: &'p str) -> Option<(Vec<&Served>, Option<&'p str>)> {
+    fn at<'p>(&self, path: &'p str) -> Option<(SmallVec<[&Served; 4]>, Option<&'p str>)> {
         let found = self.paths.at(path).ok()?;
         let name = found.params.get("model");
         let (model, verb) = match name.and_then(|name| name.rsplit_once(':')) {
@@ -82,7 +83,7 @@ impl Route {
             }
             _ => (name, None),
         };
-        let served: Vec<_> = found.value.iter().filter(|served| served.verb == verb).collect();
+        let served: SmallVec<_> = found.value.iter().filter(|served| served.verb == verb).collect();
         (!served.is_empty()).then_some((served, model))
     }
 }
@@ -90,6 +91,10 @@ impl Route {
 /// Whether a server that decodes `path` might climb out of the route with it, to what our
 /// credential may see and our client may not.
 fn climbs(path: &str) -> bool {
+    // Most paths have neither.
+    if !path.bytes().any(|byte| matches!(byte, b'.' | b'%')) {
+        return false;
+    }
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     decoded.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
 }
