@@ -33,8 +33,8 @@ impl Store {
         lock: &FolderLock,
         config: &Config,
     ) -> Result<Self, CliError> {
-        let pepper = Pepper::load_or_create(&folder.pepper()).map_err(failed)?;
         let store = config.store_to_open(folder.path())?;
+        let pepper = Pepper::load_or_create(&folder.pepper()).map_err(failed)?;
         let clock = Arc::new(SystemClock);
         let ledger = Ledger::open(LedgerConfig { store, pepper, clock }).await.map_err(failed)?;
         let built_in = default_prices().map_err(failed)?;

@@ -228,7 +228,7 @@ async fn store(data: &Path, config: &Config) -> Finding {
     if config.settings.billing.url.is_some() {
         return Finding::ok(name, "billing is another process");
     }
-    let address = match config.store_address(data) {
+    let address = match config.store_to_open(data) {
         Ok(address) => address,
         Err(error) => {
             return Finding::error(name, chain(&error), "give what the configuration names");

@@ -6,7 +6,7 @@ use crate::{
     balance::{Answer, Clients, GATEWAYS, LIMITS, all, cost_of_a_reply, spent, worst},
     faults::FAULT_MAX,
     support::{
-        eventually,
+        DEADLINE, eventually,
         redis::{a_minute_passes, connection, money},
     },
     topology::Fleet,
@@ -87,7 +87,8 @@ async fn no_more_is_spent_than_a_balance_whatever_is_killed_meanwhile() {
         // Redis is away until each gateway has told it what it knows: a client that asks once in
         // that half second is refused.
         for gateway in 0..GATEWAYS {
-            clients.ask_on(gateway, "back").await;
+            let served = timeout(DEADLINE, clients.ask_on(gateway, "back")).await;
+            served.expect("a gateway whose Redis is back serves");
         }
     }
     assert!(clients.served() > CLIENTS, "{} served", clients.served());
