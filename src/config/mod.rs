@@ -22,6 +22,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use permille_ledger::StoreAddress;
 use permille_types::Price;
 use secrecy::SecretString;
 
@@ -129,10 +130,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Key`] names what is no store, or the variable or file that fails.
-    pub(crate) fn store_address(
-        &self,
-        data: &Path,
-    ) -> Result<permille_ledger::StoreAddress, ConfigError> {
+    pub(crate) fn store_address(&self, data: &Path) -> Result<StoreAddress, ConfigError> {
         let address = self.settings.store.address(data, self.folder());
         address.map_err(|error| error.in_file(self.file.as_deref()))
     }
@@ -141,14 +139,11 @@ impl Config {
     ///
     /// # Errors
     /// As [`Self::store_address`], and when the folder of a file is not there.
-    pub(crate) fn store_to_open(
-        &self,
-        data: &Path,
-    ) -> Result<permille_ledger::StoreAddress, ConfigError> {
+    pub(crate) fn store_to_open(&self, data: &Path) -> Result<StoreAddress, ConfigError> {
         let address = self.store_address(data)?;
         let folder = match &address {
-            permille_ledger::StoreAddress::Sqlite(file) => file.parent(),
-            permille_ledger::StoreAddress::Postgres(_) => None,
+            StoreAddress::Sqlite(file) => file.parent(),
+            StoreAddress::Postgres(_) => None,
         };
         match folder.filter(|folder| !data.starts_with(folder) && !folder.is_dir()) {
             None => Ok(address),

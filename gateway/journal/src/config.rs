@@ -19,8 +19,8 @@ const RESERVE_BYTES: u64 = 4 << 10;
 const SEGMENTS_MIN: u64 = 4;
 /// Longest accepted interval: more would lose a minute of settled usage on power loss.
 const INTERVAL_MAX: Duration = Duration::from_mins(1);
-/// Default wait for more records to share a sync: once or twice what a sync takes on a common SSD.
-/// A reply that a model takes a second for ends a thousandth later, and that only under load.
+/// Default wait for more records to share a sync: a reply that a model takes a second for ends a
+/// thousandth later, and that only under load.
 const GATHER: Duration = Duration::from_millis(1);
 /// Longest accepted wait: well inside the time for which the end of a reply may be held.
 const GATHER_MAX: Duration = Duration::from_millis(20);

@@ -89,9 +89,9 @@ impl Places {
         alike.asked_for = alike.asked_for.max(now);
         // The oldest is mostly the first; one that is over behind it is not found, and goes later.
         let open = alike.nodes.iter().position(|node| self.is_open(node, now));
-        let over = open.unwrap_or(before);
-        let too_many = before.saturating_sub(over).saturating_add(1).saturating_sub(alike_max);
-        forgotten.extend(alike.nodes.drain(..over.saturating_add(too_many).min(before)));
+        let too_many = before.saturating_add(1).saturating_sub(alike_max);
+        let leaving = open.unwrap_or(before).max(too_many).min(before);
+        forgotten.extend(alike.nodes.drain(..leaving));
         alike.nodes.push(Arc::clone(node));
         let after = alike.nodes.len();
         shard.count(before, after);
