@@ -186,6 +186,12 @@ impl RequestId {
         Uuid::from_slice(bytes).ok().map(Self)
     }
 
+    /// The id as text, in `buffer`: without memory of its own.
+    #[must_use]
+    pub fn text_in<'b>(&self, buffer: &'b mut [u8; 36]) -> &'b str {
+        self.0.hyphenated().encode_lower(buffer)
+    }
+
     /// The id as a UUID.
     #[must_use]
     pub fn as_uuid(&self) -> Uuid {
@@ -195,8 +201,8 @@ impl RequestId {
 
 impl From<RequestId> for SessionId {
     /// The session of a request that belongs to none but its own.
-    fn from(RequestId(id): RequestId) -> Self {
-        Self(Arc::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())))
+    fn from(id: RequestId) -> Self {
+        Self(Arc::from(id.text_in(&mut [0; 36])))
     }
 }
 

@@ -139,13 +139,12 @@ impl Attempts {
     }
 
     /// The first byte of the reply's body is here.
-    pub(crate) fn first_byte(&self) {
+    pub(crate) fn first_byte(&self, now: Instant) {
         self.last(|call| {
             // An upstream that is quick to refuse is not a quick one.
             if call.failed() {
                 return;
             }
-            let now = Instant::now();
             let latency: Duration = now.saturating_duration_since(call.started);
             call.upstream.health.replied_after(now, latency);
         });

@@ -267,11 +267,16 @@ impl MeteredBody {
             self.read.push(Piece::Terminal(error));
             self.stopped = true;
         }
-        self.pieces.extend(self.read.drain(..));
+        if self.pieces.capacity() == 0 {
+            // A reply in one frame needs no second list.
+            self.pieces = std::mem::take(&mut self.read).into();
+        } else {
+            self.pieces.extend(self.read.drain(..));
+        }
     }
 
     fn take_data(&mut self, bytes: Bytes) {
-        self.exchange.read(bytes, &mut self.read);
+        self.exchange.read(bytes, self.last_read, &mut self.read);
         // A body of known length ends with its last byte: that byte is what must be held back. Over
         // HTTP/2 the stream may end later; it is left open for that, or it would be reset.
         let at_end = match &self.exchange.upstream {
@@ -305,7 +310,7 @@ impl MeteredBody {
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let Some(hold) = &mut self.hold else { return Poll::Ready(None) };
         let metrics = &self.exchange.metering.metrics;
-        match hold.durable.as_mut().poll(cx) {
+        match Pin::new(&mut hold.durable).poll(cx) {
             Poll::Ready(Ok(())) => metrics.hold_seconds.observe(hold.since.elapsed().as_secs_f64()),
             Poll::Ready(Err(cause)) => {
                 // Without a record the client must not believe that the reply is whole.

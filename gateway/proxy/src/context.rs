@@ -11,6 +11,7 @@ use permille_limits::Taken;
 use permille_session::{Counter, Placed, Recogniser};
 use permille_types::{Endpoint, Family, KeyPolicy, ModelName, RequestId, SessionId, TurnKind};
 use permille_usage::request::RequestFacts;
+use smallvec::SmallVec;
 
 use crate::{
     access_token::AccessToken, attempts::Attempts, known::Known, limiter::Reserved, reply::Asked,
@@ -112,12 +113,15 @@ pub(crate) struct Targeted {
     /// The request.
     pub(crate) classified: Classified,
     /// Where it may go, in the order in which they are called. Never empty.
-    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) candidates: Candidates,
     /// The response of the background that a read of it settles, once it has ended.
     pub(crate) settles: Option<Arc<Created>>,
     /// The aliases that a list of models is to name too; empty for every other request.
     pub(crate) aliases: Vec<ModelName>,
 }
+
+/// Mostly one: it needs no memory of its own.
+pub(crate) type Candidates = SmallVec<[Candidate; 1]>;
 
 /// An upstream that may be called for a request.
 #[derive(Debug, Clone)]
@@ -214,7 +218,7 @@ impl InSession {
 /// What is sent to whichever upstream is called, and those that may be.
 pub(crate) struct Calls {
     /// In the order in which they are called.
-    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) candidates: Candidates,
     /// Method and headers as every upstream gets them, before its credential.
     pub(crate) method: Method,
     /// See `method`.

@@ -116,23 +116,23 @@ impl Credential {
         Some(Self::Header(name, value))
     }
 
-    /// Puts it into `request`, which has this body and is sent at `at`, with the token that it was
+    /// Puts it into `request`, which has this body and is sent when `now` says, with the token that it was
     /// exchanged for.
     pub(crate) fn put_into<B>(
         &self,
         request: &mut Request<B>,
         body: &[u8],
-        at: DateTime<Utc>,
+        now: &dyn Fn() -> DateTime<Utc>,
         token: Option<&AccessToken>,
     ) -> Result<(), http::Error> {
         match self {
-            Self::Signature(pair) => sign(pair, request, body, at)?,
+            Self::Signature(pair) => sign(pair, request, body, now())?,
             Self::Exchanged(pair) => {
                 // A refusal of the token must be readable.
                 request.headers_mut().remove(header::ACCEPT_ENCODING);
                 let put = token.and_then(|token| Self::new(pair.place.clone(), token));
                 if let Some(credential) = put {
-                    credential.put_into(request, body, at, None)?;
+                    credential.put_into(request, body, now, None)?;
                 }
             }
             Self::Header(name, value) => {
@@ -191,7 +191,7 @@ mod tests {
     fn put(place: CredentialPlace, uri: &str) -> Request<()> {
         let mut request = Request::get(uri).body(()).unwrap();
         let credential = Credential::new(place, &"s c/1".into()).unwrap();
-        credential.put_into(&mut request, b"", DateTime::UNIX_EPOCH, None).unwrap();
+        credential.put_into(&mut request, b"", &|| DateTime::UNIX_EPOCH, None).unwrap();
         request
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let pair = SecretPair::read(&"AKIDours:secret".into()).unwrap();
         let at = DateTime::from_timestamp(1_795_486_800, 0).unwrap();
 
-        Credential::Signature(pair).put_into(&mut request, b"{}", at, None).unwrap();
+        Credential::Signature(pair).put_into(&mut request, b"{}", &|| at, None).unwrap();
 
         let headers = request.headers();
         assert_eq!(headers["x-tc-timestamp"], "1795486800");

@@ -1,7 +1,12 @@
 //! An open exchange with an upstream. Whoever holds it must end it; dropping it is an ending too:
 //! the client has left or the gateway is stopping, and the policy decides what happens (M7).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -11,7 +16,7 @@ use permille_journal::{JournalError, Settled};
 use permille_limits::Taken;
 use permille_types::{Ended, Flag};
 use permille_usage::{Piece, Stop, Tap};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{
@@ -62,7 +67,36 @@ enum ReadOn {
 }
 
 /// Resolves when the journal has the settled record durably.
-pub(crate) type Durably = BoxFuture<'static, Result<(), SettleError>>;
+pub(crate) enum Durably {
+    /// It is written and will be synced; absent where it was settled before.
+    Written(Option<Settled>),
+    /// It is not, and for good.
+    Failed(Option<SettleError>),
+    /// Its tokens are being counted.
+    Counted(BoxFuture<'static, Result<(), SettleError>>),
+}
+
+impl Durably {
+    fn of(settled: Result<Settled, JournalError>) -> Self {
+        match settled {
+            Ok(settled) => Self::Written(Some(settled)),
+            Err(cause) => Self::Failed(Some(cause.into())),
+        }
+    }
+}
+
+impl Future for Durably {
+    type Output = Result<(), SettleError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Written(None) => Poll::Ready(Ok(())),
+            Self::Written(Some(settled)) => Pin::new(settled).poll(cx).map_err(SettleError::from),
+            Self::Failed(cause) => Poll::Ready(cause.take().map_or(Ok(()), Err)),
+            Self::Counted(counted) => counted.as_mut().poll(cx),
+        }
+    }
+}
 
 /// Client, record and upstream of one request that is still open.
 pub(crate) struct Exchange {
@@ -116,9 +150,8 @@ impl Exchange {
             return Err(Refusal::InvalidRequest("the upstream was already read".to_owned()));
         };
         let deadline = self.metering.deadline;
-        let left =
-            deadline.saturating_sub(self.record.as_deref().map_or(deadline, Record::elapsed));
-        let answered = timeout(left, call)
+        let started = self.record.as_deref().map_or_else(Instant::now, Record::started);
+        let answered = timeout_at((started + deadline).into(), call)
             .await
             .unwrap_or(Err(Refusal::Deadline { seconds: deadline.as_secs() }));
         match (answered, self.attempts.upstream()) {
@@ -198,10 +231,10 @@ impl Exchange {
         }
     }
 
-    /// Gives bytes to the reader; what may go to the client is appended to `out`.
-    pub(crate) fn read(&mut self, bytes: Bytes, out: &mut Vec<Piece>) {
+    /// Gives bytes that came at `now` to the reader; what may go to the client is appended to `out`.
+    pub(crate) fn read(&mut self, bytes: Bytes, now: Instant, out: &mut Vec<Piece>) {
         if let Some(record) = &mut self.record {
-            record.first_byte();
+            record.first_byte(now);
         }
         match &mut self.reader {
             Reader::Tap(tap) | Reader::Failed(tap) => tap.push(bytes, out),
@@ -289,23 +322,21 @@ impl Exchange {
     }
 
     fn settle_as(&mut self, ended: Ended, reply: Reply, flags: &'static [Flag]) -> Durably {
-        let Some(record) = self.record.take() else {
-            return Box::pin(std::future::ready(Ok(())));
-        };
+        let Some(record) = self.record.take() else { return Durably::Written(None) };
         if !reply.must_count() {
             if ended == Ended::Complete && record.is_sampled() {
                 self.audit(&record);
             }
-            return Box::pin(durable(record.settle(ended, &reply, flags)));
+            return Durably::of(record.settle(ended, &reply, flags));
         }
         let mut uncounted = Uncounted { record: Some(record), ended, reply, flags };
         let counting = self.metering.tasks.spawn_blocking(move || uncounted.settle());
-        Box::pin(async move {
+        Durably::Counted(Box::pin(async move {
             match counting.await? {
-                Some(settled) => durable(settled).await,
+                Some(settled) => Durably::of(settled).await,
                 None => Ok(()),
             }
-        })
+        }))
     }
 
     /// Has a reply that reports usage counted here too.
@@ -336,7 +367,7 @@ impl Exchange {
             match body.frame().await.map(|frame| frame.map(hyper::body::Frame::into_data)) {
                 Some(Ok(Ok(bytes))) => {
                     let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                    self.read(bytes, &mut unsent);
+                    self.read(bytes, Instant::now(), &mut unsent);
                     is_whole |= unsent.iter().any(|piece| matches!(piece, Piece::Terminal(_)));
                     if !is_whole && self.is_over_its_budget() {
                         self.break_off(&mut unsent);
@@ -452,8 +483,4 @@ pub(crate) enum SettleError {
     Journal(#[from] JournalError),
     #[error("count tokens")]
     Counting(#[from] tokio::task::JoinError),
-}
-
-async fn durable(settled: Result<Settled, JournalError>) -> Result<(), SettleError> {
-    Ok(settled?.await?)
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use foldhash::fast::RandomState;
 use hmac::{Hmac, KeyInit, Mac};
 use permille_rating::price_book::PriceBook;
 use permille_session::Key;
@@ -60,10 +61,10 @@ pub(crate) struct Known {
     version: u64,
     pepper: Hmac<Sha256>,
     conversations: Key,
-    keys: HashMap<KeyHash, Arc<KeyPolicy>>,
+    keys: HashMap<KeyHash, Arc<KeyPolicy>, RandomState>,
     by_id: HashMap<KeyId, Arc<KeyPolicy>>,
     /// Customers of whom anything has a limit of money.
-    limited: HashSet<CustomerId>,
+    limited: HashSet<CustomerId, RandomState>,
     pub(crate) prices: Arc<PriceBook>,
 }
 
@@ -82,7 +83,7 @@ impl Known {
                 .map(Arc::new)
                 .map_err(|cause| KnownError::Prices { version, cause })?,
         };
-        let keys: HashMap<_, _> =
+        let keys: HashMap<_, _, RandomState> =
             snapshot.keys.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
         let by_id = keys.values().map(|key| (key.key.clone(), Arc::clone(key))).collect();
         let limited = snapshot.keys.iter();

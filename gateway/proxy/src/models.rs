@@ -21,7 +21,6 @@ pub(crate) async fn listed(
     aliases: &[ModelName],
 ) -> Response<ReplyBody> {
     if reply.status() == StatusCode::OK
-        && !aliases.is_empty()
         && let Some(list) = reply.body_mut().collect(LIST_BYTES_MAX).await
     {
         let list = with_aliases(&list, aliases).map_or(list, Bytes::from);

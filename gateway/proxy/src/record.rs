@@ -72,7 +72,7 @@ pub(crate) struct Record {
     key: Arc<KeyPolicy>,
     reserved: Option<Reserved>,
     /// Its span, where OpenTelemetry is told of it.
-    pub(crate) trace: Option<Trace>,
+    pub(crate) trace: Option<Box<Trace>>,
     /// Where its cost is told, where its client asks for it.
     pub(crate) cost: Option<Told>,
     /// What has been counted of a long reply already; most replies are not long.
@@ -92,6 +92,7 @@ impl Record {
     ) -> Result<Box<Self>, Refusal> {
         let mut record = Self::new(metering, request, attempts)?;
         record.reserved = request.reserved.take();
+        record.placed = request.placed.take();
         let request_bytes = u64::try_from(record.request_body.len()).unwrap_or(u64::MAX);
         // As it reads should we die now; how it ends decides anew who pays.
         let spared = record.policy.spares(&record.event);
@@ -169,7 +170,7 @@ impl Record {
             event,
             attempts,
             policy,
-            placed: request.placed.clone(),
+            placed: None,
             request_body,
             settles: request.targeted.settles.clone(),
             started: head.started,
@@ -187,6 +188,11 @@ impl Record {
         self.policy
     }
 
+    /// When the request arrived.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Time since the request arrived.
     pub(crate) fn elapsed(&self) -> std::time::Duration {
         self.started.elapsed()
@@ -198,11 +204,11 @@ impl Record {
     }
 
     /// The first byte of the reply's body is here.
-    pub(crate) fn first_byte(&mut self) {
+    pub(crate) fn first_byte(&mut self, now: Instant) {
         if self.event.first_token_ms.is_none() {
-            let elapsed = self.started.elapsed();
+            let elapsed = now.saturating_duration_since(self.started);
             self.event.first_token_ms = Some(milliseconds(elapsed));
-            self.attempts.first_byte();
+            self.attempts.first_byte(now);
             self.metering.metrics.first_byte_seconds.observe(elapsed.as_secs_f64());
         }
     }
@@ -291,7 +297,7 @@ impl Record {
         if let Some(telemetry) = &self.metering.telemetry {
             let upstream = self.attempts.upstream();
             let server = upstream.as_ref().map(|upstream| upstream.server());
-            telemetry.end(self.trace.take(), &self.event, server.as_ref());
+            telemetry.end(self.trace.take().map(|trace| *trace), &self.event, server.as_ref());
         }
         self.metering.stored.note(&self.event);
     }

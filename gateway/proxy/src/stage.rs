@@ -1,18 +1,19 @@
 //! A layer that turns one stage of a request into the next, or refuses it.
 //!
 //! `tower::filter` does the same with boxed errors; ours keep their type, because every refusal
-//! must become an answer in the caller's own format. Most steps are taken at once; one that waits
-//! has a layer of its own, because only that one needs a box for its future.
+//! must become an answer in the caller's own format. Most steps are taken at once; one that may
+//! have to wait has a layer of its own, and needs a box for its future only where it does.
 
 use std::{
     future::{Ready, ready},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures_util::future::Either;
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tower::{Layer, Service, layer::layer_fn};
 
 use crate::refusal::Refusal;
@@ -29,13 +30,21 @@ pub(crate) trait Stage<In>: Send + Sync + 'static {
     fn enter(&self, input: In) -> Result<Self::Out, Refusal>;
 }
 
-/// A step that waits for something: a body, an answer of billing.
+/// A step that may have to wait for something: a body, an answer of Redis or billing.
 pub(crate) trait Waiting<In>: Send + Sync + 'static {
     /// The stage after this step.
     type Out: Send;
 
-    /// Takes the step.
-    fn enter(&self, input: In) -> impl Future<Output = Result<Self::Out, Refusal>> + Send;
+    /// Takes the step, or begins it.
+    fn enter(self: Arc<Self>, input: In) -> Step<Self::Out>;
+}
+
+/// A step of a [`Waiting`] stage.
+pub(crate) enum Step<T> {
+    /// It is taken.
+    Taken(Result<T, Refusal>),
+    /// It is waited for.
+    Begun(Boxed<T>),
 }
 
 /// Puts a [`Stage`] in front of a service.
@@ -136,23 +145,52 @@ impl<T, S: Clone> Clone for Waited<T, S> {
 impl<T, S, In> Service<In> for Waited<T, S>
 where
     T: Waiting<In>,
-    In: Send + 'static,
-    S: Service<T::Out, Error = Refusal> + Send + 'static,
-    S::Future: Send,
+    S: Service<T::Out, Error = Refusal>,
 {
     type Response = S::Response;
     type Error = Refusal;
-    type Future = Boxed<S::Response>;
+    type Future = Entered<T::Out, S, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, input: In) -> Self::Future {
-        let (stage, inner) = (Arc::clone(&self.stage), self.inner.share());
-        Box::pin(async move {
-            let next = stage.enter(input).await?;
-            inner.call(next).await
-        })
+        match Arc::clone(&self.stage).enter(input) {
+            Step::Taken(Ok(next)) => Entered::Inside { call: self.inner.call(next) },
+            Step::Taken(Err(refusal)) => Entered::Refused { refusal: Some(refusal) },
+            Step::Begun(step) => Entered::Waiting { step, inner: self.inner.share() },
+        }
+    }
+}
+
+pin_project! {
+    /// A request in a [`Waiting`] step or behind it. Only what waits is in a box.
+    #[project = EnteredNow]
+    pub(crate) enum Entered<T, S, F> {
+        Waiting { step: Boxed<T>, inner: Below<S> },
+        Inside { #[pin] call: F },
+        Refused { refusal: Option<Refusal> },
+    }
+}
+
+impl<T, S> Future for Entered<T, S, S::Future>
+where
+    S: Service<T, Error = Refusal>,
+{
+    type Output = Result<S::Response, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let call = match self.as_mut().project() {
+                EnteredNow::Inside { call } => return call.poll(cx),
+                EnteredNow::Waiting { step, inner } => inner.call(ready!(step.as_mut().poll(cx))?),
+                EnteredNow::Refused { refusal } => {
+                    let again = || Refusal::InvalidRequest("the request was refused".to_owned());
+                    return Poll::Ready(Err(refusal.take().unwrap_or_else(again)));
+                }
+            };
+            self.set(Self::Inside { call });
+        }
     }
 }

@@ -35,7 +35,6 @@ use crate::{
     generic,
     health::{Breaker, Health},
     lanes::Lanes,
-    refusal::Refusal,
     reply_body::UpstreamBody,
     tc3::SecretPair,
 };
@@ -237,11 +236,11 @@ impl Upstream {
             .build()
     }
 
-    /// What its credential is exchanged for, where it is one that is exchanged.
-    pub(crate) async fn access_token(&self) -> Result<Option<AccessToken>, Refusal> {
+    /// The keys that are exchanged for a token, where its credential is one.
+    pub(crate) fn exchanged(&self) -> Option<&KeyPair> {
         match &self.credential {
-            Credential::Exchanged(pair) => pair.token(self).await.map(Some),
-            _ => Ok(None),
+            Credential::Exchanged(pair) => Some(pair),
+            _ => None,
         }
     }
 
@@ -252,7 +251,7 @@ impl Upstream {
         token: &AccessToken,
         response: &mut Response<UpstreamBody>,
     ) -> bool {
-        let Credential::Exchanged(pair) = &self.credential else { return false };
+        let Some(pair) = self.exchanged() else { return false };
         let kind = response.headers().get(header::CONTENT_TYPE);
         if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
             return false;

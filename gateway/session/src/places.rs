@@ -80,7 +80,7 @@ impl Places {
         now: Instant,
     ) {
         // What is forgotten is freed when the lock is.
-        let mut forgotten = Vec::new();
+        let mut forgotten = SmallVec::<[_; 1]>::new();
         let Some(shard) = self.shard(&digest) else { return };
         let mut shard = shard.lock();
         let new = || Alike { nodes: SmallVec::new(), asked_for: now };

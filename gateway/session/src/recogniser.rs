@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     sessions::{Bounds, Placed, Replied, Sessions},
-    shared::{Counter, Heads, Health, Note, SharedError, Sharing, Told},
+    shared::{Counter, Heads, Health, Note, Shared, SharedError, Sharing, Told},
     trail::Search,
 };
 
@@ -64,8 +64,7 @@ impl Recogniser {
         fresh: SessionId,
         counter: Option<&Counter>,
     ) -> (Option<Placed>, Option<NextTurn>) {
-        let says_anything = search.len() > 0;
-        let must_ask = counter.is_some() || (says_anything && !search.is_first());
+        let must_ask = counter.is_some() || may_go_on(search);
         let asked = match &self.heads {
             Some(heads) if must_ask => heads.place(id, search, &fresh, counter).await,
             _ => None,
@@ -74,12 +73,33 @@ impl Recogniser {
             Some((shared, turn)) => (shared, Some(turn.map_or(NextTurn::Unknown, NextTurn::Is))),
             None => (None, None),
         };
-        let place = || self.sessions.place(search, fresh, shared, Instant::now());
-        let placed = says_anything.then(place);
-        if let (Some(heads), Some(placed), false) = (&self.heads, &placed, must_ask) {
-            heads.tell(Note::Turn { id, told: Box::new(Told::of(placed)) });
-        }
+        let placed = self.place_here(id, search, fresh, shared, must_ask);
         (placed, turn.filter(|_| counter.is_some()))
+    }
+
+    /// As [`Self::place`], of the request `id` whose client does not name its conversation, where no
+    /// other gateway need be asked; else absent.
+    pub fn place_at_once(&self, id: RequestId, search: &Search<'_>) -> Option<Option<Placed>> {
+        let must_ask = self.heads.is_some() && may_go_on(search);
+        (!must_ask).then(|| self.place_here(id, search, id.into(), None, false))
+    }
+
+    fn place_here(
+        &self,
+        id: RequestId,
+        search: &Search<'_>,
+        fresh: SessionId,
+        shared: Option<Shared>,
+        asked: bool,
+    ) -> Option<Placed> {
+        if search.len() == 0 {
+            return None;
+        }
+        let placed = self.sessions.place(search, fresh, shared, Instant::now());
+        if let Some(heads) = self.heads.as_ref().filter(|_| !asked) {
+            heads.tell(Note::Turn { id, told: Box::new(Told::of(&placed)) });
+        }
+        Some(placed)
     }
 
     /// The next turn of a named conversation whose last one is `base`; absent where other gateways
@@ -159,4 +179,9 @@ impl Recogniser {
             heads.tend(stop).await;
         }
     }
+}
+
+/// Whether a request may go on from one that another gateway has had.
+fn may_go_on(search: &Search<'_>) -> bool {
+    search.len() > 0 && !search.is_first()
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use permille_types::{SessionId, TokenCount, TurnKind};
+use smallvec::SmallVec;
 
 use crate::{
     digest::{Digest, Key},
@@ -58,7 +59,7 @@ pub struct Placed {
     pub(crate) node: Arc<Node>,
     pub(crate) asker: Asker,
     /// What it is found by again.
-    pub(crate) found_by: Vec<Digest>,
+    pub(crate) found_by: SmallVec<[Digest; 2]>,
 }
 
 /// What is told of a reply that has ended.

@@ -1,5 +1,7 @@
 //! What a request is searched by: the digests of all its beginnings and of its last exchanges.
 
+use smallvec::SmallVec;
+
 use crate::{
     digest::{Chain, Digest, Key, ScopeKey},
     message::{Conversation, Message, Opening, Speaker},
@@ -35,7 +37,7 @@ pub struct Search<'c> {
     /// The digest of all messages; absent where there are none.
     whole: Option<Digest>,
     /// After each message, the bytes so far.
-    bytes: Vec<u64>,
+    bytes: SmallVec<[u64; 4]>,
     /// The last exchanges, the latest first.
     exchanges: Vec<Exchange>,
     /// Summaries that the conversation may begin with, as exchanges of which nothing is sent again.
@@ -89,7 +91,7 @@ pub(crate) struct Answer {
     pub(crate) opening: Opening,
     /// What was asked and replied, when it is enough to tell it from what others do, and the same
     /// together with the reply before it where it is little.
-    pub(crate) exchanges: Vec<Digest>,
+    pub(crate) exchanges: SmallVec<[Digest; 2]>,
 }
 
 /// What is needed of a request once it is answered.
@@ -123,8 +125,9 @@ impl<'c> Search<'c> {
             end: 0,
         });
         let summaries = summaries.collect();
-        let mut prefixes = Vec::with_capacity(messages.len() / 2);
-        let mut bytes = Vec::with_capacity(messages.len());
+        let replies = usize::try_from(conversation.replies()).unwrap_or_default();
+        let mut prefixes = Vec::with_capacity(replies);
+        let mut bytes = SmallVec::with_capacity(messages.len());
         let (mut chain, mut sum) = (key.chain(), 0_u64);
         for message in messages {
             if message.speaker == Speaker::Model && !bytes.is_empty() {
@@ -247,7 +250,7 @@ impl<'c> Search<'c> {
 
     /// What it is found by again, where its first `known` messages were said in its conversation:
     /// all its messages, what was said there near its end, and what is asked.
-    pub(crate) fn found_by(&self, known: usize) -> Vec<Digest> {
+    pub(crate) fn found_by(&self, known: usize) -> SmallVec<[Digest; 2]> {
         // What came before it in its first request was never said here: examples, a greeting.
         let said_here = |exchange: &&Exchange| known > 0 && exchange.end >= known;
         let exchanges = self.exchanges.iter().filter(said_here).filter_map(|said| said.both);
@@ -354,7 +357,7 @@ fn said(reply: &[Message]) -> Said {
 
 fn exchanges(key: &ScopeKey, messages: &[Message]) -> Vec<Exchange> {
     let mut replies = replies(messages).take(EXCHANGES + 1).peekable();
-    let mut exchanges = Vec::with_capacity(EXCHANGES);
+    let mut exchanges = Vec::new();
     while let (Some((at, reply)), true) = (replies.next(), exchanges.len() < EXCHANGES) {
         let before = replies.peek().map(|(_, before)| said(before));
         let (asked, asked_bytes) = asked_before(key, messages, at);

@@ -6,6 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use foldhash::fast::RandomState;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use permille_types::{
     Currency, CustomerId, ModelName, Price, PriceVersion, Relative, Side, UpstreamName,
@@ -22,7 +23,7 @@ pub struct PriceBook {
     /// What providers take.
     cost: Index,
     /// Customers' own entries.
-    own: HashMap<CustomerId, Index>,
+    own: HashMap<CustomerId, Index, RandomState>,
     versions: HashMap<PriceVersion, usize>,
     providers: HashSet<String>,
     /// Currencies of the entries of side `cost`, by code.
@@ -64,7 +65,7 @@ impl PriceBook {
         let mut index =
             |side| Index::new(&prices, places.remove(&(side, None)).unwrap_or_default());
         let (list, cost) = (index(Side::Sale)?, index(Side::Cost)?);
-        let mut own = HashMap::new();
+        let mut own = HashMap::default();
         for ((_, customer), places) in places {
             if let Some(customer) = customer {
                 own.insert(customer.clone(), Index::new(&prices, places)?);
@@ -211,7 +212,7 @@ pub fn names(pattern: &str, model: &str) -> bool {
 #[derive(Debug, Clone)]
 struct Index {
     /// Entries by exact model name.
-    exact: HashMap<String, Vec<usize>>,
+    exact: HashMap<String, Vec<usize>, RandomState>,
     /// One matcher per distinct pattern, in the order of `patterns`.
     globs: GlobSet,
     /// Entries of each distinct pattern, most specific first.
@@ -221,7 +222,7 @@ struct Index {
 impl Index {
     /// Of the prices at `places`.
     fn new(prices: &[Price], places: Vec<usize>) -> Result<Self, PriceBookError> {
-        let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut exact: HashMap<String, Vec<usize>, RandomState> = HashMap::default();
         let mut by_pattern: HashMap<&str, Vec<usize>> = HashMap::new();
         for place in places {
             let Some(price) = prices.get(place) else { continue };

@@ -5,13 +5,14 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use permille_types::{Clock, RequestId};
+use permille_types::{Clock, Family, RequestId};
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::{
@@ -42,11 +43,10 @@ pub(crate) struct Answer<S> {
 impl<S> Service<Request<Incoming>> for Answer<S>
 where
     S: Service<Inbound, Response = Response<ReplyBody>, Error = Refusal>,
-    S::Future: Send + 'static,
 {
     type Response = Response<ReplyBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answered<S::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // No layer below waits for readiness: each refuses in `call` when it is at its bound.
@@ -58,19 +58,41 @@ where
         let id = RequestId::new(at);
         let (head, body) = request.into_parts();
         let family = family_of(&head);
-        let metrics = Arc::clone(&self.metrics);
-        let answer = self.inner.call(Inbound { id, at, started: Instant::now(), head, body });
-        Box::pin(async move {
-            let mut response = answer.await.unwrap_or_else(|refusal| {
-                tracing::debug!(request.id = %id, code = refusal.code(), "refused");
-                metrics.refused(refusal.code());
-                refusal.answer(family, id).map(|bytes| ReplyBody::Own(Some(bytes)))
-            });
-            metrics.answered(family, response.status());
-            if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
-                response.headers_mut().insert(&headers::REQUEST_ID, value);
-            }
-            Ok(response)
-        })
+        let inbound = Inbound { id, at, started: Instant::now(), head, body };
+        let answer = self.inner.call(inbound);
+        Answered { answer, id, family, metrics: Arc::clone(&self.metrics) }
+    }
+}
+
+pin_project! {
+    /// A request on its way through the layers.
+    pub(crate) struct Answered<F> {
+        #[pin]
+        answer: F,
+        id: RequestId,
+        family: Family,
+        metrics: Arc<Metrics>,
+    }
+}
+
+impl<F> Future for Answered<F>
+where
+    F: Future<Output = Result<Response<ReplyBody>, Refusal>>,
+{
+    type Output = Result<Response<ReplyBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (id, family, metrics) = (*this.id, *this.family, &**this.metrics);
+        let mut response = ready!(this.answer.poll(cx)).unwrap_or_else(|refusal| {
+            tracing::debug!(request.id = %id, code = refusal.code(), "refused");
+            metrics.refused(refusal.code());
+            refusal.answer(family, id).map(|bytes| ReplyBody::Own(Some(bytes)))
+        });
+        metrics.answered(family, response.status());
+        if let Ok(value) = HeaderValue::from_str(id.text_in(&mut [0; 36])) {
+            response.headers_mut().insert(&headers::REQUEST_ID, value);
+        }
+        Poll::Ready(Ok(response))
     }
 }

@@ -12,9 +12,9 @@ use permille_types::{Endpoint, Family};
 use permille_usage::request::{Asked, ask_for_usage, classify};
 
 use crate::{
-    context::{Classified, Head, Routed},
+    context::{Admitted, Authenticated, Classified, Head, Routed},
     refusal::Refusal,
-    stage::Waiting,
+    stage::{Step, Waiting},
     upstream::Upstream,
 };
 
@@ -32,28 +32,47 @@ pub(crate) struct Classify {
 impl Waiting<Routed> for Classify {
     type Out = Classified;
 
-    async fn enter(&self, routed: Routed) -> Result<Classified, Refusal> {
-        let inbound = routed.authenticated.admitted.inbound;
-        refuse_encoded(&inbound.head.headers)?;
-        let read = self.read(&inbound.head.headers, inbound.body);
-        let (body, memory) = tokio::time::timeout(self.body_time_max, read)
-            .await
-            .map_err(|_| Refusal::BodyTimeout { seconds: self.body_time_max.as_secs() })??;
-        let endpoint = routed.endpoint;
-        let head = Box::new(Head {
+    fn enter(self: Arc<Self>, routed: Routed) -> Step<Classified> {
+        let Routed { authenticated, family, provider, endpoint, model, upstream_path } = routed;
+        let Authenticated { admitted: Admitted { inbound, place }, key, known } = authenticated;
+        if let Err(refusal) = refuse_encoded(&inbound.head.headers) {
+            return Step::Taken(Err(refusal));
+        }
+        let body = inbound.body;
+        let mut head = Box::new(Head {
             id: inbound.id,
             at: inbound.at,
             started: inbound.started,
             parts: inbound.head,
-            held: Some((routed.authenticated.admitted.place, memory)),
-            key: routed.authenticated.key,
-            known: routed.authenticated.known,
-            family: routed.family,
-            provider: routed.provider,
+            held: None,
+            key,
+            known,
+            family,
+            provider,
             endpoint,
-            model_in_path: routed.model.is_some(),
-            upstream_path: routed.upstream_path,
+            model_in_path: model.is_some(),
+            upstream_path,
         });
+        Step::Begun(Box::pin(async move {
+            let read = self.read(&head.parts.headers, body);
+            let (body, memory) = tokio::time::timeout(self.body_time_max, read)
+                .await
+                .map_err(|_| Refusal::BodyTimeout { seconds: self.body_time_max.as_secs() })??;
+            head.held = Some((place, memory));
+            self.classified(head, model.as_deref(), body)
+        }))
+    }
+}
+
+impl Classify {
+    /// A request whose body has been read.
+    fn classified(
+        &self,
+        head: Box<Head>,
+        model: Option<&str>,
+        body: Bytes,
+    ) -> Result<Classified, Refusal> {
+        let endpoint = head.endpoint;
         // Tencent counts tokens of a text, whatever the model.
         let names_none = head.family == Family::Hunyuan && endpoint == Endpoint::CountTokens;
         if names_none || !endpoint.names_model() {
@@ -75,7 +94,7 @@ impl Waiting<Routed> for Classify {
         let asked = Asked {
             family: head.family,
             endpoint,
-            model: routed.model.as_deref(),
+            model,
             unnamed: first.and_then(|first| first.own_model.as_deref()),
             stream: head.family == Family::Dashscope && dashscope_streams(&head.parts.headers)?,
             api_version: head.parts.uri.query().and_then(api_version),
@@ -88,9 +107,7 @@ impl Waiting<Routed> for Classify {
         let upstream_body = asking.map_or_else(|| body.clone(), Bytes::from);
         Ok(Classified { routed: head, facts: Some(facts), body, upstream_body, usage_added })
     }
-}
 
-impl Classify {
     /// The whole body, never more than the bounds allow in memory.
     async fn read(
         &self,

@@ -18,7 +18,7 @@ impl Stage<Outgoing> for Credential {
         let body = outgoing.request.body().clone();
         let credential = &outgoing.upstream.credential;
         let token = outgoing.token.as_ref();
-        let put = credential.put_into(&mut outgoing.request, &body, self.clock.now(), token);
+        let put = credential.put_into(&mut outgoing.request, &body, &|| self.clock.now(), token);
         put.map_err(|cause| {
             Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
         })?;

@@ -47,8 +47,13 @@ pub(crate) struct Meter<S> {
 
 impl<S> Service<Box<InSession>> for Meter<S>
 where
-    S: Service<Calls, Response = Response<UpstreamBody>, Error = Refusal> + Send + 'static,
-    S::Future: Send + 'static,
+    S: Service<
+            Calls,
+            Response = Response<UpstreamBody>,
+            Error = Refusal,
+            Future = Boxed<Response<UpstreamBody>>,
+        > + Send
+        + 'static,
 {
     type Response = Response<ReplyBody>;
     type Error = Refusal;
@@ -64,18 +69,20 @@ where
         Box::pin(async move {
             // Before its headers are made fit for the upstream.
             let cost = cost::wanted(&request);
-            let mut calls = calls(&mut request);
-            let (asked, attempts) = (calls.asked, calls.attempts.clone());
-            let mut record =
-                Record::open(Arc::clone(&metering), &mut request, attempts.clone()).await?;
+            let attempts = Attempts::default();
+            let opened = Record::open(Arc::clone(&metering), &mut request, attempts.clone());
+            let mut record = opened.await?;
+            let mut calls = calls(&mut request, attempts.clone());
+            let asked = calls.asked;
             record.cost.clone_from(&cost);
             if let Some(telemetry) = &metering.telemetry {
                 let head = &request.targeted.classified.routed;
-                record.trace = telemetry.begin(head.endpoint, head.at, &mut calls.headers);
+                let trace = telemetry.begin(head.endpoint, head.at, &mut calls.headers);
+                record.trace = trace.map(Box::new);
             }
             metering.metrics.overhead_seconds.observe(record.elapsed().as_secs_f64());
             let place = request.targeted.classified.routed.held.take();
-            let call = Box::pin(inner.call(calls));
+            let call = inner.call(calls);
             let mut exchange =
                 Exchange::new(Arc::clone(&metering), record, (asked, attempts), place, call);
             let mut head = match exchange.answer().await {
@@ -103,33 +110,37 @@ where
                 Refusal::JournalUnavailable { reason: cause.to_string() }
             })?;
             let reply = Response::from_parts(head, body);
-            Ok(match cost {
-                Some(cost) => cost::in_head(reply, &cost, &request, &metering.limiter).await,
-                None => models::listed(reply, &request.targeted.aliases).await,
+            // Few replies wait here: these have their memory for themselves.
+            Ok(if let Some(cost) = cost {
+                Box::pin(cost::in_head(reply, &cost, &request, &metering.limiter)).await
+            } else if request.targeted.aliases.is_empty() {
+                reply.map(ReplyBody::Metered)
+            } else {
+                Box::pin(models::listed(reply, &request.targeted.aliases)).await
             })
         })
     }
 }
 
-/// What goes upstream, whoever is called. Takes the headers out of `request`.
-fn calls(request: &mut InSession) -> Calls {
+/// What goes upstream, whoever is called. Takes it out of `request`.
+fn calls(request: &mut InSession, attempts: Attempts) -> Calls {
     let Targeted { classified, candidates, settles, .. } = &mut request.targeted;
     let head = &mut classified.routed;
     let mut headers = std::mem::take(&mut head.parts.headers);
     headers::for_upstream(&mut headers);
     Calls {
-        candidates: candidates.clone(),
+        candidates: std::mem::take(candidates),
         method: head.parts.method.clone(),
         headers,
-        path: head.upstream_path.clone(),
-        body: classified.upstream_body.clone(),
+        path: std::mem::take(&mut head.upstream_path),
+        body: std::mem::take(&mut classified.upstream_body),
         asked: Asked {
             // A read that settles a response is read as the response would have been.
             endpoint: settles.as_ref().map_or(head.endpoint, |_| Endpoint::Responses),
             stream: classified.facts.as_ref().is_some_and(|facts| facts.stream),
             usage_added: classified.usage_added,
         },
-        attempts: Attempts::default(),
+        attempts,
     }
 }
 

@@ -93,8 +93,9 @@ where
         let shared = Arc::clone(&self.shared);
         let inner = self.inner.share();
         Box::pin(async move {
-            shared.budget.request(Instant::now());
-            let mut next = first(&calls)?;
+            let now = Instant::now();
+            shared.budget.request(now);
+            let mut next = first(&calls, now)?;
             loop {
                 let Turn { candidate, permit } = next;
                 let mut outcome = calls.call(&inner, candidate).await;
@@ -102,19 +103,19 @@ where
                     // Once, with another token. That it is refused too is the client's to see.
                     shared.metrics.retried(&candidate.upstream.name);
                     calls.note(&outcome);
-                    calls.discard(outcome, &candidate.upstream).await;
+                    Box::pin(calls.discard(outcome, &candidate.upstream)).await;
                     calls.is_waited_for()?;
                     outcome = calls.call(&inner, candidate).await;
                 }
                 let failure = shared.judge(&calls, candidate, permit, &outcome);
                 let again = failure.filter(|failure| shared.policy.retry_on.contains(failure));
                 let turn = match again {
-                    Some(_) => shared.another(&calls, &outcome).await,
+                    Some(_) => Box::pin(shared.another(&calls, &outcome)).await,
                     None => None,
                 };
                 let Some(turn) = turn else { return passed_on(outcome, candidate) };
                 shared.metrics.retried(&candidate.upstream.name);
-                calls.discard(outcome, &candidate.upstream).await;
+                Box::pin(calls.discard(outcome, &candidate.upstream)).await;
                 calls.is_waited_for()?;
                 next = turn;
             }
@@ -173,7 +174,6 @@ impl Shared {
         permit: Permit,
         outcome: &Outcome,
     ) -> Option<RetryOn> {
-        let now = Instant::now();
         if let Err(refusal) = outcome {
             // Before any wait: a client that leaves in it does not pay for a call that has ended.
             calls.attempts.end(refusal.ending(), None, &TokenCounts::new());
@@ -194,6 +194,7 @@ impl Shared {
             // Ours: it was not called.
             Err(_) => return None,
         };
+        let now = Instant::now();
         // An upstream that refuses, for want of quota or because the request is wrong, works.
         let works = matches!(failure, RetryOn::Status(status) if !status.is_server_error());
         let health = &candidate.upstream.health;
@@ -217,8 +218,7 @@ impl Shared {
 }
 
 /// The first call: of those whose circuit is closed, rather one that need not be left alone.
-fn first(calls: &Calls) -> Result<Turn<'_>, Refusal> {
-    let now = Instant::now();
+fn first(calls: &Calls, now: Instant) -> Result<Turn<'_>, Refusal> {
     let candidates = || calls.candidates.iter();
     let rested = |candidate: &&Candidate| candidate.upstream.health.rests_for(now).is_zero();
     admit(candidates().filter(rested), now).or_else(|| admit(candidates(), now)).ok_or_else(|| {
@@ -277,12 +277,17 @@ impl Calls {
     {
         let mut outgoing = self.outgoing(candidate)?;
         self.attempts.begin(candidate);
-        let token = candidate.upstream.access_token().await?;
+        let upstream = &candidate.upstream;
+        // Few credentials are exchanged: what waits for that has its memory for itself.
+        let token = match upstream.exchanged() {
+            Some(keys) => Some(Box::pin(keys.token(upstream)).await?),
+            None => None,
+        };
         outgoing.token.clone_from(&token);
         self.attempts.sent();
         let mut response = inner.call(outgoing).await?;
         if let Some(token) = &token
-            && candidate.upstream.refuses(token, &mut response).await
+            && Box::pin(upstream.refuses(token, &mut response)).await
         {
             response.extensions_mut().insert(TokenRefused);
         }

@@ -13,7 +13,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName};
 use moka::sync::Cache;
-use permille_session::{Conversation, Counter, NextTurn, Recogniser, Search};
+use permille_session::{Conversation, Counter, NextTurn, Placed, Recogniser, Search};
 use permille_types::{ControlPlane, CustomerId, Endpoint, RequestId, SessionId, TurnKind};
 use tokio::sync::Mutex;
 
@@ -22,7 +22,7 @@ use crate::{
     headers,
     known::chain,
     refusal::Refusal,
-    stage::Waiting,
+    stage::{Step, Waiting},
 };
 
 /// Sessions whose last turn is kept here; older ones are asked of billing again.
@@ -138,79 +138,129 @@ impl Counted {
 impl Waiting<Targeted> for Session {
     type Out = Box<InSession>;
 
-    async fn enter(&self, targeted: Targeted) -> Result<Box<InSession>, Refusal> {
+    fn enter(self: Arc<Self>, targeted: Targeted) -> Step<Box<InSession>> {
         let classified = &targeted.classified;
-        let head = &classified.routed;
-        let (customer, project) = (&head.key.customer, head.key.project.as_str());
-        let key = head.known.conversations();
-        let in_header = named(&head.parts.headers)?;
-        let said = self.said(classified).await;
-        // A name in a body, or an agent's own header, is the application's affair: one that we
-        // cannot use is no error.
-        let in_body = || said.named.as_deref().and_then(|name| name.parse().ok());
-        let by_agent = || named_by_agent(&head.parts.headers);
-        if let Some(session) = in_header.or_else(in_body).or_else(by_agent) {
-            if !may_be_turn(head.endpoint) {
-                let turn = self.known_turn(customer, &session).await;
-                let request = InSession::new(targeted, session, turn);
-                return Ok(Box::new(InSession { is_named: true, ..request }));
-            }
-            let counter = Counter::of(key, customer, &session);
-            // Only requests of this name are compared, which no unnamed one can be.
-            let scope = [customer.as_str(), session.as_str(), "", "named"];
-            let search = Search::of(key, &scope, &said).named();
-            let asked = self.recogniser.place(head.id, &search, session.clone(), Some(&counter));
-            let (placed, shared) = asked.await;
-            let (turn, as_named) = if let Some(turn) = placed.as_ref().and_then(|p| p.again) {
-                (turn, None)
-            } else {
-                let whose = (customer, &session);
-                let next = self.next_turn(head.id, whose, counter, shared, said.replies());
-                let (turn, last) = next.await;
-                if let Some(placed) = &placed {
-                    self.recogniser.given(placed, turn);
-                }
-                (turn, Some(NamedTurn { last, counter }))
-            };
-            let kind = placed.as_ref().map(|placed| placed.place.turn.kind);
-            // A later turn that goes on from nothing we know: how it came about is not known.
-            let kind = kind.filter(|kind| *kind != TurnKind::New || turn == 1);
-            return Ok(Box::new(InSession {
-                kind,
-                placed,
-                is_named: true,
-                counted: as_named,
-                ..InSession::new(targeted, session, turn)
+        let in_header = match named(&classified.routed.parts.headers) {
+            Ok(in_header) => in_header,
+            Err(refusal) => return Step::Taken(Err(refusal)),
+        };
+        let Some(said) = said_at_once(classified) else {
+            return Step::Begun(Box::pin(async move {
+                let said = said(&targeted.classified).await;
+                let name = name_of(in_header, &said, &targeted.classified);
+                Ok(self.place(targeted, name, &said).await)
             }));
+        };
+        let name = name_of(in_header, &said, classified);
+        if name.is_none() {
+            let id = classified.routed.id;
+            let placed = self.recogniser.place_at_once(id, &search_of(classified, &said));
+            if let Some(placed) = placed {
+                return Step::Taken(Ok(unnamed(targeted, placed)));
+            }
         }
-        let end_user = said.end_user.as_deref().unwrap_or_default();
-        let scope = [customer.as_str(), project, end_user];
-        let search = Search::of(key, &scope, &said);
-        let (placed, _) = self.recogniser.place(head.id, &search, head.id.into(), None).await;
-        let place = placed.as_ref().map(|placed| &placed.place);
-        let session = place.map_or_else(|| head.id.into(), |place| place.session.clone());
-        let turn = place.map_or(1, |place| place.turn.number);
-        let kind = place.map(|place| place.turn.kind);
-        Ok(Box::new(InSession { kind, placed, ..InSession::new(targeted, session, turn) }))
+        Step::Begun(Box::pin(async move { Ok(self.place(targeted, name, &said).await) }))
     }
 }
 
 impl Session {
-    /// What the body says of its conversation; nothing where none is had.
-    async fn said(&self, classified: &Classified) -> Conversation {
-        let endpoint = classified.routed.endpoint;
-        if !may_be_turn(endpoint) {
-            return Conversation::default();
+    /// A request in its conversation: that of its `name`, else the one that its messages go on.
+    async fn place(
+        &self,
+        targeted: Targeted,
+        name: Option<SessionId>,
+        said: &Conversation,
+    ) -> Box<InSession> {
+        let head = &targeted.classified.routed;
+        let Some(session) = name else {
+            let search = search_of(&targeted.classified, said);
+            let (placed, _) = self.recogniser.place(head.id, &search, head.id.into(), None).await;
+            return unnamed(targeted, placed);
+        };
+        let customer = &head.key.customer;
+        if !may_be_turn(head.endpoint) {
+            let turn = self.known_turn(customer, &session).await;
+            let request = InSession::new(targeted, session, turn);
+            return Box::new(InSession { is_named: true, ..request });
         }
-        let known = &classified.routed.known;
-        if classified.body.len() <= READ_AT_ONCE_BYTES {
-            return Conversation::read(known.conversations(), &classified.body);
-        }
-        let (known, body) = (Arc::clone(known), classified.body.clone());
-        let read = move || Conversation::read(known.conversations(), &body);
-        // The read neither panics nor is cancelled but by the end of the runtime.
-        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+        let key = head.known.conversations();
+        let counter = Counter::of(key, customer, &session);
+        // Only requests of this name are compared, which no unnamed one can be.
+        let scope = [customer.as_str(), session.as_str(), "", "named"];
+        let search = Search::of(key, &scope, said).named();
+        let asked = self.recogniser.place(head.id, &search, session.clone(), Some(&counter));
+        let (placed, shared) = asked.await;
+        let (turn, as_named) = if let Some(turn) = placed.as_ref().and_then(|p| p.again) {
+            (turn, None)
+        } else {
+            let whose = (customer, &session);
+            let next = self.next_turn(head.id, whose, counter, shared, said.replies());
+            let (turn, last) = next.await;
+            if let Some(placed) = &placed {
+                self.recogniser.given(placed, turn);
+            }
+            (turn, Some(NamedTurn { last, counter }))
+        };
+        let kind = placed.as_ref().map(|placed| placed.place.turn.kind);
+        // A later turn that goes on from nothing we know: how it came about is not known.
+        let kind = kind.filter(|kind| *kind != TurnKind::New || turn == 1);
+        Box::new(InSession {
+            kind,
+            placed,
+            is_named: true,
+            counted: as_named,
+            ..InSession::new(targeted, session, turn)
+        })
     }
+}
+
+/// A request whose client does not name its conversation, and where it has its place.
+fn unnamed(targeted: Targeted, placed: Option<Placed>) -> Box<InSession> {
+    let id = targeted.classified.routed.id;
+    let place = placed.as_ref().map(|placed| &placed.place);
+    let session = place.map_or_else(|| id.into(), |place| place.session.clone());
+    let turn = place.map_or(1, |place| place.turn.number);
+    let kind = place.map(|place| place.turn.kind);
+    Box::new(InSession { kind, placed, ..InSession::new(targeted, session, turn) })
+}
+
+/// What an unnamed request is searched by: among those of its customer, project and end user.
+fn search_of<'c>(classified: &Classified, said: &'c Conversation) -> Search<'c> {
+    let head = &classified.routed;
+    let end_user = said.end_user.as_deref().unwrap_or_default();
+    let scope = [head.key.customer.as_str(), head.key.project.as_str(), end_user];
+    Search::of(head.known.conversations(), &scope, said)
+}
+
+/// The name that a request gives its conversation. One in a body, or in an agent's own header, is
+/// the application's affair: one that we cannot use is no error.
+fn name_of(
+    in_header: Option<SessionId>,
+    said: &Conversation,
+    classified: &Classified,
+) -> Option<SessionId> {
+    let in_body = || said.named.as_deref().and_then(|name| name.parse().ok());
+    let by_agent = || named_by_agent(&classified.routed.parts.headers);
+    in_header.or_else(in_body).or_else(by_agent)
+}
+
+/// What the body says of its conversation, nothing where none is had; absent where the body is
+/// large.
+fn said_at_once(classified: &Classified) -> Option<Conversation> {
+    if !may_be_turn(classified.routed.endpoint) {
+        return Some(Conversation::default());
+    }
+    let is_small = classified.body.len() <= READ_AT_ONCE_BYTES;
+    let key = classified.routed.known.conversations();
+    is_small.then(|| Conversation::read(key, &classified.body))
+}
+
+/// What a large body says of its conversation.
+async fn said(classified: &Classified) -> Conversation {
+    let (known, body) = (Arc::clone(&classified.routed.known), classified.body.clone());
+    let read = move || Conversation::read(known.conversations(), &body);
+    // The read neither panics nor is cancelled but by the end of the runtime.
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }
 
 /// Whether a request of `endpoint` can be a turn: it asks a model for something that it says.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use permille_types::{Endpoint, Family, ModelName};
+use smallvec::SmallVec;
 
 use crate::{
     choice::order,
     config::{AliasSection, Choose, Unpriced},
-    context::{Candidate, Classified, Head, Targeted},
+    context::{Candidate, Candidates, Classified, Head, Targeted},
     refusal::Refusal,
     stage::Stage,
     upstream::Upstream,
@@ -29,10 +30,10 @@ impl Stage<Classified> for Target {
         let head = &classified.routed;
         let (family, provider) = (head.family, head.provider.as_deref());
         let answering = self.upstreams.iter().filter(|found| found.answers(family, provider));
-        let answering: Vec<_> = answering.collect();
+        let answering: SmallVec<[_; 4]> = answering.collect();
         let Some(facts) = &classified.facts else {
             let anyone = |upstream: &&Arc<Upstream>| Candidate::new(upstream, None);
-            let mut candidates: Vec<_> = answering.iter().map(anyone).collect();
+            let mut candidates: Candidates = answering.iter().map(anyone).collect();
             candidates.sort_by_key(|candidate| candidate.upstream.priority);
             if candidates.is_empty() {
                 return Err(Refusal::NoUpstream { family });
@@ -87,12 +88,12 @@ impl Target {
     }
 
     /// Where `model` may be had. An alias hides a model of its name.
-    fn candidates(&self, upstreams: &[&Arc<Upstream>], model: &ModelName) -> Vec<Candidate> {
+    fn candidates(&self, upstreams: &[&Arc<Upstream>], model: &ModelName) -> Candidates {
         let mut chance = Rng::new();
         let mut aliased = self.aliases.iter().filter(|alias| alias.name == *model).peekable();
         if aliased.peek().is_none() {
             let serving = upstreams.iter().filter(|upstream| upstream.serves(model));
-            let mut candidates: Vec<_> =
+            let mut candidates: Candidates =
                 serving.map(|upstream| Candidate::new(upstream, None)).collect();
             order(&mut candidates, self.choose, &mut chance);
             return candidates;
@@ -105,7 +106,7 @@ impl Target {
                 };
                 let asked = Some(&alias.model).filter(|asked| *asked != model);
                 let serving = upstreams.iter().filter(serves);
-                let mut candidates: Vec<_> =
+                let mut candidates: Candidates =
                     serving.map(|upstream| Candidate::new(upstream, asked)).collect();
                 order(&mut candidates, self.choose, &mut chance);
                 candidates

@@ -18,6 +18,9 @@ use tokio::sync::watch;
 /// Time zones differ by whole minutes, so that a day of any of them is a number of these.
 const PART_SECONDS: i64 = 60;
 
+/// Hashes the names of customers, which no stranger chooses.
+type Quick = foldhash::fast::RandomState;
+
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Unbooked {
@@ -36,9 +39,9 @@ impl Default for Unbooked {
 struct Books {
     /// By sequence number.
     events: VecDeque<Event>,
-    customers: HashMap<CustomerId, Customer>,
+    customers: HashMap<CustomerId, Customer, Quick>,
     /// Up to which event of a customer without limits of money none is kept.
-    passed: HashMap<CustomerId, u64>,
+    passed: HashMap<CustomerId, u64, Quick>,
     /// Up to where events are not kept any more.
     dropped: u64,
     /// Of sessions, of which there are as many as requests, only a hash under this key is kept. Of

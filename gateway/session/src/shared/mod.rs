@@ -20,6 +20,7 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -144,7 +145,7 @@ pub(crate) enum Note {
 #[derive(Debug)]
 pub(crate) struct Told {
     place: Place,
-    found_by: Vec<Digest>,
+    found_by: SmallVec<[Digest; 2]>,
     opening: Option<Digest>,
     more: Vec<Digest>,
     tokens: Option<TokenCount>,

@@ -1,5 +1,7 @@
 //! What a request asks for, as far as metering, limits and routing need to know it.
 
+use std::borrow::Cow;
+
 use permille_types::{Endpoint, Family, ModelName};
 
 use super::{RequestError, top::Top};
@@ -88,7 +90,7 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
         let limit = top.get("max_output_tokens");
         facts.max_output = limit.map(|limit| limit.whole_number()).transpose()?;
         let previous = top.get("previous_response_id");
-        facts.previous_response = previous.map(|previous| previous.text()).transpose()?;
+        facts.previous_response = previous.map(|id| id.text().map(Cow::into_owned)).transpose()?;
         return Ok(facts);
     }
     facts.usage_wanted = match top.get("stream_options") {

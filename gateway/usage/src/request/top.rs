@@ -1,6 +1,6 @@
 //! The top level of a JSON object: the raw values of named keys, each at most once.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserializer,
@@ -155,8 +155,12 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// [`RequestError::Unacceptable`] when it is none.
-    pub(super) fn text(&self) -> Result<String, RequestError> {
-        serde_json::from_str(self.json).map_err(|_| self.refuse("a string"))
+    pub(super) fn text(&self) -> Result<Cow<'a, str>, RequestError> {
+        let plain = self.json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        match plain.filter(|plain| !plain.contains('\\')) {
+            Some(plain) => Ok(Cow::Borrowed(plain)),
+            None => serde_json::from_str(self.json).map_err(|_| self.refuse("a string")),
+        }
     }
 
     /// The raw value as an object.
