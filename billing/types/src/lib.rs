@@ -5,13 +5,21 @@
 //! value needs to stay valid. Counting lives in `permille-usage`, pricing in `permille-rating`.
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::float_arithmetic)]
 
+// Unit tests share the events of `tests/`, which name this crate as others do.
+#[cfg(test)]
+extern crate self as permille_types;
+
 mod clock;
 mod control;
 mod day_window;
+#[cfg(test)]
+#[path = "../tests/events/mod.rs"]
+mod events;
 mod family;
 mod id;
 mod limit;
 mod money;
+mod pack;
 mod packed;
 mod policy;
 mod price;

@@ -21,21 +21,18 @@
 //! Source: The postcard wire format specification, 1.0.
 
 use chrono::DateTime;
-use postcard::ser_flavors::Flavor;
 use serde::{
-    Deserialize, Serialize,
+    Deserialize,
     de::{DeserializeOwned, IntoDeserializer as _, value},
 };
 
 use crate::{
     Attempt, IdError, Intent, RequestId, TokenClass, TokenCount, TokenCounts, USAGE_EVENT_VERSION,
-    UsageEvent, UsageEventError, usage::OLDEST_VERSION,
+    UsageEvent, UsageEventError, pack::Packer, usage::OLDEST_VERSION,
 };
 
 /// The first byte of a packed payload.
 const MARK: u8 = 1;
-/// Room for a typical payload, in bytes.
-const PAYLOAD_BYTES: usize = 512;
 
 /// Why packed bytes are not an event.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +70,9 @@ pub enum PackedError {
 type Quantity<'a> = (&'a str, u64);
 
 /// What an event of version 1 to 5 has behind its version, in the order of the bytes.
-#[derive(Serialize, Deserialize)]
-struct Fields<'a> {
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(crate) struct Fields<'a> {
     request_id: RequestId,
     seconds: i64,
     nanos: u32,
@@ -113,7 +111,8 @@ struct Fields<'a> {
 }
 
 /// An attempt, in the order of the bytes.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct PackedAttempt<'a> {
     upstream: &'a str,
     model: Option<&'a str>,
@@ -131,7 +130,10 @@ impl UsageEvent {
     /// # Errors
     /// [`UsageEventError::Packed`] when a value cannot be packed.
     pub fn to_payload(&self) -> Result<Vec<u8>, UsageEventError> {
-        pack(&(MARK, self.version, Fields::of(self)))
+        let mut payload = Packer::new(MARK);
+        payload.number(self.version.into());
+        payload.event(self);
+        Ok(payload.finish())
     }
 
     /// Reads an event of any published version, packed or in JSON.
@@ -166,7 +168,11 @@ impl Intent {
     /// # Errors
     /// [`UsageEventError::Packed`] when a value cannot be packed.
     pub fn to_payload(event: &UsageEvent, request_bytes: u64) -> Result<Vec<u8>, UsageEventError> {
-        pack(&(MARK, request_bytes, event.version, Fields::of(event)))
+        let mut payload = Packer::new(MARK);
+        payload.number(request_bytes);
+        payload.number(event.version.into());
+        payload.event(event);
+        Ok(payload.finish())
     }
 
     /// Reads an intent of any published version, packed or in JSON.
@@ -183,71 +189,7 @@ impl Intent {
     }
 }
 
-fn pack(parts: &impl Serialize) -> Result<Vec<u8>, UsageEventError> {
-    let room = Payload(Vec::with_capacity(PAYLOAD_BYTES));
-    let packed = postcard::serialize_with_flavor(parts, room);
-    packed.map_err(|cause| UsageEventError::Packed(cause.into()))
-}
-
-/// A payload as far as it is packed. It takes a text in one piece; `postcard::to_extend` gives it
-/// byte by byte, which took more than half of all instructions of packing.
-struct Payload(Vec<u8>);
-
-impl Flavor for Payload {
-    type Output = Vec<u8>;
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<Vec<u8>> {
-        Ok(self.0)
-    }
-}
-
-impl<'a> Fields<'a> {
-    fn of(event: &'a UsageEvent) -> Self {
-        Self {
-            request_id: event.request_id,
-            seconds: event.at.timestamp(),
-            nanos: event.at.timestamp_subsec_nanos(),
-            customer: event.customer.as_str(),
-            project: event.project.as_str(),
-            key: event.key.as_str(),
-            session: event.session.as_str(),
-            session_explicit: event.session_explicit,
-            turn: event.turn,
-            turn_kind: event.turn_kind.map(crate::TurnKind::as_str),
-            family: event.family.as_str(),
-            endpoint: event.endpoint.as_str(),
-            model_requested: event.model_requested.as_str(),
-            model_served: event.model_served.as_ref().map(crate::ModelName::as_str),
-            service_tier: event.service_tier.as_deref(),
-            region: event.region.as_deref(),
-            upstream: event.upstream.as_ref().map(crate::UpstreamName::as_str),
-            status: event.status,
-            streamed: event.streamed,
-            ended: event.ended.as_str(),
-            source: event.source.as_str(),
-            tokens: quantities(&event.tokens),
-            input_total: event.input_total,
-            output_total: event.output_total,
-            resent_tokens: event.resent_tokens,
-            estimate_error_permille: event.estimate_error_permille,
-            units: event.units.iter().map(|(unit, count)| (unit.as_str(), *count)).collect(),
-            attempts: event.attempts.iter().map(PackedAttempt::of).collect(),
-            latency_ms: event.latency_ms,
-            first_token_ms: event.first_token_ms,
-            flags: event.flags.iter().map(|flag| flag.as_str()).collect(),
-        }
-    }
-
+impl Fields<'_> {
     fn event(self, version: u16) -> Result<UsageEvent, PackedError> {
         let instant = || PackedError::Instant { seconds: self.seconds };
         let unit = |(name, count): &Quantity<'_>| Ok((named("unit", name)?, *count));
@@ -287,19 +229,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> PackedAttempt<'a> {
-    fn of(attempt: &'a Attempt) -> Self {
-        Self {
-            upstream: attempt.upstream.as_str(),
-            model: attempt.model.as_ref().map(crate::ModelName::as_str),
-            status: attempt.status,
-            provider_id: attempt.provider_id.as_deref(),
-            provider_request_id: attempt.provider_request_id.as_deref(),
-            ended: attempt.ended.as_str(),
-            tokens: quantities(&attempt.tokens),
-        }
-    }
-
+impl PackedAttempt<'_> {
     fn attempt(&self) -> Result<Attempt, PackedError> {
         Ok(Attempt {
             upstream: self.upstream.parse()?,
@@ -311,10 +241,6 @@ impl<'a> PackedAttempt<'a> {
             tokens: counts(&self.tokens),
         })
     }
-}
-
-fn quantities(tokens: &TokenCounts) -> Vec<Quantity<'_>> {
-    tokens.iter().map(|(class, count)| (class.as_str(), *count)).collect()
 }
 
 fn counts(quantities: &[Quantity<'_>]) -> TokenCounts {
