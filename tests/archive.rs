@@ -94,7 +94,7 @@ impl Books {
         self.batches += 1;
         let sequenced = events.iter().zip(1..).map(|(event, sequence)| Sequenced {
             sequence,
-            payload: Bytes::from(event.to_payload().unwrap()),
+            payload: Bytes::from(event.to_payload()),
         });
         let node = format!("node-{}", self.batches).parse().unwrap();
         self.ledger.accept(&Batch { node, events: sequenced.collect() }).await.unwrap();

@@ -95,10 +95,8 @@ impl Books {
         event.turn_kind = Some(permille_types::TurnKind::Continue);
         event.resent_tokens = Some(tokens[0] / 4);
         self.used += 1;
-        let sequenced = permille_types::Sequenced {
-            sequence: self.used,
-            payload: event.to_payload().unwrap().into(),
-        };
+        let sequenced =
+            permille_types::Sequenced { sequence: self.used, payload: event.to_payload().into() };
         let batch = permille_types::Batch { node: "n1".parse().unwrap(), events: vec![sequenced] };
         assert_eq!(self.ledger.accept(&batch).await.unwrap().booked, 1);
     }

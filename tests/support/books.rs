@@ -88,7 +88,7 @@ pub async fn customer(ledger: &Ledger, number: usize) -> (CustomerId, KeyId) {
 pub async fn accept(ledger: &Ledger, used: &[UsageEvent]) {
     let event = |(sequence, event): (u64, &UsageEvent)| Sequenced {
         sequence,
-        payload: Bytes::from(event.to_payload().unwrap()),
+        payload: Bytes::from(event.to_payload()),
     };
     let events: Vec<Sequenced> = (1..).zip(used).map(event).collect();
     let accepted = ledger.accept(&Batch { node: "n1".parse().unwrap(), events }).await.unwrap();

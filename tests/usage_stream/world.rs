@@ -50,10 +50,9 @@ impl Journal {
 
     fn next(&self) -> Batch {
         let events = (1..).zip(&self.events).skip(self.acknowledged().try_into().unwrap());
-        let events = events.take(BATCH).map(|(sequence, event)| Sequenced {
-            sequence,
-            payload: event.to_payload().unwrap().into(),
-        });
+        let events = events
+            .take(BATCH)
+            .map(|(sequence, event)| Sequenced { sequence, payload: event.to_payload().into() });
         Batch { node: self.node.parse().unwrap(), events: events.collect() }
     }
 }

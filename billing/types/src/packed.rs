@@ -126,14 +126,12 @@ struct PackedAttempt<'a> {
 
 impl UsageEvent {
     /// The event as journal and hand-over carry it, see the module's text.
-    ///
-    /// # Errors
-    /// [`UsageEventError::Packed`] when a value cannot be packed.
-    pub fn to_payload(&self) -> Result<Vec<u8>, UsageEventError> {
+    #[must_use]
+    pub fn to_payload(&self) -> Vec<u8> {
         let mut payload = Packer::new(MARK);
         payload.number(self.version.into());
         payload.event(self);
-        Ok(payload.finish())
+        payload.finish()
     }
 
     /// Reads an event of any published version, packed or in JSON.
@@ -164,15 +162,13 @@ impl UsageEvent {
 impl Intent {
     /// The intent as the journal holds it: that of a request whose event would read `event` if
     /// the gateway died now, with a body of `request_bytes`.
-    ///
-    /// # Errors
-    /// [`UsageEventError::Packed`] when a value cannot be packed.
-    pub fn to_payload(event: &UsageEvent, request_bytes: u64) -> Result<Vec<u8>, UsageEventError> {
+    #[must_use]
+    pub fn to_payload(event: &UsageEvent, request_bytes: u64) -> Vec<u8> {
         let mut payload = Packer::new(MARK);
         payload.number(request_bytes);
         payload.number(event.version.into());
         payload.event(event);
-        Ok(payload.finish())
+        payload.finish()
     }
 
     /// Reads an intent of any published version, packed or in JSON.

@@ -21,7 +21,7 @@ proptest! {
 
     #[test]
     fn any_event_is_the_same_packed(event in event()) {
-        let payload = event.to_payload().unwrap();
+        let payload = event.to_payload();
 
         prop_assert_eq!(&UsageEvent::from_payload(&payload).unwrap(), &event);
         prop_assert!(payload.len() <= event.to_json().unwrap().len());

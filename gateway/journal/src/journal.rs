@@ -153,7 +153,7 @@ impl Journal {
         request_bytes: u64,
         sync: bool,
     ) -> Result<u64, JournalError> {
-        let payload = encoded("intent", Intent::to_payload(event, request_bytes))?;
+        let payload = Intent::to_payload(event, request_bytes);
         let request = event.request_id.as_uuid();
         let shared = &*self.shared;
         let now_us = shared.now_us();
@@ -185,8 +185,10 @@ impl Journal {
     /// [`JournalError::NotOpen`] for a request that is not open; [`JournalError::Full`] when
     /// only room for settled records is left: the request then simply has less progress.
     pub fn progress(&self, progress: &Progress) -> Result<(), JournalError> {
-        let payload = serde_json::to_vec(progress).map_err(UsageEventError::Malformed);
-        let payload = encoded("progress", payload)?;
+        let payload = serde_json::to_vec(progress).map_err(|cause| JournalError::Encode {
+            what: "progress",
+            cause: Arc::new(UsageEventError::Malformed(cause)),
+        })?;
         let request = progress.request_id.as_uuid();
         let now_us = self.shared.now_us();
         let mut state = self.shared.state.lock();
@@ -226,7 +228,7 @@ impl Journal {
     /// # Errors
     /// Those of [`Self::settle`].
     pub fn settle_or_owe(&self, event: &UsageEvent) -> Result<Settled, Unsettled> {
-        let payload = encoded("usage event", event.to_payload())?;
+        let payload = event.to_payload();
         let request = event.request_id.as_uuid();
         match self.write_settled(request, &payload) {
             Ok(sequence) => Ok(self.durable(sequence, self.shared.syncs_settled())),
@@ -438,11 +440,4 @@ impl Journal {
 
 fn record_bytes(payload: &[u8]) -> u64 {
     u64::try_from(payload.len()).unwrap_or(u64::MAX).saturating_add(RECORD_HEADER_BYTES)
-}
-
-pub(crate) fn encoded(
-    what: &'static str,
-    payload: Result<Vec<u8>, UsageEventError>,
-) -> Result<Vec<u8>, JournalError> {
-    payload.map_err(|cause| JournalError::Encode { what, cause: Arc::new(cause) })
 }

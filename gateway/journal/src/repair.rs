@@ -8,7 +8,6 @@ use uuid::Uuid;
 use crate::{
     Damage, DamageKind, FullReason, JournalConfig, JournalError, JournalFile, RecoveryReport,
     format::{Chain, Kind, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES},
-    journal::encoded,
     scan::Tail,
     segment::{Place, Prepared, Segment, next_first, read_payload},
     state::{Entry, OpenRequest, State, close_request},
@@ -91,7 +90,7 @@ impl<'a> Repair<'a> {
         }
         for (request, open) in std::mem::take(&mut self.open) {
             let event = self.orphan(request, open)?;
-            let payload = encoded("usage event", event.to_payload())?;
+            let payload = event.to_payload();
             self.append(Kind::Settled, request, &payload)?;
             let sequence = self.state.stats.written_sequence;
             close_request(&mut self.state, request, sequence);

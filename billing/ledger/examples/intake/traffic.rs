@@ -96,7 +96,7 @@ impl Traffic {
         if conversation.turn >= TURNS_MAX || self.random.u8(..4) == 0 {
             self.open[place] = Conversation::new(&mut self.random);
         }
-        let payload = Bytes::from(event.to_payload().expect("an event"));
+        let payload = Bytes::from(event.to_payload());
         Sequenced { sequence: self.sent, payload }
     }
 }

@@ -106,7 +106,7 @@ async fn the_same_event_is_the_same_content_in_either_form() {
     let books = Books::open().await;
     let (first, second) = (books.event(1), books.event(2));
     let json = |event: &permille_types::UsageEvent| event.to_json().unwrap();
-    let packed = |event: &permille_types::UsageEvent| event.to_payload().unwrap();
+    let packed = |event: &permille_types::UsageEvent| event.to_payload();
     let sent = [json(&first), packed(&second)];
     assert_eq!(books.ledger.accept(&raw_batch("n1", 1, &sent)).await.unwrap().booked, 2);
     let before = books.dump().await;
