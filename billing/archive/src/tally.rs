@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use permille_ledger::{ArchiveFile, ArchiveRow};
-use permille_types::{TokenClass, TokenCounts};
+use permille_types::{TokenClass, TokenCount};
 
 use crate::{ArchiveError, money, schema};
 
@@ -13,7 +13,7 @@ use crate::{ArchiveError, money, schema};
 pub(crate) struct Tally {
     pub(crate) rows: u64,
     pub(crate) held: u64,
-    pub(crate) tokens: TokenCounts,
+    pub(crate) tokens: BTreeMap<TokenClass, TokenCount>,
     /// In units of 10^-20.
     pub(crate) amounts: BTreeMap<String, i128>,
 }

@@ -25,6 +25,7 @@ mod policy;
 mod price;
 pub mod schema;
 mod stream;
+mod token_counts;
 mod tokens;
 mod usage;
 mod wire;
@@ -47,7 +48,8 @@ pub use stream::{
     ANSWER_REPLY, ENTRY_ATTEMPT, ENTRY_BATCH, StreamOutcome, StreamReply, USAGE_GROUP,
     USAGE_STREAM, answer_key,
 };
-pub use tokens::{TokenClass, TokenCount, TokenCounts, Unit, UnitCounts};
+pub use token_counts::TokenCounts;
+pub use tokens::{TokenClass, TokenCount, Unit, UnitCounts};
 pub use usage::{
     Attempt, Ended, Flag, Intent, Progress, Source, TurnKind, USAGE_EVENT_VERSION, UsageEvent,
     UsageEventError,

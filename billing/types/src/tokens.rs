@@ -84,9 +84,6 @@ impl fmt::Display for TokenClass {
     }
 }
 
-/// Tokens of one reply by class. An absent class was not reported; an explicit zero stays.
-pub type TokenCounts = BTreeMap<TokenClass, TokenCount>;
-
 /// A billable quantity that is not a token.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,

@@ -29,7 +29,7 @@ fn tokens() -> impl Strategy<Value = TokenCounts> {
         3 => select(TokenClass::KNOWN),
         1 => ".{0,12}".prop_map(|name| TokenClass::named(&name)),
     ];
-    collection::btree_map(class, any::<u64>(), 0..6)
+    collection::vec((class, any::<u64>()), 0..6).prop_map(|counts| counts.into_iter().collect())
 }
 
 fn units() -> impl Strategy<Value = UnitCounts> {
