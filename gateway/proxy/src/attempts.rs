@@ -180,9 +180,11 @@ impl Attempts {
         self.0.calls.lock().last().and_then(|call| call.attempt.model.clone())
     }
 
-    /// Every call, in order, for the one record that they stand in: ids and counts are not kept.
-    pub(crate) fn take(&self) -> Vec<Attempt> {
-        self.0.calls.lock().iter_mut().map(Call::take).collect()
+    /// Puts every call, in order, in the place of those that the one record has in which they
+    /// stand: ids and counts are not kept.
+    pub(crate) fn take_to(&self, record: &mut Vec<Attempt>) {
+        record.clear();
+        record.extend(self.0.calls.lock().iter_mut().map(Call::take));
     }
 
     /// No further call is to be made.

@@ -249,7 +249,7 @@ impl Record {
         }
         self.event.region = upstream.as_ref().and_then(|upstream| upstream.region.clone());
         self.event.upstream = upstream.map(|upstream| upstream.name.clone());
-        self.event.attempts = self.attempts.take();
+        self.attempts.take_to(&mut self.event.attempts);
         self.event.ended = ended;
         self.event.source = counted.source;
         self.event.tokens = counted.tokens;
