@@ -130,11 +130,13 @@ impl Attempts {
     pub(crate) fn answered(&self, status: StatusCode, headers: &HeaderMap) {
         self.last(|call| {
             call.attempt.status = Some(status.as_u16());
-            call.attempt.provider_request_id = PROVIDER_REQUEST_ID
-                .iter()
-                .find_map(|name| headers.get(name))
-                .and_then(|value| value.to_str().ok())
-                .map(bounded);
+            // In one pass: each look for a name alone hashes it.
+            let ids = headers.iter().filter_map(|(name, id)| {
+                let place = PROVIDER_REQUEST_ID.iter().position(|known| known == name)?;
+                Some((place, id))
+            });
+            let (_, id) = ids.min_by_key(|(place, _)| *place).unzip();
+            call.attempt.provider_request_id = id.and_then(|id| id.to_str().ok()).map(bounded);
         });
     }
 
@@ -170,9 +172,9 @@ impl Attempts {
         });
     }
 
-    /// The upstream called last; `None` before the first call.
-    pub(crate) fn upstream(&self) -> Option<Arc<Upstream>> {
-        self.0.calls.lock().last().map(|call| Arc::clone(&call.upstream))
+    /// What `look` makes of the upstream called last; `None` before the first call.
+    pub(crate) fn of_upstream<T>(&self, look: impl FnOnce(&Upstream) -> T) -> Option<T> {
+        self.0.calls.lock().last().map(|call| look(&call.upstream))
     }
 
     /// The model that the upstream called last was asked for, where it is not the client's word.

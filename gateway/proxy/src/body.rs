@@ -84,7 +84,6 @@ impl Body for ReplyBody {
 /// An upstream's reply on its way to the client.
 pub(crate) struct MeteredBody {
     exchange: Exchange,
-    idle_max: Duration,
     /// Read, not yet sent. Filled from one upstream frame at a time, so it holds at most one.
     pieces: VecDeque<Piece>,
     read: Vec<Piece>,
@@ -108,10 +107,9 @@ struct Hold {
 }
 
 impl MeteredBody {
-    pub(crate) fn new(exchange: Exchange, idle_max: Duration) -> Self {
+    pub(crate) fn new(exchange: Exchange) -> Self {
         Self {
             exchange,
-            idle_max,
             pieces: VecDeque::new(),
             read: Vec::new(),
             trailers: None,
@@ -333,19 +331,19 @@ impl MeteredBody {
     /// Looks after an open reply now and then. Ready when something has changed.
     fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let wait = TICK.min(self.idle_max).min(self.exchange.metering.deadline);
+            let wait = TICK.min(self.exchange.idle_max).min(self.exchange.metering.deadline);
             let tick = self.tick.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
             ready!(tick.as_mut().poll(cx));
             self.tick = None;
             let late = match self.exchange.record_mut() {
-                None => self.last_read.elapsed() >= self.idle_max,
+                None => self.last_read.elapsed() >= self.exchange.idle_max,
                 Some(record) => {
                     record.elapsed() >= self.exchange.metering.deadline
-                        || self.last_read.elapsed() >= self.idle_max
+                        || self.last_read.elapsed() >= self.exchange.idle_max
                 }
             };
             if late {
-                let silent = self.last_read.elapsed() >= self.idle_max;
+                let silent = self.last_read.elapsed() >= self.exchange.idle_max;
                 self.exchange.break_off(&mut self.read);
                 drop(self.exchange.settle(Ended::Deadline, &[]));
                 self.pieces.extend(self.read.drain(..));

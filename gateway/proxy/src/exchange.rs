@@ -31,7 +31,6 @@ use crate::{
     reply,
     reply_body::UpstreamBody,
     stage::Boxed,
-    upstream,
 };
 
 /// How far the upstream is.
@@ -106,6 +105,8 @@ pub(crate) struct Exchange {
     record: Option<Box<Record>>,
     attempts: Attempts,
     asked: reply::Asked,
+    /// Silence that the upstream which answers is allowed.
+    pub(crate) idle_max: Duration,
     /// Whether an error that is the content filter's bills the prompt.
     bills_a_rejected_prompt: bool,
     /// Whether only the end of its connection ends the reply.
@@ -130,6 +131,7 @@ impl Exchange {
     ) -> Self {
         Self {
             _open: metering.tasks.token(),
+            idle_max: metering.deadline,
             metering,
             upstream: Upstream::Called(call),
             reader: Reader::Unanswered,
@@ -154,39 +156,36 @@ impl Exchange {
         let answered = timeout_at((started + deadline).into(), call)
             .await
             .unwrap_or(Err(Refusal::Deadline { seconds: deadline.as_secs() }));
-        match (answered, self.attempts.upstream()) {
-            (Ok(response), Some(upstream)) => Ok(self.answered(response, &upstream)),
-            (answered, _) => {
-                let nobody = || Refusal::InvalidRequest("no upstream was called".to_owned());
-                let refusal = answered.err().unwrap_or_else(nobody);
-                self.upstream = Upstream::Ended;
-                self.reader = Reader::Plain(refusal.ending());
-                Err(refusal)
-            }
+        let head = answered.and_then(|response| self.answered(response));
+        if let Err(refusal) = &head {
+            self.upstream = Upstream::Ended;
+            self.reader = Reader::Plain(refusal.ending());
         }
+        head
     }
 
     fn answered(
         &mut self,
         response: Response<UpstreamBody>,
-        upstream: &upstream::Upstream,
-    ) -> http::response::Parts {
+    ) -> Result<http::response::Parts, Refusal> {
         let (head, body) = response.into_parts();
+        let nobody = || Refusal::InvalidRequest("no upstream was called".to_owned());
+        let asked = self.asked;
+        self.attempts
+            .of_upstream(|upstream| {
+                self.reader = reply::reader(&head, asked, upstream);
+                self.idle_max = upstream.idle_max;
+                self.bills_a_rejected_prompt =
+                    reply::bills_a_rejected_prompt(&head, asked, upstream);
+            })
+            .ok_or_else(nobody)?;
         if let Some(record) = &mut self.record {
             record.answered(head.status);
         }
-        self.reader = reply::reader(&head, self.asked, upstream);
-        self.bills_a_rejected_prompt = reply::bills_a_rejected_prompt(&head, self.asked, upstream);
         self.ended_by_connection = reply::is_ended_by_its_connection(&head);
         self.framing = Framing::of(&head.headers);
         self.upstream = Upstream::Replying(body);
-        head
-    }
-
-    /// Silence that the upstream which answers is allowed.
-    pub(crate) fn idle_max(&self) -> Duration {
-        let upstream = self.attempts.upstream();
-        upstream.map_or(self.metering.deadline, |upstream| upstream.idle_max)
+        Ok(head)
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -441,6 +440,7 @@ impl Drop for Exchange {
             record: Some(record),
             attempts: self.attempts.clone(),
             asked: self.asked,
+            idle_max: self.idle_max,
             bills_a_rejected_prompt: self.bills_a_rejected_prompt,
             ended_by_connection: self.ended_by_connection,
             framing: self.framing,

@@ -1,6 +1,7 @@
 //! Which headers cross the gateway, in both directions.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use smallvec::SmallVec;
 
 use crate::client_key;
 
@@ -98,7 +99,7 @@ fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     };
     // Few headers come, and most of them go on: each is looked at once.
     let gone = |name: &&HeaderName| HOP_BY_HOP.contains(name) || also(name) || named(name);
-    let gone: Vec<HeaderName> = headers.keys().filter(gone).cloned().collect();
+    let gone: SmallVec<[HeaderName; 6]> = headers.keys().filter(gone).cloned().collect();
     for name in gone {
         headers.remove(name);
     }

@@ -233,11 +233,10 @@ impl Record {
         for flag in counted.flags.iter().chain(flags) {
             self.event.flag(*flag);
         }
-        let upstream = self.attempts.upstream();
         if let Reply::Counted(reading) | Reply::Rejected(reading) = reply {
             self.event.model_served = reading.model.as_deref().and_then(|name| name.parse().ok());
-            let tier = upstream.as_ref().and_then(|upstream| upstream.service_tier.clone());
-            self.event.service_tier = reading.service_tier.clone().or(tier);
+            let tier = || self.attempts.of_upstream(|upstream| upstream.service_tier.clone());
+            self.event.service_tier = reading.service_tier.clone().or_else(|| tier().flatten());
         }
         let read_to_its_end = reading.is_some_and(|reading| reading.terminal && !reading.error);
         let call_ended = if read_to_its_end { Ended::Complete } else { ended };
@@ -247,8 +246,10 @@ impl Record {
             }
             _ => self.attempts.end(call_ended, reading, &counted.tokens),
         }
-        self.event.region = upstream.as_ref().and_then(|upstream| upstream.region.clone());
-        self.event.upstream = upstream.map(|upstream| upstream.name.clone());
+        let called =
+            self.attempts.of_upstream(|upstream| (upstream.region.clone(), upstream.name.clone()));
+        let (region, upstream) = called.unzip();
+        (self.event.region, self.event.upstream) = (region.flatten(), upstream);
         self.attempts.take_to(&mut self.event.attempts);
         self.event.ended = ended;
         self.event.source = counted.source;
@@ -295,9 +296,14 @@ impl Record {
             told.get_or_init(|| Cost { money, sequence });
         }
         if let Some(telemetry) = &self.metering.telemetry {
-            let upstream = self.attempts.upstream();
-            let server = upstream.as_ref().map(|upstream| upstream.server());
-            telemetry.end(self.trace.take().map(|trace| *trace), &self.event, server.as_ref());
+            let mut trace = self.trace.take().map(|trace| *trace);
+            let event = &self.event;
+            let told = self.attempts.of_upstream(|upstream| {
+                telemetry.end(trace.take(), event, Some(&upstream.server()));
+            });
+            if told.is_none() {
+                telemetry.end(trace, event, None);
+            }
         }
         self.metering.stored.note(&self.event);
     }
@@ -370,12 +376,12 @@ impl Record {
 
     /// What an audit needs of it; absent when no upstream was called.
     pub(crate) fn sampled(&self, reading: Reading) -> Option<Sampled> {
-        let upstream = self.attempts.upstream()?;
+        let upstream = self.attempts.of_upstream(|upstream| upstream.name.clone())?;
         let asked = self.attempts.model().unwrap_or_else(|| self.event.model_requested.clone());
         let served = reading.model.as_deref().and_then(|name| name.parse().ok());
         Some(Sampled {
             endpoint: self.event.endpoint,
-            upstream: upstream.name.clone(),
+            upstream,
             model: served.unwrap_or(asked),
             request_body: self.request_body.clone(),
             reading,

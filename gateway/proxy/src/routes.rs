@@ -43,6 +43,11 @@ impl Base {
 
     /// Whether `path` lies below this base.
     fn holds(&self, path: &str) -> bool {
+        // Most prefixes differ where the first word begins.
+        let first = |path: &str| path.as_bytes().get(1).copied();
+        if self.prefix != "/" && first(path) != first(self.prefix) {
+            return false;
+        }
         // Nothing lies below the root but other bases.
         let is_below = |rest: &str| rest.starts_with('/') && self.prefix != "/";
         path.strip_prefix(self.prefix).is_some_and(|rest| rest.is_empty() || is_below(rest))

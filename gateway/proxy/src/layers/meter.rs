@@ -75,6 +75,7 @@ where
             let mut calls = calls(&mut request, attempts.clone());
             let asked = calls.asked;
             record.cost.clone_from(&cost);
+            let cost = cost.map(|cost| (cost, Arc::clone(&metering)));
             if let Some(telemetry) = &metering.telemetry {
                 let head = &request.targeted.classified.routed;
                 let trace = telemetry.begin(head.endpoint, head.at, &mut calls.headers);
@@ -83,8 +84,7 @@ where
             metering.metrics.overhead_seconds.observe(record.elapsed().as_secs_f64());
             let place = request.targeted.classified.routed.held.take();
             let call = inner.call(calls);
-            let mut exchange =
-                Exchange::new(Arc::clone(&metering), record, (asked, attempts), place, call);
+            let mut exchange = Exchange::new(metering, record, (asked, attempts), place, call);
             let mut head = match exchange.answer().await {
                 Ok(head) => head,
                 Err(refusal) => {
@@ -103,15 +103,14 @@ where
                 // The frame that is cut out is missing from the announced length.
                 head.headers.remove(header::CONTENT_LENGTH);
             }
-            let idle_max = exchange.idle_max();
-            let mut body = Box::new(MeteredBody::new(exchange, idle_max));
+            let mut body = Box::new(MeteredBody::new(exchange));
             body.gather().await.map_err(|cause| {
                 tracing::error!(error = %chain(&cause), "a reply is withheld");
                 Refusal::JournalUnavailable { reason: cause.to_string() }
             })?;
             let reply = Response::from_parts(head, body);
             // Few replies wait here: these have their memory for themselves.
-            Ok(if let Some(cost) = cost {
+            Ok(if let Some((cost, metering)) = cost {
                 Box::pin(cost::in_head(reply, &cost, &request, &metering.limiter)).await
             } else if request.targeted.aliases.is_empty() {
                 reply.map(ReplyBody::Metered)
@@ -148,5 +147,12 @@ fn name_session(headers: &mut HeaderMap, request: &InSession) {
     if let Ok(session) = HeaderValue::from_str(request.session.as_str()) {
         headers.insert(&headers::SESSION[0], session);
     }
-    headers.insert(&headers::TURN, HeaderValue::from(request.turn));
+    headers.insert(&headers::TURN, number(request.turn));
+}
+
+/// A number as the value of a header. One of a single digit needs no memory.
+fn number(number: u32) -> HeaderValue {
+    let at = usize::try_from(number).unwrap_or(usize::MAX);
+    let digit = "0123456789".get(at..at.saturating_add(1));
+    digit.map_or_else(|| HeaderValue::from(number), HeaderValue::from_static)
 }
