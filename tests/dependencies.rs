@@ -1,5 +1,6 @@
 //! The dependency direction of `docs/architecture.md`, checked over `cargo metadata`:
-//! types ← (usage, rating, limits, session, otlp) ← (journal, ledger, documents, reconcile)
+//! (types, json) ← (usage, rating, limits, session, otlp)
+//! ← (journal, ledger, documents, reconcile)
 //! ← (proxy, service, archive)
 //! ← permille.
 
@@ -17,10 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What each crate of the workspace may depend on, and nothing else of the workspace.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("permille-types", &[]),
+    ("permille-json", &[]),
     ("permille-usage", &["permille-types"]),
     ("permille-rating", &["permille-types"]),
     ("permille-limits", &["permille-types"]),
-    ("permille-session", &["permille-types"]),
+    ("permille-session", &["permille-types", "permille-json"]),
     ("permille-otlp", &["permille-types"]),
     ("permille-allocator", &[]),
     ("permille-journal", &["permille-types"]),

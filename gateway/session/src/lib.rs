@@ -6,7 +6,6 @@
 //! a later request. Nothing of a text is kept, and without the key no digest tells what was said.
 
 mod digest;
-mod json;
 mod message;
 mod node;
 mod outline;

@@ -3,7 +3,9 @@
 //! A client writes all messages of a speaker alike: what stands before and behind the text was read
 //! once, is compared for the next ones, and only the text is read.
 
-use crate::{json::Json, message::Speaker, walk::Draft};
+use permille_json::Json;
+
+use crate::{message::Speaker, walk::Draft};
 
 /// A message less its text, which is all that it says.
 pub(crate) struct Outline<'b> {

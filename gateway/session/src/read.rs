@@ -1,10 +1,10 @@
 //! A request's body, in whichever family's format, as a conversation.
 
+use permille_json::{Invalid, Json, Kind};
 use serde_json::Value;
 
 use crate::{
     digest::Key,
-    json::{Invalid, Json, Kind},
     message::{Conversation, Speaker, Start},
     outline::Outlines,
     summary,

@@ -6,9 +6,10 @@
 
 use std::fmt::Display;
 
+use permille_json::{Invalid, Json, Kind, Scalar};
+
 use crate::{
     digest::{Key, Texts},
-    json::{Invalid, Json, Kind, Scalar},
     message::{Message, Opening, Speaker, Start},
     outline::Outline,
     summary::HEAD_BYTES,

@@ -1,56 +1,77 @@
-//! A request's JSON, read where it lies and once.
+//! JSON, read where it lies and once: a value at a time, by whoever knows what it should be.
 //!
-//! Not a validator: the gateway has read the body as JSON before. What is no JSON is an error or
-//! reads as something, and is never read beyond its end. A text is bytes: half a character, which
-//! JSON can write, is one too.
+//! What is passed over has the form of JSON, or is an error. A text that is asked for is looked at
+//! less: it may hold control characters. Texts and keys are bytes: whether they are UTF-8 is not
+//! looked at, and half a character, which JSON can write, is one too.
+
+mod skip;
+mod text;
 
 use memchr::memchr2;
 use serde_json::Number;
 
-/// Objects and lists around a value; more are an error, so that no request runs out of stack.
+use crate::text::{plain_end, unescape};
+
+/// Objects and lists around a value that is read; more are an error, so that nothing runs out of
+/// stack. What is passed over may be nested without bound.
 const DEPTH_MAX: u8 = 127;
 
-/// What is left of a body.
-pub(crate) struct Json<'b> {
+/// What is left of a document.
+#[derive(Debug)]
+pub struct Json<'b> {
     rest: &'b [u8],
     depth: u8,
     /// A text that has escapes, without them.
     unescaped: Vec<u8>,
 }
 
-/// The body is no JSON, or nested too deeply.
+/// This is no JSON, or nested too deeply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Invalid;
+pub struct Invalid;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A string.
     Text,
+    /// An object.
     Object,
+    /// An array.
     List,
+    /// A number, a literal, or nothing of JSON.
     Scalar,
 }
 
 /// A value that is no text and holds none.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Scalar {
+pub enum Scalar {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A number.
     Number(Number),
 }
 
 impl<'b> Json<'b> {
-    pub(crate) fn new(body: &'b [u8]) -> Self {
+    /// The document that `body` is.
+    #[must_use]
+    pub fn new(body: &'b [u8]) -> Self {
         Self { rest: body, depth: 0, unescaped: Vec::new() }
     }
 
     /// All that is left.
-    pub(crate) fn rest(&self) -> &'b [u8] {
+    #[must_use]
+    pub fn rest(&self) -> &'b [u8] {
         self.rest
     }
 
     /// What comes next, behind white space.
-    pub(crate) fn kind(&mut self) -> Result<Kind, Invalid> {
+    ///
+    /// # Errors
+    /// Nothing comes.
+    #[inline]
+    pub fn kind(&mut self) -> Result<Kind, Invalid> {
         Ok(match self.next()? {
             b'"' => Kind::Text,
             b'{' => Kind::Object,
@@ -61,7 +82,11 @@ impl<'b> Json<'b> {
 
     /// Enters the object or list that comes next: its members or elements come one by one, the
     /// first of which is `first`.
-    pub(crate) fn enter(&mut self) -> Result<bool, Invalid> {
+    ///
+    /// # Errors
+    /// It is nested too deeply.
+    #[inline]
+    pub fn enter(&mut self) -> Result<bool, Invalid> {
         self.next()?;
         self.step();
         self.depth =
@@ -70,45 +95,64 @@ impl<'b> Json<'b> {
     }
 
     /// The next member's key, its value comes next; absent at the end of the object.
-    pub(crate) fn key(&mut self, first: &mut bool) -> Result<Option<&[u8]>, Invalid> {
+    ///
+    /// # Errors
+    /// Neither comes.
+    #[inline]
+    pub fn key(&mut self, first: &mut bool) -> Result<Option<&[u8]>, Invalid> {
         let behind = match (self.rest, *first) {
             ([b'"', behind @ ..], true) | ([b',', b'"', behind @ ..], false) => behind,
-            _ if !self.goes_on(first, b'}')? => return Ok(None),
+            _ if !self.goes_on(first, b'}')? => {
+                self.depth = self.depth.saturating_sub(1);
+                return Ok(None);
+            }
             _ if self.next()? != b'"' => return Err(Invalid),
             _ => self.rest.get(1..).unwrap_or_default(),
         };
         *first = false;
-        let (plain, behind) = split(behind, end_of_short(behind))?;
+        let (plain, behind) = split(behind, plain_end(behind))?;
         if let [b'"', b':', behind @ ..] = behind {
             self.rest = behind;
             return Ok(Some(plain));
         }
         let is_plain = self.end_text(plain, behind)?;
-        if self.next()? != b':' {
-            return Err(Invalid);
-        }
-        self.step();
+        self.colon()?;
         Ok(Some(if is_plain { plain } else { &self.unescaped }))
     }
 
     /// Whether another element comes next.
-    pub(crate) fn element(&mut self, first: &mut bool) -> Result<bool, Invalid> {
-        self.goes_on(first, b']')
+    ///
+    /// # Errors
+    /// Neither that nor the end of the list comes.
+    #[inline]
+    pub fn element(&mut self, first: &mut bool) -> Result<bool, Invalid> {
+        let goes_on = self.goes_on(first, b']')?;
+        self.depth = self.depth.saturating_sub(u8::from(!goes_on));
+        Ok(goes_on)
     }
 
     /// The text that comes next.
-    pub(crate) fn text(&mut self) -> Result<&[u8], Invalid> {
+    ///
+    /// # Errors
+    /// It does not end, or its escapes are none of JSON's.
+    #[inline]
+    pub fn text(&mut self) -> Result<&[u8], Invalid> {
         self.text_to(|behind| memchr2(b'"', b'\\', behind))
     }
 
     /// The text that comes next, of which the end is found sooner where it is short.
-    pub(crate) fn short_text(&mut self) -> Result<&[u8], Invalid> {
-        self.text_to(end_of_short)
+    ///
+    /// # Errors
+    /// As of [`Self::text`].
+    #[inline]
+    pub fn short_text(&mut self) -> Result<&[u8], Invalid> {
+        self.text_to(plain_end)
     }
 
     /// The text of the value that comes next, where that is written as `before`, a text, and
     /// `behind`; else absent, and nothing is passed over.
-    pub(crate) fn text_between(&mut self, before: &[u8], behind: &[u8]) -> Option<&[u8]> {
+    #[inline]
+    pub fn text_between(&mut self, before: &[u8], behind: &[u8]) -> Option<&[u8]> {
         let start = self.rest;
         let [b'"', text @ ..] = start.strip_prefix(before)? else { return None };
         let (plain, end) = split(text, memchr2(b'"', b'\\', text)).ok()?;
@@ -121,17 +165,11 @@ impl<'b> Json<'b> {
         Some(if is_plain { plain } else { &self.unescaped })
     }
 
-    #[inline]
-    fn text_to(&mut self, end: fn(&[u8]) -> Option<usize>) -> Result<&[u8], Invalid> {
-        self.next()?;
-        let behind = self.rest.get(1..).unwrap_or_default();
-        let (plain, behind) = split(behind, end(behind))?;
-        let is_plain = self.end_text(plain, behind)?;
-        Ok(if is_plain { plain } else { &self.unescaped })
-    }
-
     /// The scalar that comes next.
-    pub(crate) fn scalar(&mut self) -> Result<Scalar, Invalid> {
+    ///
+    /// # Errors
+    /// There is none, or it is a number beyond those of 64 bits.
+    pub fn scalar(&mut self) -> Result<Scalar, Invalid> {
         Ok(match self.skip()? {
             b"null" => Scalar::Null,
             b"true" => Scalar::Bool(true),
@@ -140,55 +178,16 @@ impl<'b> Json<'b> {
         })
     }
 
-    /// Passes over the value that comes next, whose bytes these are.
-    pub(crate) fn skip(&mut self) -> Result<&'b [u8], Invalid> {
-        self.next()?;
-        let start = self.rest;
-        let mut open = 0_usize;
-        loop {
-            let (byte, behind) = self.rest.split_first().ok_or(Invalid)?;
-            match byte {
-                b'"' => {
-                    self.rest = behind;
-                    self.skip_text()?;
-                }
-                b'{' | b'[' => {
-                    self.rest = behind;
-                    open = open.checked_add(1).ok_or(Invalid)?;
-                }
-                b'}' | b']' => {
-                    self.rest = behind;
-                    open = open.checked_sub(1).ok_or(Invalid)?;
-                }
-                _ if open == 0 => {
-                    let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']') || is_space(*byte);
-                    let end = self.rest.iter().position(ends).unwrap_or(self.rest.len());
-                    (_, self.rest) = split(self.rest, Some(end))?;
-                }
-                _ => self.rest = behind,
-            }
-            if open == 0 {
-                let length = start.len().saturating_sub(self.rest.len());
-                return start.get(..length).filter(|value| !value.is_empty()).ok_or(Invalid);
-            }
-        }
-    }
-
-    fn skip_text(&mut self) -> Result<(), Invalid> {
-        loop {
-            let (_, behind) = split(self.rest, memchr2(b'"', b'\\', self.rest))?;
-            match behind {
-                [b'\\', _, behind @ ..] => self.rest = behind,
-                [_, behind @ ..] => {
-                    self.rest = behind;
-                    return Ok(());
-                }
-                [] => return Err(Invalid),
-            }
-        }
+    /// The end of the document.
+    ///
+    /// # Errors
+    /// Something other than white space comes.
+    pub fn end(&self) -> Result<(), Invalid> {
+        if self.rest.iter().all(|byte| is_space(*byte)) { Ok(()) } else { Err(Invalid) }
     }
 
     /// The next byte that is no white space, which is passed over.
+    #[inline]
     fn next(&mut self) -> Result<u8, Invalid> {
         loop {
             match self.rest {
@@ -200,17 +199,36 @@ impl<'b> Json<'b> {
     }
 
     /// Passes over a byte.
+    #[inline]
     fn step(&mut self) {
         self.rest = self.rest.get(1..).unwrap_or_default();
     }
 
+    /// Passes over the colon that comes next.
+    fn colon(&mut self) -> Result<(), Invalid> {
+        if self.next()? != b':' {
+            return Err(Invalid);
+        }
+        self.step();
+        Ok(())
+    }
+
+    #[inline]
+    fn text_to(&mut self, end: fn(&[u8]) -> Option<usize>) -> Result<&[u8], Invalid> {
+        self.next()?;
+        let behind = self.rest.get(1..).unwrap_or_default();
+        let (plain, behind) = split(behind, end(behind))?;
+        let is_plain = self.end_text(plain, behind)?;
+        Ok(if is_plain { plain } else { &self.unescaped })
+    }
+
     /// Whether something comes before `end`, which is passed over.
+    #[inline]
     fn goes_on(&mut self, first: &mut bool, end: u8) -> Result<bool, Invalid> {
         let is_first = std::mem::take(first);
         let next = self.next()?;
         if next == end {
             self.step();
-            self.depth = self.depth.saturating_sub(1);
             return Ok(false);
         }
         if !is_first {
@@ -229,111 +247,25 @@ impl<'b> Json<'b> {
             self.rest = behind;
             return Ok(true);
         }
-        self.unescape(plain, behind)?;
+        self.rest = unescape(plain, behind, &mut self.unescaped)?;
         Ok(false)
     }
-
-    /// As [`Self::end_text`], from the first escape on.
-    #[inline(never)]
-    fn unescape(&mut self, plain: &[u8], mut behind: &'b [u8]) -> Result<(), Invalid> {
-        self.unescaped.clear();
-        self.unescaped.extend_from_slice(plain);
-        loop {
-            let character = match behind {
-                [b'\\', b'u', digits @ ..] => {
-                    behind = unescape_unit(digits, &mut self.unescaped)?;
-                    None
-                }
-                [b'\\', escape, rest @ ..] => {
-                    behind = rest;
-                    Some(match escape {
-                        b'n' => b'\n',
-                        b't' => b'\t',
-                        b'r' => b'\r',
-                        b'b' => 8,
-                        b'f' => 12,
-                        b'"' | b'\\' | b'/' => *escape,
-                        _ => return Err(Invalid),
-                    })
-                }
-                [b'"', rest @ ..] => {
-                    self.rest = rest;
-                    return Ok(());
-                }
-                _ => return Err(Invalid),
-            };
-            self.unescaped.extend(character);
-            let (plain, rest) = split(behind, memchr2(b'"', b'\\', behind))?;
-            self.unescaped.extend_from_slice(plain);
-            behind = rest;
-        }
-    }
 }
 
-/// Where the first quote or backslash is.
 #[inline]
-fn end_of_short(text: &[u8]) -> Option<usize> {
-    // Where the first eight bytes have one, they are looked at together.
-    let found = text.first_chunk().and_then(|bytes| {
-        let bytes = u64::from_le_bytes(*bytes);
-        let found = zeros(bytes ^ QUOTES) | zeros(bytes ^ BACKSLASHES);
-        usize::try_from(found.trailing_zeros() / 8).ok().filter(|_| found != 0)
-    });
-    found.or_else(|| memchr2(b'"', b'\\', text))
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const QUOTES: u64 = ONES * 0x22;
-const BACKSLASHES: u64 = ONES * 0x5C;
-
-/// The high bit of the first byte that is zero, and maybe those of later ones.
-fn zeros(bytes: u64) -> u64 {
-    bytes.wrapping_sub(ONES) & !bytes & (ONES << 7)
-}
-
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
 }
 
+#[inline]
 fn split(bytes: &[u8], at: Option<usize>) -> Result<(&[u8], &[u8]), Invalid> {
     at.and_then(|at| bytes.split_at_checked(at)).ok_or(Invalid)
-}
-
-/// Adds the character of which `digits` are those of the first escape: what is behind it. Half a
-/// character is written as a whole one of that number would be.
-fn unescape_unit<'b>(digits: &'b [u8], text: &mut Vec<u8>) -> Result<&'b [u8], Invalid> {
-    let (first, behind) = unit(digits)?;
-    if let 0xD800..=0xDBFF = first
-        && let [b'\\', b'u', digits @ ..] = behind
-        && let (second @ 0xDC00..=0xDFFF, behind) = unit(digits)?
-    {
-        let low = u32::from(second & 0x3FF);
-        let character = char::from_u32(0x1_0000 + (u32::from(first & 0x3FF) << 10 | low));
-        let character = character.ok_or(Invalid)?;
-        text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-        return Ok(behind);
-    }
-    if let Some(character) = char::from_u32(u32::from(first)) {
-        text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-    } else {
-        let [high, low] = first.to_be_bytes();
-        let middle = (high & 0x0F) << 2 | low >> 6;
-        text.extend_from_slice(&[0xE0 | high >> 4, 0x80 | middle, 0x80 | low & 0x3F]);
-    }
-    Ok(behind)
-}
-
-/// The number that four hexadecimal digits are, and what is behind them.
-fn unit(digits: &[u8]) -> Result<(u16, &[u8]), Invalid> {
-    let (digits, behind) = split(digits, Some(4))?;
-    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'));
-    let unit = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()).ok_or(Invalid)?;
-    Ok((unit, behind))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde::de::IgnoredAny;
     use serde_json::{Map, Value};
 
     use super::*;
@@ -390,6 +322,12 @@ mod tests {
         })
     }
 
+    /// Whether all of `body` is passed over as one value.
+    fn is_passed(body: &[u8]) -> bool {
+        let mut json = Json::new(body);
+        json.skip().is_ok() && json.end().is_ok()
+    }
+
     proptest! {
         #[test]
         fn json_reads_as_another_reader_reads_it(value in any_value()) {
@@ -416,6 +354,8 @@ mod tests {
             if let Ok(theirs) = serde_json::from_slice::<Value>(&body) {
                 prop_assert_eq!(ours, Ok(theirs));
             }
+            let theirs = serde_json::from_slice::<IgnoredAny>(&body);
+            prop_assert_eq!(is_passed(&body), theirs.is_ok());
         }
 
         #[test]
@@ -453,11 +393,67 @@ mod tests {
     }
 
     #[test]
+    fn what_is_passed_over_has_the_form_of_json() {
+        for json in [
+            "-0.50e+07",
+            "1e999",
+            "\"\\ud800\"",
+            "[ ]",
+            "{\"a\" : [ 1 , {} ] }",
+            " null",
+            "\"\\/é\"",
+        ] {
+            assert!(is_passed(json.as_bytes()), "{json}");
+        }
+        for json in [
+            "",
+            "-",
+            "01",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "nul",
+            "nullx",
+            "NaN",
+            "\"a",
+            "\"\\x\"",
+            "\"\\u00g0\"",
+            "\"a\nb\"",
+            "\"it is a long text before the \u{1f}\"",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "[1}",
+            "{1:2}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{,}",
+            "[",
+            "{\"a\":[}]",
+            "]",
+            "\\",
+        ] {
+            assert!(!is_passed(json.as_bytes()), "{json}");
+        }
+    }
+
+    #[test]
     fn what_is_nested_too_deeply_is_refused_and_passed_over() {
         let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat().into_bytes();
 
         assert!(read(&nested(127)).is_ok());
         assert_eq!(read(&nested(128)), Err(Invalid));
         assert_eq!(Json::new(&nested(100_000)).skip().map(<[u8]>::len), Ok(200_000));
+        let mut mixed = [r#"[{"a":"#.repeat(40), "7".into(), "}]".repeat(40)].concat().into_bytes();
+        assert!(is_passed(&mixed));
+        for at in mixed.len() - 80..mixed.len() {
+            let bracket = std::mem::replace(&mut mixed[at], b'7');
+            assert!(!is_passed(&mixed), "at {at}");
+            mixed[at] = if bracket == b'}' { b']' } else { b'}' };
+            assert!(!is_passed(&mixed), "at {at}");
+            mixed[at] = bracket;
+        }
     }
 }
