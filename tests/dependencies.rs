@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("permille-types", &[]),
     ("permille-json", &[]),
-    ("permille-usage", &["permille-types"]),
+    ("permille-usage", &["permille-types", "permille-json"]),
     ("permille-rating", &["permille-types"]),
     ("permille-limits", &["permille-types"]),
     ("permille-session", &["permille-types", "permille-json"]),

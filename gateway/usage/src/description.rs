@@ -21,10 +21,14 @@ pub struct Pointer {
 }
 
 impl Pointer {
-    /// What stands there, read as a `T`; the default where nothing does.
-    pub(crate) fn read<'v, T: Deserialize<'v> + Default>(&self, value: &'v Value) -> T {
-        let found = value.pointer(&self.text).map(T::deserialize);
-        found.and_then(Result::ok).unwrap_or_default()
+    /// What stands there.
+    pub(crate) fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        value.pointer(&self.text)
+    }
+
+    /// The text that stands there; empty where none does.
+    pub(crate) fn text<'v>(&self, value: &'v Value) -> &'v str {
+        self.find(value).and_then(Value::as_str).unwrap_or_default()
     }
 }
 

@@ -1,9 +1,11 @@
 //! A JSON document that may be too large to keep: its top-level values, and its beginning.
 
-use serde::Deserialize;
-
 pub(crate) use crate::skim::Keys;
-use crate::{repair, skim::Skimmer};
+use crate::{
+    from_json::{self, FromJson},
+    repair,
+    skim::Skimmer,
+};
 
 /// A document as far as its bytes have come.
 #[derive(Debug, Clone)]
@@ -42,9 +44,9 @@ impl Document {
     }
 
     /// The value of `key`, or its default where there is none; one that cannot be read sets `bad`.
-    pub(crate) fn read<'a, T: Deserialize<'a> + Default>(&'a self, key: &str, bad: &mut bool) -> T {
+    pub(crate) fn read<'a, T: FromJson<'a>>(&'a self, key: &str, bad: &mut bool) -> T {
         let Some(raw) = self.value(key) else { return T::default() };
-        serde_json::from_slice(raw).unwrap_or_else(|_| {
+        from_json::read(raw).unwrap_or_else(|_| {
             *bad = true;
             T::default()
         })

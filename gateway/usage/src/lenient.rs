@@ -1,40 +1,24 @@
 //! Reading provider JSON without trusting its types.
 //!
 //! A reply belongs to the provider: a field of an unexpected type must cost that field, not the
-//! usage beside it. Borrowed where JSON allows, so that a chunk is read without allocation.
+//! usage beside it, whatever the value is: a number of any size, a text that is not UTF-8.
+//! Borrowed where JSON allows, so that a chunk is read without allocation.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::borrow::Cow;
 
+use memchr::memchr;
+use permille_json::{Invalid, Json, Kind};
 use permille_types::TokenCount;
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
-};
+use simdutf8::basic::from_utf8;
+
+use crate::from_json::{FromJson, objects};
 
 /// The largest believable count. No reply comes near a million million tokens; a number above is
 /// a defect, and sums of such numbers would overflow a database's integers.
 const COUNT_MAX: TokenCount = 1 << 40;
 
-fn drain_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
-    while seq.next_element::<IgnoredAny>()?.is_some() {}
-    Ok(())
-}
-
-fn drain_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
-    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-    Ok(())
-}
-
-/// Visitor methods for the scalar types that carry no meaning: each gives `$value`.
-macro_rules! scalars {
-    ($value:expr; $($method:ident: $type:ty),+ $(,)?) => {
-        $(fn $method<E: de::Error>(self, _: $type) -> Result<Self::Value, E> {
-            Ok($value)
-        })+
-    };
-}
-
-/// A string; anything else reads as empty.
+/// A string; anything else reads as empty. One that is no text, for it is not UTF-8 or has half a
+/// character, costs the object around it.
 #[derive(Debug, Default)]
 pub(crate) struct Text<'a>(Cow<'a, str>);
 
@@ -45,33 +29,17 @@ impl Text<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Text<'de>, E> {
-                Ok(Text::default())
-            }
-            scalars!(Text::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64,
-                visit_f64: f64);
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Text<'de>, A::Error> {
-                drain_seq(seq).map(|()| Text::default())
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Text<'de>, A::Error> {
-                drain_map(map).map(|()| Text::default())
-            }
+impl<'a> FromJson<'a> for Text<'a> {
+    fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
+        let raw = json.skip()?;
+        if let Some(plain) = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\"")) {
+            self.0 = if memchr(b'\\', plain).is_some() {
+                Cow::Owned(serde_json::from_slice(raw).map_err(|_| Invalid)?)
+            } else {
+                Cow::Borrowed(from_utf8(plain).map_err(|_| Invalid)?)
+            };
         }
-        deserializer.deserialize_any(TextVisitor)
+        Ok(())
     }
 }
 
@@ -106,30 +74,23 @@ impl Count {
     }
 }
 
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct CountVisitor;
-        impl<'de> Visitor<'de> for CountVisitor {
-            type Value = Count;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a count")
-            }
-            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Count, E> {
-                Ok(if count <= COUNT_MAX { Count::Value(count) } else { Count::Bad })
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Count, E> {
-                Ok(Count::Absent)
-            }
-            scalars!(Count::Bad; visit_bool: bool, visit_i64: i64, visit_f64: f64, visit_str: &str);
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Count, A::Error> {
-                drain_seq(seq).map(|()| Count::Bad)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Count, A::Error> {
-                drain_map(map).map(|()| Count::Bad)
-            }
-        }
-        deserializer.deserialize_any(CountVisitor)
+impl<'a> FromJson<'a> for Count {
+    fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
+        *self = match json.skip()? {
+            b"null" => Self::Absent,
+            number => whole(number).map_or(Self::Bad, Self::Value),
+        };
+        Ok(())
     }
+}
+
+/// `number`, if it is whole and can be believed: it has neither sign, point nor exponent.
+fn whole(number: &[u8]) -> Option<TokenCount> {
+    let number = number.iter().try_fold(0, |number: TokenCount, digit| {
+        let digit = digit.is_ascii_digit().then(|| digit.wrapping_sub(b'0'))?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    });
+    number.filter(|number| *number <= COUNT_MAX)
 }
 
 /// An object of a known shape.
@@ -173,27 +134,17 @@ impl<T: Default> Object<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-            type Value = Object<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+impl<'a, T: FromJson<'a>> FromJson<'a> for Object<T> {
+    fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
+        if json.kind()? == Kind::Object {
+            *self = Self::Value(T::default());
+            if let Self::Value(value) = self {
+                value.fill(json)?;
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object::Value)
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Object<T>, E> {
-                Ok(Object::Absent)
-            }
-            scalars!(Object::Bad; visit_bool: bool, visit_i64: i64, visit_u64: u64,
-                visit_f64: f64, visit_str: &str);
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Object<T>, A::Error> {
-                drain_seq(seq).map(|()| Object::Bad)
-            }
+        } else if json.skip()? != b"null" {
+            *self = Self::Bad;
         }
-        deserializer.deserialize_any(ObjectVisitor(PhantomData))
+        Ok(())
     }
 }
 
@@ -212,14 +163,18 @@ impl<T> Default for Few<T> {
 }
 
 impl<T> Few<T> {
-    /// A list of one element.
-    fn one(element: T) -> Self {
-        Self { listed: true, first: Some(element), rest: Vec::new() }
-    }
-
     /// Whether the key holds a list, and that list is empty.
     pub(crate) fn is_empty_list(&self) -> bool {
         self.listed && self.first.is_none()
+    }
+
+    /// Adds an element behind the others.
+    fn push(&mut self, element: T) {
+        if self.first.is_none() {
+            self.first = Some(element);
+        } else {
+            self.rest.push(element);
+        }
     }
 
     /// The last element.
@@ -233,32 +188,22 @@ impl<T> Few<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FewVisitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for FewVisitor<T> {
-            type Value = Few<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Few<T>, A::Error> {
-                let first = seq.next_element()?;
-                let mut rest = Vec::new();
-                while let Some(element) = seq.next_element()? {
-                    rest.push(element);
-                }
-                Ok(Few { listed: true, first, rest })
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Few<T>, E> {
-                Ok(Few::default())
-            }
-            scalars!(Few::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64,
-                visit_f64: f64, visit_str: &str);
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Few<T>, A::Error> {
-                drain_map(map).map(|()| Few::default())
+impl<'a, T: FromJson<'a>> FromJson<'a> for Few<T> {
+    fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
+        if json.kind()? != Kind::List {
+            return json.skip().map(drop);
+        }
+        self.listed = true;
+        let mut first = json.enter()?;
+        if json.element(&mut first)? {
+            self.first.insert(T::default()).fill(json)?;
+            while json.element(&mut first)? {
+                let mut element = T::default();
+                element.fill(json)?;
+                self.rest.push(element);
             }
         }
-        deserializer.deserialize_any(FewVisitor(PhantomData))
+        Ok(())
     }
 }
 
@@ -274,35 +219,10 @@ impl Present {
     }
 }
 
-impl<'de> Deserialize<'de> for Present {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PresentVisitor;
-        impl<'de> Visitor<'de> for PresentVisitor {
-            type Value = Present;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Present, E> {
-                Ok(Present(false))
-            }
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Present, E> {
-                Ok(Present(value))
-            }
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Present, E> {
-                Ok(Present(value != 0))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Present, E> {
-                Ok(Present(!text.is_empty()))
-            }
-            scalars!(Present(true); visit_i64: i64, visit_f64: f64);
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Present, A::Error> {
-                drain_seq(seq).map(|()| Present(true))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Present, A::Error> {
-                drain_map(map).map(|()| Present(true))
-            }
-        }
-        deserializer.deserialize_any(PresentVisitor)
+impl<'a> FromJson<'a> for Present {
+    fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
+        self.0 = !matches!(json.skip()?, b"null" | b"false" | b"0" | b"\"\"");
+        Ok(())
     }
 }
 
@@ -317,58 +237,41 @@ impl<'a> Content<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Part<'a> {
-            #[serde(borrow, default)]
-            text: Text<'a>,
+objects! {
+    struct Part<'a> {
+        text: Text<'a>,
+    }
+}
+
+impl<'a> FromJson<'a> for Content<'a> {
+    fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
+        if json.kind()? == Kind::Text {
+            let mut text = Text::default();
+            text.fill(json)?;
+            self.0.push(text);
+            return Ok(());
         }
-        struct ContentVisitor;
-        impl<'de> Visitor<'de> for ContentVisitor {
-            type Value = Content<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text or parts")
-            }
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Content<'de>, E> {
-                Ok(Content(Few::one(Text(Cow::Borrowed(text)))))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<'de>, E> {
-                Ok(Content(Few::one(Text(Cow::Owned(text.to_owned())))))
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Content<'de>, E> {
-                Ok(Content::default())
-            }
-            scalars!(Content::default(); visit_bool: bool, visit_i64: i64, visit_u64: u64,
-                visit_f64: f64);
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content<'de>, A::Error> {
-                let mut texts = Few { listed: true, first: None, rest: Vec::new() };
-                while let Some(part) = seq.next_element::<Object<Part<'de>>>()? {
-                    let Object::Value(Part { text }) = part else { continue };
-                    match texts.first {
-                        None => texts.first = Some(text),
-                        Some(_) => texts.rest.push(text),
-                    }
-                }
-                Ok(Content(texts))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content<'de>, A::Error> {
-                drain_map(map).map(|()| Content::default())
+        let mut parts = Few::<Object<Part<'a>>>::default();
+        parts.fill(json)?;
+        for part in parts.first.into_iter().chain(parts.rest) {
+            if let Object::Value(Part { text }) = part {
+                self.0.push(text);
             }
         }
-        deserializer.deserialize_any(ContentVisitor)
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::from_json;
 
     /// Values that are no string, no list of parts and no object with fields.
     const ODD: [&str; 8] = ["null", "true", "-1", "7", "0.5", "[1,[2]]", r#"{"a":[1]}"#, "[null]"];
 
-    fn read<'de, T: Deserialize<'de>>(json: &'de str) -> T {
-        serde_json::from_str(json).unwrap_or_else(|cause| panic!("{json}: {cause}"))
+    fn read<'a, T: FromJson<'a>>(json: &'a str) -> T {
+        from_json::read(json.as_bytes()).unwrap_or_else(|cause| panic!("{json}: {cause:?}"))
     }
 
     #[test]
@@ -402,6 +305,10 @@ mod tests {
         assert_eq!(all, ["a", "b", "c"]);
         assert_eq!(list.into_last().as_ref().map(Text::as_str), Some("c"));
 
+        let parts: Few<Part<'_>> = read(r#"[{"text":"a"},null,7,["b"],{"text":"c"}]"#);
+        let all: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
+        assert_eq!(all, ["a", "", "", "", "c"]);
+
         assert!(read::<Few<Text<'_>>>("[]").is_empty_list());
         assert!(!read::<Few<Text<'_>>>(r#"["a"]"#).is_empty_list());
         for odd in ["null", "false", "-1", "7", "0.5", r#""a""#, r#"{"a":[1]}"#] {
@@ -424,9 +331,10 @@ mod tests {
 
     #[test]
     fn an_object_is_read_and_anything_else_but_null_is_bad() {
-        #[derive(Default, Deserialize)]
-        struct Usage {
-            tokens: Count,
+        objects! {
+            struct Usage {
+                tokens: Count,
+            }
         }
         let read_object = |json| {
             let mut bad = false;

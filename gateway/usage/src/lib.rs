@@ -17,6 +17,7 @@ mod elements;
 mod estimate;
 mod event;
 mod family;
+mod from_json;
 mod lenient;
 mod parts;
 mod raw_text;

@@ -5,10 +5,49 @@
 //! not be.
 
 use memchr::memchr;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use permille_json::{Invalid, Json};
+use simdutf8::basic::from_utf8;
 
-use crate::text::TextSample;
+use crate::{
+    from_json::{self, FromJson},
+    text::TextSample,
+};
+
+/// A value as it stands in JSON; absent where it is `null`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Raw<'a>(Option<&'a str>);
+
+impl<'a> Raw<'a> {
+    /// Whether it is anything but `null`.
+    pub(crate) fn is_given(self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Its bytes, which are none where it is absent.
+    pub(crate) fn as_str(self) -> &'a str {
+        self.0.unwrap_or_default()
+    }
+
+    /// The text that it is; empty where it is none.
+    pub(crate) fn text(self) -> RawText<'a> {
+        RawText::of(self.as_str()).unwrap_or_default()
+    }
+
+    /// The value as a `T`; absent where it is, and where it cannot be read as one.
+    pub(crate) fn read<T: FromJson<'a>>(self) -> Option<T> {
+        from_json::read(self.0?.as_bytes()).ok()
+    }
+}
+
+impl<'a> FromJson<'a> for Raw<'a> {
+    fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
+        let raw = json.skip()?;
+        if raw != b"null" {
+            self.0 = Some(from_utf8(raw).map_err(|_| Invalid)?);
+        }
+        Ok(())
+    }
+}
 
 /// A string, quotes and escapes included; anything else reads as empty.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,10 +78,13 @@ impl<'a> RawText<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for RawText<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&'de RawValue>::deserialize(deserializer)?;
-        Ok(Self::of(raw.get()).unwrap_or_default())
+impl<'a> FromJson<'a> for RawText<'a> {
+    fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
+        let raw = json.skip()?;
+        if raw.first() == Some(&b'"') {
+            *self = Self::of(from_utf8(raw).map_err(|_| Invalid)?).unwrap_or_default();
+        }
+        Ok(())
     }
 }
 
@@ -92,7 +134,7 @@ mod tests {
 
     fn read(json: &str) -> String {
         let mut sample = TextSample::default();
-        serde_json::from_str::<RawText<'_>>(json).unwrap().push_to(&mut sample);
+        from_json::read::<RawText<'_>>(json.as_bytes()).unwrap().push_to(&mut sample);
         assert_eq!(sample.bytes(), u64::try_from(sample.kept().len()).unwrap());
         sample.kept().to_owned()
     }
@@ -107,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_no_string_is_empty_and_half_a_character_is_still_one() {
         for json in ["null", "7", "[\"x\"]", "{\"x\":\"y\"}", "\"\""] {
-            assert!(serde_json::from_str::<RawText<'_>>(json).unwrap().is_empty(), "{json}");
+            assert!(from_json::read::<RawText<'_>>(json.as_bytes()).unwrap().is_empty(), "{json}");
         }
         assert_eq!(read(r#""a\ud83db\ude00\ud83d\u0041""#), "a\u{fffd}b\u{fffd}\u{fffd}A");
     }

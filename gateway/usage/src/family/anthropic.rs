@@ -3,9 +3,6 @@
 //! Source: Anthropic API reference, "Messages", "Streaming messages", "Prompt caching",
 //! "Compaction".
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::{
     Verdict, WireFamily, common_keys, read_top_level,
     wire::{CacheCreation, object},
@@ -13,9 +10,10 @@ use super::{
 use crate::{
     document::Document,
     event::Event,
+    from_json::objects,
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
-    raw_text::RawText,
+    raw_text::{Raw, RawText},
     reading::Facts,
     text::DeliveredText,
 };
@@ -29,110 +27,68 @@ pub(crate) struct Anthropic {
     compaction: Parts,
 }
 
-/// Any event of a stream; each uses some of the fields.
-#[derive(Debug, Deserialize)]
-struct StreamEvent<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
-    #[serde(borrow, default)]
-    message: Object<Reply<'a>>,
-    #[serde(borrow, default)]
-    content_block: Object<Block<'a>>,
-    #[serde(borrow, default)]
-    delta: Object<Delta<'a>>,
-    #[serde(borrow, default)]
-    usage: Object<WireUsage<'a>>,
-    #[serde(default)]
-    error: Present,
-}
+objects! {
+    /// Any event of a stream; each uses some of the fields.
+    struct StreamEvent<'a> {
+        kind: Text<'a> = "type",
+        message: Object<Reply<'a>>,
+        content_block: Object<Block<'a>>,
+        delta: Object<Delta<'a>>,
+        usage: Object<WireUsage<'a>>,
+        error: Present,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Reply<'a> {
-    #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default)]
-    model: Text<'a>,
-    #[serde(borrow, default)]
-    content: Few<Block<'a>>,
-    #[serde(borrow, default)]
-    stop_reason: Text<'a>,
-    #[serde(borrow, default)]
-    usage: Object<WireUsage<'a>>,
-}
+    struct Reply<'a> {
+        id: Text<'a>,
+        model: Text<'a>,
+        content: Few<Block<'a>>,
+        stop_reason: Text<'a>,
+        usage: Object<WireUsage<'a>>,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Block<'a> {
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    text: RawText<'a>,
-    #[serde(borrow, default)]
-    thinking: RawText<'a>,
-    /// A tool's arguments. A stream opens with an empty object and sends the rest as deltas.
-    #[serde(borrow, default)]
-    input: Option<&'a RawValue>,
-}
+    struct Block<'a> {
+        name: Text<'a>,
+        text: RawText<'a>,
+        thinking: RawText<'a>,
+        /// A tool's arguments. A stream opens with an empty object and sends the rest as deltas.
+        input: Raw<'a>,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Delta<'a> {
-    #[serde(borrow, default)]
-    text: RawText<'a>,
-    #[serde(borrow, default)]
-    thinking: RawText<'a>,
-    #[serde(borrow, default)]
-    partial_json: RawText<'a>,
-    #[serde(borrow, default)]
-    stop_reason: Text<'a>,
-}
+    struct Delta<'a> {
+        text: RawText<'a>,
+        thinking: RawText<'a>,
+        partial_json: RawText<'a>,
+        stop_reason: Text<'a>,
+    }
 
-#[derive(Debug, Deserialize)]
-struct WireUsage<'a> {
-    #[serde(borrow, default)]
-    service_tier: Text<'a>,
-    #[serde(default)]
-    input_tokens: Count,
-    #[serde(default)]
-    output_tokens: Count,
-    #[serde(default)]
-    cache_read_input_tokens: Count,
-    #[serde(default)]
-    cache_creation_input_tokens: Count,
-    #[serde(default)]
-    cache_creation: Object<CacheCreation>,
-    #[serde(default)]
-    output_tokens_details: Object<OutputDetails>,
-    #[serde(default)]
-    server_tool_use: Object<ServerTools>,
-    #[serde(borrow, default)]
-    iterations: Few<Iteration<'a>>,
-}
+    struct WireUsage<'a> {
+        service_tier: Text<'a>,
+        input_tokens: Count,
+        output_tokens: Count,
+        cache_read_input_tokens: Count,
+        cache_creation_input_tokens: Count,
+        cache_creation: Object<CacheCreation>,
+        output_tokens_details: Object<OutputDetails>,
+        server_tool_use: Object<ServerTools>,
+        iterations: Few<Iteration<'a>>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OutputDetails {
-    thinking_tokens: Count,
-}
+    struct OutputDetails {
+        thinking_tokens: Count,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ServerTools {
-    web_search_requests: Count,
-}
+    struct ServerTools {
+        web_search_requests: Count,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Iteration<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
-    #[serde(default)]
-    input_tokens: Count,
-    #[serde(default)]
-    output_tokens: Count,
-    #[serde(default)]
-    cache_read_input_tokens: Count,
-    #[serde(default)]
-    cache_creation_input_tokens: Count,
-    #[serde(default)]
-    cache_creation: Object<CacheCreation>,
+    struct Iteration<'a> {
+        kind: Text<'a> = "type",
+        input_tokens: Count,
+        output_tokens: Count,
+        cache_read_input_tokens: Count,
+        cache_creation_input_tokens: Count,
+        cache_creation: Object<CacheCreation>,
+    }
 }
 
 impl WireFamily for Anthropic {
@@ -156,18 +112,8 @@ impl WireFamily for Anthropic {
         let kind = document.text("type").unwrap_or_default();
         let usage = document.value("usage");
         facts.error |= kind == "error" || (document.value("error").is_some() && usage.is_none());
-        if let Some(message) = document.value("message") {
-            match serde_json::from_slice::<Object<Reply<'_>>>(message) {
-                Ok(message) => self.start(message, facts),
-                Err(_) => facts.parts.bad = true,
-            }
-        }
-        if let Some(raw) = usage {
-            match serde_json::from_slice::<Object<WireUsage<'_>>>(raw) {
-                Ok(usage) => self.usage(usage, true, facts),
-                Err(_) => facts.parts.bad = true,
-            }
-        }
+        self.start(document.read("message", &mut facts.parts.bad), facts);
+        self.usage(document.read("usage", &mut facts.parts.bad), true, facts);
         named(if name.is_empty() { kind.as_bytes() } else { name }, facts)
     }
 
@@ -276,7 +222,7 @@ fn event_text(event: &StreamEvent<'_>, text: &mut DeliveredText) {
 fn block_text(block: &Block<'_>, text: &mut DeliveredText) {
     text.visible.push(block.name.as_str());
     block.text.push_to(&mut text.visible);
-    text.visible.push(block.input.map(RawValue::get).unwrap_or_default());
+    text.visible.push(block.input.as_str());
     block.thinking.push_to(&mut text.reasoning);
 }
 

@@ -11,9 +11,6 @@ use std::{
     hash::{DefaultHasher, Hasher},
 };
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::{
     Verdict, WireFamily, common_keys, read_top_level,
     wire::{CacheCreation, ToolCalls, object},
@@ -21,8 +18,10 @@ use super::{
 use crate::{
     document::Document,
     event::Event,
+    from_json::objects,
     lenient::{Content, Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
+    raw_text::Raw,
     reading::Facts,
     text::{DeliveredText, TextSample},
 };
@@ -104,104 +103,78 @@ struct ChoiceState {
     finished: bool,
 }
 
-/// One event of a stream, or a whole reply: the two share their shape.
-#[derive(Debug, Deserialize)]
-struct Reply<'a> {
-    #[serde(borrow, default)]
-    request_id: Text<'a>,
-    #[serde(borrow, default)]
-    output: Object<Output<'a>>,
-    #[serde(default)]
-    usage: Object<WireUsage>,
-    /// Of an error, in any form.
-    #[serde(borrow, default)]
-    code: Option<&'a RawValue>,
-}
+objects! {
+    /// One event of a stream, or a whole reply: the two share their shape.
+    struct Reply<'a> {
+        request_id: Text<'a>,
+        output: Object<Output<'a>>,
+        usage: Object<WireUsage>,
+        /// Of an error, in any form.
+        code: Raw<'a>,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Output<'a> {
-    #[serde(borrow, default)]
-    text: Text<'a>,
-    #[serde(borrow, default)]
-    finish_reason: Text<'a>,
-    #[serde(borrow, default)]
-    choices: Few<Choice<'a>>,
-}
+    struct Output<'a> {
+        text: Text<'a>,
+        finish_reason: Text<'a>,
+        choices: Few<Choice<'a>>,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Choice<'a> {
-    #[serde(default)]
-    index: Count,
-    #[serde(borrow, default)]
-    finish_reason: Text<'a>,
-    #[serde(borrow, default)]
-    message: Object<Message<'a>>,
-}
+    struct Choice<'a> {
+        index: Count,
+        finish_reason: Text<'a>,
+        message: Object<Message<'a>>,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Message<'a> {
-    /// Text, or the parts of a multimodal answer.
-    #[serde(borrow, default)]
-    content: Content<'a>,
-    #[serde(borrow, default)]
-    reasoning_content: Text<'a>,
-    #[serde(borrow, default)]
-    tool_calls: ToolCalls<'a>,
-}
+    struct Message<'a> {
+        /// Text, or the parts of a multimodal answer.
+        content: Content<'a>,
+        reasoning_content: Text<'a>,
+        tool_calls: ToolCalls<'a>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct WireUsage {
-    input_tokens: Count,
-    output_tokens: Count,
-    total_tokens: Count,
-    prompt_tokens_details: Object<CacheDetails>,
-    input_tokens_details: Object<Modalities>,
-    output_tokens_details: Object<OutputDetails>,
-    // Where older multimodal models put what newer ones put into `input_tokens_details`.
-    image_tokens: Count,
-    audio_tokens: Count,
-    video_tokens: Count,
-    plugins: Object<Plugins>,
-}
+    struct WireUsage {
+        input_tokens: Count,
+        output_tokens: Count,
+        total_tokens: Count,
+        prompt_tokens_details: Object<CacheDetails>,
+        input_tokens_details: Object<Modalities>,
+        output_tokens_details: Object<OutputDetails>,
+        // Where older multimodal models put what newer ones put into `input_tokens_details`.
+        image_tokens: Count,
+        audio_tokens: Count,
+        video_tokens: Count,
+        plugins: Object<Plugins>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct CacheDetails {
-    cached_tokens: Count,
-    /// Set where the request marked what is to be cached: reads then cost half of what they cost
-    /// where the provider caches of its own accord.
-    cache_type: Present,
-    cache_creation_input_tokens: Count,
-    cache_creation: Object<CacheCreation>,
-}
+    struct CacheDetails {
+        cached_tokens: Count,
+        /// Set where the request marked what is to be cached: reads then cost half of what they
+        /// cost where the provider caches of its own accord.
+        cache_type: Present,
+        cache_creation_input_tokens: Count,
+        cache_creation: Object<CacheCreation>,
+    }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default)]
-#[expect(clippy::struct_field_names, reason = "the names on the wire")]
-struct Modalities {
-    image_tokens: Count,
-    audio_tokens: Count,
-    video_tokens: Count,
-}
+    #[derive(Clone, Copy)]
+    #[expect(clippy::struct_field_names, reason = "the names on the wire")]
+    struct Modalities {
+        image_tokens: Count,
+        audio_tokens: Count,
+        video_tokens: Count,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OutputDetails {
-    reasoning_tokens: Count,
-    audio_tokens: Count,
-}
+    struct OutputDetails {
+        reasoning_tokens: Count,
+        audio_tokens: Count,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Plugins {
-    search: Object<Search>,
-}
+    struct Plugins {
+        search: Object<Search>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Search {
-    count: Count,
+    struct Search {
+        count: Count,
+    }
 }
 
 impl WireFamily for Dashscope {
@@ -244,7 +217,7 @@ impl WireFamily for Dashscope {
 impl Dashscope {
     fn reply(&mut self, reply: Reply<'_>, facts: &mut Facts) -> Verdict {
         facts.note_id(reply.request_id.as_str());
-        if reply.code::<Present>().is_some_and(Present::is_present) {
+        if reply.code.read().is_some_and(Present::is_present) {
             facts.parts.merge(&usage_parts(reply.usage));
             return facts.fail();
         }
@@ -273,7 +246,7 @@ impl Dashscope {
 
     /// Appends what is new of the text, and notes why it ends.
     fn reply_text(&mut self, reply: &Reply<'_>, text: &mut DeliveredText) {
-        if reply.code::<Text<'_>>().is_some_and(|code| FILTERED.contains(&code.as_str())) {
+        if reply.code.read::<Text<'_>>().is_some_and(|code| FILTERED.contains(&code.as_str())) {
             text.note_stop("content_filter");
         }
         let Some(output) = reply.output.get() else { return };
@@ -356,13 +329,6 @@ fn position(output: &Output<'_>) -> (u64, bool) {
     match output.choices.iter().next() {
         Some(choice) => (choice.place(), ends(&choice.finish_reason)),
         None => (0, ends(&output.finish_reason)),
-    }
-}
-
-impl<'a> Reply<'a> {
-    /// The code of an error, as far as it can be read as a `T`.
-    fn code<T: Deserialize<'a>>(&self) -> Option<T> {
-        serde_json::from_str(self.code?.get()).ok()
     }
 }
 

@@ -4,16 +4,15 @@
 //! `UsageMetadata`; field meanings as in the official Python SDK.
 
 use permille_types::TokenCount;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{Verdict, WireFamily, read_top_level, wire::object};
 use crate::{
     document::Document,
     event::Event,
+    from_json::{self, objects},
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
-    raw_text::RawText,
+    raw_text::{Raw, RawText},
     reading::Facts,
     text::DeliveredText,
 };
@@ -30,105 +29,66 @@ pub(crate) struct Gemini {
     finish_seen: bool,
 }
 
-/// One chunk of a stream, or a whole reply: they have the same shape.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Reply<'a> {
-    #[serde(borrow, default)]
-    response_id: Text<'a>,
-    #[serde(borrow, default)]
-    model_version: Text<'a>,
-    #[serde(borrow, default)]
-    candidates: Few<Candidate<'a>>,
-    #[serde(borrow, default)]
-    usage_metadata: Object<WireUsage<'a>>,
-    #[serde(borrow, default)]
-    prompt_feedback: Object<PromptFeedback<'a>>,
-    #[serde(default)]
-    error: Present,
-}
+objects! {
+    /// One chunk of a stream, or a whole reply: they have the same shape.
+    struct Reply<'a> {
+        response_id: Text<'a> = "responseId",
+        model_version: Text<'a> = "modelVersion",
+        candidates: Few<Candidate<'a>>,
+        usage_metadata: Object<WireUsage<'a>> = "usageMetadata",
+        prompt_feedback: Object<PromptFeedback<'a>> = "promptFeedback",
+        error: Present,
+    }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Candidate<'a> {
-    #[serde(default)]
-    index: Count,
-    #[serde(borrow, default)]
-    content: Object<Content<'a>>,
-    #[serde(borrow, default)]
-    finish_reason: Text<'a>,
-    #[serde(borrow, default)]
-    grounding_metadata: Object<Grounding<'a>>,
-}
+    struct Candidate<'a> {
+        index: Count,
+        content: Object<Content<'a>>,
+        finish_reason: Text<'a> = "finishReason",
+        grounding_metadata: Object<Grounding<'a>> = "groundingMetadata",
+    }
 
-#[derive(Debug, Deserialize)]
-struct Content<'a> {
-    #[serde(borrow, default)]
-    parts: Few<Part<'a>>,
-}
+    struct Content<'a> {
+        parts: Few<Part<'a>>,
+    }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Part<'a> {
-    #[serde(borrow, default)]
-    text: RawText<'a>,
-    /// The text is a summary of the model's thoughts.
-    #[serde(default)]
-    thought: Present,
-    #[serde(borrow, default)]
-    function_call: Object<FunctionCall<'a>>,
-}
+    struct Part<'a> {
+        text: RawText<'a>,
+        /// The text is a summary of the model's thoughts.
+        thought: Present,
+        function_call: Object<FunctionCall<'a>> = "functionCall",
+    }
 
-#[derive(Debug, Deserialize)]
-struct FunctionCall<'a> {
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    args: Option<&'a RawValue>,
-}
+    struct FunctionCall<'a> {
+        name: Text<'a>,
+        args: Raw<'a>,
+    }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Grounding<'a> {
-    #[serde(borrow, default)]
-    web_search_queries: Few<Text<'a>>,
-}
+    struct Grounding<'a> {
+        web_search_queries: Few<Text<'a>> = "webSearchQueries",
+    }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PromptFeedback<'a> {
-    #[serde(borrow, default)]
-    block_reason: Text<'a>,
-}
+    struct PromptFeedback<'a> {
+        block_reason: Text<'a> = "blockReason",
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct WireUsage<'a> {
-    prompt_token_count: Count,
-    tool_use_prompt_token_count: Count,
-    cached_content_token_count: Count,
-    candidates_token_count: Count,
-    thoughts_token_count: Count,
-    total_token_count: Count,
-    #[serde(borrow)]
-    prompt_tokens_details: Few<OfModality<'a>>,
-    #[serde(borrow)]
-    tool_use_prompt_tokens_details: Few<OfModality<'a>>,
-    #[serde(borrow)]
-    cache_tokens_details: Few<OfModality<'a>>,
-    #[serde(borrow)]
-    candidates_tokens_details: Few<OfModality<'a>>,
-    #[serde(borrow)]
-    traffic_type: Text<'a>,
-}
+    struct WireUsage<'a> {
+        prompt_token_count: Count = "promptTokenCount",
+        tool_use_prompt_token_count: Count = "toolUsePromptTokenCount",
+        cached_content_token_count: Count = "cachedContentTokenCount",
+        candidates_token_count: Count = "candidatesTokenCount",
+        thoughts_token_count: Count = "thoughtsTokenCount",
+        total_token_count: Count = "totalTokenCount",
+        prompt_tokens_details: Few<OfModality<'a>> = "promptTokensDetails",
+        tool_use_prompt_tokens_details: Few<OfModality<'a>> = "toolUsePromptTokensDetails",
+        cache_tokens_details: Few<OfModality<'a>> = "cacheTokensDetails",
+        candidates_tokens_details: Few<OfModality<'a>> = "candidatesTokensDetails",
+        traffic_type: Text<'a> = "trafficType",
+    }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OfModality<'a> {
-    #[serde(borrow, default)]
-    modality: Text<'a>,
-    #[serde(default)]
-    token_count: Count,
+    struct OfModality<'a> {
+        modality: Text<'a>,
+        token_count: Count = "tokenCount",
+    }
 }
 
 impl WireFamily for Gemini {
@@ -155,12 +115,11 @@ impl WireFamily for Gemini {
         facts.note_model(&document.text("modelVersion").unwrap_or_default());
         facts.tap_error |= document.is_broken() || document.is_too_large("usageMetadata");
         facts.error |= document.value("error").is_some();
-        let candidates = document.value("candidates").map(serde_json::from_slice);
-        if let Some(Ok(candidates)) = candidates {
+        if let Some(Ok(candidates)) = document.value("candidates").map(from_json::read) {
             self.candidates(&candidates, facts);
         }
         if let Some(raw) = document.value("usageMetadata") {
-            match serde_json::from_slice::<Object<WireUsage<'_>>>(raw) {
+            match from_json::read::<Object<WireUsage<'_>>>(raw) {
                 Ok(usage) => self.usage(usage, facts),
                 Err(_) => facts.parts.bad = true,
             }
@@ -305,7 +264,7 @@ fn candidate_text(candidate: &Candidate<'_>, text: &mut DeliveredText) {
         part.text.push_to(kind);
         if let Some(call) = part.function_call.get() {
             text.visible.push(call.name.as_str());
-            text.visible.push(call.args.map(RawValue::get).unwrap_or_default());
+            text.visible.push(call.args.as_str());
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use permille_types::Unit;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Keys, Reports, Verdict, WireFamily, common_keys, read_top_level, wire::DONE};
@@ -11,7 +10,8 @@ use crate::{
     description::{ApiDescription, Pointer},
     document::Document,
     event::Event,
-    lenient::{Count, Present, Text},
+    from_json::{self, FromJson},
+    lenient::{Count, Present},
     parts::{Convention, Parts},
     reading::Facts,
     text::DeliveredText,
@@ -70,8 +70,9 @@ impl WireFamily for Generic {
         common_keys(document, facts);
         facts.error |= name == b"error";
         let kept = self.keys.iter().map(|key| {
-            let value = document.read::<Value>(key, &mut facts.parts.bad);
-            (key.clone(), value)
+            let value = document.value(key).map(serde_json::from_slice);
+            facts.parts.bad |= matches!(value, Some(Err(_)));
+            (key.clone(), value.and_then(Result::ok).unwrap_or_default())
         });
         note(&self.description, &Value::Object(kept.collect::<Map<_, _>>()), facts)
     }
@@ -84,17 +85,23 @@ impl WireFamily for Generic {
 }
 
 fn push_text(description: &ApiDescription, value: &Value, text: &mut DeliveredText) {
-    text.visible.push(at::<Text<'_>>(description.text.as_ref(), value).as_str());
+    text.visible.push(text_at(description.text.as_ref(), value));
 }
 
-/// What stands at a place that may not be described.
-fn at<'v, T: Deserialize<'v> + Default>(pointer: Option<&Pointer>, value: &'v Value) -> T {
-    pointer.map_or_else(T::default, |pointer| pointer.read(value))
+/// The text at a place that may not be described.
+fn text_at<'v>(pointer: Option<&Pointer>, value: &'v Value) -> &'v str {
+    pointer.map(|pointer| pointer.text(value)).unwrap_or_default()
+}
+
+/// What stands at such a place, read as any family reads it.
+fn at<T: for<'a> FromJson<'a>>(pointer: Option<&Pointer>, value: &Value) -> T {
+    let found = pointer.and_then(|pointer| pointer.find(value)).map(Value::to_string);
+    found.and_then(|json| from_json::read(json.as_bytes()).ok()).unwrap_or_default()
 }
 
 fn note(description: &ApiDescription, value: &Value, facts: &mut Facts) -> Verdict {
-    facts.note_id(at::<Text<'_>>(description.id.as_ref(), value).as_str());
-    facts.note_model(at::<Text<'_>>(description.model.as_ref(), value).as_str());
+    facts.note_id(text_at(description.id.as_ref(), value));
+    facts.note_model(text_at(description.model.as_ref(), value));
     facts.error |= at::<Present>(description.error.as_ref(), value).is_present();
     let mut bad = false;
     let mut count = |pointer: Option<&Pointer>| at::<Count>(pointer, value).read(&mut bad);

@@ -5,8 +5,6 @@
 //! 3.1. A whole reply is wrapped in `Response`, the events of a stream are not. Every event
 //! repeats usage, as a running count. Errors come with status 200.
 
-use serde::Deserialize;
-
 use super::{
     Verdict, WireFamily, read_top_level,
     wire::{DONE, ToolCalls, object},
@@ -14,6 +12,7 @@ use super::{
 use crate::{
     document::Document,
     event::Event,
+    from_json::{FromJson, objects},
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
     raw_text::RawText,
@@ -25,65 +24,44 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hunyuan;
 
-/// A whole reply.
-#[derive(Debug, Deserialize)]
-struct Wrapped<'a> {
-    #[serde(borrow, default, rename = "Response")]
-    response: Object<Reply<'a>>,
-}
+objects! {
+    /// A whole reply.
+    struct Wrapped<'a> {
+        response: Object<Reply<'a>> = "Response",
+    }
 
-/// One event of a stream, or what is wrapped.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Reply<'a> {
-    #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default)]
-    choices: Few<Choice<'a>>,
-    #[serde(default)]
-    usage: Object<WireUsage>,
-    #[serde(default)]
-    error: Present,
-    #[serde(default)]
-    error_msg: Present,
-}
+    /// One event of a stream, or what is wrapped.
+    struct Reply<'a> {
+        id: Text<'a> = "Id",
+        choices: Few<Choice<'a>> = "Choices",
+        usage: Object<WireUsage> = "Usage",
+        error: Present = "Error",
+        error_msg: Present = "ErrorMsg",
+    }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Choice<'a> {
-    #[serde(borrow, default)]
-    delta: Object<Message<'a>>,
-    #[serde(borrow, default)]
-    message: Object<Message<'a>>,
-    /// Empty until the end.
-    #[serde(borrow, default)]
-    finish_reason: Text<'a>,
-}
+    struct Choice<'a> {
+        delta: Object<Message<'a>> = "Delta",
+        message: Object<Message<'a>> = "Message",
+        /// Empty until the end.
+        finish_reason: Text<'a> = "FinishReason",
+    }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    content: RawText<'a>,
-    #[serde(borrow, default)]
-    reasoning_content: RawText<'a>,
-    #[serde(borrow, default)]
-    tool_calls: ToolCalls<'a>,
-}
+    struct Message<'a> {
+        content: RawText<'a> = "Content",
+        reasoning_content: RawText<'a> = "ReasoningContent",
+        tool_calls: ToolCalls<'a> = "ToolCalls",
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct WireUsage {
-    prompt_tokens: Count,
-    completion_tokens: Count,
-    total_tokens: Count,
-    prompt_tokens_details: Object<InputDetails>,
-}
+    struct WireUsage {
+        prompt_tokens: Count = "PromptTokens",
+        completion_tokens: Count = "CompletionTokens",
+        total_tokens: Count = "TotalTokens",
+        prompt_tokens_details: Object<InputDetails> = "PromptTokensDetails",
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct InputDetails {
-    cached_tokens: Count,
+    struct InputDetails {
+        cached_tokens: Count = "CachedTokens",
+    }
 }
 
 impl WireFamily for Hunyuan {
@@ -137,7 +115,7 @@ impl WireFamily for Hunyuan {
 }
 
 /// The value of the wrapped key, or of the other one where nothing is wrapped.
-fn either<'d, T: Deserialize<'d> + Default>(
+fn either<'d, T: FromJson<'d>>(
     document: &'d Document,
     [wrapped, key]: [&str; 2],
     bad: &mut bool,

@@ -4,12 +4,11 @@
 //! results in `server-task.cpp`. Every event repeats the counts. `tokens_cached` is what the slot
 //! holds afterwards, prompt and answer: how much of the prompt was cached is `timings.cache_n`.
 
-use serde::Deserialize;
-
 use super::{Verdict, WireFamily, common_keys, read_top_level, wire::object};
 use crate::{
     document::Document,
     event::Event,
+    from_json::objects,
     lenient::{Count, Object, Present, Text},
     parts::{Convention, Parts},
     raw_text::RawText,
@@ -21,29 +20,21 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LlamaCpp;
 
-/// One event of a stream, or a whole reply: the two share their shape.
-#[derive(Debug, Default, Deserialize)]
-struct Reply<'a> {
-    #[serde(borrow, default)]
-    model: Text<'a>,
-    #[serde(borrow, default)]
-    content: RawText<'a>,
-    #[serde(default)]
-    stop: Present,
-    #[serde(default)]
-    tokens_evaluated: Count,
-    #[serde(default)]
-    tokens_predicted: Count,
-    #[serde(default)]
-    timings: Object<Timings>,
-    #[serde(default)]
-    error: Present,
-}
+objects! {
+    /// One event of a stream, or a whole reply: the two share their shape.
+    struct Reply<'a> {
+        model: Text<'a>,
+        content: RawText<'a>,
+        stop: Present,
+        tokens_evaluated: Count,
+        tokens_predicted: Count,
+        timings: Object<Timings>,
+        error: Present,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Timings {
-    cache_n: Count,
+    struct Timings {
+        cache_n: Count,
+    }
 }
 
 impl WireFamily for LlamaCpp {

@@ -4,8 +4,6 @@
 //! "Generate embeddings"; `Metrics` in Ollama's `api/types.go`. Counts come with the line that
 //! says `done` and are left out where they are 0, so an absent one is not known.
 
-use serde::Deserialize;
-
 use super::{
     Verdict, WireFamily, common_keys, read_top_level,
     wire::{ToolCalls, object},
@@ -13,6 +11,7 @@ use super::{
 use crate::{
     document::Document,
     event::Event,
+    from_json::objects,
     lenient::{Count, Object, Present, Text},
     parts::{Convention, Parts},
     raw_text::RawText,
@@ -24,39 +23,26 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ollama;
 
-/// One line of a stream, or a whole reply: the two share their shape.
-#[derive(Debug, Default, Deserialize)]
-struct Reply<'a> {
-    #[serde(borrow, default)]
-    model: Text<'a>,
-    #[serde(borrow, default)]
-    message: Object<Message<'a>>,
-    #[serde(borrow, default)]
-    response: RawText<'a>,
-    #[serde(borrow, default)]
-    thinking: RawText<'a>,
-    #[serde(default)]
-    error: Present,
-    #[serde(default)]
-    done: Present,
-    #[serde(borrow, default)]
-    done_reason: Text<'a>,
-    #[serde(default)]
-    prompt_eval_count: Count,
-    #[serde(default)]
-    prompt_eval_cached_count: Count,
-    #[serde(default)]
-    eval_count: Count,
-}
+objects! {
+    /// One line of a stream, or a whole reply: the two share their shape.
+    struct Reply<'a> {
+        model: Text<'a>,
+        message: Object<Message<'a>>,
+        response: RawText<'a>,
+        thinking: RawText<'a>,
+        error: Present,
+        done: Present,
+        done_reason: Text<'a>,
+        prompt_eval_count: Count,
+        prompt_eval_cached_count: Count,
+        eval_count: Count,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    content: RawText<'a>,
-    #[serde(borrow, default)]
-    thinking: RawText<'a>,
-    #[serde(borrow, default)]
-    tool_calls: ToolCalls<'a>,
+    struct Message<'a> {
+        content: RawText<'a>,
+        thinking: RawText<'a>,
+        tool_calls: ToolCalls<'a>,
+    }
 }
 
 impl WireFamily for Ollama {

@@ -3,8 +3,6 @@
 //! Source: `OpenAI` API reference, "Chat", "Completions", "Embeddings"; field meanings as in the
 //! official Python SDK's `CompletionUsage`.
 
-use serde::Deserialize;
-
 use super::{
     Verdict, WireFamily, common_keys, read_top_level,
     wire::{CacheCreation, CacheWrites, DONE, Failure, Function, ToolCalls, object},
@@ -12,6 +10,7 @@ use super::{
 use crate::{
     document::Document,
     event::Event,
+    from_json::objects,
     lenient::{Count, Few, Object, Present, Text},
     parts::{Convention, Parts},
     raw_text::RawText,
@@ -33,97 +32,71 @@ pub(crate) struct OpenAi {
     reports: u64,
 }
 
-/// One chunk of a stream, or a whole reply: the two share their shape but for `delta`.
-#[derive(Debug, Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default)]
-    model: Text<'a>,
-    #[serde(borrow, default)]
-    service_tier: Text<'a>,
-    #[serde(borrow, default)]
-    choices: Few<Choice<'a>>,
-    #[serde(default)]
-    usage: Object<Box<WireUsage>>,
-    #[serde(borrow, default)]
-    error: Failure<'a>,
-    /// The same of Baidu, with status 200, and of Huawei Pangu: `PANGU.3318`.
-    #[serde(default)]
-    error_code: Present,
-}
+objects! {
+    /// One chunk of a stream, or a whole reply: the two share their shape but for `delta`.
+    struct Chunk<'a> {
+        id: Text<'a>,
+        model: Text<'a>,
+        service_tier: Text<'a>,
+        choices: Few<Choice<'a>>,
+        usage: Object<Box<WireUsage>>,
+        error: Failure<'a>,
+        /// The same of Baidu, with status 200, and of Huawei Pangu: `PANGU.3318`.
+        error_code: Present,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Choice<'a> {
-    #[serde(default)]
-    index: Count,
-    #[serde(borrow, default)]
-    delta: Object<Message<'a>>,
-    #[serde(borrow, default)]
-    message: Object<Message<'a>>,
-    #[serde(borrow, default)]
-    text: RawText<'a>,
-    #[serde(borrow, default)]
-    finish_reason: Text<'a>,
-    /// Moonshot reports a stream's usage here.
-    #[serde(default)]
-    usage: Object<Box<WireUsage>>,
-}
+    struct Choice<'a> {
+        index: Count,
+        delta: Object<Message<'a>>,
+        message: Object<Message<'a>>,
+        text: RawText<'a>,
+        finish_reason: Text<'a>,
+        /// Moonshot reports a stream's usage here.
+        usage: Object<Box<WireUsage>>,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    content: RawText<'a>,
-    #[serde(borrow, default)]
-    refusal: RawText<'a>,
-    // Two names for the same text; no server sends both.
-    #[serde(borrow, default)]
-    reasoning_content: RawText<'a>,
-    #[serde(borrow, default)]
-    reasoning: RawText<'a>,
-    #[serde(borrow, default)]
-    tool_calls: ToolCalls<'a>,
-    #[serde(borrow, default)]
-    function_call: Object<Function<'a>>,
-}
+    struct Message<'a> {
+        content: RawText<'a>,
+        refusal: RawText<'a>,
+        // Two names for the same text; no server sends both.
+        reasoning_content: RawText<'a>,
+        reasoning: RawText<'a>,
+        tool_calls: ToolCalls<'a>,
+        function_call: Object<Function<'a>>,
+    }
 
-/// In a box wherever it may stand: most chunks have none, and all are copied as they are read.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct WireUsage {
-    prompt_tokens: Count,
-    completion_tokens: Count,
-    total_tokens: Count,
-    prompt_tokens_details: Object<InputDetails>,
-    completion_tokens_details: Object<OutputDetails>,
-    // Names that servers of this shape use outside the details: DeepSeek, Qianfan, SGLang.
-    prompt_cache_hit_tokens: Count,
-    cached_tokens: Count,
-    reasoning_tokens: Count,
-}
+    /// In a box wherever it may stand: most chunks have none, and all are copied as they are read.
+    struct WireUsage {
+        prompt_tokens: Count,
+        completion_tokens: Count,
+        total_tokens: Count,
+        prompt_tokens_details: Object<InputDetails>,
+        completion_tokens_details: Object<OutputDetails>,
+        // Names that servers of this shape use outside the details: DeepSeek, Qianfan, SGLang.
+        prompt_cache_hit_tokens: Count,
+        cached_tokens: Count,
+        reasoning_tokens: Count,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct InputDetails {
-    cached_tokens: Count,
-    cache_write_tokens: Count,
-    cache_write_tokens_details: Object<CacheWrites>,
-    // DashScope's names for what it writes to its explicit cache.
-    cache_creation_input_tokens: Count,
-    cache_creation: Object<CacheCreation>,
-    /// Of `DashScope`: the request marked what to cache, and such reads have their own price.
-    cache_type: Present,
-    audio_tokens: Count,
-    image_tokens: Count,
-}
+    struct InputDetails {
+        cached_tokens: Count,
+        cache_write_tokens: Count,
+        cache_write_tokens_details: Object<CacheWrites>,
+        // DashScope's names for what it writes to its explicit cache.
+        cache_creation_input_tokens: Count,
+        cache_creation: Object<CacheCreation>,
+        /// Of `DashScope`: the request marked what to cache, and such reads have their own price.
+        cache_type: Present,
+        audio_tokens: Count,
+        image_tokens: Count,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-#[expect(clippy::struct_field_names, reason = "the names on the wire")]
-struct OutputDetails {
-    reasoning_tokens: Count,
-    audio_tokens: Count,
-    image_tokens: Count,
+    #[expect(clippy::struct_field_names, reason = "the names on the wire")]
+    struct OutputDetails {
+        reasoning_tokens: Count,
+        audio_tokens: Count,
+        image_tokens: Count,
+    }
 }
 
 impl WireFamily for OpenAi {
@@ -155,12 +128,8 @@ impl WireFamily for OpenAi {
         facts.error |= name == b"error";
         facts.error |= document.value("error").is_some() && document.value("usage").is_none();
         facts.error |= document.read::<Present>("error_code", &mut facts.parts.bad).is_present();
-        if let Some(raw) = document.value("usage") {
-            match serde_json::from_slice::<Object<Box<WireUsage>>>(raw) {
-                Ok(usage) => facts.parts.merge(&usage_parts(usage)),
-                Err(_) => facts.parts.bad = true,
-            }
-        }
+        let usage = document.read("usage", &mut facts.parts.bad);
+        facts.parts.merge(&usage_parts(usage));
         Verdict::Plain
     }
 

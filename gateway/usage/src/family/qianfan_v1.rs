@@ -4,8 +4,6 @@
 //! Source: Baidu Qianfan documentation, "ERNIE-4.0-8K", "Embedding-V1", "Error codes"; field names
 //! as in the official Python SDK 0.4. Every event repeats usage, as a running count.
 
-use serde::Deserialize;
-
 use super::{
     Verdict, WireFamily, common_keys, read_top_level,
     wire::{Function, object},
@@ -13,6 +11,7 @@ use super::{
 use crate::{
     document::Document,
     event::Event,
+    from_json::objects,
     lenient::{Count, Object, Present, Text},
     parts::{Convention, Parts},
     raw_text::RawText,
@@ -24,38 +23,28 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct QianfanV1;
 
-/// One event of a stream, or a whole reply: the two share their shape.
-#[derive(Debug, Default, Deserialize)]
-struct Reply<'a> {
-    #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default)]
-    result: RawText<'a>,
-    #[serde(borrow, default)]
-    function_call: Object<Function<'a>>,
-    #[serde(borrow, default)]
-    finish_reason: Text<'a>,
-    #[serde(default)]
-    is_end: Present,
-    #[serde(default)]
-    usage: Object<WireUsage>,
-    #[serde(default)]
-    error_code: Present,
-}
+objects! {
+    /// One event of a stream, or a whole reply: the two share their shape.
+    struct Reply<'a> {
+        id: Text<'a>,
+        result: RawText<'a>,
+        function_call: Object<Function<'a>>,
+        finish_reason: Text<'a>,
+        is_end: Present,
+        usage: Object<WireUsage>,
+        error_code: Present,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct WireUsage {
-    prompt_tokens: Count,
-    completion_tokens: Count,
-    total_tokens: Count,
-    prompt_tokens_details: Object<InputDetails>,
-}
+    struct WireUsage {
+        prompt_tokens: Count,
+        completion_tokens: Count,
+        total_tokens: Count,
+        prompt_tokens_details: Object<InputDetails>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct InputDetails {
-    cached_tokens: Count,
+    struct InputDetails {
+        cached_tokens: Count,
+    }
 }
 
 impl WireFamily for QianfanV1 {

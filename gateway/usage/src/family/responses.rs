@@ -4,7 +4,6 @@
 //! meanings as in the official Python SDK's `ResponseUsage`.
 
 use permille_types::Unit;
-use serde::Deserialize;
 
 use super::{
     Verdict, WireFamily, read_top_level,
@@ -13,6 +12,7 @@ use super::{
 use crate::{
     document::Document,
     event::Event,
+    from_json::{self, objects},
     lenient::{Count, Few, Object, Text},
     parts::{Convention, Parts},
     raw_text::RawText,
@@ -35,95 +35,62 @@ const IN_EVENT: [&str; 6] = [
     "response.error",
 ];
 
-/// Any event of a stream; each uses some of the fields.
-#[derive(Debug, Deserialize)]
-struct StreamEvent<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
-    #[serde(borrow, default)]
-    response: Object<Response<'a>>,
-    #[serde(borrow, default)]
-    item: Object<Item<'a>>,
-    #[serde(borrow, default)]
-    delta: RawText<'a>,
-}
+objects! {
+    /// Any event of a stream; each uses some of the fields.
+    struct StreamEvent<'a> {
+        kind: Text<'a> = "type",
+        response: Object<Response<'a>>,
+        item: Object<Item<'a>>,
+        delta: RawText<'a>,
+    }
 
-/// A response: a whole reply, or a part of an event.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Response<'a> {
-    #[serde(borrow)]
-    id: Text<'a>,
-    #[serde(borrow)]
-    model: Text<'a>,
-    #[serde(borrow)]
-    service_tier: Text<'a>,
-    #[serde(borrow)]
-    status: Text<'a>,
-    usage: Object<WireUsage>,
-    #[serde(borrow)]
-    error: Failure<'a>,
-    #[serde(borrow)]
-    output: Few<Item<'a>>,
-    #[serde(borrow)]
-    incomplete_details: Object<Incomplete<'a>>,
-}
+    /// A response: a whole reply, or a part of an event.
+    struct Response<'a> {
+        id: Text<'a>,
+        model: Text<'a>,
+        service_tier: Text<'a>,
+        status: Text<'a>,
+        usage: Object<WireUsage>,
+        error: Failure<'a>,
+        output: Few<Item<'a>>,
+        incomplete_details: Object<Incomplete<'a>>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Incomplete<'a> {
-    #[serde(borrow)]
-    reason: Text<'a>,
-}
+    struct Incomplete<'a> {
+        reason: Text<'a>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Item<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
-    #[serde(borrow)]
-    name: Text<'a>,
-    #[serde(borrow)]
-    arguments: Text<'a>,
-    #[serde(borrow)]
-    input: Text<'a>,
-    #[serde(borrow)]
-    content: Few<Content<'a>>,
-    #[serde(borrow)]
-    summary: Few<Content<'a>>,
-}
+    struct Item<'a> {
+        kind: Text<'a> = "type",
+        name: Text<'a>,
+        arguments: Text<'a>,
+        input: Text<'a>,
+        content: Few<Content<'a>>,
+        summary: Few<Content<'a>>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Content<'a> {
-    #[serde(borrow)]
-    text: Text<'a>,
-    #[serde(borrow)]
-    refusal: Text<'a>,
-}
+    struct Content<'a> {
+        text: Text<'a>,
+        refusal: Text<'a>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct WireUsage {
-    input_tokens: Count,
-    output_tokens: Count,
-    total_tokens: Count,
-    input_tokens_details: Object<InputDetails>,
-    output_tokens_details: Object<OutputDetails>,
-}
+    struct WireUsage {
+        input_tokens: Count,
+        output_tokens: Count,
+        total_tokens: Count,
+        input_tokens_details: Object<InputDetails>,
+        output_tokens_details: Object<OutputDetails>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct InputDetails {
-    cached_tokens: Count,
-    cache_write_tokens: Count,
-    cache_write_tokens_details: Object<CacheWrites>,
-}
+    struct InputDetails {
+        cached_tokens: Count,
+        cache_write_tokens: Count,
+        cache_write_tokens_details: Object<CacheWrites>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OutputDetails {
-    reasoning_tokens: Count,
+    struct OutputDetails {
+        reasoning_tokens: Count,
+    }
 }
 
 impl WireFamily for Responses {
@@ -178,12 +145,10 @@ impl WireFamily for Responses {
             facts.note_model(&text(model));
             facts.note_tier(&text(tier));
             facts.tap_error |= document.is_too_large(usage);
-            let usage = document.value(usage).map(serde_json::from_slice);
-            facts.parts.bad |= matches!(usage, Some(Err(_)));
-            let usage = usage.and_then(Result::ok).unwrap_or_default();
+            let usage = document.read(usage, &mut facts.parts.bad);
             state(&text(status), document.value(error).is_some(), usage, facts);
         }
-        let output = document.value("output").map(serde_json::from_slice::<Few<Item<'_>>>);
+        let output = document.value("output").map(from_json::read::<Few<Item<'_>>>);
         if let Some(Ok(output)) = output {
             searches(&output, facts);
         }

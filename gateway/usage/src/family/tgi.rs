@@ -5,15 +5,14 @@
 //! token, and a whole reply has the counts in its headers (`x-prompt-tokens`,
 //! `x-generated-tokens`).
 
-use serde::{Deserialize, de::IgnoredAny};
-
 use super::{Verdict, WireFamily, common_keys, read_top_level, wire::object};
 use crate::{
     document::Document,
     event::Event,
+    from_json::objects,
     lenient::{Count, Few, Object, Present},
     parts::{Convention, Parts},
-    raw_text::RawText,
+    raw_text::{Raw, RawText},
     reading::Facts,
     text::DeliveredText,
 };
@@ -25,47 +24,37 @@ pub(crate) struct Tgi {
     tokens: u64,
 }
 
-/// One event of a stream, or a whole reply.
-#[derive(Debug, Deserialize)]
-struct Reply<'a> {
-    #[serde(borrow, default)]
-    token: Object<Token<'a>>,
-    /// Set in a whole reply and in a stream's last event, which repeats the text of all others.
-    #[serde(borrow, default)]
-    generated_text: Option<RawText<'a>>,
-    #[serde(default)]
-    details: Object<Details>,
-    #[serde(default)]
-    error: Present,
-}
+objects! {
+    /// One event of a stream, or a whole reply.
+    struct Reply<'a> {
+        token: Object<Token<'a>>,
+        /// Set in a whole reply and in a stream's last event, which repeats the text of all others.
+        generated_text: Raw<'a>,
+        details: Object<Details>,
+        error: Present,
+    }
 
-#[derive(Debug, Deserialize)]
-struct Token<'a> {
-    #[serde(borrow, default)]
-    text: RawText<'a>,
-    /// A mark of the model, such as the end of a turn: generated, but no text.
-    #[serde(default)]
-    special: Present,
-}
+    struct Token<'a> {
+        text: RawText<'a>,
+        /// A mark of the model, such as the end of a turn: generated, but no text.
+        special: Present,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Details {
-    generated_tokens: Count,
-    /// The prompt's length, in a stream.
-    input_length: Count,
-    /// The same, as older routers name it.
-    prompt_tokens: Count,
-    /// The prompt's tokens, where the request asked for them; else empty.
-    prefill: Few<IgnoredAny>,
-    /// The answers of `best_of` that were generated and not chosen.
-    best_of_sequences: Few<Object<Sequence>>,
-}
+    struct Details {
+        generated_tokens: Count,
+        /// The prompt's length, in a stream.
+        input_length: Count,
+        /// The same, as older routers name it.
+        prompt_tokens: Count,
+        /// The prompt's tokens, where the request asked for them; else empty.
+        prefill: Few<Present>,
+        /// The answers of `best_of` that were generated and not chosen.
+        best_of_sequences: Few<Object<Sequence>>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Sequence {
-    generated_tokens: Count,
+    struct Sequence {
+        generated_tokens: Count,
+    }
 }
 
 impl WireFamily for Tgi {
@@ -119,10 +108,9 @@ impl WireFamily for Tgi {
 
     fn text(&mut self, json: &[u8], text: &mut DeliveredText) {
         let Some(reply) = object::<Reply<'_>>(json) else { return };
-        match (reply.token.get(), &reply.generated_text) {
-            (Some(token), _) => token_text(token, text),
-            (None, Some(whole)) => whole.push_to(&mut text.visible),
-            (None, None) => {}
+        match reply.token.get() {
+            Some(token) => token_text(token, text),
+            None => reply.generated_text.text().push_to(&mut text.visible),
         }
     }
 }
@@ -134,7 +122,7 @@ impl Tgi {
             facts.parts.merge(&Parts { output: Some(self.tokens), ..Parts::default() });
         }
         facts.parts.merge(&usage_parts(reply.details));
-        facts.close(reply.error.is_present(), reply.generated_text.is_some())
+        facts.close(reply.error.is_present(), reply.generated_text.is_given())
     }
 }
 

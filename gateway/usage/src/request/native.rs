@@ -145,10 +145,11 @@ impl Asked<'_> {
         let pointer = |of: fn(&ApiDescription) -> &Option<Pointer>| {
             self.description.and_then(|d| of(d).as_ref())
         };
-        let model = pointer(|api| &api.request_model).map(|at| at.read::<String>(&value));
-        let stream = pointer(|api| &api.request_stream).is_some_and(|at| at.read(&value));
+        let model = pointer(|api| &api.request_model).map(|at| at.text(&value));
+        let stream = pointer(|api| &api.request_stream).and_then(|at| at.find(&value)?.as_bool());
         let named = model.filter(|model| !model.is_empty());
-        Ok(RequestFacts { stream: self.stream || stream, ..self.named(named.as_deref(), "model")? })
+        let stream = self.stream || stream == Some(true);
+        Ok(RequestFacts { stream, ..self.named(named, "model")? })
     }
 
     /// The facts of a request whose model stands in `field`, unless the path names it.
