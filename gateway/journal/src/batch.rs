@@ -55,10 +55,10 @@ impl State {
         self.window_up_to(self.settled_synced)
     }
 
-    /// Where every settled record that billing has not committed is, synced or not; nothing where
-    /// there is none.
+    /// Where every settled record in the files is that billing has not committed, synced or not;
+    /// nothing where there is none.
     pub(crate) fn uncommitted(&self) -> Option<Window> {
-        self.window_up_to(self.last_settled)
+        self.window_up_to(self.in_file().settled)
     }
 
     /// Where settled records are from what billing has committed to that of number `last`.
@@ -66,7 +66,7 @@ impl State {
         if last <= self.stats.acknowledged_sequence {
             return None;
         }
-        let part = |segment: &Segment| Part {
+        let part = |segment: &Segment, until: u64| Part {
             first: segment.first,
             file: Arc::clone(&segment.file),
             from: if segment.first == self.cursor.segment {
@@ -74,11 +74,13 @@ impl State {
             } else {
                 SEGMENT_HEADER_BYTES
             },
-            until: segment.end,
+            until,
         };
-        let segments = self.sealed.iter().chain([&self.active]);
+        let sealed = self.sealed.iter().map(|segment| (segment, segment.end));
+        let segments = sealed.chain([(&self.active, self.end_of_file())]);
+        let wanted = segments.filter(|(segment, _)| segment.first >= self.cursor.segment);
         Some(Window {
-            parts: segments.filter(|s| s.first >= self.cursor.segment).map(part).collect(),
+            parts: wanted.map(|(segment, until)| part(segment, until)).collect(),
             acknowledged: self.stats.acknowledged_sequence,
             synced: last,
         })

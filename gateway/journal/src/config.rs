@@ -27,8 +27,8 @@ const GATHER_MAX: Duration = Duration::from_millis(20);
 /// How long [`SyncMode::None`] leaves records unsynced before they are handed over.
 const NONE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// When a record counts as durable, and so what power loss can take. No mode loses anything to
-/// `kill -9`.
+/// When a record counts as durable, and so what power loss can take. No mode loses to `kill -9`
+/// what counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncMode {
     /// `settle`: a settled record is synced before its future resolves. Power loss takes no

@@ -214,7 +214,7 @@ pub(crate) fn decode_segment_header(segment: &[u8]) -> Result<SegmentHeader, Fau
     })
 }
 
-/// Writes a record into `buffer`, replacing its content, and returns the new chain value.
+/// Writes a record behind what is in `buffer` and returns the new chain value.
 pub(crate) fn encode_record(
     buffer: &mut Vec<u8>,
     head: &RecordHead,
@@ -226,7 +226,7 @@ pub(crate) fn encode_record(
         Ok(length) if payload.len() <= PAYLOAD_BYTES_MAX => length,
         _ => return Err(too_large),
     };
-    buffer.clear();
+    let checked = buffer.len().saturating_add(4);
     buffer.extend_from_slice(&[0; 4]);
     buffer.extend_from_slice(&length.to_le_bytes());
     buffer.extend_from_slice(&[RECORD_VERSION, head.kind.code(), 0, 0]);
@@ -234,11 +234,11 @@ pub(crate) fn encode_record(
     buffer.extend_from_slice(&head.synced.to_le_bytes());
     buffer.extend_from_slice(&head.written_at_us.to_le_bytes());
     buffer.extend_from_slice(head.request.as_bytes());
-    let chain = link(previous, buffer.get(4..).unwrap_or_default(), payload);
+    let chain = link(previous, buffer.get(checked..).unwrap_or_default(), payload);
     buffer.extend_from_slice(&chain);
     buffer.extend_from_slice(payload);
-    let checksum = crc32c::crc32c(buffer.get(4..).unwrap_or_default());
-    if let Some(place) = buffer.first_chunk_mut() {
+    let checksum = crc32c::crc32c(buffer.get(checked..).unwrap_or_default());
+    if let Some(place) = buffer.get_mut(..checked).and_then(|before| before.last_chunk_mut()) {
         *place = checksum.to_le_bytes();
     }
     Ok(chain)

@@ -14,12 +14,13 @@ use uuid::Uuid;
 use crate::{
     Durable, FullReason, Health, JournalConfig, JournalError, JournalFs, RecoveryReport, Settled,
     Stats, SyncMode, Unsettled,
+    append::{Entry, Write},
     format::{Kind, RECORD_HEADER_BYTES},
     lock::{Held, Lock},
     recovery,
     shared::Shared,
     space,
-    state::{Entry, OpenRequest, State},
+    state::{OpenRequest, State},
     sync,
 };
 
@@ -70,6 +71,10 @@ impl Threads {
             if handle.join().is_err() {
                 tracing::error!("a journal thread panicked");
             }
+        }
+        // Before the folder is anybody else's.
+        if let Err(error) = self.shared.state.lock().flush() {
+            tracing::error!(%error, "settled records are not written");
         }
         self.shared.watermark.end(JournalError::Closed);
     }
@@ -210,8 +215,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes the one settled record of a request. It survives `kill -9` when this returns, and
-    /// power loss when the future resolves. A request without an intent is accepted.
+    /// Appends the one settled record of a request. It survives power loss, as far as the sync mode
+    /// promises, when the future resolves, and `kill -9` then or when the future is dropped: an
+    /// admitted request's is written with the next record, or before the next sync. In the modes
+    /// without a wait it is written when this returns. A request without an intent is accepted.
     ///
     /// # Errors
     /// [`JournalError::AlreadySettled`] when it has one: the first stands;
@@ -231,7 +238,10 @@ impl Journal {
         let payload = event.to_payload();
         let request = event.request_id.as_uuid();
         match self.write_settled(request, &payload) {
-            Ok(sequence) => Ok(self.durable(sequence, self.shared.syncs_settled())),
+            Ok(sequence) if self.shared.syncs_settled() => {
+                Ok(Settled::after_sync(sequence, Arc::clone(&self.shared)))
+            }
+            Ok(sequence) => Ok(Settled::at_once(sequence)),
             Err(cause @ JournalError::Full { .. }) => {
                 Err(Unsettled { cause, written: self.shared.owe(request, payload) })
             }
@@ -249,12 +259,15 @@ impl Journal {
             }
             Ok(())
         };
-        if state.open.contains_key(&request) && state.fits(record_bytes(payload)) {
+        let has_room = state.open.contains_key(&request) && state.fits(record_bytes(payload));
+        if has_room {
             state.check_usable()?;
         } else {
             state = self.wait_for_room(state, payload, 0, refuse_settled)?;
         }
-        let sequence = state.append_settled(request, payload, now_us)?;
+        let waits = has_room && shared.syncs_settled() && state.may_wait();
+        let write = if waits { Write::Later } else { Write::Now };
+        let sequence = state.append_settled(request, payload, now_us, write)?;
         shared.written(state, sequence, shared.syncs_settled());
         Ok(sequence)
     }
@@ -351,12 +364,14 @@ impl Journal {
     /// the sequence number up to which it is every one. Blocks on the disk.
     ///
     /// # Errors
+    /// [`JournalError::Full`] when one waits to be written and the disk has no room for it;
     /// [`JournalError::Corrupt`] when the disk does not give back what was written;
     /// [`JournalError::Failed`] and [`JournalError::Closed`] when the journal has stopped.
     pub fn uncommitted(&self, mut take: impl FnMut(Sequenced)) -> Result<u64, JournalError> {
         let (window, up_to) = {
-            let state = self.shared.state.lock();
+            let mut state = self.shared.state.lock();
             state.check_usable()?;
+            state.flush()?;
             (state.uncommitted(), state.last_settled)
         };
         let Some(mut window) = window else { return Ok(up_to) };
@@ -402,7 +417,16 @@ impl Journal {
         state.stats.batches_refused_total = state.stats.batches_refused_total.saturating_add(1);
     }
 
-    /// Syncs what is written until now, in any mode.
+    /// Writes every settled record that is not written yet: it survives `kill -9` when this returns.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`] when the disk has no room: it is tried again by itself;
+    /// [`JournalError::Failed`], [`JournalError::Closed`].
+    pub fn flush(&self) -> Result<(), JournalError> {
+        self.shared.state.lock().flush()
+    }
+
+    /// Syncs what is appended until now, in any mode.
     ///
     /// # Errors
     /// [`JournalError::Failed`] when the sync, or one before, failed; [`JournalError::Closed`].
@@ -417,11 +441,12 @@ impl Journal {
         self.durable(last, true).await
     }
 
-    /// Syncs what is written and ends the journal. Open requests stay open in it: the next
+    /// Syncs what is appended and ends the journal. Open requests stay open in it: the next
     /// start settles them as orphaned.
     ///
     /// # Errors
-    /// [`JournalError::Failed`] when the sync, or one before, failed.
+    /// [`JournalError::Failed`] when the sync, or one before, failed; [`JournalError::Full`] when
+    /// the disk has no room for what is not written: its requests stay open too.
     pub async fn close(&self) -> Result<(), JournalError> {
         self.shared.state.lock().closed = true;
         let synced = self.sync().await;

@@ -6,9 +6,12 @@
 //! a segment file is removed only after billing has acknowledged all that it held.
 //!
 //! What holds, and until when:
-//! - a record survives `kill -9` from the moment its call returned, because it is in the page
-//!   cache then;
-//! - a settled record survives power loss from the moment its [`Durable`] future resolved (in
+//! - an intent and progress survive `kill -9` from the moment their call returned, because they are
+//!   in the page cache then;
+//! - a settled record survives `kill -9` from the moment its [`Settled`] future resolved or was
+//!   dropped, or [`Journal::flush`] returned; until then its request may be settled as orphaned. In
+//!   the modes without a wait it does so when its call returned;
+//! - a settled record survives power loss from the moment its [`Settled`] future resolved (in
 //!   the mode [`SyncMode::Settle`]; the weaker modes state their loss window);
 //! - a failed sync is never retried and nothing is acknowledged after it;
 //! - a request that was open when the process died is settled as `orphaned` at the next start.
@@ -17,6 +20,7 @@
 //! usage, and it is not a queue for anything else. It makes every event arrive at least once;
 //! billing makes it count once, by its request id.
 
+mod append;
 mod batch;
 mod config;
 mod error;
@@ -31,6 +35,7 @@ mod repair;
 mod report;
 mod scan;
 mod segment;
+mod settled;
 mod shared;
 mod ship;
 mod space;
@@ -51,5 +56,6 @@ pub use health::{Health, Stats};
 pub use journal::{Journal, Opened};
 pub use owed::{Unsettled, Written};
 pub use report::{Damage, DamageKind, RecoveryReport};
+pub use settled::Settled;
 pub use ship::{ShipError, ship, ship_all};
-pub use watermark::{Durable, Settled};
+pub use watermark::Durable;

@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use crate::{
     Damage, DamageKind, FullReason, JournalConfig, JournalError, JournalFile, RecoveryReport,
+    append::{Entry, close_request},
     format::{Chain, Kind, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES},
     scan::Tail,
     segment::{Place, Prepared, Segment, next_first, read_payload},
-    state::{Entry, OpenRequest, State, close_request},
+    state::{OpenRequest, State},
     store::{PrepareError, Store, is_no_space},
     survey::{Found, Gap, Survey},
     sync::Group,

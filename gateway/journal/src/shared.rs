@@ -75,7 +75,17 @@ impl Shared {
         Some(written)
     }
 
-    /// Gives the state back after a record was written and wakes whoever has work then. `sync`
+    /// Writes what waits up to the record `sequence`. What finds no room the sync thread tries again.
+    pub(crate) fn write_up_to(&self, sequence: u64) {
+        let mut state = self.state.lock();
+        if state.in_file().sequence < sequence
+            && let Err(error) = state.flush()
+        {
+            tracing::warn!(%error, sequence, "usage that nobody waits for is not written yet");
+        }
+    }
+
+    /// Gives the state back after a record was appended and wakes whoever has work then. `sync`
     /// asks for a sync of it.
     pub(crate) fn written(&self, mut state: Held<'_, State>, sequence: u64, sync: bool) {
         if sync {
@@ -101,6 +111,10 @@ impl Shared {
     /// Stops the journal for good: a write or sync failed, so nothing later can be promised.
     pub(crate) fn fail(&self, operation: &'static str, cause: std::io::Error) {
         tracing::error!(operation, %cause, "journal has stopped: nothing more is acknowledged");
+        // Nobody is told of it, and yet the next start may find it.
+        if let Err(error) = self.state.lock().flush() {
+            tracing::error!(%error, "settled records are not written");
+        }
         self.watermark.end(JournalError::Failed { operation, cause: Arc::new(cause) });
     }
 

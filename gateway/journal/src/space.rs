@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use crate::{
     JournalError,
+    append::{Entry, Write},
     format::{Kind, RECORD_HEADER_BYTES},
     segment::read_payload,
     shared::Shared,
-    state::{Entry, OpenRequest, State},
+    state::{OpenRequest, State},
     store::PrepareError,
 };
 
@@ -152,7 +153,7 @@ fn settle(shared: &Shared) {
         if !state.open.contains_key(&owed.request) {
             continue;
         }
-        match state.append_settled(owed.request, &owed.payload, now_us) {
+        match state.append_settled(owed.request, &owed.payload, now_us, Write::Now) {
             Ok(sequence) => {
                 healed(&mut state);
                 shared.written(state, sequence, true);

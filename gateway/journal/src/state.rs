@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use crate::{
     FullReason, JournalConfig, JournalError, Stats,
+    append::Waiting,
     batch::{Cursor, HandedOut},
-    format::{self, Chain, Kind, RECORD_HEADER_BYTES, RecordHead, SEGMENT_HEADER_BYTES},
+    format::{Chain, SEGMENT_HEADER_BYTES},
     fs::JournalFile,
     owed::Owed,
     segment::{Place, Prepared, Segment, next_first},
-    store::is_no_space,
     watermark::Watermark,
 };
 
@@ -60,14 +60,6 @@ pub(crate) struct OpenRequest {
     pub(crate) progress: Option<Place>,
 }
 
-/// A record to be written.
-pub(crate) struct Entry<'a> {
-    pub(crate) kind: Kind,
-    pub(crate) request: Uuid,
-    pub(crate) payload: &'a [u8],
-    pub(crate) now_us: i64,
-}
-
 /// Bounds that follow from the configuration, in bytes.
 pub(crate) struct Bounds {
     pub(crate) segment: u64,
@@ -88,7 +80,7 @@ pub(crate) struct State {
     pub(crate) prepared: VecDeque<Prepared>,
     pub(crate) chain: Chain,
     pub(crate) next_sequence: u64,
-    buffer: Vec<u8>,
+    pub(crate) waiting: Waiting,
 
     pub(crate) open: ById<OpenRequest>,
     pub(crate) recent: Recent,
@@ -156,7 +148,7 @@ impl State {
             prepared: VecDeque::new(),
             chain,
             next_sequence,
-            buffer: Vec::new(),
+            waiting: Waiting::default(),
             open: ById::default(),
             recent: Recent::default(),
             unsynced: Vec::new(),
@@ -260,110 +252,4 @@ impl State {
         let at = self.sealed.partition_point(|segment| segment.first < first);
         self.sealed.get_mut(at).filter(|segment| segment.first == first)
     }
-
-    /// Writes a record behind the last one. An error that is not about room stops the journal.
-    pub(crate) fn append(&mut self, entry: &Entry<'_>) -> Result<Place, JournalError> {
-        let payload_bytes = u64::try_from(entry.payload.len()).unwrap_or(u64::MAX);
-        let bytes = payload_bytes.saturating_add(RECORD_HEADER_BYTES);
-        let most = self.bounds.segment.saturating_sub(SEGMENT_HEADER_BYTES);
-        if bytes > most {
-            let most = most.saturating_sub(RECORD_HEADER_BYTES);
-            return Err(JournalError::TooLarge {
-                bytes: entry.payload.len(),
-                bytes_max: usize::try_from(most).unwrap_or(usize::MAX),
-            });
-        }
-        if bytes > self.active.remaining() {
-            self.rotate(entry.now_us)?;
-        }
-        let sequence = self.next_sequence;
-        let head = RecordHead {
-            kind: entry.kind,
-            sequence,
-            synced: self.watermark.synced(),
-            written_at_us: entry.now_us,
-            request: entry.request,
-        };
-        let chain = format::encode_record(&mut self.buffer, &head, &self.chain, entry.payload)?;
-        let offset = self.active.end;
-        if let Err(cause) = self.active.file.write_at(offset, &self.buffer) {
-            return Err(self.write_failed(cause));
-        }
-        self.chain = chain;
-        self.next_sequence = sequence.saturating_add(1);
-        self.active.end = offset.saturating_add(bytes);
-        self.note_written(entry, sequence, bytes, payload_bytes);
-        Ok(Place { segment: self.active.first, offset, payload_bytes })
-    }
-
-    /// Writes the settled record of a request and takes note that it has one; its number.
-    pub(crate) fn append_settled(
-        &mut self,
-        request: Uuid,
-        payload: &[u8],
-        now_us: i64,
-    ) -> Result<u64, JournalError> {
-        self.append(&Entry { kind: Kind::Settled, request, payload, now_us })?;
-        let sequence = self.stats.written_sequence;
-        close_request(self, request, sequence);
-        Ok(sequence)
-    }
-
-    fn note_written(&mut self, entry: &Entry<'_>, sequence: u64, bytes: u64, payload_bytes: u64) {
-        if self.unsynced.is_empty() {
-            self.unsynced.push(Arc::clone(&self.active.file));
-        }
-        self.unsynced_since.get_or_insert_with(Instant::now);
-        self.stats.written_sequence = sequence;
-        self.stats.records_total = self.stats.records_total.saturating_add(1);
-        self.stats.bytes_total = self.stats.bytes_total.saturating_add(bytes);
-        if entry.kind == Kind::Settled {
-            self.last_settled = sequence;
-            self.active.last_settled = sequence;
-            self.stats.lag_records = self.stats.lag_records.saturating_add(1);
-            self.stats.lag_bytes = self.stats.lag_bytes.saturating_add(payload_bytes);
-            self.oldest_us.get_or_insert(entry.now_us);
-        }
-    }
-
-    /// Seals the active segment and goes on in the next prepared one.
-    fn rotate(&mut self, now_us: i64) -> Result<(), JournalError> {
-        let Some(next) = self.prepared.front() else {
-            let reason = self.lack_of_room(self.bounds.segment, 0);
-            return Err(JournalError::Full { reason: reason.unwrap_or(FullReason::Preparing) });
-        };
-        let segment = match next.activate(&self.node, self.chain, now_us) {
-            Ok(segment) => segment,
-            Err(cause) => return Err(self.write_failed(cause)),
-        };
-        self.prepared.pop_front();
-        self.next_sequence = segment.first;
-        self.unsynced.push(Arc::clone(&segment.file));
-        self.sealed.push_back(std::mem::replace(&mut self.active, segment));
-        Ok(())
-    }
-
-    /// A write without room may be tried again, over the same bytes; any other error stops the
-    /// journal.
-    fn write_failed(&mut self, cause: std::io::Error) -> JournalError {
-        if is_no_space(&cause) {
-            self.writes_paused_until = Some(Instant::now() + crate::space::RETRY_INTERVAL);
-            return JournalError::Full { reason: FullReason::Disk };
-        }
-        tracing::error!(%cause, "journal write failed: nothing more is admitted or settled");
-        let error = JournalError::Failed { operation: "write record", cause: Arc::new(cause) };
-        self.watermark.end(error.clone());
-        error
-    }
-}
-
-/// Takes note that `sequence` settles `request`.
-pub(crate) fn close_request(state: &mut State, request: Uuid, sequence: u64) {
-    if let Some(open) = state.open.remove(&request)
-        && let Some(segment) = state.segment_mut(open.intent.segment)
-    {
-        segment.open = segment.open.saturating_sub(1);
-        segment.closed_by = segment.closed_by.max(sequence);
-    }
-    state.recent.insert(request);
 }

@@ -69,7 +69,12 @@ impl Watermark {
         self.advanced.notify_waiters();
     }
 
-    fn poll(&self, sequence: u64, context: &Context<'_>) -> Poll<Result<(), JournalError>> {
+    /// Ready once `sequence` is synced, or never will be.
+    pub(crate) fn poll(
+        &self,
+        sequence: u64,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), JournalError>> {
         if self.synced() >= sequence {
             return Poll::Ready(Ok(()));
         }
@@ -83,6 +88,15 @@ impl Watermark {
         }
         waiters.insert(sequence, context.waker().clone());
         Poll::Pending
+    }
+
+    /// Nobody waits for `sequence` any more; whether it is not synced yet.
+    pub(crate) fn forget(&self, sequence: u64) -> bool {
+        let is_awaited = self.synced() < sequence;
+        if is_awaited {
+            self.waiters.lock().remove(&sequence);
+        }
+        is_awaited
     }
 }
 
@@ -99,9 +113,6 @@ pub struct Durable {
     /// Absent when the mode promises nothing more than the write.
     watermark: Option<Arc<Watermark>>,
 }
-
-/// The future of a settled record.
-pub type Settled = Durable;
 
 impl Durable {
     pub(crate) fn at_once(sequence: u64) -> Self {
@@ -132,10 +143,8 @@ impl Future for Durable {
 
 impl Drop for Durable {
     fn drop(&mut self) {
-        if let Some(watermark) = &self.watermark
-            && watermark.synced() < self.sequence
-        {
-            watermark.waiters.lock().remove(&self.sequence);
+        if let Some(watermark) = &self.watermark {
+            watermark.forget(self.sequence);
         }
     }
 }

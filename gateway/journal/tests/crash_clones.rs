@@ -13,7 +13,10 @@ mod common;
 use std::collections::HashMap;
 
 use common::{admit, event, intent, open, progress, shippable};
-use permille_journal::testing::{Loss, MemFs};
+use permille_journal::{
+    Settled,
+    testing::{Loss, MemFs},
+};
 use permille_types::{Ended, RequestId, UsageEvent};
 
 const REQUESTS: u32 = 200;
@@ -34,6 +37,7 @@ async fn play(fs: &MemFs) -> HashMap<RequestId, Promise> {
     let journal = open(fs).unwrap().journal;
     let mut promises: HashMap<RequestId, Promise> = HashMap::new();
     let mut settled: Vec<(u64, RequestId)> = Vec::new();
+    let mut waiting: Vec<(RequestId, Settled)> = Vec::new();
     for number in 0..REQUESTS {
         let event = event(number, u64::from(number));
         admit(&journal, &event).unwrap();
@@ -49,10 +53,16 @@ async fn play(fs: &MemFs) -> HashMap<RequestId, Promise> {
             continue;
         }
         let durable = journal.settle(event).unwrap();
-        let sequence = durable.sequence();
-        durable.await.unwrap();
-        promises.get_mut(&id).unwrap().durable = Some(fs.operations());
-        settled.push((sequence, id));
+        settled.push((durable.sequence(), id));
+        waiting.push((id, durable));
+        // Some have others behind them before they are waited for.
+        if number % 4 == 1 {
+            continue;
+        }
+        for (id, durable) in waiting.drain(..) {
+            durable.await.unwrap();
+            promises.get_mut(&id).unwrap().durable = Some(fs.operations());
+        }
         if number % 20 == 19 {
             let batch = journal.next_batch(1_000, 1 << 30).await.unwrap();
             let upto = batch.events[batch.events.len() / 2].sequence;

@@ -307,23 +307,29 @@ impl MeteredBody {
     /// The held bytes, once they may go; `None` when there were none.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let Some(hold) = &mut self.hold else { return Poll::Ready(None) };
-        let metrics = &self.exchange.metering.metrics;
-        match Pin::new(&mut hold.durable).poll(cx) {
-            Poll::Ready(Ok(())) => metrics.hold_seconds.observe(hold.since.elapsed().as_secs_f64()),
-            Poll::Ready(Err(cause)) => {
-                // Without a record the client must not believe that the reply is whole.
-                tracing::error!(error = %chain(&cause), "the end of a reply is withheld");
-                self.hold = None;
-                self.pieces.clear();
-                self.exchange.upstream = Upstream::Ended;
-                self.broken = Some(Broken::Unrecorded(cause));
-                return Poll::Ready(None);
+        let metering = &self.exchange.metering;
+        let (metrics, journal) = (&metering.metrics, &metering.journal);
+        let released = match Pin::new(&mut hold.durable).poll(cx) {
+            Poll::Ready(durable) => {
+                durable.map(|()| metrics.hold_seconds.observe(hold.since.elapsed().as_secs_f64()))
             }
             Poll::Pending => {
                 ready!(hold.bound.as_mut().poll(cx));
-                metrics.hold_exceeded.inc();
-                tracing::warn!("the end of a reply is released before the journal has synced it");
+                // What the disk has not taken is written at least: it survives our own death.
+                journal.flush().map_err(SettleError::from).map(|()| {
+                    metrics.hold_exceeded.inc();
+                    tracing::warn!("the end of a reply is released before it is synced");
+                })
             }
+        };
+        if let Err(cause) = released {
+            // Without a record the client must not believe that the reply is whole.
+            tracing::error!(error = %chain(&cause), "the end of a reply is withheld");
+            self.hold = None;
+            self.pieces.clear();
+            self.exchange.upstream = Upstream::Ended;
+            self.broken = Some(Broken::Unrecorded(cause));
+            return Poll::Ready(None);
         }
         Poll::Ready(self.hold.take().and_then(|hold| hold.bytes))
     }

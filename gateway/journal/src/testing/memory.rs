@@ -37,6 +37,7 @@ struct Inner {
     writes: u64,
     syncs: u64,
     fail_write: Option<(u64, io::ErrorKind)>,
+    is_full: bool,
     fail_sync: Option<(u64, io::ErrorKind)>,
     room: Option<usize>,
     ignores_syncs: bool,
@@ -125,6 +126,11 @@ impl MemFs {
         self.shared.inner.lock().fail_write = Some((nth, kind));
     }
 
+    /// Whether every write finds no room, halfway through, that to a file which is there included.
+    pub fn set_full(&self, is_full: bool) {
+        self.shared.inner.lock().is_full = is_full;
+    }
+
     /// Fails the `nth` sync from the beginning, counted from 1, once. What it should have
     /// synced is never on disk, whatever is synced later.
     pub fn fail_sync(&self, nth: u64, kind: io::ErrorKind) {
@@ -195,6 +201,9 @@ impl Inner {
     /// Whether this write fails, and how.
     fn count_write(&mut self) -> Option<io::Error> {
         self.writes += 1;
+        if self.is_full {
+            return Some(io::ErrorKind::StorageFull.into());
+        }
         self.fail_write.filter(|(nth, _)| *nth == self.writes).map(|(_, kind)| kind.into())
     }
 

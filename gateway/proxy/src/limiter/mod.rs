@@ -263,6 +263,12 @@ impl Limiter {
                 self.metrics.limits.overages.inc();
             }
         }
+        // Others count a record by its number, which must stay its own should we die now.
+        if self.limits.is_shared()
+            && let Err(cause) = self.journal.flush()
+        {
+            tracing::warn!(error = %chain(&cause), "redis is told of usage that is not written yet");
+        }
         self.unbooked.settled(settled, || match reserved {
             Some(reserved) => reserved.settle(sequence, posts),
             None => self.limits.post(&key.customer, event.request_id, sequence, posts),
