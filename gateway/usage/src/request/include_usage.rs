@@ -20,7 +20,7 @@ pub fn ask_for_usage(body: &[u8]) -> Result<Option<Vec<u8>>, RequestError> {
         return Ok(None);
     }
     let edit = match (top.raw("stream_options"), top.get("stream_options")) {
-        (Some(raw), None) => replace(body, raw.get(), r#"{"include_usage":true}"#),
+        (Some(raw), None) => replace(body, raw, r#"{"include_usage":true}"#),
         (_, Some(options)) => {
             let object = options.object()?;
             if classify::include_usage(object)? == Some(true) {
@@ -28,7 +28,7 @@ pub fn ask_for_usage(body: &[u8]) -> Result<Option<Vec<u8>>, RequestError> {
             }
             let inner = Top::read(object.as_bytes(), ["include_usage"])?;
             match inner.raw("include_usage") {
-                Some(raw) => replace(body, raw.get(), "true"),
+                Some(raw) => replace(body, raw, "true"),
                 None => insert(body, object, r#""include_usage":true"#, inner.is_empty),
             }
         }

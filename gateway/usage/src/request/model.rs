@@ -11,7 +11,7 @@ use super::{RequestError, edit::replace, top::Top};
 pub fn name_model(body: &[u8], model: &ModelName) -> Result<Option<Vec<u8>>, RequestError> {
     let top = Top::read(body, ["model"])?;
     let name = serde_json::to_string(model).map_err(|error| RequestError::json(&error))?;
-    Ok(top.raw("model").and_then(|raw| replace(body, raw.get(), &name).apply(body)))
+    Ok(top.raw("model").and_then(|raw| replace(body, raw, &name).apply(body)))
 }
 
 #[cfg(test)]

@@ -171,15 +171,15 @@ fn limit<const N: usize>(
     top: &Top<'_, N>,
     field: &'static str,
 ) -> Result<Option<u64>, RequestError> {
-    match top.raw(field).map(RawValue::get) {
+    match top.raw(field) {
         Some(json) if json.starts_with('-') => Ok(None),
         _ => top.get(field).map(|value| value.whole_number()).transpose(),
     }
 }
 
 /// Whether a llama.cpp prompt is several: a list without a token id at its top level.
-fn is_several(prompt: &RawValue) -> bool {
-    let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(prompt.get()) else { return false };
+fn is_several(prompt: &str) -> bool {
+    let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(prompt) else { return false };
     let is_token = |element: &&RawValue| element.get().starts_with(|c: char| c.is_ascii_digit());
     elements.len() > 1 && !elements.iter().any(is_token)
 }
