@@ -58,8 +58,9 @@ impl State {
             .saturating_mul(2)
             .saturating_add(self.bounds.segment)
             .saturating_add(self.bounds.headroom);
-        let allowed = self.allocated().saturating_add(self.bounds.segment) <= self.bounds.total;
-        (self.room() < enough && allowed && self.disk_full_until.is_none())
+        // Looked at last: there may be many segments.
+        let allowed = || self.allocated().saturating_add(self.bounds.segment) <= self.bounds.total;
+        (self.room() < enough && self.disk_full_until.is_none() && allowed())
             .then(|| Chore::Prepare(self.next_prepared_first()))
     }
 

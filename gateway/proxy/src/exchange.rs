@@ -48,9 +48,9 @@ pub(crate) enum Reader {
     /// There is no reply yet.
     Unanswered,
     /// They are metered.
-    Tap(Box<Tap>),
+    Tap(Tap),
     /// They are an error's: read for the provider's account only.
-    Failed(Box<Tap>),
+    Failed(Tap),
     /// They only pass: an endpoint that bills nothing, or no reply. Ends like this.
     Plain(Ended),
 }

@@ -42,7 +42,7 @@ pub(crate) fn bills_a_rejected_prompt(head: &Parts, asked: Asked, upstream: &Ups
 /// are never counted as output (M8).
 pub(crate) fn reader(head: &Parts, asked: Asked, upstream: &Upstream) -> Reader {
     if !head.status.is_success() {
-        return Reader::Failed(Box::new(error_tap(&head.headers, asked, upstream)));
+        return Reader::Failed(error_tap(&head.headers, asked, upstream));
     }
     if !asked.endpoint.is_metered() {
         return Reader::Plain(Ended::Complete);
@@ -53,7 +53,7 @@ pub(crate) fn reader(head: &Parts, asked: Asked, upstream: &Upstream) -> Reader 
         let told = |name| count(&head.headers, name);
         tap.tell(told("x-prompt-tokens"), told("x-generated-tokens"));
     }
-    Reader::Tap(Box::new(tap))
+    Reader::Tap(tap)
 }
 
 /// A tap for the body of an error: what it reports is the provider's account, never the client's.

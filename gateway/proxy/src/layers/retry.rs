@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use permille_limits::RetryBudget;
 use permille_types::{Ended, TokenCounts};
@@ -89,23 +89,26 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, calls: Calls) -> Self::Future {
+    fn call(&mut self, mut calls: Calls) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         let inner = self.inner.share();
         Box::pin(async move {
             let now = Instant::now();
             shared.budget.request(now);
+            // Those of the only call that can be made go with it; another one has a copy.
+            let only = !shared.may_call_again(&calls);
+            let mut headers = only.then(|| std::mem::take(&mut calls.headers));
             let mut next = first(&calls, now)?;
             loop {
                 let Turn { candidate, permit } = next;
-                let mut outcome = calls.call(&inner, candidate).await;
+                let mut outcome = calls.call(&inner, candidate, headers.take()).await;
                 if refuses_its_token(&outcome) {
                     // Once, with another token. That it is refused too is the client's to see.
                     shared.metrics.retried(&candidate.upstream.name);
                     calls.note(&outcome);
                     Box::pin(calls.discard(outcome, &candidate.upstream)).await;
                     calls.is_waited_for()?;
-                    outcome = calls.call(&inner, candidate).await;
+                    outcome = calls.call(&inner, candidate, None).await;
                 }
                 let failure = shared.judge(&calls, candidate, permit, &outcome);
                 let again = failure.filter(|failure| shared.policy.retry_on.contains(failure));
@@ -136,6 +139,12 @@ type Outcome = Result<Response<UpstreamBody>, Refusal>;
 struct TokenRefused;
 
 impl Shared {
+    /// Whether a request may be sent more than once: elsewhere, there again, or with another token.
+    fn may_call_again(&self, calls: &Calls) -> bool {
+        let [only] = &*calls.candidates else { return true };
+        self.policy.upstream_calls_max > 1 || only.upstream.exchanged().is_some()
+    }
+
     /// Another call after a failed one, when there is one to be made: now, or after a wait.
     async fn another<'a>(&self, calls: &'a Calls, outcome: &Outcome) -> Option<Turn<'a>> {
         let made = calls.attempts.made();
@@ -270,12 +279,19 @@ fn forbids_retry(outcome: &Outcome) -> bool {
 }
 
 impl Calls {
-    /// Calls `candidate` once, with an access token where its credential is exchanged for one.
-    async fn call<S>(&self, inner: &Below<S>, candidate: &Candidate) -> Outcome
+    /// Calls `candidate` once, with an access token where its credential is exchanged for one, and
+    /// with a copy of the headers where it is not given them.
+    async fn call<S>(
+        &self,
+        inner: &Below<S>,
+        candidate: &Candidate,
+        headers: Option<HeaderMap>,
+    ) -> Outcome
     where
         S: Service<Outgoing, Response = Response<UpstreamBody>, Error = Refusal>,
     {
-        let mut outgoing = self.outgoing(candidate)?;
+        let headers = headers.unwrap_or_else(|| self.headers.clone());
+        let mut outgoing = self.outgoing(candidate, headers)?;
         self.attempts.begin(candidate);
         let upstream = &candidate.upstream;
         // Few credentials are exchanged: what waits for that has its memory for itself.
@@ -308,14 +324,14 @@ impl Calls {
     }
 
     /// The call of `candidate`, before its credential.
-    fn outgoing(&self, candidate: &Candidate) -> Result<Outgoing, Refusal> {
+    fn outgoing(&self, candidate: &Candidate, headers: HeaderMap) -> Result<Outgoing, Refusal> {
         let upstream = Arc::clone(&candidate.upstream);
         let mut sent = Request::new(self.body_for(candidate)?);
         *sent.method_mut() = self.method.clone();
         *sent.uri_mut() = upstream.target(&self.path).map_err(|cause| {
             Refusal::InvalidRequest(format!("the path and query do not form a target: {cause}"))
         })?;
-        *sent.headers_mut() = self.headers.clone();
+        *sent.headers_mut() = headers;
         Ok(Outgoing { upstream, token: None, request: sent })
     }
 

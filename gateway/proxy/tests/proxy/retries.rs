@@ -166,6 +166,7 @@ async fn a_short_retry_after_is_waited_for_and_a_long_one_is_not() {
         let asked = ask(&world, &chat("", false)).await;
 
         assert_eq!((asked.status, only.calls()), (status, calls), "{header}");
+        assert_eq!(only.head(calls - 1), only.head(0), "another call has the same headers");
         let waited = before.elapsed() >= Duration::from_secs(4);
         assert_eq!(waited, header.contains(": 4\r"), "{header}");
     }
