@@ -66,12 +66,10 @@ impl State {
         let bytes = self.make_place(entry)?;
         let (from, waiting) = (self.end_of_file(), self.waiting.bytes.len());
         let chain = self.encode(entry)?;
-        if let Err(cause) = self.active.file.write_at(from, &self.waiting.bytes) {
+        if let Err(error) = self.write_at(from) {
             self.waiting.bytes.truncate(waiting);
-            return Err(self.write_failed(cause));
+            return Err(error);
         }
-        self.waiting.bytes.clear();
-        self.note_file();
         Ok(self.accept(entry, chain, bytes))
     }
 
@@ -116,12 +114,7 @@ impl State {
         if let Some(reason) = self.watermark.ended() {
             return Err(reason.clone());
         }
-        if let Err(cause) = self.active.file.write_at(self.end_of_file(), &self.waiting.bytes) {
-            return Err(self.write_failed(cause));
-        }
-        self.waiting.bytes.clear();
-        self.note_file();
-        Ok(())
+        self.write_at(self.end_of_file())
     }
 
     /// How far the journal is in its files.
@@ -189,12 +182,18 @@ impl State {
         Place { segment: self.active.first, offset, payload_bytes }
     }
 
-    /// Takes note that the active segment's file has something to be synced.
-    fn note_file(&mut self) {
+    /// Writes all that is encoded and not in the file yet, which goes to `offset`: from here on the
+    /// file has something to be synced.
+    fn write_at(&mut self, offset: u64) -> Result<(), JournalError> {
+        if let Err(cause) = self.active.file.write_at(offset, &self.waiting.bytes) {
+            return Err(self.write_failed(cause));
+        }
+        self.waiting.bytes.clear();
         if self.unsynced.is_empty() {
             self.unsynced.push(Arc::clone(&self.active.file));
         }
         self.unsynced_since.get_or_insert_with(Instant::now);
+        Ok(())
     }
 
     /// Seals the active segment and goes on in the next prepared one.
