@@ -94,7 +94,7 @@ impl State {
             Write::Now => self.append(&entry)?,
             Write::Later => self.append_later(&entry)?,
         };
-        let sequence = self.stats.written_sequence;
+        let sequence = self.stats.appended_sequence;
         close_request(self, request, sequence);
         Ok(sequence)
     }
@@ -120,7 +120,7 @@ impl State {
     /// How far the journal is in its files.
     pub(crate) fn in_file(&self) -> Last {
         if self.waiting.bytes.is_empty() {
-            Last { sequence: self.stats.written_sequence, settled: self.last_settled }
+            Last { sequence: self.stats.appended_sequence, settled: self.last_settled }
         } else {
             self.waiting.behind
         }
@@ -169,7 +169,7 @@ impl State {
         self.chain = chain;
         self.next_sequence = sequence.saturating_add(1);
         self.active.end = offset.saturating_add(bytes);
-        self.stats.written_sequence = sequence;
+        self.stats.appended_sequence = sequence;
         self.stats.records_total = self.stats.records_total.saturating_add(1);
         self.stats.bytes_total = self.stats.bytes_total.saturating_add(bytes);
         if entry.kind == Kind::Settled {

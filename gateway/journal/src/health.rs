@@ -24,8 +24,8 @@ pub enum Health {
 /// Figures of a journal. Totals count from its opening.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Sequence number of the last record written.
-    pub written_sequence: u64,
+    /// Sequence number of the last record appended, in the file or not yet.
+    pub appended_sequence: u64,
     /// Highest sequence number that survives power loss.
     pub synced_sequence: u64,
     /// Highest sequence number that billing has committed; 0 before the first.
@@ -34,7 +34,7 @@ pub struct Stats {
     pub lag_records: u64,
     /// Their payload bytes.
     pub lag_bytes: u64,
-    /// How long ago the oldest of them was written; absent when there is none.
+    /// How long ago the oldest of them was appended; absent when there is none.
     pub oldest_unacknowledged: Option<Duration>,
     /// Admitted requests that are not settled.
     pub open_requests: usize,
@@ -44,9 +44,9 @@ pub struct Stats {
     pub segment_bytes: u64,
     /// Bytes that they may take; admission stops there.
     pub segment_bytes_max: u64,
-    /// Records written.
+    /// Records appended.
     pub records_total: u64,
-    /// Bytes written, headers included.
+    /// Their bytes, headers included.
     pub bytes_total: u64,
     /// Syncs of record data.
     pub syncs_total: u64,

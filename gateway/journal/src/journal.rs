@@ -179,8 +179,8 @@ impl Journal {
         state.open.insert(request, OpenRequest { intent: place, progress: None });
         state.active.open = state.active.open.saturating_add(1);
         space::healed(&mut state);
-        let sequence = state.stats.written_sequence;
-        shared.written(state, sequence, sync);
+        let sequence = state.stats.appended_sequence;
+        shared.appended(state, sequence, sync);
         Ok(sequence)
     }
 
@@ -210,8 +210,8 @@ impl Journal {
         if let Some(open) = state.open.get_mut(&request) {
             open.progress = Some(place);
         }
-        let sequence = state.stats.written_sequence;
-        self.shared.written(state, sequence, false);
+        let sequence = state.stats.appended_sequence;
+        self.shared.appended(state, sequence, false);
         Ok(())
     }
 
@@ -237,7 +237,7 @@ impl Journal {
     pub fn settle_or_owe(&self, event: &UsageEvent) -> Result<Settled, Unsettled> {
         let payload = event.to_payload();
         let request = event.request_id.as_uuid();
-        match self.write_settled(request, &payload) {
+        match self.append_settled(request, &payload) {
             Ok(sequence) if self.shared.syncs_settled() => {
                 Ok(Settled::after_sync(sequence, Arc::clone(&self.shared)))
             }
@@ -249,7 +249,7 @@ impl Journal {
         }
     }
 
-    fn write_settled(&self, request: Uuid, payload: &[u8]) -> Result<u64, JournalError> {
+    fn append_settled(&self, request: Uuid, payload: &[u8]) -> Result<u64, JournalError> {
         let shared = &*self.shared;
         let now_us = shared.now_us();
         let mut state = shared.state.lock();
@@ -268,7 +268,7 @@ impl Journal {
         let waits = has_room && shared.syncs_settled() && state.may_wait();
         let write = if waits { Write::Later } else { Write::Now };
         let sequence = state.append_settled(request, payload, now_us, write)?;
-        shared.written(state, sequence, shared.syncs_settled());
+        shared.appended(state, sequence, shared.syncs_settled());
         Ok(sequence)
     }
 
@@ -417,7 +417,8 @@ impl Journal {
         state.stats.batches_refused_total = state.stats.batches_refused_total.saturating_add(1);
     }
 
-    /// Writes every settled record that is not written yet: it survives `kill -9` when this returns.
+    /// Writes every settled record that is not written yet: each survives `kill -9` when this
+    /// returns.
     ///
     /// # Errors
     /// [`JournalError::Full`] when the disk has no room: it is tried again by itself;
@@ -433,7 +434,7 @@ impl Journal {
     pub async fn sync(&self) -> Result<(), JournalError> {
         let last = {
             let mut state = self.shared.state.lock();
-            let last = state.stats.written_sequence;
+            let last = state.stats.appended_sequence;
             state.sync_wanted = state.sync_wanted.max(last);
             self.shared.sync_due.notify_all();
             last

@@ -93,7 +93,7 @@ impl<'a> Repair<'a> {
             let event = self.orphan(request, open)?;
             let payload = event.to_payload();
             self.append(Kind::Settled, request, &payload)?;
-            let sequence = self.state.stats.written_sequence;
+            let sequence = self.state.stats.appended_sequence;
             close_request(&mut self.state, request, sequence);
             self.report.orphans = self.report.orphans.saturating_add(1);
         }
@@ -155,7 +155,7 @@ impl<'a> Repair<'a> {
             .and_then(|()| self.store.sync_directory());
         synced.map_err(|cause| self.store.open_error("sync", self.state.active.first, cause))?;
         self.state.settled_synced = self.state.last_settled;
-        self.state.watermark.reached(self.state.stats.written_sequence);
+        self.state.watermark.reached(self.state.stats.appended_sequence);
         Ok(())
     }
 }
@@ -256,7 +256,7 @@ fn segment(found: &Found) -> Segment {
 fn take_over(state: &mut State, kept: &[Found]) {
     let active = state.active.first;
     state.sealed.extend(kept.iter().filter(|found| found.first != active).map(segment));
-    state.stats.written_sequence = state.next_sequence.saturating_sub(1);
+    state.stats.appended_sequence = state.next_sequence.saturating_sub(1);
     for found in kept {
         state.last_settled = state.last_settled.max(found.last_settled);
         state.stats.lag_records = state.stats.lag_records.saturating_add(found.settled);

@@ -14,7 +14,8 @@ use crate::{JournalError, shared::Shared};
 ///
 /// # Errors
 /// [`JournalError::Failed`] when the write or the sync failed: the record may be lost, and the
-/// journal has stopped.
+/// journal has stopped. [`JournalError::Full`] when the journal was closed while the disk had no
+/// room for it; [`JournalError::Closed`].
 #[must_use = "a record is durable only when this has resolved"]
 pub struct Settled {
     sequence: u64,

@@ -75,7 +75,8 @@ impl Shared {
         Some(written)
     }
 
-    /// Writes what waits up to the record `sequence`. What finds no room the sync thread tries again.
+    /// Writes what waits, where the record `sequence` does. What finds no room the sync
+    /// thread tries again.
     pub(crate) fn write_up_to(&self, sequence: u64) {
         let mut state = self.state.lock();
         if state.in_file().sequence < sequence
@@ -87,7 +88,7 @@ impl Shared {
 
     /// Gives the state back after a record was appended and wakes whoever has work then. `sync`
     /// asks for a sync of it.
-    pub(crate) fn written(&self, mut state: Held<'_, State>, sequence: u64, sync: bool) {
+    pub(crate) fn appended(&self, mut state: Held<'_, State>, sequence: u64, sync: bool) {
         if sync {
             state.sync_wanted = state.sync_wanted.max(sequence);
             state.waiting_for_sync = state.waiting_for_sync.saturating_add(1);

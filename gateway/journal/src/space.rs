@@ -157,7 +157,7 @@ fn settle(shared: &Shared) {
         match state.append_settled(owed.request, &owed.payload, now_us, Write::Now) {
             Ok(sequence) => {
                 healed(&mut state);
-                shared.written(state, sequence, true);
+                shared.appended(state, sequence, true);
                 if owed.written.send(sequence).is_err() {
                     tracing::debug!(sequence, "nobody waits for a record that was written late");
                 }
@@ -243,7 +243,7 @@ fn carry_request(
     match append_carried(&mut state, request, payloads, now_us) {
         Ok((carried, sequence)) => {
             move_open(&mut state, request, open, carried, sequence);
-            shared.written(state, sequence, true);
+            shared.appended(state, sequence, true);
             true
         }
         Err(error) => {
@@ -268,7 +268,7 @@ fn append_carried(
             Some(open) => OpenRequest { progress: Some(place), ..open },
         });
     }
-    let sequence = state.stats.written_sequence;
+    let sequence = state.stats.appended_sequence;
     carried.map(|open| (open, sequence)).ok_or(JournalError::NotOpen { request })
 }
 

@@ -1,4 +1,4 @@
-//! The writer's state, all behind one lock: what is open, what is written, what fits.
+//! The writer's state, all behind one lock: what is open, where the journal ends, what fits.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -98,7 +98,7 @@ pub(crate) struct State {
 
     pub(crate) cursor: Cursor,
     pub(crate) handed_out: VecDeque<HandedOut>,
-    /// When the oldest unacknowledged settled record was written, microseconds since 1970.
+    /// When the oldest unacknowledged settled record was appended, microseconds since 1970.
     pub(crate) oldest_us: Option<i64>,
 
     /// The disk had no room; tried again at that time.

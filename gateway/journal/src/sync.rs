@@ -98,7 +98,7 @@ fn next_group(shared: &Shared, gather: Duration) -> Option<Group> {
 
 /// Writes what waits, but for a while after there was no room.
 fn write_waiting(state: &mut State) -> Result<(), JournalError> {
-    let waits = state.in_file().sequence < state.stats.written_sequence;
+    let waits = state.in_file().sequence < state.stats.appended_sequence;
     if waits && state.are_writes_paused() && !state.closed {
         return Err(JournalError::Full { reason: FullReason::Disk });
     }

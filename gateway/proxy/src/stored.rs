@@ -88,7 +88,7 @@ impl StoredResponses {
         if let Some(created) = self.created.get(&(customer.clone(), id.to_owned())) {
             return Ok(created);
         }
-        let (asked_at, written) = (Instant::now(), self.journal.stats().written_sequence);
+        let (asked_at, written) = (Instant::now(), self.journal.stats().appended_sequence);
         loop {
             // Looked at before billing is asked: what it has acknowledged, it knows.
             let stats = self.journal.stats();

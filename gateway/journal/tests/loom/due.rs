@@ -21,7 +21,7 @@ fn who_waits_is_woken_by_whoever_brings_it_about() {
                 })
             })
             .collect();
-        // As `Shared::written` does: changed under the lock, told after it.
+        // As `Shared::appended` does: changed under the lock, told after it.
         *shared.0.lock() = 1;
         shared.1.notify_all();
         for waiter in waiters {

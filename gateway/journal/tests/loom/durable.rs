@@ -1,5 +1,4 @@
-//! The future of a settled record resolves when the sync thread has synced it, or says why it never
-//! will.
+//! What waits for a record is told when the sync thread has synced it, or why it never will be.
 
 use std::{io, sync::Arc};
 
