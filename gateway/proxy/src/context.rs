@@ -74,7 +74,8 @@ pub(crate) struct Classified {
     pub(crate) facts: Option<RequestFacts>,
     /// The body as the client sent it. Kept until the reply ends, for estimation.
     pub(crate) body: Bytes,
-    /// The body as the upstream gets it: differs only where we ask for usage.
+    /// The body as the upstream gets it: differs only where we ask for usage. The call takes it
+    /// over.
     pub(crate) upstream_body: Bytes,
     /// Whether we asked for a usage frame that the client did not ask for.
     pub(crate) usage_added: bool,
@@ -104,7 +105,7 @@ pub(crate) struct Head {
     pub(crate) endpoint: Endpoint,
     /// Whether the path names the model, so that none can be named in its place.
     pub(crate) model_in_path: bool,
-    /// Path below the upstream's base URL, with the query.
+    /// Path below the upstream's base URL, with the query. The call takes it over.
     pub(crate) upstream_path: String,
 }
 
@@ -112,7 +113,8 @@ pub(crate) struct Head {
 pub(crate) struct Targeted {
     /// The request.
     pub(crate) classified: Classified,
-    /// Where it may go, in the order in which they are called. Never empty.
+    /// Where it may go, in the order in which they are called. Never empty, until the call takes
+    /// them over.
     pub(crate) candidates: Candidates,
     /// The response of the background that a read of it settles, once it has ended.
     pub(crate) settles: Option<Arc<Created>>,
@@ -143,7 +145,7 @@ pub(crate) struct InSession {
     /// How it came about, where that is known.
     pub(crate) kind: Option<TurnKind>,
     /// Where its reply is told, so that later requests find this one; absent where its body holds
-    /// no messages.
+    /// no messages. The record takes it over.
     pub(crate) placed: Option<Placed>,
     /// Whether the client named the conversation.
     pub(crate) is_named: bool,

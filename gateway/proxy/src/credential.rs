@@ -116,8 +116,8 @@ impl Credential {
         Some(Self::Header(name, value))
     }
 
-    /// Puts it into `request`, which has this body and is sent when `now` says, with the token that it was
-    /// exchanged for.
+    /// Puts it into `request`, which has this body and is sent `now`, with the token that it was
+    /// exchanged for. Only what is signed asks for the time.
     pub(crate) fn put_into<B>(
         &self,
         request: &mut Request<B>,

@@ -67,9 +67,9 @@ enum ReadOn {
 
 /// Resolves when the journal has the settled record durably.
 pub(crate) enum Durably {
-    /// It is written and will be synced; absent where it was settled before.
-    Written(Option<Settled>),
-    /// It is not, and for good.
+    /// It is appended and will be synced; absent where it was settled before.
+    Appended(Option<Settled>),
+    /// It could not be appended.
     Failed(Option<SettleError>),
     /// Its tokens are being counted.
     Counted(BoxFuture<'static, Result<(), SettleError>>),
@@ -78,7 +78,7 @@ pub(crate) enum Durably {
 impl Durably {
     fn of(settled: Result<Settled, JournalError>) -> Self {
         match settled {
-            Ok(settled) => Self::Written(Some(settled)),
+            Ok(settled) => Self::Appended(Some(settled)),
             Err(cause) => Self::Failed(Some(cause.into())),
         }
     }
@@ -89,8 +89,8 @@ impl Future for Durably {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Self::Written(None) => Poll::Ready(Ok(())),
-            Self::Written(Some(settled)) => Pin::new(settled).poll(cx).map_err(SettleError::from),
+            Self::Appended(None) => Poll::Ready(Ok(())),
+            Self::Appended(Some(settled)) => Pin::new(settled).poll(cx).map_err(SettleError::from),
             Self::Failed(cause) => Poll::Ready(cause.take().map_or(Ok(()), Err)),
             Self::Counted(counted) => counted.as_mut().poll(cx),
         }
@@ -230,7 +230,7 @@ impl Exchange {
         }
     }
 
-    /// Gives bytes that came at `now` to the reader; what may go to the client is appended to `out`.
+    /// Gives bytes that came at `now` to the reader; what may go to the client is added to `out`.
     pub(crate) fn read(&mut self, bytes: Bytes, now: Instant, out: &mut Vec<Piece>) {
         if let Some(record) = &mut self.record {
             record.first_byte(now);
@@ -321,7 +321,7 @@ impl Exchange {
     }
 
     fn settle_as(&mut self, ended: Ended, reply: Reply, flags: &'static [Flag]) -> Durably {
-        let Some(record) = self.record.take() else { return Durably::Written(None) };
+        let Some(record) = self.record.take() else { return Durably::Appended(None) };
         if !reply.must_count() {
             if ended == Ended::Complete && record.is_sampled() {
                 self.audit(&record);

@@ -77,26 +77,28 @@ impl Recogniser {
         (placed, turn.filter(|_| counter.is_some()))
     }
 
-    /// As [`Self::place`], of the request `id` whose client does not name its conversation, where no
-    /// other gateway need be asked; else absent.
+    /// As [`Self::place`], of the request `id` whose client does not name its conversation; absent
+    /// where other gateways must be asked.
     pub fn place_at_once(&self, id: RequestId, search: &Search<'_>) -> Option<Option<Placed>> {
         let must_ask = self.heads.is_some() && may_go_on(search);
         (!must_ask).then(|| self.place_here(id, search, id.into(), None, false))
     }
 
+    /// Places a request among those that this gateway knows, and what was `shared` of others. They
+    /// are told where they were not asked.
     fn place_here(
         &self,
         id: RequestId,
         search: &Search<'_>,
         fresh: SessionId,
         shared: Option<Shared>,
-        asked: bool,
+        is_asked: bool,
     ) -> Option<Placed> {
         if search.len() == 0 {
             return None;
         }
         let placed = self.sessions.place(search, fresh, shared, Instant::now());
-        if let Some(heads) = self.heads.as_ref().filter(|_| !asked) {
+        if let Some(heads) = self.heads.as_ref().filter(|_| !is_asked) {
             heads.tell(Note::Turn { id, told: Box::new(Told::of(&placed)) });
         }
         Some(placed)

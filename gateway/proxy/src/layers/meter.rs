@@ -70,6 +70,7 @@ where
             // Before its headers are made fit for the upstream.
             let cost = cost::wanted(&request);
             let attempts = Attempts::default();
+            // Before the call takes the candidates: the record names the first of them.
             let opened = Record::open(Arc::clone(&metering), &mut request, attempts.clone());
             let mut record = opened.await?;
             let mut calls = calls(&mut request, attempts.clone());

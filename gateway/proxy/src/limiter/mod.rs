@@ -267,7 +267,7 @@ impl Limiter {
         if self.limits.is_shared()
             && let Err(cause) = self.journal.flush()
         {
-            tracing::warn!(error = %chain(&cause), "redis is told of usage that is not written yet");
+            tracing::warn!(error = %chain(&cause), "redis is told of usage not written yet");
         }
         self.unbooked.settled(settled, || match reserved {
             Some(reserved) => reserved.settle(sequence, posts),
