@@ -18,6 +18,8 @@
 //! build refuses by name what a later one wrote, as it does in JSON. No field is ever taken out or
 //! moved. Endings, flags and the like stand as names, never as numbers that depend on their order.
 //!
+//! Here it is read; [`crate::pack`] writes it.
+//!
 //! Source: The postcard wire format specification, 1.0.
 
 use chrono::DateTime;

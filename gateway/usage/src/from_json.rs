@@ -8,7 +8,8 @@ pub(crate) trait FromJson<'a>: Default {
     /// Reads the value that comes next into this one, which has its default.
     ///
     /// # Errors
-    /// The value has not the form of JSON, or costs the object around it.
+    /// The value has not the form of JSON, or holds what costs all that is read with it: a text
+    /// that is none, a field that is given twice.
     fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid>;
 }
 

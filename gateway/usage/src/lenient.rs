@@ -18,7 +18,7 @@ use crate::from_json::{FromJson, objects};
 const COUNT_MAX: TokenCount = 1 << 40;
 
 /// A string; anything else reads as empty. One that is no text, for it is not UTF-8 or has half a
-/// character, costs the object around it.
+/// character, costs all that is read with it.
 #[derive(Debug, Default)]
 pub(crate) struct Text<'a>(Cow<'a, str>);
 
