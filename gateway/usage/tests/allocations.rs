@@ -18,14 +18,16 @@ const WARM_UP_EVENTS: usize = 100;
 /// Texts of deltas as they stand in JSON: plain, and with every kind of escape.
 const TEXTS: [&str; 2] = [" the river", r#"\n\n\"Nile\" \u7f51\ud83d\ude00 \\ "#];
 
-/// Chat chunks as `OpenAI` sends them: an answer, reasoning, a tool's arguments.
+/// Chat chunks as `OpenAI` sends them: an answer, reasoning, a tool's arguments; with what Azure's
+/// filter adds, which nobody reads.
 fn chat(text: &str) -> Vec<String> {
     let chunk = |delta: &str| {
         format!(
             "data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\
              \"created\":1764150000,\"model\":\"gpt-5.1\",\"service_tier\":\"default\",\
              \"system_fingerprint\":\"fp_1\",\"choices\":[{{\"index\":0,\"delta\":{delta},\
-             \"logprobs\":null,\"finish_reason\":null}}],\"usage\":null,\
+             \"logprobs\":null,\"finish_reason\":null,\"content_filter_results\":{{\
+             \"hate\":{{\"filtered\":false,\"severity\":\"safe\"}}}}}}],\"usage\":null,\
              \"obfuscation\":\"aB3\"}}\n\n"
         )
     };
