@@ -149,18 +149,18 @@ where
 {
     type Response = S::Response;
     type Error = Refusal;
-    type Future = Entered<T::Out, S, S::Future>;
+    type Future = Either<Ready<Result<S::Response, Refusal>>, Entered<T::Out, S, S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, input: In) -> Self::Future {
-        match Arc::clone(&self.stage).enter(input) {
+        Either::Right(match Arc::clone(&self.stage).enter(input) {
             Step::Taken(Ok(next)) => Entered::Inside { call: self.inner.call(next) },
-            Step::Taken(Err(refusal)) => Entered::Refused { refusal: Some(refusal) },
+            Step::Taken(Err(refusal)) => return Either::Left(ready(Err(refusal))),
             Step::Begun(step) => Entered::Waiting { step, inner: self.inner.share() },
-        }
+        })
     }
 }
 
@@ -170,7 +170,6 @@ pin_project! {
     pub(crate) enum Entered<T, S, F> {
         Waiting { step: Boxed<T>, inner: Below<S> },
         Inside { #[pin] call: F },
-        Refused { refusal: Option<Refusal> },
     }
 }
 
@@ -185,10 +184,6 @@ where
             let call = match self.as_mut().project() {
                 EnteredNow::Inside { call } => return call.poll(cx),
                 EnteredNow::Waiting { step, inner } => inner.call(ready!(step.as_mut().poll(cx))?),
-                EnteredNow::Refused { refusal } => {
-                    let again = || Refusal::InvalidRequest("the request was refused".to_owned());
-                    return Poll::Ready(Err(refusal.take().unwrap_or_else(again)));
-                }
             };
             self.set(Self::Inside { call });
         }
