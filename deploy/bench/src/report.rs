@@ -1,6 +1,10 @@
-//! The tables: medians over the rounds, and what they are compared with.
+//! The tables: medians over the rounds, and what they are compared with. A ratio is that of one
+//! round, whose measurements lie seconds apart; the table has the median of those.
 
-use std::fmt::{self, Write};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+};
 
 use crate::{
     measure::{Sample, Used},
@@ -18,8 +22,8 @@ const HEAD: &str = "\
 /// Medians over the rounds of one test. A figure that nothing was measured for is absent.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Row {
-    /// CPU time for each 1,000 requests, in microseconds: lowest, median, highest.
-    cpu_us: Option<(i64, i64, i64)>,
+    /// CPU time for each 1,000 requests, in microseconds, by round.
+    cpu_us: BTreeMap<u32, i64>,
     per_second: Option<i64>,
     p50_us: Option<i64>,
     p99_us: Option<i64>,
@@ -39,22 +43,18 @@ pub(crate) fn table(test: &Test, samples: &[Sample]) -> Result<String, fmt::Erro
     let rows = [DIRECT, BARE, NGINX, GATEWAY].map(|name| (name, of(name)));
     let rows = rows.map(|(name, samples)| (name, served(&samples, name), samples.len()));
     let mut page = format!("### {}\n\n{HEAD}", test.title);
-    let cpu = |name: &str| {
-        let row = rows.iter().find(|(other, _, _)| *other == name)?;
-        row.1.cpu_us.map(|(_, middle, _)| middle)
-    };
-    let compared = Compared { bare_us: cpu(BARE), nginx_us: cpu(NGINX) };
-    let direct = &rows[0].1;
+    let [(_, direct, _), (_, bare, _), (_, nginx, _), _] = &rows;
+    let compared = Compared { direct, bare, nginx };
     for (name, row, rounds) in &rows {
         match (*name, rounds) {
             (NGINX, 0) => writeln!(page, "| {NGINX} | {} |", nginx::REMEDY)?,
             (_, 0) => writeln!(page, "| {name} | not measured |")?,
-            _ => line(&mut page, name, row, direct, &compared)?,
+            _ => line(&mut page, name, row, &compared)?,
         }
     }
     let billing = beside(&of(GATEWAY), BILLING);
-    if billing.cpu_us.is_some() {
-        line(&mut page, BILLING, &billing, direct, &compared)?;
+    if !billing.cpu_us.is_empty() {
+        line(&mut page, BILLING, &billing, &compared)?;
     }
     if let Some(aim) = test.aim_hundredths {
         let aim = fixed(aim, 2, 1);
@@ -76,33 +76,32 @@ pub(crate) fn table(test: &Test, samples: &[Sample]) -> Result<String, fmt::Erro
     Ok(page)
 }
 
-/// What the CPU figures are divided by.
-struct Compared {
-    bare_us: Option<i64>,
-    nginx_us: Option<i64>,
+/// What a line is compared with.
+struct Compared<'a> {
+    direct: &'a Row,
+    bare: &'a Row,
+    nginx: &'a Row,
 }
 
-fn line(
-    text: &mut String,
-    name: &str,
-    row: &Row,
-    direct: &Row,
-    compared: &Compared,
-) -> fmt::Result {
+fn line(text: &mut String, name: &str, row: &Row, compared: &Compared<'_>) -> fmt::Result {
+    let direct = compared.direct;
     let seconds = |us: i64| fixed(us, 6, 4);
     let millis = |us: Option<i64>| cell(us.map(|us| fixed(us, 3, 3)));
     let added = |us: Option<i64>, base: Option<i64>| millis(us.zip(base).map(|(a, b)| a - b));
     let added = |us, base| if name == DIRECT { "-".to_owned() } else { added(us, base) };
-    let times = |base: Option<i64>| {
-        let ratio = row.cpu_us.zip(base).and_then(|((_, us, _), base)| ratio_hundredths(us, base));
+    let times = |base: &Row| {
+        let of_round = |(round, us): (&u32, &i64)| ratio_hundredths(*us, *base.cpu_us.get(round)?);
+        let ratio = median(row.cpu_us.iter().filter_map(of_round));
         cell(ratio.map(|ratio| fixed(ratio, 2, 2)))
     };
+    let cpu = row.cpu_us.values().copied();
+    let spread = cpu.clone().min().zip(cpu.clone().max());
     let mib = |kib: Option<i64>| cell(kib.map(|kib| fixed(kib * 10 / 1024, 1, 1)));
     let cells = [
-        cell(row.cpu_us.map(|(_, us, _)| seconds(us))),
-        cell(row.cpu_us.map(|(low, _, high)| format!("{} to {}", seconds(low), seconds(high)))),
-        times(compared.bare_us),
-        times(compared.nginx_us),
+        cell(median(cpu).map(seconds)),
+        cell(spread.map(|(low, high)| format!("{} to {}", seconds(low), seconds(high)))),
+        times(compared.bare),
+        times(compared.nginx),
         cell(row.per_second.map(|count| count.to_string())),
         millis(row.p50_us),
         millis(row.p99_us),
@@ -143,16 +142,15 @@ fn beside(samples: &[&Sample], process: &str) -> Row {
     let used = |sample: &Sample| -> Option<Used> {
         sample.processes.iter().find(|used| used.name == process).cloned()
     };
-    let cpu =
-        |sample: &&&Sample| per_thousand(used(sample)?.cpu_us, sample.load.requests).map(signed);
-    let cpu: Vec<i64> = samples.iter().filter_map(|sample| cpu(&sample)).collect();
+    let cpu = |sample: &&Sample| {
+        let us = per_thousand(used(sample)?.cpu_us, sample.load.requests)?;
+        Some((sample.round, signed(us)))
+    };
     let memory = |of: fn(&Used) -> u64| {
         median(samples.iter().filter_map(|sample| used(sample)).map(|used| signed(of(&used))))
     };
-    let lowest = cpu.iter().min().copied();
-    let highest = cpu.iter().max().copied();
     Row {
-        cpu_us: lowest.zip(median(cpu)).zip(highest).map(|((low, mid), high)| (low, mid, high)),
+        cpu_us: samples.iter().filter_map(cpu).collect(),
         resident_kib: memory(|used| used.memory.resident_kib),
         peak_kib: memory(|used| used.memory.peak_kib),
         ..Row::default()
@@ -168,11 +166,16 @@ mod tests {
     use super::*;
     use crate::{load::LoadReport, plan::TESTS, processes::Memory};
 
-    fn sample(subject: &'static str, millis: u64, used: &[(&'static str, u64)]) -> Sample {
+    fn sample(
+        round: u32,
+        subject: &'static str,
+        millis: u64,
+        used: &[(&'static str, u64)],
+    ) -> Sample {
         let times = |us| Some(Percentiles { p50_us: us, p90_us: us, p99_us: us * 2 });
         Sample {
             test: TESTS[0].name,
-            round: 1,
+            round,
             subject,
             load: LoadReport {
                 requests: 2_000,
@@ -196,14 +199,14 @@ mod tests {
     }
 
     fn measured() -> Vec<Sample> {
-        let gateway = |us| sample(GATEWAY, 5, &[(GATEWAY, us), (BILLING, 10_000)]);
+        let gateway = |round, us| sample(round, GATEWAY, 5, &[(GATEWAY, us), (BILLING, 10_000)]);
         vec![
-            sample(DIRECT, 1, &[]),
-            sample(BARE, 2, &[(BARE, 60_000)]),
-            gateway(90_000),
-            sample(DIRECT, 1, &[]),
-            sample(BARE, 4, &[(BARE, 60_000)]),
-            gateway(150_000),
+            sample(1, DIRECT, 1, &[]),
+            sample(1, BARE, 2, &[(BARE, 60_000)]),
+            gateway(1, 90_000),
+            sample(2, DIRECT, 1, &[]),
+            sample(2, BARE, 4, &[(BARE, 120_000)]),
+            gateway(2, 150_000),
         ]
     }
 
@@ -213,17 +216,17 @@ mod tests {
     }
 
     #[test]
-    fn a_line_holds_medians_ratios_and_what_was_added() {
+    fn a_line_holds_medians_the_median_ratio_of_the_rounds_and_what_was_added() {
         let table = table(&TESTS[0], &measured()).unwrap();
 
         assert_eq!(
             line_of(GATEWAY, &table),
-            "| permille gateway | 0.0600 | 0.0450 to 0.0750 | 2.00 | - | 2000 | 5.000 | 10.000 \
+            "| permille gateway | 0.0600 | 0.0450 to 0.0750 | 1.37 | - | 2000 | 5.000 | 10.000 \
              | 4.000 | 8.000 | 2.000 | 2.0 | 3.0 |"
         );
         assert_eq!(
             line_of(BARE, &table),
-            "| bare proxy | 0.0300 | 0.0300 to 0.0300 | 1.00 | - | 2000 | 3.000 | 6.000 | 2.000 \
+            "| bare proxy | 0.0450 | 0.0300 to 0.0600 | 1.00 | - | 2000 | 3.000 | 6.000 | 2.000 \
              | 4.000 | 1.000 | 2.0 | 3.0 |"
         );
         assert!(table.contains("Aim: permille gateway at most 2.0 × the CPU of the bare proxy."));
@@ -235,7 +238,7 @@ mod tests {
 
         assert_eq!(
             line_of(BILLING, &table),
-            "| permille billing | 0.0050 | 0.0050 to 0.0050 | 0.17 | - | - | - | - | - | - | - \
+            "| permille billing | 0.0050 | 0.0050 to 0.0050 | 0.12 | - | - | - | - | - | - | - \
              | 2.0 | 3.0 |"
         );
     }
