@@ -33,12 +33,13 @@ pub(crate) struct Entry<'a> {
     pub(crate) now_us: i64,
 }
 
-/// When a record is to be in the file.
+/// When a settled record is to be in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Write {
+pub enum Write {
     /// When the call returns.
     Now,
-    /// Before the next sync begins.
+    /// Before the next sync begins, where the mode has its caller wait for that; else when the call
+    /// returns.
     Later,
 }
 

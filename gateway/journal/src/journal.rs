@@ -72,11 +72,13 @@ impl Threads {
                 tracing::error!("a journal thread panicked");
             }
         }
-        // Before the folder is anybody else's.
-        if let Err(error) = self.shared.state.lock().flush() {
+        // Before the folder is anybody else's, and so that nobody writes after that.
+        let mut state = self.shared.state.lock();
+        if let Err(error) = state.flush() {
             tracing::error!(%error, "settled records are not written");
         }
         self.shared.watermark.end(JournalError::Closed);
+        drop(state);
     }
 }
 
@@ -227,17 +229,18 @@ impl Journal {
     /// admitted request is kept in memory then, and written once there is room;
     /// [`JournalError::Failed`], [`JournalError::Closed`].
     pub fn settle(&self, event: &UsageEvent) -> Result<Settled, JournalError> {
-        self.settle_or_owe(event).map_err(|unsettled| unsettled.cause)
+        self.settle_or_owe(event, Write::Later).map_err(|unsettled| unsettled.cause)
     }
 
-    /// As [`Self::settle`], and tells of a record that is kept in memory when it is written.
+    /// As [`Self::settle`], but for when the record is written; and tells of a record that is kept
+    /// in memory when it is written.
     ///
     /// # Errors
     /// Those of [`Self::settle`].
-    pub fn settle_or_owe(&self, event: &UsageEvent) -> Result<Settled, Unsettled> {
+    pub fn settle_or_owe(&self, event: &UsageEvent, write: Write) -> Result<Settled, Unsettled> {
         let payload = event.to_payload();
         let request = event.request_id.as_uuid();
-        match self.append_settled(request, &payload) {
+        match self.append_settled(request, &payload, write) {
             Ok(sequence) if self.shared.syncs_settled() => {
                 Ok(Settled::after_sync(sequence, Arc::clone(&self.shared)))
             }
@@ -249,7 +252,12 @@ impl Journal {
         }
     }
 
-    fn append_settled(&self, request: Uuid, payload: &[u8]) -> Result<u64, JournalError> {
+    fn append_settled(
+        &self,
+        request: Uuid,
+        payload: &[u8],
+        write: Write,
+    ) -> Result<u64, JournalError> {
         let shared = &*self.shared;
         let now_us = shared.now_us();
         let mut state = shared.state.lock();
@@ -265,8 +273,8 @@ impl Journal {
         } else {
             state = self.wait_for_room(state, payload, 0, refuse_settled)?;
         }
-        let waits = has_room && shared.syncs_settled() && state.may_wait();
-        let write = if waits { Write::Later } else { Write::Now };
+        let may_wait = has_room && shared.syncs_settled() && state.may_wait();
+        let write = if may_wait { write } else { Write::Now };
         let sequence = state.append_settled(request, payload, now_us, write)?;
         shared.appended(state, sequence, shared.syncs_settled());
         Ok(sequence)
@@ -415,16 +423,6 @@ impl Journal {
     pub(crate) fn note_refused(&self) {
         let mut state = self.shared.state.lock();
         state.stats.batches_refused_total = state.stats.batches_refused_total.saturating_add(1);
-    }
-
-    /// Writes every settled record that is not written yet: each survives `kill -9` when this
-    /// returns.
-    ///
-    /// # Errors
-    /// [`JournalError::Full`] when the disk has no room: it is tried again by itself;
-    /// [`JournalError::Failed`], [`JournalError::Closed`].
-    pub fn flush(&self) -> Result<(), JournalError> {
-        self.shared.state.lock().flush()
     }
 
     /// Syncs what is appended until now, in any mode.

@@ -49,6 +49,7 @@ mod watermark;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use append::Write;
 pub use config::{JournalConfig, SyncMode, SyncModeError};
 pub use error::{FullReason, JournalError};
 pub use fs::{JournalFile, JournalFs, RealFs};

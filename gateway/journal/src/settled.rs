@@ -37,6 +37,15 @@ impl Settled {
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
+
+    /// Has the record written now, where it is not yet: it survives `kill -9` when this returns.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`] when the disk has no room: it is tried again by itself;
+    /// [`JournalError::Failed`], [`JournalError::Closed`].
+    pub fn write(&self) -> Result<(), JournalError> {
+        self.shared.as_ref().map_or(Ok(()), |shared| shared.write_up_to(self.sequence))
+    }
 }
 
 impl Future for Settled {
@@ -52,10 +61,15 @@ impl Future for Settled {
 
 impl Drop for Settled {
     fn drop(&mut self) {
+        // Once the journal has ended nothing is written, and whoever ended it may be the one that
+        // drops this, with the journal's state in its hands.
         if let Some(shared) = &self.shared
             && shared.watermark.forget(self.sequence)
+            && shared.watermark.ended().is_none()
+            && let Err(error) = shared.write_up_to(self.sequence)
         {
-            shared.write_up_to(self.sequence);
+            let sequence = self.sequence;
+            tracing::warn!(%error, sequence, "usage that nobody waits for is not written yet");
         }
     }
 }

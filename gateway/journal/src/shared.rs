@@ -77,13 +77,9 @@ impl Shared {
 
     /// Writes what waits, where the record `sequence` does. What finds no room the sync
     /// thread tries again.
-    pub(crate) fn write_up_to(&self, sequence: u64) {
+    pub(crate) fn write_up_to(&self, sequence: u64) -> Result<(), JournalError> {
         let mut state = self.state.lock();
-        if state.in_file().sequence < sequence
-            && let Err(error) = state.flush()
-        {
-            tracing::warn!(%error, sequence, "usage that nobody waits for is not written yet");
-        }
+        if state.in_file().sequence < sequence { state.flush() } else { Ok(()) }
     }
 
     /// Gives the state back after a record was appended and wakes whoever has work then. `sync`
@@ -112,11 +108,14 @@ impl Shared {
     /// Stops the journal for good: a write or sync failed, so nothing later can be promised.
     pub(crate) fn fail(&self, operation: &'static str, cause: std::io::Error) {
         tracing::error!(operation, %cause, "journal has stopped: nothing more is acknowledged");
+        let mut state = self.state.lock();
         // Nobody is told of it, and yet the next start may find it.
-        if let Err(error) = self.state.lock().flush() {
+        if let Err(error) = state.flush() {
             tracing::error!(%error, "settled records are not written");
         }
+        // Before anybody can append what nobody would write any more.
         self.watermark.end(JournalError::Failed { operation, cause: Arc::new(cause) });
+        drop(state);
     }
 
     /// Tells the log, once, that admission has stopped.

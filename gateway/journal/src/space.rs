@@ -192,6 +192,9 @@ fn remove(shared: &Shared, first: u64) -> Result<(), Failure> {
     // What was freed may be what the disk lacked.
     state.disk_full_until = None;
     state.writes_paused_until = None;
+    drop(state);
+    // It may hold records that found no room.
+    shared.sync_due.notify_all();
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use common::{Noon, PATIENCE, admit, config, event, intent, open, prepared, shippable};
 use permille_journal::{
-    Health, Journal, JournalConfig, JournalError, RealFs, SyncMode,
+    Health, Journal, JournalConfig, JournalError, RealFs, SyncMode, Write,
     testing::{Loss, MemFs},
 };
 use permille_types::UsageEvent;
@@ -266,7 +266,7 @@ async fn a_record_without_room_tells_when_it_is_written_or_that_it_is_not() {
     for (event, is_waited_for) in events.iter().zip([true, false]) {
         admit(&journal, event).unwrap();
         fs.fail_write(fs.writes() + 1, io::ErrorKind::StorageFull);
-        let unsettled = journal.settle_or_owe(event).unwrap_err();
+        let unsettled = journal.settle_or_owe(event, Write::Later).unwrap_err();
         assert!(matches!(unsettled.cause, JournalError::Full { .. }), "{unsettled:?}");
         waiting.push(unsettled.written.unwrap());
         if is_waited_for {

@@ -9,7 +9,7 @@ use std::{io, sync::Arc};
 
 use common::{Noon, admit, config, event, intent, open, prepared, shippable};
 use permille_journal::{
-    FullReason, Health, Journal, JournalConfig, JournalError, Settled,
+    FullReason, Health, Journal, JournalConfig, JournalError, Settled, Write,
     testing::{Loss, MemFs, SyncGate},
 };
 use permille_types::{Ended, UsageEvent};
@@ -94,7 +94,7 @@ async fn a_record_that_nobody_waits_for_any_more_is_written() {
     let events = vec![held.first.0.clone(), held.second.0.clone(), third];
     assert_eq!(held.found().await, (0, events));
     held.second = appended(&held.journal, 4);
-    held.journal.flush().unwrap();
+    held.second.1.write().unwrap();
     assert_eq!(held.found().await.1.last(), Some(&held.second.0));
     let (fifth, _waited_for) = appended(&held.journal, 5);
     let mut uncommitted = Vec::new();
@@ -150,11 +150,11 @@ async fn a_disk_without_room_delays_a_record_and_the_next_is_told_at_once() {
     admit(&journal, &third).unwrap();
     let fourth = appended(&journal, 4);
     fs.fail_write(fs.writes() + 1, io::ErrorKind::StorageFull);
-    let refused = journal.flush();
+    let refused = fourth.1.write();
     assert!(matches!(refused, Err(JournalError::Full { .. })), "{refused:?}");
 
     fs.fail_write(fs.writes() + 1, io::ErrorKind::StorageFull);
-    let unsettled = journal.settle_or_owe(&third).unwrap_err();
+    let unsettled = journal.settle_or_owe(&third, Write::Later).unwrap_err();
     drop(gate);
 
     let written = unsettled.written.unwrap().await.unwrap();
@@ -178,7 +178,7 @@ async fn what_is_not_written_is_not_handed_over() {
     journal.settle(&events[0]).unwrap().await.unwrap();
     fs.set_full(true);
     let second = journal.settle(&events[1]).unwrap();
-    assert!(matches!(journal.flush(), Err(JournalError::Full { .. })));
+    assert!(matches!(second.write(), Err(JournalError::Full { .. })));
 
     assert_eq!(journal.next_batch(10, 1 << 20).await.unwrap().events.len(), 1);
     let uncommitted = journal.uncommitted(|_| {});

@@ -307,16 +307,16 @@ impl MeteredBody {
     /// The held bytes, once they may go; `None` when there were none.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let Some(hold) = &mut self.hold else { return Poll::Ready(None) };
-        let metering = &self.exchange.metering;
-        let (metrics, journal) = (&metering.metrics, &metering.journal);
+        let metrics = &self.exchange.metering.metrics;
         let released = match Pin::new(&mut hold.durable).poll(cx) {
             Poll::Ready(durable) => {
                 durable.map(|()| metrics.hold_seconds.observe(hold.since.elapsed().as_secs_f64()))
             }
             Poll::Pending => {
                 ready!(hold.bound.as_mut().poll(cx));
-                // What the disk has not taken is written at least: it survives our own death.
-                journal.flush().map_err(SettleError::from).map(|()| {
+                // What the disk has not taken is written at least: it survives our own death. Of
+                // a reply whose tokens are still being counted there is nothing to write yet.
+                hold.durable.write().map(|()| {
                     metrics.hold_exceeded.inc();
                     tracing::warn!("the end of a reply is released before it is synced");
                 })

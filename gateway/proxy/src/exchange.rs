@@ -84,6 +84,16 @@ impl Durably {
     }
 }
 
+impl Durably {
+    /// Has the record written, where there is one that is not.
+    pub(crate) fn write(&self) -> Result<(), SettleError> {
+        match self {
+            Self::Appended(Some(settled)) => Ok(settled.write()?),
+            Self::Appended(None) | Self::Failed(_) | Self::Counted(_) => Ok(()),
+        }
+    }
+}
+
 impl Future for Durably {
     type Output = Result<(), SettleError>;
 

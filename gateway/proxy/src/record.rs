@@ -272,7 +272,8 @@ impl Record {
             self.metering.recogniser.failed(self.event.request_id, placed);
         }
         self.policy.apply(&mut self.event);
-        match self.metering.journal.settle_or_owe(&self.event) {
+        let write = self.metering.limiter.when_to_write(&self.key, self.reserved.as_ref());
+        match self.metering.journal.settle_or_owe(&self.event, write) {
             Ok(settled) => {
                 self.written(settled.sequence());
                 Ok(settled)
@@ -325,7 +326,9 @@ impl Record {
         let Some(event) = created.settlement(reading, &self.metering.policies.load()) else {
             return Ok(());
         };
-        match self.metering.journal.settle(&event) {
+        let write = self.metering.limiter.when_to_write(&self.key, None);
+        let settled = self.metering.journal.settle_or_owe(&event, write);
+        match settled.map_err(|unsettled| unsettled.cause) {
             Ok(written_before_this_record) => {
                 self.metering.metrics.settled(&event);
                 let sequence = written_before_this_record.sequence();

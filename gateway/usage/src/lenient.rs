@@ -114,6 +114,12 @@ impl<T> Object<T> {
         }
     }
 
+    /// The object, if there is one; a value that is none sets `bad`.
+    pub(crate) fn look(&self, bad: &mut bool) -> Option<&T> {
+        *bad |= matches!(self, Self::Bad);
+        self.get()
+    }
+
     /// Whether the key holds something, `null` aside.
     pub(crate) fn is_present(&self) -> bool {
         !matches!(self, Self::Absent)

@@ -35,6 +35,9 @@ const LAST_TURN_TIME_MAX: Duration = Duration::from_secs(1);
 /// is silent one request of a session in so long waits for it.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
+/// Bodies up to this are read in passing, while no other request of the connection can begin: that
+/// takes some ten microseconds.
+const READ_IN_PASSING_BYTES: usize = 8 * 1024;
 /// Bodies above this are read off the event loop: below it that takes under a millisecond.
 const READ_AT_ONCE_BYTES: usize = 256 * 1024;
 
@@ -144,9 +147,9 @@ impl Waiting<Targeted> for Session {
             Ok(in_header) => in_header,
             Err(refusal) => return Step::Taken(Err(refusal)),
         };
-        let Some(said) = said_at_once(classified) else {
+        let Some(said) = said_in_passing(classified) else {
             return Step::Begun(Box::pin(async move {
-                let said = said(&targeted.classified).await;
+                let said = said_in_time(&targeted.classified).await;
                 let name = name_of(in_header, &said, &targeted.classified);
                 Ok(self.place(targeted, name, &said).await)
             }));
@@ -244,20 +247,24 @@ fn name_of(
     in_header.or_else(in_body).or_else(by_agent)
 }
 
-/// What the body says of its conversation, nothing where none is had; absent where the body is
-/// large.
-fn said_at_once(classified: &Classified) -> Option<Conversation> {
+/// What the body says of its conversation, nothing where none is had; absent where the body is not
+/// small.
+fn said_in_passing(classified: &Classified) -> Option<Conversation> {
     if !may_be_turn(classified.routed.endpoint) {
         return Some(Conversation::default());
     }
-    let is_small = classified.body.len() <= READ_AT_ONCE_BYTES;
     let key = classified.routed.known.conversations();
+    let is_small = classified.body.len() <= READ_IN_PASSING_BYTES;
     is_small.then(|| Conversation::read(key, &classified.body))
 }
 
-/// What a large body says of its conversation.
-async fn said(classified: &Classified) -> Conversation {
-    let (known, body) = (Arc::clone(&classified.routed.known), classified.body.clone());
+/// The same of a body that is not small.
+async fn said_in_time(classified: &Classified) -> Conversation {
+    let known = &classified.routed.known;
+    if classified.body.len() <= READ_AT_ONCE_BYTES {
+        return Conversation::read(known.conversations(), &classified.body);
+    }
+    let (known, body) = (Arc::clone(known), classified.body.clone());
     let read = move || Conversation::read(known.conversations(), &body);
     // The read neither panics nor is cancelled but by the end of the runtime.
     tokio::task::spawn_blocking(read).await.unwrap_or_default()

@@ -20,7 +20,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use permille_journal::{Journal, JournalError};
+use permille_journal::{Journal, JournalError, Write};
 use permille_limits::{
     Blocked, Health, Kind, Limits, LoadError, OutputLengths, Place, Post, Refused, SharedBooks,
     SharedError, Use, WhenAway,
@@ -247,9 +247,8 @@ impl Limiter {
         let nano = prices.map_or(0, |prices| cost_nano(event, prices, key.currency));
         let kept_cost = is_kept.then_some(nano);
         let settled = Settled { sequence, event, kept_cost };
-        let is_limited = !key.limits.is_empty() || key.rpm.is_some() || reserved.is_some();
         // Where the creator's key is gone, the ledger has the cost, for counters that are loaded.
-        if event.key != key.key || !is_limited {
+        if event.key != key.key || !is_limited(key, reserved.as_ref()) {
             self.unbooked.settled(settled, || {});
             return;
         }
@@ -263,16 +262,17 @@ impl Limiter {
                 self.metrics.limits.overages.inc();
             }
         }
-        // Others count a record by its number, which must stay its own should we die now.
-        if self.limits.is_shared()
-            && let Err(cause) = self.journal.flush()
-        {
-            tracing::warn!(error = %chain(&cause), "redis is told of usage not written yet");
-        }
         self.unbooked.settled(settled, || match reserved {
             Some(reserved) => reserved.settle(sequence, posts),
             None => self.limits.post(&key.customer, event.request_id, sequence, posts),
         });
+    }
+
+    /// When a settled record is to be written: others count it by its number, which must stay its
+    /// own should we die before its sync.
+    pub(crate) fn when_to_write(&self, key: &KeyPolicy, reserved: Option<&Reserved>) -> Write {
+        let is_told = self.limits.is_shared() && is_limited(key, reserved);
+        if is_told { Write::Now } else { Write::Later }
     }
 
     /// What `event` costs at the prices of now, exact, as its row will say; absent where nothing of
@@ -373,6 +373,11 @@ impl Earlier {
         })?;
         Ok(())
     }
+}
+
+/// Whether a request of `key` that holds `reserved` meets limits.
+fn is_limited(key: &KeyPolicy, reserved: Option<&Reserved>) -> bool {
+    !key.limits.is_empty() || key.rpm.is_some() || reserved.is_some()
 }
 
 /// What `event`, which costs `nano`, adds to the counters of `key`.

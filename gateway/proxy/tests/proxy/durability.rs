@@ -118,6 +118,30 @@ async fn a_stalled_disk_delays_the_end_no_longer_than_the_bound_and_has_it_writt
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_whose_record_is_written_ends_though_that_of_another_finds_no_room() {
+    let fs = MemFs::new();
+    let world = world_on(&fs, Duration::from_secs(3)).await;
+    eventually("a segment is ready", || (world.journal.stats().segments >= 2).then_some(())).await;
+    let gate = fs.hold_syncs();
+
+    // Its record is in the file, and its sync is held.
+    let first = world.post(CHAT, &chat("tokens=4", true)).await.into_body();
+    let first = tokio::spawn(read_all(first));
+    gate.wait_for_sync();
+    // Its record waits, and finds no room.
+    let mut second = world.post(CHAT, &chat("tokens=50,chunk_ms=4", true)).await.into_body();
+    support::read_events(&mut second, 2).await;
+    fs.set_full(true);
+    let second = tokio::spawn(read_all(second));
+
+    let first = first.await.unwrap().expect("the record of the first is written");
+    assert!(first.ends_with(b"data: [DONE]\n\n"));
+    assert!(second.await.unwrap().is_none());
+    fs.set_full(false);
+    drop(gate);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_failed_sync_no_reply_ends_and_no_request_is_taken() {
     let fs = MemFs::new();
     let world = world_on(&fs, Duration::from_secs(20)).await;

@@ -70,7 +70,7 @@ objects! {
         cache_creation: Object<CacheCreation>,
         output_tokens_details: Object<OutputDetails>,
         server_tool_use: Object<ServerTools>,
-        iterations: Few<Iteration<'a>>,
+        iterations: Few<Object<Iteration<'a>>>,
     }
 
     struct OutputDetails {
@@ -159,10 +159,12 @@ impl Anthropic {
             Object::Value(usage) => usage,
         };
         facts.note_tier(usage.service_tier.as_str());
-        if usage.iterations.iter().next().is_some() {
+        let bad = &mut facts.parts.bad;
+        let mut iterations = usage.iterations.iter().filter_map(|one| one.look(bad)).peekable();
+        if iterations.peek().is_some() {
             self.compaction = Parts::default();
-            usage.iterations.iter().for_each(|iteration| self.iteration(iteration));
         }
+        iterations.for_each(|iteration| self.iteration(iteration));
         self.message.merge(&usage_parts(usage, output_counts));
         facts.output_final |= self.message.output.is_some();
         let bad = facts.parts.bad;

@@ -78,10 +78,10 @@ objects! {
         candidates_token_count: Count = "candidatesTokenCount",
         thoughts_token_count: Count = "thoughtsTokenCount",
         total_token_count: Count = "totalTokenCount",
-        prompt_tokens_details: Few<OfModality<'a>> = "promptTokensDetails",
-        tool_use_prompt_tokens_details: Few<OfModality<'a>> = "toolUsePromptTokensDetails",
-        cache_tokens_details: Few<OfModality<'a>> = "cacheTokensDetails",
-        candidates_tokens_details: Few<OfModality<'a>> = "candidatesTokensDetails",
+        prompt_tokens_details: Few<Object<OfModality<'a>>> = "promptTokensDetails",
+        tool_use_prompt_tokens_details: Few<Object<OfModality<'a>>> = "toolUsePromptTokensDetails",
+        cache_tokens_details: Few<Object<OfModality<'a>>> = "cacheTokensDetails",
+        candidates_tokens_details: Few<Object<OfModality<'a>>> = "candidatesTokensDetails",
         traffic_type: Text<'a> = "trafficType",
     }
 
@@ -213,9 +213,10 @@ struct Modalities {
 }
 
 impl Modalities {
-    fn of(details: &Few<OfModality<'_>>, bad: &mut bool) -> Self {
+    fn of(details: &Few<Object<OfModality<'_>>>, bad: &mut bool) -> Self {
         let mut modalities = Self::default();
         for detail in details.iter() {
+            let Some(detail) = detail.look(bad) else { continue };
             let slot = match detail.modality.as_str() {
                 "AUDIO" => &mut modalities.audio,
                 "IMAGE" => &mut modalities.image,

@@ -304,6 +304,19 @@ fn compaction_is_added_and_messages_are_not() {
 }
 
 #[test]
+fn an_iteration_that_is_no_object_is_flagged_and_costs_no_other() {
+    let compaction = r#"{"type":"compaction","input_tokens":7,"output_tokens":2}"#;
+    let delta = |iterations: &str| {
+        format!(r#"{{"input_tokens":3,"output_tokens":1,"iterations":[{iterations}]}}"#)
+    };
+
+    let streamed = message_stream(r#"{"input_tokens":3}"#, &[&delta(compaction), &delta("7")]);
+
+    assert_eq!((streamed.input_total, streamed.output_total), (Some(10), Some(3)));
+    assert!(streamed.mismatch);
+}
+
+#[test]
 fn tokens_of_another_model_are_flagged_because_this_row_cannot_price_them() {
     let usage = message(
         r#"{"input_tokens":1,"output_tokens":1,"iterations":

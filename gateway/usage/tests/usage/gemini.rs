@@ -88,6 +88,17 @@ fn more_cached_than_there_is_of_a_modality_is_a_mismatch() {
 }
 
 #[test]
+fn a_modality_that_is_no_object_is_a_mismatch() {
+    let usage = usage_of(
+        r#"{"promptTokenCount":100,"candidatesTokenCount":1,
+            "promptTokensDetails":[7,{"modality":"AUDIO","tokenCount":10}]}"#,
+    );
+
+    assert!(usage.mismatch);
+    assert_eq!(usage.input_total, Some(100));
+}
+
+#[test]
 fn one_candidates_end_is_not_the_replys() {
     let open = r#"{"candidates":[{"index":1,"content":{"parts":[{"text":"a"}]}},{"index":0,"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2}}"#;
     let body = format!("data: {open}\n\n");
