@@ -61,7 +61,7 @@ pub(crate) struct Known {
     version: u64,
     pepper: Hmac<Sha256>,
     conversations: Key,
-    /// By digests under the pepper, which no stranger chooses: they need no SipHash.
+    /// By digests under the pepper, which no stranger chooses: they need no `SipHash`.
     keys: HashMap<KeyHash, Arc<KeyPolicy>, RandomState>,
     by_id: HashMap<KeyId, Arc<KeyPolicy>>,
     /// Customers of whom anything has a limit of money.
