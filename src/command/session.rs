@@ -190,7 +190,7 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
     let classes: Vec<&TokenClass> = TokenClass::KNOWN
         .iter()
         .chain(session.tokens.keys().filter(|class| !TokenClass::KNOWN.contains(class)))
-        .filter(|class| session.tokens.contains_key(*class))
+        .filter(|class| session.tokens.contains_key(class))
         .collect();
     let mut columns = vec![
         ("turn", Align::Right),
@@ -208,7 +208,7 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
     ]);
     let mut grid = Grid::new(&columns);
     for turn in turns {
-        let counts = classes.iter().map(|class| or_dash(turn.tokens.get(*class)));
+        let counts = classes.iter().map(|class| or_dash(turn.tokens.get(class)));
         let lead = [
             turn.number.to_string(),
             or_dash(turn.kind.as_ref()),
