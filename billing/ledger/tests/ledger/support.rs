@@ -272,7 +272,7 @@ pub(crate) fn request_id(number: u32) -> RequestId {
 }
 
 pub(crate) fn batch(node: &str, first: u64, events: &[UsageEvent]) -> Batch {
-    let payloads: Vec<Vec<u8>> = events.iter().map(|event| event.to_payload()).collect();
+    let payloads: Vec<Vec<u8>> = events.iter().map(UsageEvent::to_payload).collect();
     raw_batch(node, first, &payloads)
 }
 
