@@ -9,7 +9,7 @@
 //! - an intent and progress survive `kill -9` from the moment their call returned, because they are
 //!   in the page cache then;
 //! - a settled record survives `kill -9` from the moment its [`Settled`] future resolved or was
-//!   dropped, or [`Journal::flush`] returned; until then its request may be settled as orphaned. In
+//!   dropped, or [`Settled::write`] returned; until then its request may be settled as orphaned. In
 //!   the modes without a wait it does so when its call returned;
 //! - a settled record survives power loss from the moment its [`Settled`] future resolved (in
 //!   the mode [`SyncMode::Settle`]; the weaker modes state their loss window);
