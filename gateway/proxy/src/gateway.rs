@@ -1,6 +1,7 @@
 //! The data plane as the program runs it.
 
 use std::{
+    io,
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -15,7 +16,7 @@ use permille_session::{Bounds, Recogniser};
 use permille_types::{Ack, Batch, Clock, ControlError, ControlPlane, Intake};
 use prometheus::Registry;
 use secrecy::SecretString;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
     stack::Shared,
     upstream::UpstreamError,
     usage_stream::{UsageStreamError, UsageStreamIntake},
+    workers::Workers,
 };
 
 /// How often the journal's state is copied into the metrics.
@@ -62,6 +64,9 @@ pub enum GatewayError {
     /// Nothing can be sent to the OpenTelemetry collector.
     #[error("start OpenTelemetry as [otlp] says")]
     Otlp(#[from] OtlpError),
+    /// The machine has no room for the threads that serve.
+    #[error("start the threads that serve connections")]
+    Threads(#[source] io::Error),
     /// A metric is registered twice.
     #[error("register metrics")]
     Metrics(#[from] prometheus::Error),
@@ -89,10 +94,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Builds the stack; nothing is served yet.
+    /// Builds the stack and starts the threads that will serve it; nothing is served yet.
     ///
     /// # Errors
     /// [`GatewayError`] when an upstream cannot be used or a metric exists already.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     pub fn new(config: GatewayConfig, foundation: Foundation<'_>) -> Result<Self, GatewayError> {
         let metrics = Arc::new(Metrics::register(foundation.registry)?);
         let knowledge = Knowledge::open(foundation.folder);
@@ -136,7 +144,10 @@ impl Gateway {
         });
         let (reload, stacks) = Reload::start(config, Arc::clone(&shared))?;
         let config = reload.config();
+        // As many as the runtime that starts them has.
+        let threads = Handle::current().metrics().num_workers();
         let server = Server {
+            workers: Workers::start(threads).map_err(GatewayError::Threads)?,
             stacks,
             metrics,
             header_time_max: Duration::from_secs(config.gateway.request_seconds_max.into()),
@@ -214,7 +225,7 @@ impl Gateway {
         shared.metering.recogniser.connect().await;
         let (together, until) = (Arc::clone(&shared.metering.recogniser), background.clone());
         let sessions = tokio::spawn(async move { together.tend(until).await });
-        let grace_left = self.server.run(listener, stop).await;
+        let (grace_left, threads) = self.server.run(listener, stop).await;
         let tasks = &shared.metering.tasks;
         tasks.close();
         if tokio::time::timeout(grace_left, tasks.wait()).await.is_err() {
@@ -230,6 +241,7 @@ impl Gateway {
                 tracing::error!(%cause, "a background task failed");
             }
         }
+        threads.end().await;
         if let Some(telemetry) = &shared.metering.telemetry {
             telemetry.clone().stop().await;
         }

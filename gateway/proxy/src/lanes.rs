@@ -3,11 +3,14 @@
 //! A client keeps one HTTP/2 connection to a host, and a request beyond the streams which the
 //! server takes on it waits inside for another to end. So a lane, which is such a client, takes no
 //! more requests than any server takes streams, and the next request gets the next lane.
+//!
+//! Each thread that serves has its own: a reply arrives where its request is.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use permille_limits::{Budget, Taken};
+use thread_local::ThreadLocal;
 
 use crate::upstream::{Connector, HttpClient, client_over};
 
@@ -24,17 +27,17 @@ struct Lane {
 pub(crate) struct Lanes {
     connector: Connector,
     http2: bool,
-    open: Mutex<Vec<Lane>>,
+    open: ThreadLocal<Mutex<Vec<Lane>>>,
 }
 
 impl Lanes {
     pub(crate) fn new(connector: Connector, http2: bool) -> Self {
-        Self { connector, http2, open: Mutex::default() }
+        Self { connector, http2, open: ThreadLocal::new() }
     }
 
     /// A client with room for one more request, and the room, to be held until its reply has ended.
     pub(crate) fn enter(&self) -> (HttpClient, Option<Taken>) {
-        let mut lanes = self.open.lock();
+        let mut lanes = self.open.get_or_default().lock();
         for lane in &*lanes {
             if let Some(room) = lane.requests.take(1) {
                 return (lane.client.clone(), Some(room));

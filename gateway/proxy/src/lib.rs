@@ -46,6 +46,7 @@ mod tc3;
 mod threads;
 mod upstream;
 mod usage_stream;
+mod workers;
 
 pub use gateway::{Foundation, Gateway, GatewayError, Readiness};
 pub use known::KnownError;

@@ -8,6 +8,7 @@ use permille_limits::Budget;
 use permille_otlp::Telemetry;
 use permille_session::Recogniser;
 use permille_types::{ControlPlane, Ended};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -37,6 +38,8 @@ pub(crate) struct Metering {
     pub(crate) progresses: Arc<Budget>,
     /// Open exchanges, and work that goes on after them: drains and counting. Awaited at shutdown.
     pub(crate) tasks: TaskTracker,
+    /// Where work goes on that may outlast the threads which serve.
+    pub(crate) runtime: Handle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stored: StoredResponses,
     pub(crate) limiter: Limiter,
@@ -77,6 +80,7 @@ impl Metering {
             hold_max: config.hold_max,
             deadline: Duration::from_secs(config.gateway.deadline_seconds.into()),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             metrics,
             telemetry,
             recogniser: Arc::new(recogniser),

@@ -13,7 +13,6 @@ use permille_types::{
     TokenCount, TokenCounts, USAGE_EVENT_VERSION, UnitCounts, UsageEvent,
 };
 use permille_usage::{Ahead, Counted, Estimator, Reading, Stop, Tap, Usage};
-use tokio::runtime::Handle;
 
 use crate::{
     attempts::{Attempts, reported},
@@ -312,7 +311,8 @@ impl Record {
     /// A record that the journal keeps until there is room for it holds its reservation until then.
     /// Where no runtime is left the process ends, and what it holds with it.
     fn when_written(self: Box<Self>, written: Option<Written>) {
-        if let (Some(written), Ok(runtime)) = (written, Handle::try_current()) {
+        if let Some(written) = written {
+            let runtime = self.metering.runtime.clone();
             drop(runtime.spawn(async move {
                 if let Some(sequence) = written.await {
                     self.written(sequence);

@@ -1,20 +1,21 @@
 //! Accepts connections and serves the stack on them, HTTP/1.1 and HTTP/2, until told to stop.
 
 use std::{
+    net,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use hyper::service::service_fn;
+use hyper::{rt::Executor, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, watch},
-    task::JoinSet,
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use crate::{
     metrics::Metrics,
     stack::Stack,
     upstream::{BUFFER_BYTES, H2_CONNECTION_BYTES, H2_STREAM_BYTES},
+    workers::{Cut, Workers},
 };
 
 /// Streams of one HTTP/2 connection at once. Source: Envoy, "Configuring Envoy as an edge proxy".
@@ -38,6 +40,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// How the server runs.
 pub(crate) struct Server {
+    /// Where connections are served.
+    pub(crate) workers: Workers,
     /// The stack in force.
     pub(crate) stacks: watch::Receiver<Stack>,
     pub(crate) metrics: Arc<Metrics>,
@@ -51,39 +55,43 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves until `stop`, then lets open replies finish within the grace. Returns what is left of
-    /// the grace when the last of them has ended.
-    pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken) -> Duration {
+    /// the grace when the last of them has ended, and the threads that they ran on.
+    pub(crate) async fn run(
+        self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> (Duration, Cut) {
         let builder = self.builder();
         let graceful = GracefulShutdown::new();
-        let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
                 () = stop.cancelled() => break,
             };
-            let socket = match accepted {
-                Ok((socket, _)) => socket,
+            // From here on another runtime waits for the socket.
+            let socket = match accepted.and_then(|(socket, _)| socket.into_std()) {
+                Ok(socket) => socket,
                 Err(cause) => {
                     tracing::warn!(%cause, "accept");
                     tokio::time::sleep(ACCEPT_RETRY).await;
                     continue;
                 }
             };
-            let Ok(io) = prepared(socket) else { continue };
-            let asked = Arc::new(Notify::new());
-            let request_came = Arc::clone(&asked);
-            let newest = Mutex::new(Newest::of(self.stacks.clone()));
-            let service = service_fn(move |request| {
-                request_came.notify_one();
-                newest.lock().stack().call(request)
-            });
-            let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
-            let connection = graceful.watch(connection);
-            let silence_max = self.header_time_max;
+            let (builder, watcher) = (builder.clone(), graceful.watcher());
+            let (stacks, silence_max) = (self.stacks.clone(), self.header_time_max);
             let gauge = self.metrics.connections.clone();
-            gauge.inc();
-            connections.spawn(async move {
+            self.workers.spawn(move || async move {
+                let Ok(io) = prepared(socket) else { return };
+                let asked = Arc::new(Notify::new());
+                let request_came = Arc::clone(&asked);
+                let newest = Mutex::new(Newest::of(stacks));
+                let service = service_fn(move |request| {
+                    request_came.notify_one();
+                    newest.lock().stack().call(request)
+                });
+                let connection = builder.serve_connection(TokioIo::new(io), service).into_owned();
+                let connection = watcher.watch(connection);
+                gauge.inc();
                 tokio::select! {
                     ended = connection => if let Err(cause) = ended {
                         tracing::debug!(%cause, "connection ended");
@@ -98,15 +106,15 @@ impl Server {
         drop(listener);
         let stopping = Instant::now();
         if tokio::time::timeout(self.grace, graceful.shutdown()).await.is_err() {
-            tracing::warn!(open = connections.len(), "grace over: open replies are cut");
+            tracing::warn!(open = self.workers.open(), "grace over: open replies are cut");
             self.cut.cancel();
         }
-        connections.shutdown().await;
-        self.grace.saturating_sub(stopping.elapsed())
+        let threads = self.workers.cut().await;
+        (self.grace.saturating_sub(stopping.elapsed()), threads)
     }
 
-    fn builder(&self) -> auto::Builder<TokioExecutor> {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+    fn builder(&self) -> auto::Builder<OnThisThread> {
+        let mut builder = auto::Builder::new(OnThisThread);
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -121,6 +129,16 @@ impl Server {
             .max_send_buf_size(H2_SEND_BYTES)
             .keep_alive_interval(Duration::from_secs(30));
         builder
+    }
+}
+
+/// Runs the streams of an HTTP/2 connection where the connection is served.
+#[derive(Clone)]
+struct OnThisThread;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for OnThisThread {
+    fn execute(&self, stream: F) {
+        drop(tokio::task::spawn_local(stream));
     }
 }
 
@@ -155,9 +173,11 @@ pub async fn nothing_asked(asked: &Notify, silence_max: Duration) {
     }
 }
 
-/// A client connection with `TCP_NODELAY` and a bound on how long a write may make no progress.
-fn prepared(socket: TcpStream) -> std::io::Result<std::pin::Pin<Box<TimeoutStream<TcpStream>>>> {
+/// A client connection with `TCP_NODELAY` and a bound on how long a write may make no progress. The
+/// runtime that is entered waits for it.
+fn prepared(socket: net::TcpStream) -> std::io::Result<Pin<Box<TimeoutStream<TcpStream>>>> {
     socket.set_nodelay(true)?;
+    let socket = TcpStream::from_std(socket)?;
     let mut io = TimeoutStream::new(socket);
     io.set_write_timeout(Some(WRITE_STALL_MAX));
     Ok(Box::pin(io))
@@ -172,7 +192,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, accepted) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let io = prepared(accepted.unwrap().0).unwrap();
+        let io = prepared(accepted.unwrap().0.into_std().unwrap()).unwrap();
 
         assert!(io.get_ref().nodelay().unwrap());
         drop(client);
