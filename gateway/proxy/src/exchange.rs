@@ -233,10 +233,10 @@ impl Exchange {
         let Some(place) = self.metering.progresses.take(1) else { return };
         if let (Some(record), Reply::Counted(reading)) = (&self.record, self.reply()) {
             let write = record.progress(*reading);
-            drop(self.metering.tasks.spawn_blocking(move || {
+            self.metering.off_the_loop(move || {
                 write();
                 drop(place);
-            }));
+            });
         }
     }
 
@@ -264,10 +264,10 @@ impl Exchange {
         }
         let Some(place) = self.metering.progresses.take(1) else { return };
         let Some(count) = record.count_ahead(tap) else { return };
-        drop(self.metering.tasks.spawn_blocking(move || {
+        self.metering.off_the_loop(move || {
             count();
             drop(place);
-        }));
+        });
     }
 
     /// The upstream's reply has ended well, as far as HTTP can tell.
@@ -339,7 +339,7 @@ impl Exchange {
             return Durably::of(record.settle(ended, &reply, flags));
         }
         let mut uncounted = Uncounted { record: Some(record), ended, reply, flags };
-        let counting = self.metering.tasks.spawn_blocking(move || uncounted.settle());
+        let counting = self.metering.off_the_loop(move || uncounted.settle());
         Durably::Counted(Box::pin(async move {
             match counting.await? {
                 Some(settled) => Durably::of(settled).await,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auditor::Auditor,
     config::GatewayConfig,
+    control::OnRuntime,
     known::Knowledge,
     limiter::{Ground, Limiter},
     metering::{Metering, Parts},
@@ -102,11 +103,14 @@ impl Gateway {
     /// # Panics
     /// Outside of a runtime.
     pub fn new(config: GatewayConfig, foundation: Foundation<'_>) -> Result<Self, GatewayError> {
+        let runtime = Handle::current();
         let metrics = Arc::new(Metrics::register(foundation.registry)?);
+        let control = Arc::new(OnRuntime { control: foundation.control, runtime: runtime.clone() });
+        let control: Arc<dyn ControlPlane> = control;
         let knowledge = Knowledge::open(foundation.folder);
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let ground = Ground {
-            control: Arc::clone(&foundation.control),
+            control: Arc::clone(&control),
             knowledge: knowledge.clone(),
             journal: foundation.journal.clone(),
             metrics: Arc::clone(&metrics),
@@ -120,7 +124,7 @@ impl Gateway {
         let bounds = Bounds { idle_max: config.conversation_idle_max, ..Bounds::default() };
         let metering = Metering::new(
             foundation.journal,
-            Arc::clone(&foundation.control),
+            Arc::clone(&control),
             &config,
             Parts {
                 policies: Policies::new(&config.metering, &config.policies)?,
@@ -136,7 +140,7 @@ impl Gateway {
         );
         let shared = Arc::new(Shared {
             clock: foundation.clock,
-            control: foundation.control,
+            control,
             knowledge,
             metering: Arc::clone(&metering),
             places: Budget::new(config.gateway.in_flight_max.into()),
@@ -145,7 +149,7 @@ impl Gateway {
         let (reload, stacks) = Reload::start(config, Arc::clone(&shared))?;
         let config = reload.config();
         // As many as the runtime that starts them has.
-        let threads = Handle::current().metrics().num_workers();
+        let threads = runtime.metrics().num_workers();
         let server = Server {
             workers: Workers::start(threads).map_err(GatewayError::Threads)?,
             stacks,

@@ -15,6 +15,7 @@ mod choice;
 mod client_key;
 pub mod config;
 mod context;
+mod control;
 mod cost;
 mod credential;
 mod exchange;

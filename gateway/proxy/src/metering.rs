@@ -8,7 +8,7 @@ use permille_limits::Budget;
 use permille_otlp::Telemetry;
 use permille_session::Recogniser;
 use permille_types::{ControlPlane, Ended};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -86,6 +86,15 @@ impl Metering {
             recogniser: Arc::new(recogniser),
             cut: CancellationToken::new(),
         })
+    }
+
+    /// Begins what takes long on a thread of the runtime that started the gateway, off the threads
+    /// that serve. Awaited at shutdown.
+    pub(crate) fn off_the_loop<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.tasks.spawn_blocking_on(work, &self.runtime)
     }
 
     /// Why a reply that is dropped now has ended.

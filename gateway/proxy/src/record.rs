@@ -271,7 +271,7 @@ impl Record {
             self.metering.recogniser.failed(self.event.request_id, placed);
         }
         self.policy.apply(&mut self.event);
-        let write = self.metering.limiter.when_to_write(&self.key, self.reserved.as_ref());
+        let write = self.metering.limiter.when_to_write();
         match self.metering.journal.settle_or_owe(&self.event, write) {
             Ok(settled) => {
                 self.written(settled.sequence());
@@ -326,7 +326,7 @@ impl Record {
         let Some(event) = created.settlement(reading, &self.metering.policies.load()) else {
             return Ok(());
         };
-        let write = self.metering.limiter.when_to_write(&self.key, None);
+        let write = self.metering.limiter.when_to_write();
         let settled = self.metering.journal.settle_or_owe(&event, write);
         match settled.map_err(|unsettled| unsettled.cause) {
             Ok(written_before_this_record) => {

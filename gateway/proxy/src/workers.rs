@@ -9,12 +9,12 @@
 use std::{
     io,
     sync::Arc,
-    thread::{Builder, JoinHandle},
+    thread::{self, JoinHandle},
 };
 
 use futures_util::future::LocalBoxFuture;
 use tokio::{
-    runtime::Runtime,
+    runtime::{Builder, Runtime},
     sync::{mpsc, oneshot},
     task::{JoinSet, LocalSet},
 };
@@ -115,24 +115,32 @@ impl Cut {
 
 impl Worker {
     fn start(number: usize) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (jobs, connections) = mpsc::unbounded_channel();
         let (cutting, cut) = oneshot::channel();
         let (until, ended) = oneshot::channel();
-        let thread = Builder::new().name(format!("connections-{number}"));
-        let thread = thread.spawn(move || run(runtime, connections, cutting, ended))?;
-        Ok(Self {
-            jobs,
-            open: Arc::default(),
-            running: Running { cut, until: Some(until), thread: Some(thread) },
-        })
+        let (tell, started) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new().name(format!("connections-{number}"));
+        // Made there: a runtime cannot be dropped where another one is entered.
+        let thread =
+            thread.spawn(move || match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => {
+                    drop(tell);
+                    run(&runtime, connections, cutting, ended);
+                }
+                Err(cause) => drop(tell.send(cause)),
+            })?;
+        if let Ok(cause) = started.recv() {
+            return Err(cause);
+        }
+        let running = Running { cut, until: Some(until), thread: Some(thread) };
+        Ok(Self { jobs, open: Arc::default(), running })
     }
 }
 
-/// What a thread does: it serves until no more connections can come, cuts what is open, tells
+/// What a thread does: it serves until no more connections can come, cuts what is open, drops
 /// `cutting`, and runs what is left until `ended`.
 fn run(
-    runtime: Runtime,
+    runtime: &Runtime,
     connections: mpsc::UnboundedReceiver<Job>,
     cutting: oneshot::Sender<()>,
     ended: oneshot::Receiver<()>,
@@ -149,8 +157,6 @@ fn run(
         drop(cutting);
         drop(ended.await);
     });
-    // A thread of its own that still counts a reply holds nobody up: it has been waited for.
-    runtime.shutdown_background();
 }
 
 async fn serve(mut connections: mpsc::UnboundedReceiver<Job>) {
@@ -169,7 +175,7 @@ async fn serve(mut connections: mpsc::UnboundedReceiver<Job>) {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::pending, thread};
+    use std::future::pending;
 
     use super::*;
 
@@ -179,7 +185,7 @@ mod tests {
         workers.spawn(move || async move {
             let _ends = ends;
             told.send(thread::current().id()).unwrap();
-            pending().await
+            pending::<()>().await;
         });
         on.await.unwrap()
     }

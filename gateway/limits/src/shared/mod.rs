@@ -10,10 +10,12 @@ use std::{fmt, time::Duration};
 
 use permille_types::{CustomerId, NodeId, RequestId};
 use redis::{
-    Client, RedisError, ScriptInvocation,
+    Client, RedisError, RedisResult, ScriptInvocation,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::runtime::Handle;
+use tokio_util::context::TokioContext;
 
 use crate::step::{Base, Extended, Kind, Line, Loaded, Post, Posted, Reserved, Use};
 pub(crate) use roll::Roll;
@@ -65,6 +67,8 @@ pub enum SharedError {
 pub struct SharedBooks {
     connection: ConnectionManager,
     wait: Duration,
+    /// Who asks may run elsewhere; the connection lives here.
+    runtime: Handle,
 }
 
 impl fmt::Debug for SharedBooks {
@@ -99,7 +103,7 @@ impl SharedBooks {
             .set_number_of_retries(0);
         let connection = ConnectionManager::new_lazy_with_config(client, config)
             .map_err(|cause| SharedError::Redis { operation: "open", cause })?;
-        Ok(Self { connection, wait })
+        Ok(Self { connection, wait, runtime: Handle::current() })
     }
 
     async fn call(
@@ -108,7 +112,17 @@ impl SharedBooks {
         call: &ScriptInvocation<'_>,
     ) -> Result<Vec<String>, SharedError> {
         let mut connection = self.connection.clone();
-        match tokio::time::timeout(self.wait, call.invoke_async(&mut connection)).await {
+        self.answer(operation, call.invoke_async(&mut connection)).await
+    }
+
+    /// Waits for an answer, within the bound.
+    async fn answer<T>(
+        &self,
+        operation: &'static str,
+        asked: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, SharedError> {
+        let asked = async { tokio::time::timeout(self.wait, asked).await };
+        match TokioContext::new(asked, self.runtime.clone()).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(cause)) => Err(SharedError::Redis { operation, cause }),
             Err(_) => Err(SharedError::Late { operation, wait_ms: self.wait.as_millis() }),
@@ -272,16 +286,8 @@ impl SharedBooks {
     /// # Errors
     /// [`SharedError`] when it does not.
     pub async fn ping(&self) -> Result<(), SharedError> {
-        const OPERATION: &str = "ping";
-        let mut connection = self.connection.clone();
-        let asked = redis::cmd("PING");
-        match tokio::time::timeout(self.wait, asked.query_async::<String>(&mut connection)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(cause)) => Err(SharedError::Redis { operation: OPERATION, cause }),
-            Err(_) => {
-                Err(SharedError::Late { operation: OPERATION, wait_ms: self.wait.as_millis() })
-            }
-        }
+        let (mut connection, asked) = (self.connection.clone(), redis::cmd("PING"));
+        self.answer::<String>("ping", asked.query_async(&mut connection)).await.map(|_| ())
     }
 }
 

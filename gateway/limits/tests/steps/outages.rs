@@ -47,6 +47,30 @@ pub(crate) async fn all_there(redis: &Redis, gateways: &[Gateway]) {
     .await;
 }
 
+/// Asks on a thread with a runtime of its own, which is gone when this returns.
+async fn asked_elsewhere(books: SharedBooks) -> bool {
+    let asked = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(books.ping()).is_ok()
+    });
+    tokio::task::spawn_blocking(|| asked.join().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_does_not_end_with_the_thread_that_found_it_broken() {
+    let mut redis = Redis::start().await;
+    let books = books(&redis);
+    assert!(asked_elsewhere(books.clone()).await);
+    books.ping().await.unwrap();
+
+    redis.kill();
+    assert!(!asked_elsewhere(books.clone()).await);
+    redis.start_again().await;
+    eventually("redis is back", async || asked_elsewhere(books.clone()).await).await;
+
+    books.ping().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_a_limited_request_is_refused_where_that_is_the_policy() {
     let (mut redis, ledger) = (Redis::start().await, Arc::new(Ledger::default()));

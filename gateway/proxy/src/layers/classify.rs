@@ -14,7 +14,7 @@ use permille_usage::request::{Asked, ask_for_usage, classify};
 use crate::{
     context::{Admitted, Authenticated, Classified, Head, Routed},
     refusal::Refusal,
-    stage::{Step, Waiting},
+    stage::{READ_AT_ONCE_BYTES, Step, Waiting},
     upstream::Upstream,
 };
 
@@ -59,7 +59,14 @@ impl Waiting<Routed> for Classify {
                 .await
                 .map_err(|_| Refusal::BodyTimeout { seconds: self.body_time_max.as_secs() })??;
             head.held = Some((place, memory));
-            self.classified(head, model.as_deref(), body)
+            if body.len() <= READ_AT_ONCE_BYTES {
+                return self.classified(head, model.as_deref(), body);
+            }
+            let read = move || self.classified(head, model.as_deref(), body);
+            // It is cancelled only by the end of the runtime, which ends this too.
+            tokio::task::spawn_blocking(read).await.unwrap_or_else(|broken| {
+                std::panic::resume_unwind(broken.into_panic());
+            })
         }))
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     headers,
     known::chain,
     refusal::Refusal,
-    stage::{Step, Waiting},
+    stage::{READ_AT_ONCE_BYTES, Step, Waiting},
 };
 
 /// Sessions whose last turn is kept here; older ones are asked of billing again.
@@ -38,8 +38,6 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Bodies up to this are read in passing, while no other request of the connection can begin: that
 /// takes some ten microseconds.
 const READ_IN_PASSING_BYTES: usize = 8 * 1024;
-/// Bodies above this are read off the event loop: below it that takes under a millisecond.
-const READ_AT_ONCE_BYTES: usize = 256 * 1024;
 
 pub(crate) struct Session {
     control: Arc<dyn ControlPlane>,

@@ -268,11 +268,11 @@ impl Limiter {
         });
     }
 
-    /// When a settled record is to be written: others count it by its number, which must stay its
-    /// own should we die before its sync.
-    pub(crate) fn when_to_write(&self, key: &KeyPolicy, reserved: Option<&Reserved>) -> Write {
-        let is_told = self.limits.is_shared() && is_limited(key, reserved);
-        if is_told { Write::Now } else { Write::Later }
+    /// When a settled record is to be written: other gateways count it by its number, which must
+    /// stay its own should we die before its sync. A key that had no limit when the request came
+    /// may have one by now.
+    pub(crate) fn when_to_write(&self) -> Write {
+        if self.limits.is_shared() { Write::Now } else { Write::Later }
     }
 
     /// What `event` costs at the prices of now, exact, as its row will say; absent where nothing of

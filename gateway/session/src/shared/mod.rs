@@ -21,8 +21,8 @@ use redis::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use smallvec::SmallVec;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::{runtime::Handle, sync::Notify};
+use tokio_util::{context::TokioContext, sync::CancellationToken};
 
 use crate::{
     digest::{Digest, Key},
@@ -203,6 +203,8 @@ pub struct Health {
 /// One gateway's side of the shared conversations.
 pub(crate) struct Heads {
     connection: ConnectionManager,
+    /// Who asks may run elsewhere; the connection lives here.
+    runtime: Handle,
     wait: Duration,
     frame: Frame,
     away: AtomicBool,
@@ -237,6 +239,7 @@ impl Heads {
             .map_err(|cause| SharedError::Redis { operation: "open", cause })?;
         Ok(Self {
             connection,
+            runtime: Handle::current(),
             wait: *wait,
             frame: Frame { idle, turns_max: *turns_max },
             // Until it is connected.
@@ -393,7 +396,8 @@ impl Heads {
         wait: Duration,
     ) -> Result<Vec<String>, SharedError> {
         let mut connection = self.connection.clone();
-        match tokio::time::timeout(wait, call.invoke_async(&mut connection)).await {
+        let asked = async { tokio::time::timeout(wait, call.invoke_async(&mut connection)).await };
+        match TokioContext::new(asked, self.runtime.clone()).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(cause)) => Err(SharedError::Redis { operation, cause }),
             Err(_) => Err(SharedError::Late { operation, wait_ms: wait.as_millis() }),

@@ -434,6 +434,24 @@ async fn a_conversation_outlives_the_data_of_redis_where_its_last_turn_was() {
     assert_eq!(third.turn(), (first.session(), 3, Continue), "redis was told what the client was");
 }
 
+#[tokio::test]
+async fn a_connection_does_not_end_with_the_thread_that_asked_for_it() {
+    let redis = Redis::start().await;
+    let sharing = Sharing { url: redis.url().into(), wait: WAIT, turns_max: 100 };
+    let recogniser = Arc::new(Recogniser::sharing(Bounds::default(), &sharing).unwrap());
+    let elsewhere = Arc::clone(&recogniser);
+    let connected = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(elsewhere.connect());
+    });
+    tokio::task::spawn_blocking(|| connected.join().unwrap()).await.unwrap();
+    let gateway = Gateway { recogniser, stop: CancellationToken::new() };
+
+    gateway.ask(&chat(&[("user", QUESTION), ("assistant", "Timber."), ("user", "-")])).await;
+
+    assert_eq!((gateway.alone(), gateway.is_away()), (0, false));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_does_not_answer_holds_nobody_up() {
     let redis = Redis::start().await;
