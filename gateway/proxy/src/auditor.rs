@@ -84,14 +84,14 @@ pub(crate) fn audit(metering: &Arc<Metering>, sampled: impl FnOnce() -> Option<S
         return;
     };
     let Some(sampled) = sampled() else { return };
-    let told = Arc::clone(metering);
+    let told_to = Arc::clone(metering);
     metering.off_the_loop(move || {
         let Sampled { endpoint, upstream, model, request_body, reading, ahead } = sampled;
         let ahead = ahead.as_ref().map(counted_up);
         let audit = Audit::of(&model, &reading, endpoint, &request_body, ahead.as_deref());
         if let Some(audit) = audit {
-            audit.teach(&model, &told.auditor.corrections);
-            told.metrics.audited(&upstream, &model, &audit);
+            audit.teach(&model, &told_to.auditor.corrections);
+            told_to.metrics.audited(&upstream, &model, &audit);
         }
         drop(place);
     });

@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 use tokio_util::context::TokioContext;
 
 /// Asks in the context of one runtime, whoever asks: a connection that is opened for an answer
-/// serves others after it, and must not stand still with one thread or end with it.
+/// serves others after it, and must not stand still with one thread or end with it. A question
+/// that is cancelled gives its connection back on the thread that asked.
 pub(crate) struct OnRuntime {
     pub(crate) control: Arc<dyn ControlPlane>,
     pub(crate) runtime: Handle,

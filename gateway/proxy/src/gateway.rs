@@ -101,12 +101,12 @@ impl Gateway {
     /// [`GatewayError`] when an upstream cannot be used or a metric exists already.
     ///
     /// # Panics
-    /// Outside of a runtime.
+    /// Outside a Tokio runtime.
     pub fn new(config: GatewayConfig, foundation: Foundation<'_>) -> Result<Self, GatewayError> {
         let runtime = Handle::current();
         let metrics = Arc::new(Metrics::register(foundation.registry)?);
-        let control = Arc::new(OnRuntime { control: foundation.control, runtime: runtime.clone() });
-        let control: Arc<dyn ControlPlane> = control;
+        let control: Arc<dyn ControlPlane> =
+            Arc::new(OnRuntime { control: foundation.control, runtime: runtime.clone() });
         let knowledge = Knowledge::open(foundation.folder);
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let ground = Ground {

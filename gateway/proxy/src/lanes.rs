@@ -23,7 +23,7 @@ struct Lane {
     requests: Arc<Budget>,
 }
 
-/// See the module's text. Bounded by the open requests that the gateway admits.
+/// See the module's text. Bounded, for each thread, by the open requests that the gateway admits.
 pub(crate) struct Lanes {
     connector: Connector,
     http2: bool,

@@ -38,7 +38,7 @@ pub(crate) struct Metering {
     pub(crate) progresses: Arc<Budget>,
     /// Open exchanges, and work that goes on after them: drains and counting. Awaited at shutdown.
     pub(crate) tasks: TaskTracker,
-    /// Where work goes on that may outlast the threads which serve.
+    /// The runtime that started the gateway: what may outlast the threads that serve goes on there.
     pub(crate) runtime: Handle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stored: StoredResponses,

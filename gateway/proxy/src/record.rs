@@ -78,8 +78,8 @@ pub(crate) struct Record {
     ahead: Option<SharedAhead>,
 }
 
-/// The text of a long reply as far as it was counted: the event loop leaves pieces, workers count
-/// them. Its lock is held while a piece is counted, so that the event loop only ever tries it.
+/// The text of a long reply as far as it was counted: the event loop leaves pieces, other
+/// threads count them. Its lock is held while a piece is counted, so that the event loop only ever tries it.
 pub(crate) type SharedAhead = Arc<Mutex<Ahead>>;
 
 impl Record {
@@ -478,7 +478,7 @@ fn count(
     endpoint: Endpoint,
     request_body: &[u8],
 ) -> Counted {
-    // Complete usage is settled on the event loop, which must not wait for a worker.
+    // Complete usage is settled on the event loop, which must not wait for another thread.
     let ahead = ahead.filter(|_| !is_complete(reading)).map(counted_up);
     let corrections = Some(&metering.auditor.corrections);
     let estimator = Estimator { corrections, ahead: ahead.as_deref() };

@@ -18,9 +18,6 @@ use tower::{Layer, Service, layer::layer_fn};
 
 use crate::refusal::Refusal;
 
-/// Bodies above this are read off the threads that serve: below it that takes under a millisecond.
-pub(crate) const READ_AT_ONCE_BYTES: usize = 256 * 1024;
-
 /// A future that is boxed, so that the stack's type stays readable.
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
 

@@ -2,9 +2,9 @@
 //!
 //! A connection stays on the thread that it was given to, and so does all that its requests run
 //! and hold: their memory is given back where it was taken and is found in the cache of its core,
-//! and what becomes ready on one thread wakes nobody on another. Only the journal wakes across
-//! threads, many requests at once; a [`LocalSet`] makes one call of the system of all that is woken
-//! so.
+//! and what becomes ready on one thread wakes nobody on another. What wakes across threads is the
+//! journal most of all, many requests at once; a [`LocalSet`] makes one call of the system of all
+//! that is woken so. What belongs to no connection is not here: it runs where the gateway does.
 
 use std::{
     io,
@@ -70,13 +70,13 @@ impl Workers {
         let freest = alive.min_by_key(|worker| Arc::strong_count(&worker.open));
         let sent = freest.is_some_and(|worker| {
             let open = Arc::clone(&worker.open);
-            let job = || -> LocalBoxFuture<'static, ()> {
+            let job: Job = Box::new(|| {
                 Box::pin(async move {
                     connection().await;
                     drop(open);
                 })
-            };
-            worker.jobs.send(Box::new(job)).is_ok()
+            });
+            worker.jobs.send(job).is_ok()
         });
         if !sent {
             tracing::error!("a connection is closed: the threads that serve have ended");
@@ -126,6 +126,8 @@ impl Worker {
                 Ok(runtime) => {
                     drop(tell);
                     run(&runtime, connections, cutting, ended);
+                    // A name that is still looked up must not hold up the end.
+                    runtime.shutdown_background();
                 }
                 Err(cause) => drop(tell.send(cause)),
             })?;
@@ -175,7 +177,7 @@ async fn serve(mut connections: mpsc::UnboundedReceiver<Job>) {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{future::pending, time::Duration};
 
     use super::*;
 
@@ -241,6 +243,25 @@ mod tests {
         answered.await.unwrap();
         threads.end().await;
         assert!(ended.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_hangs_holds_up_no_end() {
+        let workers = Workers::start(1).unwrap();
+        let (answer, lookup) = std::sync::mpsc::channel::<()>();
+        let (told, began) = oneshot::channel();
+        workers.spawn(|| async {
+            drop(tokio::task::spawn_blocking(move || {
+                told.send(()).unwrap();
+                lookup.recv()
+            }));
+        });
+        began.await.unwrap();
+
+        let ended = async { workers.cut().await.end().await };
+        tokio::time::timeout(Duration::from_mins(1), ended).await.unwrap();
+
+        drop(answer);
     }
 
     #[tokio::test]

@@ -13,8 +13,9 @@ use permille_usage::request::{Asked, ask_for_usage, classify};
 
 use crate::{
     context::{Admitted, Authenticated, Classified, Head, Routed},
+    layers::READ_AT_ONCE_BYTES,
     refusal::Refusal,
-    stage::{READ_AT_ONCE_BYTES, Step, Waiting},
+    stage::{Step, Waiting},
     upstream::Upstream,
 };
 

@@ -15,3 +15,6 @@ pub(crate) mod session;
 pub(crate) mod stored;
 pub(crate) mod target;
 pub(crate) mod token;
+
+/// Bodies above this are read off the threads that serve: below it that takes under a millisecond.
+const READ_AT_ONCE_BYTES: usize = 256 * 1024;

@@ -21,8 +21,9 @@ use crate::{
     context::{Classified, Counted, InSession, LastTurn, NamedTurn, Targeted},
     headers,
     known::chain,
+    layers::READ_AT_ONCE_BYTES,
     refusal::Refusal,
-    stage::{READ_AT_ONCE_BYTES, Step, Waiting},
+    stage::{Step, Waiting},
 };
 
 /// Sessions whose last turn is kept here; older ones are asked of billing again.
