@@ -79,7 +79,8 @@ pub(crate) struct Record {
 }
 
 /// The text of a long reply as far as it was counted: the event loop leaves pieces, other
-/// threads count them. Its lock is held while a piece is counted, so that the event loop only ever tries it.
+/// threads count them. Its lock is held while a piece is counted, so that the event loop only ever
+/// tries it.
 pub(crate) type SharedAhead = Arc<Mutex<Ahead>>;
 
 impl Record {

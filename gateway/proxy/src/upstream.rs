@@ -39,7 +39,8 @@ use crate::{
     tc3::SecretPair,
 };
 
-/// Idle connections that each thread keeps to an upstream: enough for the next burst, few enough to be polite.
+/// Idle connections that each thread keeps to an upstream: enough for the next burst, few enough to
+/// be polite.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 /// An idle connection is closed before a typical load balancer would cut it.
 const IDLE_CONNECTION_SECONDS: u64 = 50;

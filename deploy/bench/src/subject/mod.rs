@@ -24,7 +24,8 @@ pub(crate) const GATEWAY: &str = "permille gateway";
 /// The other half, which takes the usage in while the gateway serves.
 pub(crate) const BILLING: &str = "permille billing";
 
-/// Threads of the bare proxy, and threads that serve in the gateway: the same for both, whatever the machine has.
+/// Threads of the bare proxy, and threads that serve in the gateway: the same for both, whatever
+/// the machine has.
 pub(crate) const THREADS: usize = 2;
 
 /// One server that takes the load.

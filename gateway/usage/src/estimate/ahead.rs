@@ -18,8 +18,8 @@ impl Piecemeal {
 
 /// What has been counted of a reply's text before its end.
 ///
-/// The event loop gives it pieces and another thread counts them; whoever settles the reply counts what
-/// is left. Holds one piece at most.
+/// The event loop gives it pieces and another thread counts them; whoever settles the reply counts
+/// what is left. Holds one piece at most.
 #[derive(Debug)]
 pub struct Ahead {
     counter: Counter,
