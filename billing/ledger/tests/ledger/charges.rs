@@ -229,7 +229,7 @@ async fn charges_that_make_no_sense_are_refused_by_name() {
     for (text, named) in [
         ("not toml", "charges"),
         ("", "charges"),
-        (&GRADUATED.replace("CNY", "XXX"), "currency"),
+        (&GRADUATED.replace("CNY", "yuan"), "currency"),
         (
             &GRADUATED.replace("kind =", "customer = \"acme\"\nkind =").replace("CNY", "USD"),
             "currency",
