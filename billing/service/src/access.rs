@@ -145,11 +145,16 @@ impl Bearer {
         Ok(Instruction::new(self.actor.clone(), self.idempotency_key.as_deref())?)
     }
 
-    /// The customer to restrict a list to: the one that was asked for, or the caller's own.
-    pub(crate) fn scope(&self, asked: Option<CustomerId>) -> Result<Option<CustomerId>, Problem> {
+    /// The customer to restrict a list to: the one that was asked for, or the caller's own. A name
+    /// that nobody has is refused: an empty list would read as a customer that used nothing.
+    pub(crate) async fn scope(
+        &self,
+        billing: &Billing,
+        asked: Option<CustomerId>,
+    ) -> Result<Option<CustomerId>, Problem> {
         match (self.role.customer(), asked) {
-            (None, asked) => Ok(asked),
-            (Some(own), None) => Ok(Some(own.clone())),
+            (own, None) => Ok(own.cloned()),
+            (None, Some(asked)) => Ok(Some(billing.ledger.customer(&asked).await?.id)),
             (Some(own), Some(asked)) if *own == asked => Ok(Some(asked)),
             (Some(_), Some(asked)) => Err(unknown(&asked)),
         }

@@ -46,7 +46,7 @@ pub(super) async fn list(
     Params(params): Params<PageParams>,
 ) -> Result<Json<Listing<ListedCharge>>, Problem> {
     let page = params.page()?;
-    let items = billing.ledger.charges(caller.scope(None)?.as_ref()).await?;
+    let items = billing.ledger.charges(caller.bound_to()).await?;
     Ok(Json(page.of(items, |charge| charge.version.to_string())?))
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<CreditNoteSummary>>, Problem> {
     let page = params.page()?;
-    let customer = caller.scope(params.customer)?;
+    let customer = caller.scope(&billing, params.customer).await?;
     Ok(Json(billing.ledger.credit_notes(customer.as_ref(), &page).await?))
 }
 

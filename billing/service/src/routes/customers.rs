@@ -74,7 +74,7 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<Customer>>, Problem> {
     let page = params.page()?;
-    if let Some(own) = caller.scope(params.customer)? {
+    if let Some(own) = caller.scope(&billing, params.customer).await? {
         let items = vec![billing.ledger.customer(&own).await?];
         return Ok(Json(Listing { items, next_cursor: None }));
     }

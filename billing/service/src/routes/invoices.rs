@@ -112,7 +112,7 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<InvoiceSummary>>, Problem> {
     let page = params.page()?;
-    let customer = caller.scope(params.customer)?;
+    let customer = caller.scope(&billing, params.customer).await?;
     Ok(Json(billing.ledger.invoices(customer.as_ref(), &page).await?))
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<Key>>, Problem> {
     let page = params.page()?;
-    let customer = caller.scope(params.customer)?;
+    let customer = caller.scope(&billing, params.customer).await?;
     Ok(Json(billing.ledger.keys(customer.as_ref(), &page).await?))
 }
 

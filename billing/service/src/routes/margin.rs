@@ -38,12 +38,12 @@ pub(super) struct Asked {
 
 pub(super) async fn report(
     State(billing): State<Billing>,
-    _: Caller<ReadMargins>,
+    caller: Caller<ReadMargins>,
     Params(asked): Params<Asked>,
 ) -> Result<Json<MarginReport>, Problem> {
     let defaults = MarginFilter::new(asked.currency);
     let filter = MarginFilter {
-        customer: asked.customer,
+        customer: caller.scope(&billing, asked.customer).await?,
         since: asked.since,
         until: asked.until,
         by: asked.by.as_deref().unwrap_or("customer").parse()?,

@@ -74,8 +74,8 @@ async fn visible(
     caller: &Bearer,
     mut plans: Vec<ListedPlan>,
 ) -> Result<Vec<ListedPlan>, Problem> {
-    if let Some(own) = caller.scope(None)? {
-        let had = billing.ledger.customer_plans(&own).await?;
+    if let Some(own) = caller.bound_to() {
+        let had = billing.ledger.customer_plans(own).await?;
         plans.retain(|plan| had.iter().any(|had| had.version.as_ref() == Some(&plan.version)));
     }
     Ok(plans)

@@ -37,7 +37,7 @@ pub(super) async fn list(
 ) -> Result<Json<Listing<ListedPrice>>, Problem> {
     let page = Page::new(query.cursor.clone(), query.limit)?;
     let PriceQuery { model, currency, at, .. } = query;
-    let filter = PriceFilter { model, currency, at, reader: caller.scope(None)? };
+    let filter = PriceFilter { model, currency, at, reader: caller.bound_to().cloned() };
     Ok(Json(billing.ledger.prices(&filter, &page)?))
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn show(
 ) -> Result<Json<ListedPrice>, Problem> {
     let version: PriceVersion = id("price version", &text)?;
     let price = billing.ledger.price(&version).await?;
-    if !price.visible_to(caller.scope(None)?.as_ref()) {
+    if !price.visible_to(caller.bound_to()) {
         return Err(Problem::not_found(format!("price version `{version}` is unknown")));
     }
     Ok(Json(price))

@@ -85,7 +85,7 @@ pub(super) async fn summary(
     let filter = SummaryFilter {
         flat_fee: asked.flat_fee.as_deref().map(fee).transpose()?,
         requests_max: requests_max(asked.requests_max, caller.may::<ReadMargins>().is_ok())?,
-        customer: caller.scope(asked.customer)?,
+        customer: caller.scope(&billing, asked.customer).await?,
         since: Some(since),
         until: asked.until,
         ..SummaryFilter::default()
@@ -173,7 +173,7 @@ pub(crate) async fn listing(
     listed: Listed,
 ) -> Result<Listing<Session>, Problem> {
     let page = Page::new(listed.cursor, listed.limit)?;
-    let customer = caller.scope(listed.customer)?;
+    let customer = caller.scope(billing, listed.customer).await?;
     let turns_min = listed.turns_min.unwrap_or_default();
     Ok(billing.ledger.long_sessions(customer.as_ref(), turns_min, &page).await?)
 }
@@ -228,7 +228,7 @@ async fn owner_of(
     caller: &Bearer,
     asked: Option<CustomerId>,
 ) -> Result<CustomerId, Problem> {
-    match caller.scope(asked)? {
+    match caller.scope(billing, asked).await? {
         Some(customer) => Ok(customer),
         None => only_customer(billing).await,
     }

@@ -45,7 +45,7 @@ pub(crate) async fn listing(
     query: Query,
 ) -> Result<Listing<UsageRow>, Problem> {
     let filter = UsageFilter {
-        customer: caller.scope(query.customer)?,
+        customer: caller.scope(billing, query.customer).await?,
         session: query.session,
         request: query.request,
         since: query.since,

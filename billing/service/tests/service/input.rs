@@ -196,6 +196,35 @@ async fn what_is_unknown_is_not_found_by_name() {
     }
 }
 
+/// An empty list would read as a customer that used nothing.
+#[tokio::test]
+async fn what_is_asked_of_nobody_is_refused_by_name() {
+    let api = Api::with_acme().await;
+    for path in [
+        "projects",
+        "keys",
+        "usage",
+        "sessions",
+        "sessions/s1",
+        "session-summary",
+        "invoices",
+        "credit-notes",
+        "grants",
+        "disputes",
+        "margin?currency=CNY",
+    ] {
+        let and = if path.contains('?') { '&' } else { '?' };
+        let path = format!("/api/v1/{path}{and}customer=");
+
+        let reply = api.get(&format!("{path}nobody")).await;
+
+        let detail = reply.problem(404, "not_found");
+        assert_eq!(detail, "customer `nobody` is unknown", "{path}");
+        let of_acme = api.get(&format!("{path}acme")).await;
+        assert!(!of_acme.text().contains("\"customer `acme` is unknown"), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_path_or_method_is_a_problem_with_the_methods_that_are_there() {
     let api = Api::start().await;

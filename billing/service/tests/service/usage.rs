@@ -103,7 +103,6 @@ async fn usage_is_listed_newest_first_and_filtered_by_half_open_time() {
 
     assert_eq!(used.requests("").await, ids([5, 4, 6, 3, 2, 1]));
     assert_eq!(used.requests("customer=acme").await.len(), 6);
-    assert_eq!(used.requests("customer=nobody").await, ids([]));
     assert_eq!(used.requests("session=chat-1").await, ids([3, 2, 1]));
     assert_eq!(used.requests("session=a%2Fb").await, ids([5, 4]));
     assert_eq!(used.requests(&format!("request={}", request_id(6))).await, ids([6]));
@@ -112,7 +111,6 @@ async fn usage_is_listed_newest_first_and_filtered_by_half_open_time() {
     assert_eq!(used.requests(&format!("until={noon}")).await, ids([6, 3, 2, 1]));
     assert_eq!(used.requests("since=2026-11-21T20:00:00%2B08:00").await, ids([5, 4]));
     assert_eq!(used.requests(&format!("since={noon}&until={noon}")).await, ids([]));
-    assert_eq!(used.requests("session=a/b&customer=nobody").await, ids([]));
 }
 
 #[tokio::test]
