@@ -55,6 +55,12 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// So many of what `one` names: `1 turn`, `2 turns`.
+pub(crate) fn counted(count: u64, one: &str) -> String {
+    let several = if count == 1 { "" } else { "s" };
+    format!("{count} {one}{several}")
+}
+
 /// A decimal string with its thousands set apart: `1234567.5` becomes `1,234,567.5`.
 pub(crate) fn grouped(decimal: &str) -> String {
     let (sign, rest) = decimal.strip_prefix('-').map_or(("", decimal), |rest| ("-", rest));
@@ -104,6 +110,13 @@ mod tests {
         grid.row(["\u{1b}[2Jx"]);
 
         assert!(!grid.render("none").contains('\u{1b}'));
+    }
+
+    #[test]
+    fn one_of_many_has_no_plural() {
+        let words = [0, 1, 2].map(|count| counted(count, "turn"));
+
+        assert_eq!(words, ["0 turns", "1 turn", "2 turns"]);
     }
 
     #[test]

@@ -225,6 +225,9 @@ async fn a_stream_that_runs_at_the_stop_signal_is_finished() {
 
     assert!(whole && String::from_utf8_lossy(&rest).ends_with("data: [DONE]\n\n"));
     assert!(server.ended().await.success());
+    let log = server.errors();
+    let last = log.trim_end().lines().last().unwrap_or_default();
+    assert!(last.contains("stopped"), "the log does not end with the stop: {log}");
     let rows = folder.usage(&[]);
     assert_eq!((rows.len(), rows[0]["ended"].as_str()), (1, Some("complete")));
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::{Api, Path},
     error::CliError,
-    table::{Align, Grid, grouped},
+    table::{Align, Grid, counted, grouped},
 };
 
 /// What to do with invoices.
@@ -412,10 +412,7 @@ fn particulars(invoice: &Invoice) -> String {
 
 /// What a reader must know beside the amounts.
 fn notes(invoice: &Invoice) -> Vec<String> {
-    let of = |count: u64| {
-        let all = if invoice.requests == 1 { "request" } else { "requests" };
-        format!("{count} of {} {all}", invoice.requests)
-    };
+    let of = |count: u64| format!("{count} of {}", counted(invoice.requests, "request"));
     let mut notes = Vec::new();
     if invoice.unpriced_requests > 0 {
         let count = of(invoice.unpriced_requests);

@@ -10,7 +10,7 @@ use super::{Context, moment, or_dash, session_summary, view};
 use crate::{
     api::Path,
     error::CliError,
-    table::{Align, Grid},
+    table::{Align, Grid, counted},
 };
 
 /// What to do with sessions.
@@ -225,11 +225,11 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
     }
     let more = if truncated { "\n\nlater turns are not shown: too many requests" } else { "" };
     Ok(format!(
-        "session {} of customer {}: {} turns in {} requests, {} {}\n{} to {} UTC{}, {}\n\n{}{more}\n\n{}",
+        "session {} of customer {}: {} in {}, {} {}\n{} to {} UTC{}, {}\n\n{}{more}\n\n{}",
         session.id,
         session.customer,
-        session.turns,
-        session.requests,
+        counted(session.turns.into(), "turn"),
+        counted(session.requests, "request"),
         session.cost,
         session.currency,
         moment(&session.first_at),
@@ -251,7 +251,7 @@ impl Turn {
         let hidden = [
             (*regenerations, "regenerated"),
             (self.branches, "branched"),
-            (*failed_requests, "failed"),
+            (*failed_requests, "not complete"),
             (*failed_attempts, "calls failed"),
         ];
         let hidden = hidden.into_iter().filter(|(count, _)| *count > 0);
@@ -289,7 +289,12 @@ impl Hidden {
             ),
             ("not from the cache (saving missed)", None, None, &self.cache_saving_missed),
             ("requests made again", Some(self.regenerations), None, &self.regenerated_cost),
-            ("requests that failed", Some(self.failed_requests), None, &self.failed_request_cost),
+            (
+                "requests that did not complete",
+                Some(self.failed_requests),
+                None,
+                &self.failed_request_cost,
+            ),
             (
                 "calls that failed (not billed)",
                 Some(self.failed_attempts),
@@ -303,7 +308,7 @@ impl Hidden {
                 grid.row([what.to_owned(), or_dash(count.as_ref()), share, amount.clone()]);
             }
         }
-        grid.render("nothing of the cost is hidden")
+        grid.render("no hidden cost is known")
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     api::{Api, Path},
     error::CliError,
     output::waiting,
-    table::{Align, Grid},
+    table::{Align, Grid, counted},
 };
 
 /// Which requests, and a fee to compare them with.
@@ -155,10 +155,10 @@ pub(crate) fn text(document: &RawValue) -> Result<String, CliError> {
 impl OfCurrency {
     fn text(&self) -> String {
         let currency = &self.currency;
-        let (sessions, requests) = (self.sessions, self.requests);
+        let (sessions, requests) =
+            (counted(self.sessions, "session"), counted(self.requests, "request"));
         let cost = &self.cost;
-        let mut head =
-            vec![format!("{sessions} sessions in {requests} requests: {cost} {currency}")];
+        let mut head = vec![format!("{sessions} in {requests}: {cost} {currency}")];
         let told = [
             (self.unpriced_requests, "unpriced"),
             (self.simulated_requests, "simulated"),
@@ -230,7 +230,7 @@ impl OfCurrency {
         });
         let known = [
             ("cost of regenerated turns", share(self.regenerated_share_permille)),
-            ("cost of failed requests", share(self.failed_share_permille)),
+            ("cost of requests that did not complete", share(self.failed_share_permille)),
             ("cost per accepted result", accepted),
             ("accepted: cost ÷ price of the reply alone", self.list_price_multiplier.clone()),
             ("ended (inferred): cost ÷ price of the reply alone", inferred.cloned()),
@@ -246,8 +246,8 @@ impl OfCurrency {
 impl OfCustomer {
     /// What is not known, and from where on they cost more than the fee that was named.
     fn notes(&self, unknown: Option<u64>) -> String {
-        let unknown =
-            unknown.map(|count| format!("provider's price of {count} requests not known"));
+        let unknown = unknown
+            .map(|count| format!("provider's price of {} not known", counted(count, "request")));
         let sessions = self.break_even.as_ref().and_then(|fee| fee.sessions);
         let lost = sessions.map(|sessions| {
             format!("{sessions} sessions of mean cost together cost more than the fee")

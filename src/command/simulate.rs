@@ -10,7 +10,7 @@ use super::{Context, or_dash, steps, terms, view};
 use crate::{
     api::Path,
     error::CliError,
-    table::{Align, Grid, grouped},
+    table::{Align, Grid, counted, grouped},
 };
 
 /// Which plan, and on what.
@@ -139,7 +139,9 @@ fn text(simulation: &RawValue) -> Result<String, CliError> {
     }
     let mut note = match unknown {
         0 => String::new(),
-        count => format!("\nnote: what providers take is not known of {count} requests"),
+        count => {
+            format!("\nnote: what providers take is not known of {}", counted(count, "request"))
+        }
     };
     for LeftOut { customer, requests, requests_max } in left_out {
         let left = format!(

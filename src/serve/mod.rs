@@ -69,6 +69,7 @@ async fn run(context: &Context, shape: Shape) -> Result<(), CliError> {
     };
     tracing::info!("stopping: open replies are finished or settled");
     running.stop(&mut signals).await?;
+    tracing::info!("stopped");
     ended
 }
 
