@@ -182,6 +182,30 @@ fn a_key_is_shown_once_and_lists_never_hold_it() {
 }
 
 #[test]
+fn a_token_is_shown_once_listed_without_its_secret_and_revoked() {
+    let folder = Folder::new();
+    folder.key("acme", "USD");
+    let created = folder.json(&["token", "create", "--role", "finance", "--name", "month close"]);
+    let (id, secret) = (created["id"].as_str().unwrap(), created["secret"].as_str().unwrap());
+    let of_acme = ["token", "create", "--role", "customer", "--customer", "acme"];
+    assert!(folder.text(&of_acme).starts_with("pmt_"));
+    let with = |args: &[&str]| Finished::of(folder.command(args).env("PERMILLE_TOKEN", secret));
+    assert_eq!(with(&["invoice", "list"]).code, 0);
+
+    let listed = folder.text(&["token", "list"]);
+    assert!(!listed.contains(secret) && listed.contains(&secret[secret.len() - 4..]), "{listed}");
+    assert!(listed.contains("month close") && listed.contains("acme"), "{listed}");
+    assert!(folder.json(&["token", "revoke", id])["revoked_at"].is_string());
+
+    let refused = with(&["invoice", "list"]).refused(1);
+    assert!(refused.contains("token"), "{refused}");
+    let own = folder.lines(&["token", "list"]);
+    let own = own.iter().find(|token| token["role"] == "admin").unwrap()["id"].clone();
+    let refused = folder.run(&["token", "revoke", own.as_str().unwrap()]).refused(1);
+    assert!(refused.contains("would lock its owner out"), "{refused}");
+}
+
+#[test]
 fn customers_and_projects_come_back_as_they_were_added() {
     let folder = Folder::new();
     folder.json(&[
