@@ -14,9 +14,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use crate::server::{self, BUFFER_BYTES};
+use crate::server;
 
-/// Idle connections kept: as in the gateway.
+/// Buffers of one connection to the upstream, in bytes: as in the gateway.
+const BUFFER_BYTES: usize = 32 * 1024;
+/// Idle connections kept: more than the load has.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 /// How long an idle connection is kept: as in the gateway.
 const IDLE_CONNECTION: Duration = Duration::from_secs(50);

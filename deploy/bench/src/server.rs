@@ -14,8 +14,8 @@ use hyper_util::{
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-/// Read buffer of one connection, in bytes: as in the gateway.
-pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+/// Buffers of one connection, in bytes: as in the gateway.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// How long a client may take to send its headers: as in the gateway.
 const HEADERS: Duration = Duration::from_mins(1);
 /// Pause after a failed accept, most often for want of file descriptors.

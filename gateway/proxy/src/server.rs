@@ -24,12 +24,14 @@ use tower::Service as _;
 use crate::{
     metrics::Metrics,
     stack::Stack,
-    upstream::{BUFFER_BYTES, H2_CONNECTION_BYTES, H2_STREAM_BYTES},
+    upstream::{H2_CONNECTION_BYTES, H2_STREAM_BYTES},
     workers::{Cut, Workers},
 };
 
 /// Streams of one HTTP/2 connection at once. Source: Envoy, "Configuring Envoy as an edge proxy".
 const H2_STREAMS_MAX: u32 = 100;
+/// Buffers of one HTTP/1.1 connection, in bytes: the head of a request must fit.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes buffered per HTTP/2 stream for a client that reads slowly.
 const H2_SEND_BYTES: usize = 64 * 1024;
 /// A client that takes no byte for so long while some are ready is cut off, and its reply is

@@ -39,13 +39,14 @@ use crate::{
     tc3::SecretPair,
 };
 
-/// Idle connections that each thread keeps to an upstream: enough for the next burst, few enough to
-/// be polite.
-const IDLE_CONNECTIONS_MAX: usize = 512;
+/// Idle connections that one client keeps: as many as a lane takes requests, enough for the next
+/// burst.
+const IDLE_CONNECTIONS_MAX: usize = 100;
 /// An idle connection is closed before a typical load balancer would cut it.
 const IDLE_CONNECTION_SECONDS: u64 = 50;
-/// Read buffer of one HTTP/1.1 connection, in bytes: part of the memory cost of a stream.
-pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+/// Buffers of one HTTP/1.1 connection to an upstream, in bytes: part of the memory cost of a
+/// stream. The head of a reply must fit.
+const BUFFER_BYTES: usize = 32 * 1024;
 /// HTTP/2 flow control of one stream, in bytes: a slow client slows only its own stream.
 pub(crate) const H2_STREAM_BYTES: u32 = 64 * 1024;
 /// HTTP/2 flow control of a client's connection, in bytes.

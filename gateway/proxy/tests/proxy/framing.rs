@@ -73,6 +73,29 @@ async fn a_reply_without_a_body_ends_as_its_status_says() {
     }
 }
 
+/// Its bound is that of the buffer, which is part of what a stream costs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replys_head_of_30_kib_passes_and_one_that_no_buffer_holds_is_an_upstream_error() {
+    for (kib, status) in [(30, 200), (100, 502)] {
+        let (long, length) = ("x".repeat(kib * 1_024), DOCUMENT.len());
+        let head = format!("200 OK\r\nx-long: {long}\r\ncontent-length: {length}");
+        let address = raw(format!("HTTP/1.1 {head}\r\n\r\n{DOCUMENT}")).await;
+        let world = in_front_of(address, false, Arc::default()).await;
+
+        let response = world.post(CHAT, &chat("", false)).await;
+
+        assert_eq!(response.status(), status, "{kib} KiB");
+        let row = world.row_of(response.headers()).await;
+        if status == 200 {
+            assert_eq!(response.headers()["x-long"], long);
+            assert_eq!((row.ended, row.output_total), (Ended::Complete, Some(4)));
+            assert_eq!(read_all(response.into_body()).await.unwrap(), DOCUMENT);
+        } else {
+            assert_eq!((row.ended, row.tokens.len()), (Ended::UpstreamError, 0));
+        }
+    }
+}
+
 /// An HTTP/2 upstream whose document is there at once, its length announced, and whose stream
 /// ends only when `end` says so.
 async fn late_end(end: Arc<Notify>) -> SocketAddr {
