@@ -152,12 +152,9 @@ impl Bearer {
         billing: &Billing,
         asked: Option<CustomerId>,
     ) -> Result<Option<CustomerId>, Problem> {
-        match (self.role.customer(), asked) {
-            (own, None) => Ok(own.cloned()),
-            (None, Some(asked)) => Ok(Some(billing.ledger.customer(&asked).await?.id)),
-            (Some(own), Some(asked)) if *own == asked => Ok(Some(asked)),
-            (Some(_), Some(asked)) => Err(unknown(&asked)),
-        }
+        let Some(asked) = asked else { return Ok(self.bound_to().cloned()) };
+        self.owns(&asked)?;
+        Ok(Some(billing.ledger.customer(&asked).await?.id))
     }
 
     /// Refuses what belongs to another customer, as if it did not exist.

@@ -74,7 +74,8 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<Customer>>, Problem> {
     let page = params.page()?;
-    if let Some(own) = caller.scope(&billing, params.customer).await? {
+    if let Some(own) = params.customer.or_else(|| caller.bound_to().cloned()) {
+        caller.owns(&own)?;
         let items = vec![billing.ledger.customer(&own).await?];
         return Ok(Json(Listing { items, next_cursor: None }));
     }

@@ -68,11 +68,12 @@ pub(super) struct Log {
 
 pub(super) async fn list(
     State(billing): State<Billing>,
-    _: Caller<ManageWebhooks>,
+    caller: Caller<ManageWebhooks>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<Webhook>>, Problem> {
     let page = params.page()?;
-    Ok(Json(billing.ledger.webhooks(params.customer.as_ref(), &page).await?))
+    let customer = caller.scope(&billing, params.customer).await?;
+    Ok(Json(billing.ledger.webhooks(customer.as_ref(), &page).await?))
 }
 
 pub(super) async fn show(

@@ -211,6 +211,7 @@ async fn what_is_asked_of_nobody_is_refused_by_name() {
         "credit-notes",
         "grants",
         "disputes",
+        "webhooks",
         "margin?currency=CNY",
     ] {
         let and = if path.contains('?') { '&' } else { '?' };
@@ -221,7 +222,8 @@ async fn what_is_asked_of_nobody_is_refused_by_name() {
         let detail = reply.problem(404, "not_found");
         assert_eq!(detail, "customer `nobody` is unknown", "{path}");
         let of_acme = api.get(&format!("{path}acme")).await;
-        assert!(!of_acme.text().contains("\"customer `acme` is unknown"), "{path}");
+        let is_there = !path.contains("sessions/s1");
+        assert_eq!(of_acme.status, if is_there { 200 } else { 404 }, "{path}: {}", of_acme.text());
     }
 }
 
