@@ -175,19 +175,19 @@ impl Sums {
 
 fn notes(report: &Report) -> Option<String> {
     let Report { total, groups_unlisted, rates, .. } = report;
-    let counted = u64::try_from(rates.len()).unwrap_or(u64::MAX);
+    let rates = u64::try_from(rates.len()).unwrap_or(u64::MAX);
     let told = [
         (
             total.unbilled_requests,
-            "requests not billed yet: at their own prices, by plan as 0 under a plan with a fee",
+            "requests not billed yet, at their own prices, by plan as 0 under a plan with a fee",
         ),
         (total.simulated_requests, "requests served by the simulated provider"),
-        (report.simulated_left_out, "requests of the simulated provider are in no sum"),
-        (*groups_unlisted, "rows not shown: --limit"),
-        (counted, "exchange rates used, by currency and day: --json shows them"),
+        (report.simulated_left_out, "requests of the simulated provider, in no sum"),
+        (*groups_unlisted, "rows not shown (--limit)"),
+        (rates, "exchange rates used, by currency and day (--json shows them)"),
     ];
     let told = told.into_iter().filter(|(count, _)| *count > 0);
-    let lines: Vec<String> = told.map(|(count, what)| format!("{count} {what}")).collect();
+    let lines: Vec<String> = told.map(|(count, what)| format!("{what}: {count}")).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 

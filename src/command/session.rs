@@ -249,13 +249,12 @@ impl Turn {
         let told = notes(self.requests, self.unpriced_requests, 0);
         let Hidden { regenerations, failed_requests, failed_attempts, .. } = &self.hidden;
         let hidden = [
-            (*regenerations, "regenerated"),
-            (self.branches, "branched"),
-            (*failed_requests, "not complete"),
-            (*failed_attempts, "calls failed"),
+            (*regenerations, format!("{regenerations} regenerated")),
+            (self.branches, format!("{} branched", self.branches)),
+            (*failed_requests, format!("{failed_requests} not complete")),
+            (*failed_attempts, format!("{} failed", counted(*failed_attempts, "call"))),
         ];
-        let hidden = hidden.into_iter().filter(|(count, _)| *count > 0);
-        let hidden = hidden.map(|(count, what)| format!("{count} {what}"));
+        let hidden = hidden.into_iter().filter(|(count, _)| *count > 0).map(|(_, what)| what);
         Some(told)
             .filter(|told| !told.is_empty())
             .into_iter()

@@ -157,15 +157,15 @@ impl OfCurrency {
         let currency = &self.currency;
         let (sessions, requests) =
             (counted(self.sessions, "session"), counted(self.requests, "request"));
+        let silent = counted(self.unmetered_sessions, "session");
         let cost = &self.cost;
         let mut head = vec![format!("{sessions} in {requests}: {cost} {currency}")];
         let told = [
-            (self.unpriced_requests, "unpriced"),
-            (self.simulated_requests, "simulated"),
-            (self.unmetered_sessions, "sessions that no model answered"),
+            (self.unpriced_requests, format!("{} unpriced", self.unpriced_requests)),
+            (self.simulated_requests, format!("{} simulated", self.simulated_requests)),
+            (self.unmetered_sessions, format!("{silent} that no model answered")),
         ];
-        let told = told.into_iter().filter(|(count, _)| *count > 0);
-        head.extend(told.map(|(count, what)| format!("{count} {what}")));
+        head.extend(told.into_iter().filter(|(count, _)| *count > 0).map(|(_, what)| what));
         let hidden = self.hidden.text(currency);
         let head = head.join(", ");
         [head, self.session_costs(), hidden, self.turns(), self.outcomes(), self.figures()]
@@ -250,7 +250,7 @@ impl OfCustomer {
             .map(|count| format!("provider's price of {} not known", counted(count, "request")));
         let sessions = self.break_even.as_ref().and_then(|fee| fee.sessions);
         let lost = sessions.map(|sessions| {
-            format!("{sessions} sessions of mean cost together cost more than the fee")
+            format!("costs more than the fee from {} of mean cost on", counted(sessions, "session"))
         });
         [unknown, lost].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
