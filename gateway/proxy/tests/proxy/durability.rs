@@ -8,6 +8,7 @@ use permille_journal::{
     Journal, JournalConfig, SyncMode,
     testing::{Loss, MemFs},
 };
+use permille_test_redis::Redis;
 use permille_types::{Ended, Family, Level, Limit, Measure, SystemClock, UsageEvent};
 use tokio::runtime::Runtime;
 
@@ -139,6 +140,36 @@ async fn a_reply_whose_record_is_written_ends_though_that_of_another_finds_no_ro
     assert!(second.await.unwrap().is_none());
     fs.set_full(false);
     drop(gate);
+}
+
+/// Other gateways count a record by its number. Were it not in the file when this process dies, the
+/// next process would give its number to another one, which nobody would count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_gateways_that_share_limits_are_told_is_in_the_file() {
+    let (redis, fs) = (Redis::start().await, MemFs::new());
+    let world = World::with(|setup| {
+        setup.fs = Arc::new(fs.clone());
+        setup.config.hold_max = Duration::from_secs(20);
+        setup.config.limits.redis_url = Some(redis.url().into());
+    })
+    .await;
+    eventually("a segment is ready", || (world.journal.stats().segments >= 2).then_some(())).await;
+    let gate = fs.hold_syncs();
+
+    let first = world.post(CHAT, &chat("tokens=4", true)).await.into_body();
+    let first = tokio::spawn(read_all(first));
+    gate.wait_for_sync();
+    // Behind the sync that is held, nothing but the record itself has it written.
+    let second = world.post(CHAT, &chat("tokens=4", true)).await.into_body();
+    let second = tokio::spawn(read_all(second));
+    let settled = || (world.counted_plain("permille_requests_ended_total") == 2.0).then_some(());
+    eventually("both are settled and told", settled).await;
+
+    let rows = recovered(&world, fs.crash(Loss::Nothing)).await;
+    let ended: Vec<_> = rows.iter().map(|row| row.ended).collect();
+    assert_eq!(ended, [Ended::Complete; 2]);
+    drop(gate);
+    assert!(first.await.unwrap().is_some() && second.await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
