@@ -186,13 +186,15 @@ impl Walk<'_> {
                 Place::Content,
                 "text" | "Text" | "thinking" | "content" | "name" | "title" | "parts",
             )
-            | (Place::Calls, "name" | "Name" | "arguments" | "Arguments") => Place::Content,
+            | (Place::Calls, "name" | "Name" | "arguments" | "Arguments" | "input") => {
+                Place::Content
+            }
             (Place::Message, "name") => {
                 self.request.names = self.request.names.saturating_add(1);
                 Place::Content
             }
             (Place::Message, "tool_calls" | "ToolCalls" | "function_call")
-            | (Place::Calls, "function" | "Function") => Place::Calls,
+            | (Place::Calls, "function" | "Function" | "custom") => Place::Calls,
             (
                 Place::Content,
                 "image_url" | "ImageUrl" | "image" | "source" | "inlineData" | "fileData",

@@ -14,7 +14,7 @@ mod responses;
 mod tgi;
 mod wire;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use generic::Generic;
 use permille_types::{Endpoint, Family};
@@ -209,7 +209,12 @@ impl Parser {
         if facts.parts.is_empty() || fails {
             return None;
         }
-        let mut usage = facts.parts.tally(self.convention());
+        let mut parts = Cow::Borrowed(&facts.parts);
+        if reports == Reports::Input && parts.input.is_none() {
+            // All of an embedding's tokens are input: some report their sum alone (Voyage, Jina).
+            parts.to_mut().input = parts.total;
+        }
+        let mut usage = parts.tally(self.convention());
         usage.output_final = facts.output_final && usage.output_total.is_some();
         usage.is_tokenless = reports == Reports::Nothing;
         if reports == Reports::Input {

@@ -5,7 +5,7 @@
 
 use super::{
     Verdict, WireFamily, common_keys, read_top_level,
-    wire::{CacheCreation, CacheWrites, DONE, Failure, Function, ToolCalls, object},
+    wire::{CacheCreation, CacheWrites, Content, DONE, Failure, Function, ToolCalls, object},
 };
 use crate::{
     document::Document,
@@ -56,13 +56,18 @@ objects! {
     }
 
     struct Message<'a> {
-        content: RawText<'a>,
+        content: Content<'a>,
         refusal: RawText<'a>,
+        audio: Object<Spoken<'a>>,
         // Two names for the same text; no server sends both.
         reasoning_content: RawText<'a>,
         reasoning: RawText<'a>,
         tool_calls: ToolCalls<'a>,
         function_call: Object<Function<'a>>,
+    }
+
+    struct Spoken<'a> {
+        transcript: RawText<'a>,
     }
 
     /// In a box wherever it may stand: most chunks have none, and all are copied as they are read.
@@ -196,7 +201,7 @@ fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
     choice.text.push_to(&mut text.visible);
     text.note_stop(choice.finish_reason.as_str());
     for message in choice.delta.get().into_iter().chain(choice.message.get()) {
-        message.content.push_to(&mut text.visible);
+        message.content.push_to(text);
         message.refusal.push_to(&mut text.visible);
         if !message.refusal.is_empty() {
             text.note_stop("refusal");
@@ -205,6 +210,9 @@ fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
         let reasoning = if reasoning.is_empty() { message.reasoning } else { reasoning };
         reasoning.push_to(&mut text.reasoning);
         message.tool_calls.push_to(&mut text.visible);
+        if let Some(spoken) = message.audio.get() {
+            spoken.transcript.push_to(&mut text.visible);
+        }
         if let Some(call) = message.function_call.get() {
             call.push_to(&mut text.visible);
         }

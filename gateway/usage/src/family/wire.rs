@@ -63,6 +63,20 @@ pub(super) struct ToolCalls<'a>(Few<ToolCall<'a>>);
 objects! {
     struct ToolCall<'a> {
         function: Object<Function<'a>> = "function" | "Function",
+        custom: Object<Custom<'a>>,
+    }
+
+    /// A call of a tool that takes a text.
+    struct Custom<'a> {
+        name: Text<'a>,
+        input: RawText<'a>,
+    }
+
+    /// A part of what a message says.
+    struct Part<'a> {
+        text: RawText<'a>,
+        /// A text, or parts of one.
+        thinking: Raw<'a>,
     }
 
     /// A call of a function.
@@ -84,7 +98,49 @@ impl<'a> FromJson<'a> for ToolCalls<'a> {
 impl ToolCalls<'_> {
     /// Appends what the model wrote to call them.
     pub(super) fn push_to(&self, sample: &mut TextSample) {
-        self.0.iter().filter_map(|call| call.function.get()).for_each(|call| call.push_to(sample));
+        for call in self.0.iter() {
+            if let Some(function) = call.function.get() {
+                function.push_to(sample);
+            }
+            if let Some(custom) = call.custom.get() {
+                sample.push(custom.name.as_str());
+                custom.input.push_to(sample);
+            }
+        }
+    }
+}
+
+/// What a message says: a text, or parts of texts and of what was thought before them (Mistral).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Content<'a>(Raw<'a>);
+
+impl<'a> FromJson<'a> for Content<'a> {
+    fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
+        self.0.fill(json)
+    }
+}
+
+impl Content<'_> {
+    /// Appends it.
+    pub(super) fn push_to(self, text: &mut DeliveredText) {
+        match RawText::of(self.0.as_str()) {
+            Some(said) => said.push_to(&mut text.visible),
+            None => push_parts(self.0, &mut text.visible, &mut text.reasoning),
+        }
+    }
+}
+
+/// Appends parts: their texts to `said`, and what was thought to `thought`.
+fn push_parts(list: Raw<'_>, said: &mut TextSample, thought: &mut TextSample) {
+    for part in list.read::<Few<Part<'_>>>().unwrap_or_default().iter() {
+        part.text.push_to(said);
+        match RawText::of(part.thinking.as_str()) {
+            Some(all) => all.push_to(thought),
+            None => {
+                let parts = part.thinking.read::<Few<Part<'_>>>().unwrap_or_default();
+                parts.iter().for_each(|part| part.text.push_to(thought));
+            }
+        }
     }
 }
 

@@ -327,6 +327,7 @@ fn what_a_model_said_to_call_a_tool_counts_as_input() {
     for call in [
         r#""tool_calls":[{"id":"c","function":{"name":"find river","arguments":"{\"of\":\"Cairo\"}"}}]"#,
         r#""function_call":{"name":"find river","arguments":"{\"of\":\"Cairo\"}"}"#,
+        r#""tool_calls":[{"id":"c","custom":{"name":"find river","input":"of Cairo, please"}}]"#,
     ] {
         assert!(tokens(call) > nothing + 4, "{call}");
     }

@@ -344,6 +344,35 @@ fn an_odd_field_does_not_cost_the_usage_beside_it() {
     }
 }
 
+/// What a model wrote is delivered in any form of it.
+#[test]
+fn text_in_parts_of_tools_and_of_speech_is_delivered_text() {
+    for (message, said, thought) in [
+        (
+            r#""content":[{"type":"text","text":"The "},{"type":"text","text":"Nile"}]"#,
+            "The Nile",
+            "",
+        ),
+        (r#""content":[{"type":"thinking","thinking":[{"type":"text","text":"Hm."}]}]"#, "", "Hm."),
+        (r#""content":[{"type":"thinking","thinking":"Hm."}]"#, "", "Hm."),
+        (r#""tool_calls":[{"type":"custom","custom":{"name":"sh","input":" ls"}}]"#, "sh ls", ""),
+        (r#""audio":{"id":"a","transcript":"The Nile","data":"UklGRg"}"#, "The Nile", ""),
+        (r#""content":[1,"x",null,{"text":7}]"#, "", ""),
+        (r#""content":{"text":"x"}"#, "", ""),
+    ] {
+        let chunk = format!(r#"{{"choices":[{{"index":0,"delta":{{{message}}}}}]}}"#);
+        let cut = leave(chat_stream(true), [stream(&[&chunk]).as_slice()]);
+        let reply = chunk.replace("delta", "message");
+        let document = TapConfig { framing: Framing::Json, ..chat_stream(false) };
+        let whole = run(document, [reply.as_bytes()]).reading;
+
+        for reading in [cut, whole] {
+            let read = (reading.text.visible.kept(), reading.text.reasoning.kept());
+            assert_eq!(read, (said, thought), "{message}");
+        }
+    }
+}
+
 #[test]
 fn tool_calls_of_two_choices_are_delivered_text_and_usage_is_the_sum() {
     let fixture = fixture("openai-chat/stream-n2-tools");
