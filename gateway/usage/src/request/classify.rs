@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use permille_types::{Endpoint, Family, ModelName};
+use serde_json::value::RawValue;
 
 use super::{RequestError, top::Top};
 use crate::ApiDescription;
@@ -46,7 +47,7 @@ pub struct RequestFacts {
     pub usage_askable: bool,
     /// The client's limit of output tokens, for each choice; absent when it sets none.
     pub max_output: Option<u64>,
-    /// How many answers are generated; at least 1.
+    /// How many answers are generated, of all prompts together; at least 1.
     pub choices: u32,
     /// The stored response that this one goes on from (`OpenAI` responses).
     pub previous_response: Option<String>,
@@ -80,6 +81,7 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
             "best_of",
             "data_sources",
             "previous_response_id",
+            "prompt",
         ],
     )?;
     let mut facts = asked.facts(&top)?;
@@ -106,6 +108,8 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
     if asked.endpoint == Endpoint::Completions {
         // All of `best_of` are generated and billed, `n` of them are sent.
         facts.choices = facts.choices.max(choices(&top, "best_of")?);
+        // Each prompt of a list has its own answers, each of them as long as is asked for.
+        facts.choices = facts.choices.saturating_mul(top.raw("prompt").map_or(1, prompts));
     }
     Ok(facts)
 }
@@ -218,6 +222,16 @@ pub(super) fn choices<const N: usize>(
         return Err(accepted());
     }
     u32::try_from(count).map_err(|_| accepted())
+}
+
+/// How many prompts `prompt` has: a text or a list of tokens is one.
+pub(super) fn prompts(prompt: &str) -> u32 {
+    let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(prompt) else { return 1 };
+    let is_token = |element: &&RawValue| element.get().starts_with(|c: char| c.is_ascii_digit());
+    if elements.iter().any(is_token) {
+        return 1;
+    }
+    u32::try_from(elements.len().max(1)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -337,6 +351,24 @@ mod tests {
 
         for (endpoint, choices) in [(Endpoint::Completions, 4), (Endpoint::ChatCompletions, 2)] {
             assert_eq!(classify(asked(Family::OpenAi, endpoint), body).unwrap().choices, choices);
+        }
+    }
+
+    #[test]
+    fn each_prompt_of_a_completion_has_its_own_answers() {
+        for (prompt, choices) in [
+            (r#""a""#, 2),
+            (r#"["a","b","c"]"#, 6),
+            ("[[1,2],[3]]", 4),
+            ("[1,2,3]", 2),
+            ("[]", 2),
+            ("null", 2),
+            (r#"["a"]"#, 2),
+        ] {
+            let body = format!(r#"{{"model":"m","n":2,"prompt":{prompt}}}"#);
+            let completion = asked(Family::OpenAi, Endpoint::Completions);
+            let facts = classify(completion, body.as_bytes()).unwrap();
+            assert_eq!(facts.choices, choices, "{prompt}");
         }
     }
 

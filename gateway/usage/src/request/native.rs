@@ -2,11 +2,11 @@
 //! model, the stream flag, the limit and the number of answers.
 
 use permille_types::Family;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use super::{
     RequestError, RequestFacts,
-    classify::{Asked, choices, stream},
+    classify::{Asked, choices, prompts, stream},
     top::Top,
 };
 use crate::{ApiDescription, Pointer};
@@ -121,7 +121,7 @@ impl Asked<'_> {
     fn llamacpp(&self, body: &[u8]) -> Result<RequestFacts, RequestError> {
         let top = Top::read(body, ["model", "stream", "prompt", "n_predict", "n", "n_cmpl"])?;
         if let (Some(raw), Some(prompt)) = (top.raw("prompt"), top.get("prompt"))
-            && is_several(raw)
+            && prompts(raw) > 1
         {
             return Err(prompt.refuse("one prompt for each request"));
         }
@@ -175,13 +175,6 @@ fn limit<const N: usize>(
         Some(json) if json.starts_with('-') => Ok(None),
         _ => top.get(field).map(|value| value.whole_number()).transpose(),
     }
-}
-
-/// Whether a llama.cpp prompt is several: a list without a token id at its top level.
-fn is_several(prompt: &str) -> bool {
-    let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(prompt) else { return false };
-    let is_token = |element: &&RawValue| element.get().starts_with(|c: char| c.is_ascii_digit());
-    elements.len() > 1 && !elements.iter().any(is_token)
 }
 
 #[cfg(test)]
