@@ -118,8 +118,12 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap) {
 
 /// Makes an upstream's headers fit to be sent to the client.
 pub(crate) fn for_client(headers: &mut HeaderMap) {
+    // Beside chunks a length means nothing, and must go. Source: RFC 9112, section 6.3.
+    let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
     // What a request costs here, and what is left, no upstream says.
-    strip(headers, |name| *name == COST || *name == BALANCE);
+    strip(headers, |name| {
+        *name == COST || *name == BALANCE || (is_chunked && *name == header::CONTENT_LENGTH)
+    });
 }
 
 #[cfg(test)]

@@ -119,10 +119,11 @@ fn tap(asked: Asked, upstream: &Upstream, framing: Framing, encoding: Encoding) 
 fn framing(asked: Asked, upstream: &Upstream, headers: &HeaderMap) -> Framing {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let told = Framing::of(asked.endpoint, kind.unwrap_or_default());
+    // A type that says nothing of events where a stream was asked for: servers forget it.
     match &upstream.api {
-        // A type that says nothing of events: the description does.
-        Some(api) if asked.stream && told == Framing::Json => api.framing,
-        _ => told,
+        _ if !asked.stream || told != Framing::Json => told,
+        Some(api) => api.framing,
+        None => Framing::Sse,
     }
 }
 

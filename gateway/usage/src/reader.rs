@@ -86,8 +86,9 @@ impl Reader {
         if let Body::Sse(scanner, undecided @ true) = &mut self.body {
             match bytes.get(start_of_document(&bytes)) {
                 None => {}
-                // A JSON document where events were announced: an error with a success status.
-                Some(b'{') => {
+                // A JSON document where events were announced, or asked for: an error with a success
+                // status, or a whole reply.
+                Some(b'{' | b'[') => {
                     let held = std::mem::replace(scanner, Scanner::new()).into_held();
                     if !held.is_empty() {
                         out.push(Piece::Pass(held));

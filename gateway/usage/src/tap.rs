@@ -20,8 +20,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Framing {
-    /// Server-sent events (`text/event-stream`). A body that opens with `{` is read as a document
-    /// all the same.
+    /// Server-sent events (`text/event-stream`). A body that opens with `{` or `[` is read as a
+    /// document all the same.
     Sse,
     /// One JSON document.
     Json,
@@ -35,7 +35,7 @@ impl Framing {
     /// The framing of a reply to `endpoint` with this `content-type`.
     #[must_use]
     pub fn of(endpoint: Endpoint, content_type: &str) -> Self {
-        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        let kind = content_type.split([';', ',']).next().unwrap_or_default().trim();
         let is = |name: &str| kind.eq_ignore_ascii_case(name);
         if is("text/event-stream") {
             Self::Sse

@@ -73,6 +73,23 @@ async fn a_reply_without_a_body_ends_as_its_status_says() {
     }
 }
 
+/// Chunks say where a reply ends, whatever else does. Source: RFC 9112, section 6.3.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_length_beside_chunks_means_nothing() {
+    for length in [5, 9_999] {
+        let head = format!("200 OK\r\ncontent-length: {length}\r\ntransfer-encoding: chunked");
+        let (size, end) = (DOCUMENT.len(), "0\r\n\r\n");
+        let address = raw(format!("HTTP/1.1 {head}\r\n\r\n{size:x}\r\n{DOCUMENT}\r\n{end}")).await;
+        let world = in_front_of(address, false, Arc::default()).await;
+
+        let response = world.post(CHAT, &chat("", false)).await;
+
+        let row = world.row_of(response.headers()).await;
+        assert_eq!((row.ended, row.output_total), (Ended::Complete, Some(4)), "{length}");
+        assert_eq!(read_all(response.into_body()).await.unwrap(), DOCUMENT, "{length}");
+    }
+}
+
 /// Its bound is that of the buffer, which is part of what a stream costs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replys_head_of_30_kib_passes_and_one_that_no_buffer_holds_is_an_upstream_error() {

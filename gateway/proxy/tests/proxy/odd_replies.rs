@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::support::{
     World, ask, chat, message, read_all,
-    scripted::{Scripted, stream},
+    scripted::{Scripted, Step, stream},
     upstream, world_of,
 };
 
@@ -227,6 +227,33 @@ async fn a_stream_that_ends_with_a_reason_to_stop_is_passed_on_whole() {
     let rows = world.rows(1).await;
     assert_eq!((rows[0].ended, rows[0].source), (Ended::Complete, Source::Reported));
     assert_eq!(rows[0].output_total, Some(2), "told before the reason to stop, and whole with it");
+}
+
+/// Servers forget the type of a stream, or call it something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_read_whatever_its_type_says() {
+    let text = r#"{"id":"c","choices":[{"index":0,"delta":{"content":"The Nile"}}]}"#;
+    let usage = r#"{"id":"c","choices":[],"usage":{"prompt_tokens":8,"completion_tokens":2,"total_tokens":10}}"#;
+    let Step::Say(said) = stream(&[text, usage, "[DONE]"], true) else { unreachable!() };
+    let said = String::from_utf8(said).unwrap();
+    for kind in [
+        "",
+        "content-type: text/plain\r\n",
+        "content-type: application/json\r\n",
+        "content-type: application/octet-stream\r\n",
+        "content-type: text/event-stream, text/event-stream\r\n",
+    ] {
+        let reply = said.replace("content-type: text/event-stream\r\n", kind);
+        let upstream = Scripted::start([Step::Say(reply.into_bytes())]).await;
+        let world = world_of(vec![upstream.upstream("main")], |_| {}).await;
+
+        let asked = ask(&world, &chat("", true)).await;
+
+        assert_eq!(asked.body, format!("data: {text}\n\ndata: [DONE]\n\n"), "{kind}");
+        let row = asked.row;
+        assert_eq!((row.ended, row.source), (Ended::Complete, Source::Reported), "{kind}");
+        assert_eq!((row.input_total, row.output_total), (Some(8), Some(2)), "{kind}");
+    }
 }
 
 /// Such as the usage of a provider that tells it last.
