@@ -123,7 +123,7 @@ fn framing(asked: Asked, upstream: &Upstream, headers: &HeaderMap) -> Framing {
     match &upstream.api {
         _ if !asked.stream || told != Framing::Json => told,
         Some(api) => api.framing,
-        None => Framing::Sse,
+        None => Framing::Untold,
     }
 }
 

@@ -75,7 +75,7 @@ fn main() {
         let short = shortened(&fixture);
         let seed = |flags| Input::write(family, endpoint, flags, &short);
         let (target, framing) = match fixture.framing {
-            Framing::Sse => ("sse", 0),
+            Framing::Sse | Framing::Untold => ("sse", 0),
             Framing::Json => ("json", 1),
             Framing::JsonLines => ("json_lines", 2),
             Framing::JsonArray => ("json_array", 3),

@@ -36,11 +36,37 @@ struct Meter {
     joined: Vec<u8>,
 }
 
+/// What is known of how a body of events opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// All.
+    Known,
+    /// Nothing but white space has come of what was announced as events.
+    Announced,
+    /// The same of what was not.
+    Untold,
+}
+
+impl Opening {
+    /// Whether a body whose first byte is this one is a document: an error with a success status
+    /// where events were announced, or a reply that is no stream.
+    fn is_document(self, first: u8) -> bool {
+        // The first bytes of a comment and of the fields `data`, `event`, `id` and `retry`; no JSON
+        // begins with one. Source: WHATWG HTML, section 9.2.6.
+        let begins_event = matches!(first, b':' | b'd' | b'e' | b'i' | b'r');
+        match self {
+            Self::Known => false,
+            Self::Announced => first == b'{',
+            Self::Untold => !begins_event,
+        }
+    }
+}
+
 /// How the body is framed.
 #[derive(Debug)]
 enum Body {
-    /// Events; `true` while nothing but white space has come.
-    Sse(Scanner, bool),
+    /// Events.
+    Sse(Scanner, Opening),
     /// Many documents, in lines or in a list.
     Elements(ElementScanner),
     /// One document, of which one piece has come, or none. Most replies are whole with it, and are
@@ -73,7 +99,8 @@ impl Reader {
             joined: Vec::new(),
         };
         let body = match config.framing {
-            Framing::Sse => Body::Sse(Scanner::new(), true),
+            Framing::Sse => Body::Sse(Scanner::new(), Opening::Announced),
+            Framing::Untold => Body::Sse(Scanner::new(), Opening::Untold),
             Framing::Json => Body::Piece(Bytes::new()),
             Framing::JsonLines => Body::Elements(ElementScanner::new(Form::Lines)),
             Framing::JsonArray => Body::Elements(ElementScanner::new(Form::List)),
@@ -83,19 +110,17 @@ impl Reader {
 
     /// Reads `bytes` and gives out what may go on.
     pub(crate) fn push(&mut self, bytes: Bytes, out: &mut Vec<Piece>) {
-        if let Body::Sse(scanner, undecided @ true) = &mut self.body {
-            match bytes.get(start_of_document(&bytes)) {
-                None => {}
-                // A JSON document where events were announced, or asked for: an error with a success
-                // status, or a whole reply.
-                Some(b'{' | b'[') => {
-                    let held = std::mem::replace(scanner, Scanner::new()).into_held();
-                    if !held.is_empty() {
-                        out.push(Piece::Pass(held));
-                    }
-                    self.body = Body::Piece(Bytes::new());
+        if let Body::Sse(scanner, opening @ (Opening::Announced | Opening::Untold)) = &mut self.body
+            && let Some(first) = bytes.get(start_of_document(&bytes))
+        {
+            if opening.is_document(*first) {
+                let held = std::mem::replace(scanner, Scanner::new()).into_held();
+                if !held.is_empty() {
+                    out.push(Piece::Pass(held));
                 }
-                Some(_) => *undecided = false,
+                self.body = Body::Piece(Bytes::new());
+            } else {
+                *opening = Opening::Known;
             }
         }
         match &mut self.body {

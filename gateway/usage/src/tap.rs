@@ -20,9 +20,13 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Framing {
-    /// Server-sent events (`text/event-stream`). A body that opens with `{` or `[` is read as a
-    /// document all the same.
+    /// Server-sent events (`text/event-stream`). A body that opens with `{` is read as a document
+    /// all the same.
     Sse,
+    /// Not told of a reply that should be a stream: server-sent events where it opens as they do,
+    /// else one document.
+    #[serde(skip)]
+    Untold,
     /// One JSON document.
     Json,
     /// A JSON document on each line (Ollama).

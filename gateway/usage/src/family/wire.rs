@@ -134,13 +134,12 @@ impl Content<'_> {
 fn push_parts(list: Raw<'_>, said: &mut TextSample, thought: &mut TextSample) {
     for part in list.read::<Few<Part<'_>>>().unwrap_or_default().iter() {
         part.text.push_to(said);
-        match RawText::of(part.thinking.as_str()) {
-            Some(all) => all.push_to(thought),
-            None => {
-                let parts = part.thinking.read::<Few<Part<'_>>>().unwrap_or_default();
-                parts.iter().for_each(|part| part.text.push_to(thought));
-            }
+        if let Some(all) = RawText::of(part.thinking.as_str()) {
+            all.push_to(thought);
+            continue;
         }
+        let parts = part.thinking.read::<Few<Part<'_>>>().unwrap_or_default();
+        parts.iter().for_each(|part| part.text.push_to(thought));
     }
 }
 

@@ -314,6 +314,37 @@ fn a_stream_that_opens_with_a_byte_order_mark_is_read() {
     assert!(outcome.reading.usage.is_some());
 }
 
+/// A reply that should be a stream and whose type tells no framing, at every split.
+#[test]
+fn a_reply_whose_framing_is_not_told_is_read_as_it_opens() {
+    let untold = TapConfig { framing: Framing::Untold, ..chat_stream(false) };
+    let events = format!("data: {USAGE}\n\ndata: [DONE]\n\n");
+    for (body, events_begin, input) in [
+        (events.clone(), true, Some(5)),
+        (format!("\u{feff}\r\n: hello\r\n\r\n{events}"), true, Some(5)),
+        (format!("event: x\n{events}"), true, Some(5)),
+        (format!("retry: 9\n\nid: 1\n{events}"), true, Some(5)),
+        (format!(" \n{USAGE}"), false, Some(5)),
+        (format!("[{USAGE}]"), false, None),
+        ("The Nile is long, and so is the line".to_owned(), false, None),
+        ("<html>no</html>".to_owned(), false, None),
+    ] {
+        for at in 0..=body.len() {
+            let (one, two) = body.as_bytes().split_at(at);
+            let outcome = run(untold, [one, two]);
+
+            assert_eq!(outcome.bytes, body.as_bytes(), "{body} at {at}");
+            let usage = outcome.reading.usage.unwrap_or_default();
+            assert_eq!(usage.input_total, input, "{body} at {at}");
+        }
+        // What is no event is not held back until an event ends.
+        let mut pieces = Vec::new();
+        Tap::new(untold).push(Bytes::from(body.clone().into_bytes()), &mut pieces);
+        let is_held = !matches!(&pieces[..], [Piece::Pass(all)] if all == &body);
+        assert_eq!(is_held, events_begin, "{body}");
+    }
+}
+
 #[test]
 fn an_event_that_cannot_be_read_costs_only_itself() {
     let body = stream(&["not json", r#"{"choices":"#, USAGE, "[DONE]"]);
