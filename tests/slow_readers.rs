@@ -28,8 +28,8 @@ use tokio::{
 };
 
 const READERS: u64 = 1_000;
-/// Most resident memory that one stream may cost the gateway, in bytes: what is to be written to its
-/// client (64 KiB and a frame), what its upstream sent (32 KiB), 64 KiB of its text for estimation.
+/// Most resident memory that one stream may cost the gateway, in bytes: what is to be written to
+/// its client (64 KiB and a frame), what its upstream sent (32 KiB), 64 KiB of its text.
 const STREAM_BYTES_MAX: u64 = 256 * 1024;
 
 /// A model API that writes as fast as it is read, without an end, to whoever says `endless`; any
