@@ -219,6 +219,8 @@ impl Exchange {
                     Reply::Failed(reading)
                 }
             }
+            // It is us who stop waiting: nobody pays for what nobody answered.
+            Reader::Unanswered if self.metering.is_cut() => Reply::Nothing,
             Reader::Unanswered => match self.attempts.in_flight() {
                 Some(upstream) => reply::unanswered(self.asked, &upstream),
                 None => Reply::Nothing,

@@ -408,6 +408,24 @@ async fn a_shutdown_during_the_wait_leaves_one_row() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_a_shutdown_leaves_unanswered_costs_nothing() {
+    let only = Scripted::start([Step::Hang]).await;
+    let mut world = world_of(vec![only.upstream("only")], |config| {
+        config.gateway.grace_seconds = 0;
+    })
+    .await;
+
+    let asking = asking(&world, false);
+    eventually("the upstream was called", || (only.calls() == 1).then_some(())).await;
+    world.stop().await;
+    asking.await.unwrap();
+
+    let rows = world.rows(1).await;
+    assert_eq!((rows[0].ended, rows[0].source), (Ended::Shutdown, Source::Missing));
+    assert!(rows[0].tokens.is_empty(), "nobody answered: {:?}", rows[0].tokens);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deadline_holds_for_all_calls_together() {
     let only = Scripted::start([answer(429, "retry-after: 20\r\n", "{}"), reply("r")]).await;
     let world = world_of(vec![only.upstream("only")], |config| {
