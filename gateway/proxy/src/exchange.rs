@@ -285,19 +285,28 @@ impl Exchange {
         }
     }
 
+    /// How the reply's events are told apart, by its type or by how it opens; absent where none of
+    /// ours can stand among them.
+    fn framing(&self) -> Option<Framing> {
+        self.framing.or_else(|| match &self.reader {
+            Reader::Tap(tap) if tap.reads_events() => Some(Framing::Events),
+            _ => None,
+        })
+    }
+
     /// Whether a reply that has ended lacks its own end: where HTTP has none, or a stream tells it.
     pub(crate) fn is_cut_short(&self) -> bool {
         let Reader::Tap(tap) = &self.reader else { return false };
         // Most streams were settled with their own end.
         !self.is_settled()
-            && (self.ended_by_connection || self.framing.is_some())
+            && (self.ended_by_connection || self.framing().is_some())
             && reply::lacks_its_end(&tap.reading(), self.ended_by_connection)
     }
 
     /// The error that ends a stream whose budget has no room for the rest, after `sent`: where an
     /// event ends with it. What was held back of an unfinished one goes nowhere.
     pub(crate) fn stop(&mut self, sent: &[u8]) -> Option<Bytes> {
-        let framing = self.framing.filter(|framing| framing.ends_with(sent))?;
+        let framing = self.framing().filter(|framing| framing.ends_with(sent))?;
         let error = self.record.as_ref()?.stop(framing)?;
         self.break_off(&mut Vec::new());
         Some(error)
@@ -398,7 +407,7 @@ impl Exchange {
 
     /// Whether a budget has no room for the rest of the reply, and it is one that ends then.
     fn is_over_its_budget(&self) -> bool {
-        let record = self.record.as_ref().filter(|_| self.framing.is_some());
+        let record = self.record.as_ref().filter(|_| self.framing().is_some());
         record.is_some_and(|record| record.ended_budget().is_some())
     }
 

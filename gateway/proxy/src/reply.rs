@@ -123,6 +123,7 @@ fn framing(asked: Asked, upstream: &Upstream, headers: &HeaderMap) -> Framing {
     match &upstream.api {
         _ if !asked.stream || told != Framing::Json => told,
         Some(api) => api.framing,
+        None if upstream.family == Family::Ollama => Framing::JsonLines,
         None => Framing::Untold,
     }
 }

@@ -36,37 +36,17 @@ struct Meter {
     joined: Vec<u8>,
 }
 
-/// What is known of how a body of events opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opening {
-    /// All.
-    Known,
-    /// Nothing but white space has come of what was announced as events.
-    Announced,
-    /// The same of what was not.
-    Untold,
-}
-
-impl Opening {
-    /// Whether a body whose first byte is this one is a document: an error with a success status
-    /// where events were announced, or a reply that is no stream.
-    fn is_document(self, first: u8) -> bool {
-        // The first bytes of a comment and of the fields `data`, `event`, `id` and `retry`; no JSON
-        // begins with one. Source: WHATWG HTML, section 9.2.6.
-        let begins_event = matches!(first, b':' | b'd' | b'e' | b'i' | b'r');
-        match self {
-            Self::Known => false,
-            Self::Announced => first == b'{',
-            Self::Untold => !begins_event,
-        }
-    }
-}
+/// How a comment and the fields of events begin. Source: WHATWG HTML, section 9.2.6.
+const EVENT_BEGINS: [&[u8]; 5] = [b":", b"data:", b"event:", b"id:", b"retry:"];
 
 /// How the body is framed.
 #[derive(Debug)]
 enum Body {
-    /// Events.
-    Sse(Scanner, Opening),
+    /// Events; `true` while nothing but white space has come.
+    Sse(Scanner, bool),
+    /// Events or a document, it is not known yet: as much of its beginning as could be that of an
+    /// event.
+    Untold(Vec<u8>),
     /// Many documents, in lines or in a list.
     Elements(ElementScanner),
     /// One document, of which one piece has come, or none. Most replies are whole with it, and are
@@ -99,8 +79,8 @@ impl Reader {
             joined: Vec::new(),
         };
         let body = match config.framing {
-            Framing::Sse => Body::Sse(Scanner::new(), Opening::Announced),
-            Framing::Untold => Body::Sse(Scanner::new(), Opening::Untold),
+            Framing::Sse => Body::Sse(Scanner::new(), true),
+            Framing::Untold => Body::Untold(Vec::new()),
             Framing::Json => Body::Piece(Bytes::new()),
             Framing::JsonLines => Body::Elements(ElementScanner::new(Form::Lines)),
             Framing::JsonArray => Body::Elements(ElementScanner::new(Form::List)),
@@ -110,19 +90,44 @@ impl Reader {
 
     /// Reads `bytes` and gives out what may go on.
     pub(crate) fn push(&mut self, bytes: Bytes, out: &mut Vec<Piece>) {
-        if let Body::Sse(scanner, opening @ (Opening::Announced | Opening::Untold)) = &mut self.body
-            && let Some(first) = bytes.get(start_of_document(&bytes))
-        {
-            if opening.is_document(*first) {
-                let held = std::mem::replace(scanner, Scanner::new()).into_held();
-                if !held.is_empty() {
-                    out.push(Piece::Pass(held));
+        if let Body::Sse(scanner, undecided @ true) = &mut self.body {
+            match bytes.get(start_of_document(&bytes)) {
+                None => {}
+                // A JSON document where events were announced: an error with a success status.
+                Some(b'{') => {
+                    let held = std::mem::replace(scanner, Scanner::new()).into_held();
+                    if !held.is_empty() {
+                        out.push(Piece::Pass(held));
+                    }
+                    self.body = Body::Piece(Bytes::new());
                 }
-                self.body = Body::Piece(Bytes::new());
-            } else {
-                *opening = Opening::Known;
+                Some(_) => *undecided = false,
             }
         }
+        let bytes = match &mut self.body {
+            Body::Untold(begun) => {
+                let bytes = if begun.is_empty() {
+                    bytes
+                } else {
+                    begun.extend_from_slice(&bytes);
+                    std::mem::take(begun).into()
+                };
+                let opening = bytes.get(start_of_document(&bytes)..).unwrap_or_default();
+                if opening.is_empty() {
+                    return pass(bytes, out);
+                }
+                if EVENT_BEGINS.iter().any(|begin| opening.starts_with(begin)) {
+                    self.body = Body::Sse(Scanner::new(), false);
+                } else if EVENT_BEGINS.iter().any(|begin| begin.starts_with(opening)) {
+                    begun.extend_from_slice(&bytes);
+                    return;
+                } else {
+                    self.body = Body::Piece(Bytes::new());
+                }
+                bytes
+            }
+            _ => bytes,
+        };
         match &mut self.body {
             Body::Sse(scanner, _) => scanner.push(&bytes, &mut self.meter, out),
             Body::Elements(scanner) => scanner.push(&bytes, &mut self.meter, out),
@@ -141,6 +146,8 @@ impl Reader {
                 document.push(&bytes);
                 pass(bytes, out);
             }
+            // Decided above.
+            Body::Untold(_) => {}
         }
     }
 
@@ -153,6 +160,11 @@ impl Reader {
             Body::Sse(scanner, _) => scanner.finish(&mut self.meter),
             Body::Elements(scanner) => scanner.finish(&mut self.meter),
             Body::Piece(_) | Body::Json(_) => None,
+            Body::Untold(begun) => {
+                let begun = Bytes::from(std::mem::take(begun));
+                self.body = Body::Piece(begun.clone());
+                Some((begun, Verdict::Plain))
+            }
         };
         self.meter.facts.tap_error = tap_error;
         rest.map(|(raw, verdict)| match verdict {
@@ -171,9 +183,14 @@ impl Reader {
         let is_closed = match &self.body {
             Body::Piece(piece) => self.meter.document_of(piece).is_closed(),
             Body::Json(document) => document.is_closed(),
-            Body::Sse(..) | Body::Elements(_) => false,
+            Body::Sse(..) | Body::Elements(_) | Body::Untold(_) => false,
         };
         self.meter.facts.terminal || is_closed
+    }
+
+    /// Whether events have begun.
+    pub(crate) fn reads_events(&self) -> bool {
+        matches!(self.body, Body::Sse(_, false))
     }
 
     /// The text that came in events so far.
@@ -185,7 +202,9 @@ impl Reader {
     pub(crate) fn reading(&self, with_text: bool) -> Reading {
         let (mut facts, mut parser) = (self.meter.facts.light_clone(), self.meter.parser.clone());
         let text = match &self.body {
-            Body::Sse(..) | Body::Elements(_) => Cow::Borrowed(&self.meter.facts.text),
+            Body::Sse(..) | Body::Elements(_) | Body::Untold(_) => {
+                Cow::Borrowed(&self.meter.facts.text)
+            }
             Body::Piece(piece) => Cow::Owned(self.meter.piece(piece, &mut parser, &mut facts)),
             Body::Json(document) => Cow::Owned(read(document, &mut parser, &mut facts)),
         };

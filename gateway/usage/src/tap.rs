@@ -234,6 +234,12 @@ impl Tap {
         }
     }
 
+    /// Whether the body is one of server-sent events that can be read as they pass.
+    #[must_use]
+    pub fn reads_events(&self) -> bool {
+        matches!(&self.inner, Inner::Plain(reader) if reader.reads_events())
+    }
+
     fn read(&self, with_text: bool) -> Reading {
         match &self.inner {
             Inner::Free => Reading::default(),

@@ -335,6 +335,22 @@ async fn a_hard_stop_ends_what_is_read_on_after_its_client_has_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completion_reserves_the_answers_of_all_its_prompts() {
+    const COMPLETIONS: &str = "/v1/completions";
+    let world = limited(vec![limit(Level::Key, Measure::Spend, 1_000_000)]).await;
+    let body = |prompts: usize| {
+        let prompts = vec!["Which river?"; prompts];
+        serde_json::json!({"model": "gpt-4o-mini", "max_tokens": 1_000, "prompt": prompts})
+    };
+
+    let ten = refused(&world, COMPLETIONS, KEY, &body(10)).await;
+    let one = world.post(COMPLETIONS, &body(1)).await;
+
+    assert_eq!(ten.status, StatusCode::PAYMENT_REQUIRED, "{}", ten.error);
+    assert_eq!(one.status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hard_stop_holds_after_a_late_answer_of_redis() {
     let redis = Redis::start().await;
     let world = World::with(|setup: &mut Setup| {

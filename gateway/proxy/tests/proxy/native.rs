@@ -258,6 +258,26 @@ async fn an_upstreams_error_with_a_success_status_passes_and_bills_nothing() {
     }
 }
 
+/// Lines that a server, or a proxy before it, calls something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ollamas_lines_are_read_whatever_their_type_says() {
+    let (_, lines) = reply(OLLAMA.fixture);
+    let lines = String::from_utf8(lines).unwrap();
+    let mut counted = Vec::new();
+    for kind in ["application/x-ndjson", "application/json", "text/plain"] {
+        let answer = http(&format!("content-type: {kind}"), &lines);
+        let world = in_front_of(answer, |upstream| upstream.section.family = Family::Ollama).await;
+
+        let (row, body) = row(&world, OLLAMA.path, &json!({"model": "m", "messages": []})).await;
+
+        assert_eq!(body, lines, "{kind}");
+        assert_eq!((row.ended, row.source), (Ended::Complete, Source::Reported), "{kind}");
+        counted.push(row.tokens);
+    }
+    counted.dedup();
+    assert_eq!(counted.len(), 1, "{counted:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_counts_in_the_headers_of_tgi_bill_a_reply_without_details() {
     let head = "content-type: application/json\r\nx-prompt-tokens: 6\r\nx-generated-tokens: 3";

@@ -234,8 +234,11 @@ async fn a_stream_that_ends_with_a_reason_to_stop_is_passed_on_whole() {
 async fn a_stream_is_read_whatever_its_type_says() {
     let text = r#"{"id":"c","choices":[{"index":0,"delta":{"content":"The Nile"}}]}"#;
     let usage = r#"{"id":"c","choices":[],"usage":{"prompt_tokens":8,"completion_tokens":2,"total_tokens":10}}"#;
-    let Step::Say(said) = stream(&[text, usage, "[DONE]"], true) else { unreachable!() };
-    let said = String::from_utf8(said).unwrap();
+    let said = |lines: &[&str], kind: &str| {
+        let Step::Say(said) = stream(lines, true) else { unreachable!() };
+        let said = String::from_utf8(said).unwrap();
+        Step::Say(said.replace("content-type: text/event-stream\r\n", kind).into_bytes())
+    };
     for kind in [
         "",
         "content-type: text/plain\r\n",
@@ -243,16 +246,19 @@ async fn a_stream_is_read_whatever_its_type_says() {
         "content-type: application/octet-stream\r\n",
         "content-type: text/event-stream, text/event-stream\r\n",
     ] {
-        let reply = said.replace("content-type: text/event-stream\r\n", kind);
-        let upstream = Scripted::start([Step::Say(reply.into_bytes())]).await;
+        let (whole, cut) = (said(&[text, usage, "[DONE]"], kind), said(&[text], kind));
+        let upstream = Scripted::start([whole, cut]).await;
         let world = world_of(vec![upstream.upstream("main")], |_| {}).await;
 
         let asked = ask(&world, &chat("", true)).await;
+        let broken = ask(&world, &chat("", true)).await;
 
         assert_eq!(asked.body, format!("data: {text}\n\ndata: [DONE]\n\n"), "{kind}");
         let row = asked.row;
         assert_eq!((row.ended, row.source), (Ended::Complete, Source::Reported), "{kind}");
         assert_eq!((row.input_total, row.output_total), (Some(8), Some(2)), "{kind}");
+        assert_eq!((broken.row.ended, &*broken.body), (Ended::UpstreamError, ""), "{kind}");
+        assert_eq!(broken.row.output_total, Some(2), "{kind}");
     }
 }
 

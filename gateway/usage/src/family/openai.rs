@@ -58,16 +58,11 @@ objects! {
     struct Message<'a> {
         content: Content<'a>,
         refusal: RawText<'a>,
-        audio: Object<Spoken<'a>>,
         // Two names for the same text; no server sends both.
         reasoning_content: RawText<'a>,
         reasoning: RawText<'a>,
         tool_calls: ToolCalls<'a>,
         function_call: Object<Function<'a>>,
-    }
-
-    struct Spoken<'a> {
-        transcript: RawText<'a>,
     }
 
     /// In a box wherever it may stand: most chunks have none, and all are copied as they are read.
@@ -210,9 +205,6 @@ fn choice_text(choice: &Choice<'_>, text: &mut DeliveredText) {
         let reasoning = if reasoning.is_empty() { message.reasoning } else { reasoning };
         reasoning.push_to(&mut text.reasoning);
         message.tool_calls.push_to(&mut text.visible);
-        if let Some(spoken) = message.audio.get() {
-            spoken.transcript.push_to(&mut text.visible);
-        }
         if let Some(call) = message.function_call.get() {
             call.push_to(&mut text.visible);
         }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use permille_json::{Json, Kind};
 use permille_types::{Endpoint, Family, ModelName};
-use serde_json::value::RawValue;
 
 use super::{RequestError, top::Top};
 use crate::ApiDescription;
@@ -47,8 +47,10 @@ pub struct RequestFacts {
     pub usage_askable: bool,
     /// The client's limit of output tokens, for each choice; absent when it sets none.
     pub max_output: Option<u64>,
-    /// How many answers are generated, of all prompts together; at least 1.
+    /// How many answers are generated of a prompt; at least 1.
     pub choices: u32,
+    /// How many prompts there are, each with answers of its own; at least 1.
+    pub prompts: u32,
     /// The stored response that this one goes on from (`OpenAI` responses).
     pub previous_response: Option<String>,
 }
@@ -81,7 +83,6 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
             "best_of",
             "data_sources",
             "previous_response_id",
-            "prompt",
         ],
     )?;
     let mut facts = asked.facts(&top)?;
@@ -108,8 +109,12 @@ fn open_ai(asked: Asked<'_>, body: &[u8]) -> Result<RequestFacts, RequestError> 
     if asked.endpoint == Endpoint::Completions {
         // All of `best_of` are generated and billed, `n` of them are sent.
         facts.choices = facts.choices.max(choices(&top, "best_of")?);
-        // Each prompt of a list has its own answers, each of them as long as is asked for.
-        facts.choices = facts.choices.saturating_mul(top.raw("prompt").map_or(1, prompts));
+        facts.prompts = match Top::read(body, ["prompt"]) {
+            Ok(top) => top.raw("prompt").map_or(1, prompts),
+            Err(twice @ RequestError::Duplicate { .. }) => return Err(twice),
+            // Not of UTF-8: the provider says what it makes of it.
+            Err(_) => 1,
+        };
     }
     Ok(facts)
 }
@@ -196,6 +201,7 @@ impl Asked<'_> {
             usage_askable: false,
             max_output: None,
             choices: 1,
+            prompts: 1,
             previous_response: None,
         })
     }
@@ -226,12 +232,18 @@ pub(super) fn choices<const N: usize>(
 
 /// How many prompts `prompt` has: a text or a list of tokens is one.
 pub(super) fn prompts(prompt: &str) -> u32 {
-    let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(prompt) else { return 1 };
-    let is_token = |element: &&RawValue| element.get().starts_with(|c: char| c.is_ascii_digit());
-    if elements.iter().any(is_token) {
+    let mut json = Json::new(prompt.as_bytes());
+    let (mut count, mut first) = (0_u32, true);
+    if json.kind() != Ok(Kind::List) || json.enter().is_err() {
         return 1;
     }
-    u32::try_from(elements.len().max(1)).unwrap_or(u32::MAX)
+    while json.element(&mut first) == Ok(true) {
+        if json.kind() == Ok(Kind::Scalar) || json.skip().is_err() {
+            return 1;
+        }
+        count = count.saturating_add(1);
+    }
+    count.max(1)
 }
 
 #[cfg(test)]
@@ -356,20 +368,33 @@ mod tests {
 
     #[test]
     fn each_prompt_of_a_completion_has_its_own_answers() {
-        for (prompt, choices) in [
-            (r#""a""#, 2),
-            (r#"["a","b","c"]"#, 6),
-            ("[[1,2],[3]]", 4),
-            ("[1,2,3]", 2),
-            ("[]", 2),
-            ("null", 2),
-            (r#"["a"]"#, 2),
+        for (prompt, prompts) in [
+            (r#""a""#, 1),
+            (r#"["a","b","c"]"#, 3),
+            ("[[1,2],[3]]", 2),
+            (" [ 1 , 2,3]", 1),
+            ("[]", 1),
+            ("null", 1),
+            (r#"["a"]"#, 1),
+            ("7", 1),
         ] {
             let body = format!(r#"{{"model":"m","n":2,"prompt":{prompt}}}"#);
             let completion = asked(Family::OpenAi, Endpoint::Completions);
             let facts = classify(completion, body.as_bytes()).unwrap();
-            assert_eq!(facts.choices, choices, "{prompt}");
+            assert_eq!((facts.choices, facts.prompts), (2, prompts), "{prompt}");
         }
+    }
+
+    #[test]
+    fn only_of_a_completion_a_prompt_is_looked_at() {
+        let (openai, completions) = (Family::OpenAi, Endpoint::Completions);
+        let twice = br#"{"model":"m","prompt":"a","prompt":["a","b"]}"#;
+        let broken = b"{\"model\":\"m\",\"prompt\":\"caf\xe9\"}";
+
+        let error = classify(asked(openai, completions), twice).unwrap_err().to_string();
+        assert!(error.contains("`prompt`"), "{error}");
+        assert!(classify(asked(openai, Endpoint::ChatCompletions), twice).is_ok());
+        assert_eq!(classify(asked(openai, completions), broken).unwrap().prompts, 1);
     }
 
     #[test]

@@ -377,7 +377,7 @@ fn an_odd_field_does_not_cost_the_usage_beside_it() {
 
 /// What a model wrote is delivered in any form of it.
 #[test]
-fn text_in_parts_of_tools_and_of_speech_is_delivered_text() {
+fn text_in_parts_and_of_tools_is_delivered_text() {
     for (message, said, thought) in [
         (
             r#""content":[{"type":"text","text":"The "},{"type":"text","text":"Nile"}]"#,
@@ -387,7 +387,6 @@ fn text_in_parts_of_tools_and_of_speech_is_delivered_text() {
         (r#""content":[{"type":"thinking","thinking":[{"type":"text","text":"Hm."}]}]"#, "", "Hm."),
         (r#""content":[{"type":"thinking","thinking":"Hm."}]"#, "", "Hm."),
         (r#""tool_calls":[{"type":"custom","custom":{"name":"sh","input":" ls"}}]"#, "sh ls", ""),
-        (r#""audio":{"id":"a","transcript":"The Nile","data":"UklGRg"}"#, "The Nile", ""),
         (r#""content":[1,"x",null,{"text":7}]"#, "", ""),
         (r#""content":{"text":"x"}"#, "", ""),
     ] {
