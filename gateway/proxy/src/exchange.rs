@@ -121,8 +121,6 @@ pub(crate) struct Exchange {
     bills_a_rejected_prompt: bool,
     /// Whether only the end of its connection ends the reply.
     ended_by_connection: bool,
-    /// Where an error of ours can end the reply.
-    framing: Option<Framing>,
     /// The request's place and the memory of its body, given back when the exchange has ended.
     held: Option<(Taken, Taken)>,
     /// Whether the client's leaving is already being dealt with.
@@ -150,7 +148,6 @@ impl Exchange {
             asked,
             bills_a_rejected_prompt: false,
             ended_by_connection: false,
-            framing: None,
             held,
             left: false,
         }
@@ -193,7 +190,6 @@ impl Exchange {
             record.answered(head.status);
         }
         self.ended_by_connection = reply::is_ended_by_its_connection(&head);
-        self.framing = Framing::of(&head.headers);
         self.upstream = Upstream::Replying(body);
         Ok(head)
     }
@@ -219,14 +215,19 @@ impl Exchange {
                     Reply::Failed(reading)
                 }
             }
-            // It is us who stop waiting: nobody pays for what nobody answered.
-            Reader::Unanswered if self.metering.is_cut() => Reply::Nothing,
             Reader::Unanswered => match self.attempts.in_flight() {
                 Some(upstream) => reply::unanswered(self.asked, &upstream),
                 None => Reply::Nothing,
             },
             Reader::Plain(_) => Reply::Nothing,
         }
+    }
+
+    /// The same, of a reply that ends so. Where it is us who stop waiting, nobody pays for what
+    /// nobody answered.
+    fn reply_ended(&self, ended: Ended) -> Reply {
+        let is_ours = ended == Ended::Shutdown && matches!(self.reader, Reader::Unanswered);
+        if is_ours { Reply::Nothing } else { self.reply() }
     }
 
     /// Writes what is known so far, off the event loop. Where others are doing so already, what was
@@ -285,13 +286,15 @@ impl Exchange {
         }
     }
 
-    /// How the reply's events are told apart, by its type or by how it opens; absent where none of
-    /// ours can stand among them.
+    /// How the reply's events are told apart; absent where none of ours can stand among them:
+    /// documents, the binary frames of Bedrock, Gemini's list, anything encoded.
     fn framing(&self) -> Option<Framing> {
-        self.framing.or_else(|| match &self.reader {
-            Reader::Tap(tap) if tap.reads_events() => Some(Framing::Events),
+        let Reader::Tap(tap) = &self.reader else { return None };
+        match tap.framing()? {
+            permille_usage::Framing::Sse => Some(Framing::Events),
+            permille_usage::Framing::JsonLines => Some(Framing::Lines),
             _ => None,
-        })
+        }
     }
 
     /// Whether a reply that has ended lacks its own end: where HTTP has none, or a stream tells it.
@@ -432,7 +435,7 @@ impl Exchange {
         // Dropping what is left of the call cancels it.
         self.upstream = Upstream::Ended;
         // Who leaves because the reply holds an error has not left first.
-        let reply = self.reply();
+        let reply = self.reply_ended(ended);
         let failed = matches!(&reply, Reply::Counted(reading) if reading.error);
         let ended = if failed { Ended::UpstreamError } else { ended };
         if let Err(cause) = self.settle_as(ended, reply, flags).await {
@@ -448,7 +451,8 @@ impl Drop for Exchange {
         let ended = metering.ending_of_a_dropped_reply();
         if self.left || tokio::runtime::Handle::try_current().is_err() {
             // The runtime itself is going away: nobody can read on or wait any more.
-            if let Err(cause) = record.settle(ended, &self.reply(), &[Flag::DrainBound]) {
+            let reply = self.reply_ended(ended);
+            if let Err(cause) = record.settle(ended, &reply, &[Flag::DrainBound]) {
                 tracing::error!(error = %chain(&cause), "usage of a dropped reply not recorded");
             }
             return;
@@ -464,7 +468,6 @@ impl Drop for Exchange {
             idle_max: self.idle_max,
             bills_a_rejected_prompt: self.bills_a_rejected_prompt,
             ended_by_connection: self.ended_by_connection,
-            framing: self.framing,
             held: self.held.take(),
             // From here on: a runtime that is shutting down drops the task without polling it.
             left: true,

@@ -97,13 +97,8 @@ impl Metering {
         self.tasks.spawn_blocking_on(work, &self.runtime)
     }
 
-    /// Whether the gateway stops and waits for no reply any more.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut.is_cancelled()
-    }
-
     /// Why a reply that is dropped now has ended.
     pub(crate) fn ending_of_a_dropped_reply(&self) -> Ended {
-        if self.is_cut() { Ended::Shutdown } else { Ended::ClientGone }
+        if self.cut.is_cancelled() { Ended::Shutdown } else { Ended::ClientGone }
     }
 }

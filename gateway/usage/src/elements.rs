@@ -70,6 +70,11 @@ impl ElementScanner {
         }
     }
 
+    /// Whether each line is an element.
+    pub(crate) fn reads_lines(&self) -> bool {
+        self.form == Form::Lines
+    }
+
     /// Reads `bytes` and gives out what may go on.
     pub(crate) fn push(
         &mut self,

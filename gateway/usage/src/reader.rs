@@ -25,6 +25,9 @@ const DOCUMENT_BYTES_KEPT: usize = 256 * 1024;
 /// in it can be too large to be read.
 const WHOLE_BYTES_MAX: usize = 64 * 1024;
 
+/// How a comment and the fields of events begin. Source: WHATWG HTML, section 9.2.6.
+const EVENT_BEGINS: [&[u8]; 5] = [b":", b"data:", b"event:", b"id:", b"retry:"];
+
 /// What turns events into facts.
 #[derive(Debug)]
 struct Meter {
@@ -35,9 +38,6 @@ struct Meter {
     /// Room for data that came in several lines.
     joined: Vec<u8>,
 }
-
-/// How a comment and the fields of events begin. Source: WHATWG HTML, section 9.2.6.
-const EVENT_BEGINS: [&[u8]; 5] = [b":", b"data:", b"event:", b"id:", b"retry:"];
 
 /// How the body is framed.
 #[derive(Debug)]
@@ -104,30 +104,7 @@ impl Reader {
                 Some(_) => *undecided = false,
             }
         }
-        let bytes = match &mut self.body {
-            Body::Untold(begun) => {
-                let bytes = if begun.is_empty() {
-                    bytes
-                } else {
-                    begun.extend_from_slice(&bytes);
-                    std::mem::take(begun).into()
-                };
-                let opening = bytes.get(start_of_document(&bytes)..).unwrap_or_default();
-                if opening.is_empty() {
-                    return pass(bytes, out);
-                }
-                if EVENT_BEGINS.iter().any(|begin| opening.starts_with(begin)) {
-                    self.body = Body::Sse(Scanner::new(), false);
-                } else if EVENT_BEGINS.iter().any(|begin| begin.starts_with(opening)) {
-                    begun.extend_from_slice(&bytes);
-                    return;
-                } else {
-                    self.body = Body::Piece(Bytes::new());
-                }
-                bytes
-            }
-            _ => bytes,
-        };
+        let Some(bytes) = self.decided(bytes, out) else { return };
         match &mut self.body {
             Body::Sse(scanner, _) => scanner.push(&bytes, &mut self.meter, out),
             Body::Elements(scanner) => scanner.push(&bytes, &mut self.meter, out),
@@ -146,9 +123,27 @@ impl Reader {
                 document.push(&bytes);
                 pass(bytes, out);
             }
-            // Decided above.
+            // Those that could not be decided on are kept.
             Body::Untold(_) => {}
         }
+    }
+
+    /// Decides whether a body whose framing nobody told is one of events, and gives what is to be
+    /// read of it now. What stands before passes: white space, a byte order mark.
+    fn decided(&mut self, bytes: Bytes, out: &mut Vec<Piece>) -> Option<Bytes> {
+        let Body::Untold(begun) = &mut self.body else { return Some(bytes) };
+        begun.extend_from_slice(&bytes);
+        let mut opening = Bytes::from(std::mem::take(begun));
+        pass(opening.split_to(start_of_document(&opening)), out);
+        if EVENT_BEGINS.iter().any(|begin| opening.starts_with(begin)) {
+            self.body = Body::Sse(Scanner::new(), false);
+        } else if EVENT_BEGINS.iter().any(|begin| begin.starts_with(&opening)) {
+            begun.extend_from_slice(&opening);
+            return None;
+        } else {
+            self.body = Body::Piece(Bytes::new());
+        }
+        Some(opening)
     }
 
     /// The body ended: what was held, and what it is.
@@ -188,9 +183,15 @@ impl Reader {
         self.meter.facts.terminal || is_closed
     }
 
-    /// Whether events have begun.
-    pub(crate) fn reads_events(&self) -> bool {
-        matches!(self.body, Body::Sse(_, false))
+    /// How the body is framed, as far as that is known.
+    pub(crate) fn framing(&self) -> Framing {
+        match &self.body {
+            Body::Sse(..) => Framing::Sse,
+            Body::Elements(scanner) if scanner.reads_lines() => Framing::JsonLines,
+            Body::Elements(_) => Framing::JsonArray,
+            Body::Untold(_) => Framing::Untold,
+            Body::Piece(_) | Body::Json(_) => Framing::Json,
+        }
     }
 
     /// The text that came in events so far.

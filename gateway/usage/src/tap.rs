@@ -234,10 +234,14 @@ impl Tap {
         }
     }
 
-    /// Whether the body is one of server-sent events that can be read as they pass.
+    /// How the body is framed, as far as that is known; absent where what passes is not what is
+    /// read, or nothing is.
     #[must_use]
-    pub fn reads_events(&self) -> bool {
-        matches!(&self.inner, Inner::Plain(reader) if reader.reads_events())
+    pub fn framing(&self) -> Option<Framing> {
+        match &self.inner {
+            Inner::Plain(reader) => Some(reader.framing()),
+            Inner::Free | Inner::Tee(_) | Inner::Opaque(_) => None,
+        }
     }
 
     fn read(&self, with_text: bool) -> Reading {

@@ -49,6 +49,7 @@ pub(super) fn worst(request: &Targeted, expected: u64) -> Result<Worst, Unpriced
     let output = match facts.max_output {
         _ if head.endpoint.is_embedding() => 0,
         Some(limit) => limit.saturating_mul(choices).saturating_mul(facts.prompts.into()),
+        // That is learnt of whole replies, those to several prompts too.
         None => expected.saturating_mul(choices),
     };
     let asks_for_tier = memchr::memmem::find(&classified.body, TIER).is_some();

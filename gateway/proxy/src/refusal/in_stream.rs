@@ -1,7 +1,6 @@
 //! How a stream that has begun ends with an error, in the format of its family.
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
 use permille_types::{Endpoint, Family, Level, RequestId};
 use serde_json::json;
 
@@ -17,20 +16,6 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
-    /// That of a reply with these headers. Absent where no event of ours can stand: documents, the
-    /// binary frames of Bedrock, Gemini's array, anything encoded.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        if headers.contains_key(header::CONTENT_ENCODING) {
-            return None;
-        }
-        let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-        match kind.split(';').next()?.trim() {
-            "text/event-stream" => Some(Self::Events),
-            "application/x-ndjson" => Some(Self::Lines),
-            _ => None,
-        }
-    }
-
     /// Whether an event ends with `bytes`.
     pub(crate) fn ends_with(self, bytes: &[u8]) -> bool {
         match self {
@@ -115,21 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn only_streams_of_plain_events_can_be_ended() {
-        let framing = |kind: &str, encoding: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
-            if let Some(encoding) = encoding {
-                headers.insert(header::CONTENT_ENCODING, encoding.parse().unwrap());
-            }
-            Framing::of(&headers)
-        };
-
-        assert_eq!(framing("text/event-stream; charset=utf-8", None), Some(Framing::Events));
-        assert_eq!(framing("application/x-ndjson", None), Some(Framing::Lines));
-        assert_eq!(framing("application/json", None), None);
-        assert_eq!(framing("application/vnd.amazon.eventstream", None), None);
-        assert_eq!(framing("text/event-stream", Some("gzip")), None);
+    fn an_event_ends_with_its_blank_line() {
         for (end, is_end) in [("a\n\n", true), ("a\r\n\r\n", true), ("a\n", false), ("a", false)] {
             assert_eq!(Framing::Events.ends_with(end.as_bytes()), is_end, "{end:?}");
         }

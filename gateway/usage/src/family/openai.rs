@@ -5,7 +5,7 @@
 
 use super::{
     Verdict, WireFamily, common_keys, read_top_level,
-    wire::{CacheCreation, CacheWrites, Content, DONE, Failure, Function, ToolCalls, object},
+    wire::{CacheCreation, CacheWrites, DONE, Failure, Function, Said, ToolCalls, object},
 };
 use crate::{
     document::Document,
@@ -56,7 +56,7 @@ objects! {
     }
 
     struct Message<'a> {
-        content: Content<'a>,
+        content: Said<'a>,
         refusal: RawText<'a>,
         // Two names for the same text; no server sends both.
         reasoning_content: RawText<'a>,

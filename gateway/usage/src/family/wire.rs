@@ -112,34 +112,29 @@ impl ToolCalls<'_> {
 
 /// What a message says: a text, or parts of texts and of what was thought before them (Mistral).
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Content<'a>(Raw<'a>);
+pub(super) struct Said<'a>(Raw<'a>);
 
-impl<'a> FromJson<'a> for Content<'a> {
+impl<'a> FromJson<'a> for Said<'a> {
     fn fill(&mut self, json: &mut Json<'a>) -> Result<(), Invalid> {
         self.0.fill(json)
     }
 }
 
-impl Content<'_> {
+impl Said<'_> {
     /// Appends it.
     pub(super) fn push_to(self, text: &mut DeliveredText) {
-        match RawText::of(self.0.as_str()) {
-            Some(said) => said.push_to(&mut text.visible),
-            None => push_parts(self.0, &mut text.visible, &mut text.reasoning),
+        if let Some(said) = RawText::of(self.0.as_str()) {
+            return said.push_to(&mut text.visible);
         }
-    }
-}
-
-/// Appends parts: their texts to `said`, and what was thought to `thought`.
-fn push_parts(list: Raw<'_>, said: &mut TextSample, thought: &mut TextSample) {
-    for part in list.read::<Few<Part<'_>>>().unwrap_or_default().iter() {
-        part.text.push_to(said);
-        if let Some(all) = RawText::of(part.thinking.as_str()) {
-            all.push_to(thought);
-            continue;
+        for part in self.0.read::<Few<Part<'_>>>().unwrap_or_default().iter() {
+            part.text.push_to(&mut text.visible);
+            if let Some(thought) = RawText::of(part.thinking.as_str()) {
+                thought.push_to(&mut text.reasoning);
+                continue;
+            }
+            let parts = part.thinking.read::<Few<Part<'_>>>().unwrap_or_default();
+            parts.iter().for_each(|part| part.text.push_to(&mut text.reasoning));
         }
-        let parts = part.thinking.read::<Few<Part<'_>>>().unwrap_or_default();
-        parts.iter().for_each(|part| part.text.push_to(thought));
     }
 }
 

@@ -54,6 +54,7 @@ fn config() -> impl Strategy<Value = TapConfig> {
         prop::sample::select(Endpoint::ALL),
         prop::sample::select(vec![
             Framing::Sse,
+            Framing::Untold,
             Framing::Json,
             Framing::JsonLines,
             Framing::JsonArray,
@@ -97,11 +98,13 @@ proptest! {
 
     #[test]
     fn a_cut_removes_whole_frames_only_and_the_same_at_any_split(
+        framing in prop::sample::select(vec![Framing::Sse, Framing::Untold]),
         body in bytes(),
         cuts in prop::collection::vec(any::<usize>(), 0..8),
     ) {
-        let whole = run(chat_stream(true), [body.as_slice()]);
-        let parts = run(chat_stream(true), split(&body, &cuts));
+        let config = TapConfig { framing, ..chat_stream(true) };
+        let whole = run(config, [body.as_slice()]);
+        let parts = run(config, split(&body, &cuts));
 
         prop_assert_eq!(&parts.bytes, &whole.bytes);
         prop_assert_eq!(&parts.reading, &whole.reading);
