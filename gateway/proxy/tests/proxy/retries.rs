@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use permille_proxy::config::{ClientGone, GatewayConfig, RetryOn, UpstreamConfig};
-use permille_types::{Ended, Family, Source, TokenClass};
+use permille_types::{Ended, Family, Source, TokenClass, UsageEvent};
 
 use crate::support::{
     self, World, ask, calls_of, chat, eventually, read_all,
@@ -386,43 +386,46 @@ async fn a_client_that_leaves_during_the_second_call_pays_what_it_reports() {
     }
 }
 
+/// The one row of a request to `only`, once it is called and a shutdown without grace has ended it.
+async fn row_after_a_shutdown(
+    only: &Scripted,
+    change: impl FnOnce(&mut GatewayConfig),
+) -> UsageEvent {
+    let mut world = world_of(vec![only.upstream("only")], |config| {
+        config.gateway.grace_seconds = 0;
+        change(config);
+    })
+    .await;
+    let asking = asking(&world, false);
+    eventually("the upstream was called", || (only.calls() == 1).then_some(())).await;
+    world.stop().await;
+    asking.await.unwrap();
+
+    let mut rows = world.rows(1).await;
+    assert_eq!((rows.len(), rows[0].ended, only.calls()), (1, Ended::Shutdown, 1));
+    rows.remove(0)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_during_the_wait_leaves_one_row() {
     let only = Scripted::start([answer(429, "retry-after: 20\r\n", "{}"), reply("r")]).await;
-    let mut world = world_of(vec![only.upstream("only")], |config| {
-        config.gateway.grace_seconds = 0;
+    let row = row_after_a_shutdown(&only, |config| {
         config.routing.upstream_calls_max = 2;
         config.routing.retry_wait_ms_max = 60_000;
     })
     .await;
 
-    let asking = asking(&world, false);
-    eventually("the upstream was called", || (only.calls() == 1).then_some(())).await;
-    world.stop().await;
-    asking.await.unwrap();
-
-    let rows = world.rows(1).await;
-    assert_eq!((rows[0].ended, only.calls()), (Ended::Shutdown, 1));
-    assert_eq!(calls_of(&rows[0]), [("only", Some(429), Ended::UpstreamError)]);
-    assert!(rows[0].tokens.is_empty(), "nothing was generated: {:?}", rows[0].tokens);
+    assert_eq!(calls_of(&row), [("only", Some(429), Ended::UpstreamError)]);
+    assert!(row.tokens.is_empty(), "nothing was generated: {:?}", row.tokens);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_a_shutdown_leaves_unanswered_costs_nothing() {
     let only = Scripted::start([Step::Hang]).await;
-    let mut world = world_of(vec![only.upstream("only")], |config| {
-        config.gateway.grace_seconds = 0;
-    })
-    .await;
+    let row = row_after_a_shutdown(&only, |_| {}).await;
 
-    let asking = asking(&world, false);
-    eventually("the upstream was called", || (only.calls() == 1).then_some(())).await;
-    world.stop().await;
-    asking.await.unwrap();
-
-    let rows = world.rows(1).await;
-    assert_eq!((rows[0].ended, rows[0].source), (Ended::Shutdown, Source::Missing));
-    assert!(rows[0].tokens.is_empty(), "nobody answered: {:?}", rows[0].tokens);
+    assert_eq!(row.source, Source::Missing);
+    assert!(row.tokens.is_empty(), "nobody answered: {:?}", row.tokens);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -314,6 +314,32 @@ fn a_stream_that_opens_with_a_byte_order_mark_is_read() {
     assert!(outcome.reading.usage.is_some());
 }
 
+/// Where an error of ours may stand among what passes: in streams that are read as they pass.
+#[test]
+fn a_tap_says_how_what_passes_is_framed() {
+    let told = |kind: &str, encoding| {
+        let framing = Framing::of(Endpoint::ChatCompletions, kind);
+        Tap::new(TapConfig { framing, encoding, ..chat_stream(false) }).framing()
+    };
+    for (kind, framing) in [
+        ("text/event-stream; charset=utf-8", Framing::Sse),
+        ("Text/Event-Stream, text/event-stream", Framing::Sse),
+        ("application/x-ndjson", Framing::JsonLines),
+        ("application/json", Framing::Json),
+        ("application/vnd.amazon.eventstream", Framing::Json),
+    ] {
+        assert_eq!(told(kind, Encoding::Identity), Some(framing), "{kind}");
+        assert_eq!(told(kind, Encoding::Gzip), None, "{kind}");
+    }
+    let mut untold = Tap::new(TapConfig { framing: Framing::Untold, ..chat_stream(false) });
+    let mut seen = Vec::new();
+    for bytes in [" ", "da", "ta: {}\n\n"] {
+        untold.push(Bytes::from(bytes), &mut Vec::new());
+        seen.push(untold.framing());
+    }
+    assert_eq!(seen, [Some(Framing::Untold), Some(Framing::Untold), Some(Framing::Sse)]);
+}
+
 /// A reply that should be a stream and whose type tells no framing, at every split.
 #[test]
 fn a_reply_whose_framing_is_not_told_is_read_as_it_opens() {
